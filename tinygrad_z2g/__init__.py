@@ -1,0 +1,143 @@
+"""tinygrad_z2g: a deep-learning framework small enough to read in an evening. `import tinygrad_z2g as z2g`.
+
+The names are torch's. Start reading at `autograd.py`, then `ops/elementwise.py`, then `tensor.py`.
+"""
+
+from math import inf, nan, pi
+
+from . import cuda, nn, optim, random
+from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from .backend import Device as device
+from .creation import (
+    arange,
+    as_tensor,
+    empty,
+    eye,
+    from_numpy,
+    full,
+    full_like,
+    linspace,
+    multinomial,
+    ones,
+    ones_like,
+    rand,
+    rand_like,
+    randint,
+    randn,
+    randn_like,
+    randperm,
+    tensor,
+    zeros,
+    zeros_like,
+)
+from .dtypes import bool_ as bool  # noqa: A004 - torch's name
+from .dtypes import (
+    double,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    half,
+    int8,
+    int16,
+    int32,
+    int64,
+    long,
+    set_default_dtype,
+    uint8,
+)
+from .gradcheck import gradcheck
+from .nn.functional import log_softmax, softmax
+from .ops.elementwise import (
+    abs,  # noqa: A004
+    add,
+    clamp,
+    cos,
+    div,
+    eq,
+    exp,
+    ge,
+    gt,
+    isfinite,
+    isnan,
+    le,
+    log,
+    logical_and,
+    logical_not,
+    logical_or,
+    lt,
+    masked_fill,
+    maximum,
+    minimum,
+    mul,
+    ne,
+    neg,
+    pow,  # noqa: A004
+    relu,
+    rsqrt,
+    sigmoid,
+    sign,
+    sin,
+    sqrt,
+    square,
+    sub,
+    tanh,
+    where,
+)
+from .ops.indexing import gather, index_select, take_along_dim
+from .ops.linalg import bmm, dot, matmul, mm, outer
+from .ops.reduction import (
+    all,  # noqa: A004
+    amax,
+    amin,
+    any,  # noqa: A004
+    argmax,
+    argmin,
+    cumsum,
+    logsumexp,
+    max,  # noqa: A004
+    mean,
+    min,  # noqa: A004
+    norm,
+    prod,
+    std,
+    sum,  # noqa: A004
+    var,
+)
+from .ops.shape import (
+    broadcast_to,
+    cat,
+    chunk,
+    flatten,
+    flip,
+    hstack,
+    narrow,
+    permute,
+    reshape,
+    roll,
+    split,
+    squeeze,
+    stack,
+    t,
+    transpose,
+    tril,
+    triu,
+    unbind,
+    unsqueeze,
+    vstack,
+)
+from .random import Generator, manual_seed
+from .serialization import load, save
+from .tensor import Size, Tensor
+
+__version__ = "0.1.0"
+concat = cat
+clip = clamp
+true_divide = div
+float = float32  # noqa: A001
+int = int32  # noqa: A001
+
+
+def is_tensor(x: object) -> bool:
+    """Whether x is a Tensor."""
+    return isinstance(x, Tensor)

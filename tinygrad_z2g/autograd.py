@@ -1,0 +1,408 @@
+"""The engine: record what was computed, then walk it backwards.
+
+Reverse-mode automatic differentiation in three ideas.
+
+1. *Record.* Every operation computes its result and leaves a `Node` behind: who its inputs were, and for each input
+   a rule that turns ∂L/∂output into ∂L/∂input. The rule is the chain rule with the local derivative filled in.
+2. *Walk.* A node is numbered when it is made, and an output is always made after its inputs. So taking the youngest
+   node first visits every node after all of its consumers: descending numbers are a topological order.
+3. *Add.* A value that was used twice receives two gradients, and its gradient is their sum (`+=` in `backward`):
+   the total derivative sums over all paths.
+
+For L = (x + y) · x the walk is: mul (number 2) sends a gradient to the sum and one to x; add (number 1) sends its
+own gradient on to x and to y; x now has two parts and they are added.
+
+The engine knows nothing of the Tensor class beyond `Variable` below, and of arrays little beyond `+` and `sum`.
+"""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import inspect
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from .backend import Array, device_of, of
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+Rule = Callable[[Array], Array]  # ∂L/∂output -> ∂L/∂input; reads, never writes
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class Variable:
+    """What the engine needs to know of a tensor.
+
+    array          the numbers
+    grad           ∂L/∂self after backward, a tensor or None
+    requires_grad  whether gradients are wanted, here or at something this was computed from
+    node           the operation that made it; None for a leaf
+    version        a list holding one counter of in-place writes, shared by all tensors on the same memory
+    recorded       the counter when `node` was recorded: a later write through another view makes `node` stale
+    hooks          functions to call with the gradient (leaves only; other tensors keep them on the node)
+    """
+
+    __slots__ = ("__weakref__", "array", "grad", "hooks", "node", "recorded", "requires_grad", "version")
+
+    array: Array
+    grad: Tensor | None
+    hooks: dict[int, Callable] | None
+    node: Node | None
+    recorded: int
+    requires_grad: bool
+    version: list[int]
+
+    @staticmethod
+    def make(array: Array) -> Tensor:
+        """A new tensor around `array`, without history."""
+        raise NotImplementedError
+
+
+class Node:
+    """One recorded operation.
+
+    It points to the nodes of its inputs and to leaves, never to the tensors in between: an activation that no rule
+    reads is freed as soon as the user's code lets go of it. And nothing here points forward, so there is no
+    reference cycle: dropping the loss frees the graph at once.
+    """
+
+    __slots__ = ("__weakref__", "dtype", "edges", "hooks", "joint", "kept_by", "name", "number", "reads", "shape")
+
+    def __init__(self, name: str, array: Array, edges: list, joint: Callable | None, reads: list):
+        self.name = name
+        self.number = next(_numbers)
+        self.shape = array.shape
+        self.dtype = array.dtype
+        self.edges = edges  # [(Node or leaf, rule)], None once the graph has been used up
+        self.joint = joint  # one rule for all edges, or None
+        self.reads = reads  # [(version, its count when recorded)] of every array a rule will read
+        self.hooks = None  # {key: function}, called with the gradient of this node's output
+        self.kept_by = None  # weak reference to a tensor that asked for its gradient (retain_grad)
+
+    def __repr__(self) -> str:
+        return f"<{self.name} number={self.number} shape={tuple(self.shape)}>"
+
+
+_numbers = itertools.count(1)  # next() on it is atomic, so threads can share it
+
+
+class _Result:
+    """Stands for "this op's own result" among the tensors that a rule reads."""
+
+    def __repr__(self) -> str:
+        return "RESULT"
+
+
+RESULT = _Result()
+
+
+# --- Recording ---------------------------------------------------------------------------------------------------
+
+
+def record(name: str, array: Array, *edges: tuple) -> Tensor:
+    """Wrap an operation's result, with its rules if any input needs a gradient.
+
+    Each edge is `(input, rule, *reads)`: `rule` maps the gradient of the result to the gradient of `input`. It may
+    return the shape of the result where the input was broadcast; the engine sums that back. `reads` names the
+    tensors whose numbers the rule will need, RESULT for the result itself: changing one of them in place before
+    backward is then an error instead of a wrong gradient. Inputs that need no gradient, or are no tensors, are
+    dropped together with their rules.
+    """
+    result = next(edge[0] for edge in edges if isinstance(edge[0], Variable)).make(array)
+    if _mode.enabled:
+        live = [edge for edge in edges if isinstance(edge[0], Variable) and edge[0].requires_grad]
+        if live:
+            reads = [tensor for edge in live for tensor in edge[2:]]
+            _attach(result, name, [(_source(edge[0]), edge[1]) for edge in live], None, reads)
+    return result
+
+
+def record_joint(name: str, array: Array, inputs: tuple, rule: Callable, *reads: Any) -> Tensor:
+    """As `record`, for an operation whose inputs share their backward work.
+
+    The one `rule` returns a tuple with a gradient per input; None where it was not needed.
+    """
+    result = next(x for x in inputs if isinstance(x, Variable)).make(array)
+    if _mode.enabled and any(needs_grad(x) for x in inputs):
+        _attach(result, name, [(_source(x), None) if needs_grad(x) else None for x in inputs], rule, list(reads))
+    return result
+
+
+def needs_grad(x: Any) -> bool:
+    """Whether `x` is a tensor that a gradient must reach."""
+    return isinstance(x, Variable) and x.requires_grad
+
+
+def _source(x: Variable) -> Node | Variable:
+    """Where the gradient of `x` goes: to the node that made it, or to `x` itself if it is a leaf."""
+    if x.node is None:
+        return x
+    if x.recorded != x.version[0]:
+        raise RuntimeError(
+            f"{x.node.name}: this result of shape {tuple(x.array.shape)} was modified by an inplace operation on "
+            "another tensor that shares its memory (a view, or the tensor it is a view of), so its history no longer "
+            "describes it; take the view again after the change, or change a clone()"
+        )
+    return x.node
+
+
+def _attach(result: Variable, name: str, edges: list, joint: Callable | None, reads: list) -> None:
+    versions = [result.version if x is RESULT else x.version for x in reads if x is RESULT or isinstance(x, Variable)]
+    result.node = Node(name, result.array, edges, joint, [(version, version[0]) for version in versions])
+    result.requires_grad = True
+
+
+# --- Walking back ------------------------------------------------------------------------------------------------
+
+
+@np.errstate(all="ignore")  # an infinite slope (√x at 0) is a result, not an accident; the GPU never warns either
+def backward(root: Variable, gradient: Array, retain_graph: bool = False) -> None:
+    """Add ∂L/∂leaf to `leaf.grad` for every leaf that `root` was computed from, where `gradient` is ∂L/∂root.
+
+    The graph is used up on the way, so that its memory is freed early; `retain_graph` keeps it for another walk.
+    Raises RuntimeError if the graph was used up before, or if an array that a rule reads was changed in place.
+    If it raises, no leaf has been touched.
+    """
+    start = _source(root)
+    grads: dict[Node | Variable, Array] = {start: gradient}
+    shared = {id(gradient)}  # arrays that somebody else holds too: no leaf may keep one as its own
+    leaves: list[Variable] = []
+    waiting: list[tuple[int, Node]] = []  # a heap; numbers are negated so that the youngest node comes first
+    kept: list[tuple[Variable, Array]] = []
+
+    def arrive(target: Node | Variable, grad: Array) -> None:
+        grad = match(grad, target)
+        if target in grads:
+            grads[target] = grads[target] + grad  # out of place: the first part may belong to someone else
+            return
+        grads[target] = grad
+        if isinstance(target, Node):
+            heapq.heappush(waiting, (-target.number, target))
+        else:
+            leaves.append(target)
+
+    if isinstance(start, Node):
+        waiting.append((-start.number, start))
+    else:
+        leaves.append(start)
+
+    while waiting:
+        node = heapq.heappop(waiting)[1]
+        grad = grads.pop(node)
+        edges, joint, reads = node.edges, node.joint, node.reads
+        if edges is None:
+            raise RuntimeError(
+                f"backward: the graph of this result was already used up at '{node.name}' by an earlier backward(); "
+                "call that one with retain_graph=True to walk it twice, or compute the result again"
+            )
+        for version, recorded in reads:
+            if version[0] != recorded:
+                raise RuntimeError(
+                    f"backward: a tensor that the gradient of '{node.name}' (output shape {tuple(node.shape)}) needs "
+                    f"was modified by an inplace operation: it is at version {version[0]}, expected version "
+                    f"{recorded}; change a clone() instead, or change it after backward()"
+                )
+        if node.hooks:
+            grad = _run_hooks(node.hooks, grad, root, node)
+            shared.add(id(grad))
+        tensor = node.kept_by and node.kept_by()
+        if tensor is not None:
+            kept.append((tensor, grad))
+            shared.add(id(grad))
+        if not retain_graph:
+            node.edges = node.joint = node.reads = None
+        if joint is not None:
+            for edge, part in zip(edges, joint(grad), strict=True):
+                if edge is not None:
+                    arrive(edge[0], part)
+        else:
+            for target, rule in edges:
+                arrive(target, rule(grad))
+
+    for leaf in leaves:
+        grad = grads[leaf]
+        if leaf.hooks:
+            grad = _run_hooks(leaf.hooks, grad, leaf, leaf)
+            shared.add(id(grad))
+        _deposit(leaf, grad, shared)
+    for tensor, grad in kept:
+        _deposit(tensor, grad, shared)
+
+
+def _deposit(x: Variable, grad: Array, shared: set[int]) -> None:
+    """Add `grad` to `x.grad`, making sure that `x` is its only owner: `a + b` hands one array to a and to b."""
+    if x.grad is not None:
+        x.grad.array += grad
+        x.grad.version[0] += 1
+        return
+    if id(grad) in shared or grad.base is not None or grad.ndim == 0:
+        grad = of(grad).array(grad)  # a copy
+    shared.add(id(grad))
+    x.grad = x.make(grad)
+
+
+def _run_hooks(hooks: dict[int, Callable], grad: Array, like: Variable, target: Node | Variable) -> Array:
+    """Show the gradient to each hook in turn; what a hook returns, if not None, replaces it."""
+    for hook in list(hooks.values()):
+        replacement = hook(like.make(grad))
+        if replacement is not None:
+            grad = match(replacement.array, target)
+    return grad
+
+
+def match(grad: Array, target: Any) -> Array:
+    """`grad` in the shape and dtype of `target`: the reverse of broadcasting, the one place where it is undone.
+
+    An input of shape (3, 1) used as (2, 3, 4) was copied 2 x 4 times, so its gradient is the sum over the copies.
+    """
+    array = target if isinstance(target, Node) else target.array
+    shape = array.shape
+    if grad.shape != shape:
+        extra = grad.ndim - len(shape)
+        axes = tuple(range(extra)) + tuple(
+            extra + i for i, n in enumerate(shape) if n == 1 and grad.shape[extra + i] != 1
+        )
+        grad = grad.sum(axis=axes).reshape(shape)
+    return grad if grad.dtype == array.dtype else grad.astype(array.dtype)
+
+
+def seed_gradient(root: Variable, gradient: Variable | None) -> Array:
+    """The gradient that a backward pass starts with: 1 for a scalar, otherwise what the caller gave, checked."""
+    if not root.requires_grad:
+        raise RuntimeError("backward: this tensor does not require grad and has no grad_fn; nothing to differentiate")
+    array = root.array
+    if gradient is None:
+        if array.size != 1:
+            raise RuntimeError(
+                f"backward: grad can be implicitly created only for scalar outputs, got shape {tuple(array.shape)}; "
+                "reduce it first (.sum(), .mean()) or pass gradient="
+            )
+        return of(array).ones_like(array)
+    if not isinstance(gradient, Variable):
+        raise TypeError(f"backward: gradient must be a Tensor or None, got {type(gradient).__name__}")
+    if gradient.array.shape != array.shape:
+        raise RuntimeError(
+            f"backward: gradient has shape {tuple(gradient.array.shape)}, expected the tensor's {tuple(array.shape)}"
+        )
+    if device_of(gradient.array) != device_of(array):
+        raise RuntimeError(f"backward: gradient is on {device_of(gradient.array)}, the tensor on {device_of(array)}")
+    return gradient.array.astype(array.dtype, copy=False)
+
+
+# --- Switching recording off -------------------------------------------------------------------------------------
+
+
+class _Mode(threading.local):
+    enabled = True  # each thread starts with recording on
+
+
+_mode = _Mode()
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are being recorded in this thread."""
+    return _mode.enabled
+
+
+class set_grad_enabled:  # noqa: N801 - torch's name; used like a function
+    """Switch recording on or off: as a statement, as a context (`with`), which restores, or as a decorator."""
+
+    def __init__(self, mode: bool):
+        self._mode = bool(mode)
+        self._outer = [_mode.enabled]
+        _mode.enabled = self._mode
+
+    def __enter__(self) -> None:
+        _mode.enabled = self._mode
+
+    def __exit__(self, *exc_info: object) -> None:
+        _mode.enabled = self._outer[-1]
+
+    def __call__(self, function: _F) -> _F:
+        _mode.enabled = self._outer[-1]  # decorating must not switch the mode of the code around it
+        return _decorate(function, self._mode)
+
+
+class _Switch:
+    """A context and decorator that sets the mode inside and restores it after, also when nested or reused."""
+
+    _inside: bool
+
+    def __init__(self) -> None:
+        self._outer: list[bool] = []
+
+    def __enter__(self) -> None:
+        self._outer.append(_mode.enabled)
+        _mode.enabled = self._inside
+
+    def __exit__(self, *exc_info: object) -> None:
+        _mode.enabled = self._outer.pop()
+
+    def __call__(self, function: _F) -> _F:
+        return _decorate(function, self._inside)
+
+    def __new__(cls, function: Callable | None = None) -> Any:
+        # `@no_grad` without parentheses works like `@no_grad()`
+        return super().__new__(cls) if function is None else _decorate(function, cls._inside)
+
+
+class no_grad(_Switch):  # noqa: N801 - torch's name
+    """Record nothing inside: `with no_grad(): ...` or `@no_grad()`. Saves the graph's memory and time."""
+
+    _inside = False
+
+
+class enable_grad(_Switch):  # noqa: N801
+    """Record again inside a `no_grad` block."""
+
+    _inside = True
+
+
+class inference_mode(_Switch):  # noqa: N801
+    """The same as `no_grad` here: there is nothing further to save."""
+
+    _inside = False
+
+
+def _decorate(function: _F, enabled: bool) -> _F:
+    """`function` run with recording on or off. A generator gets its mode in each step, its caller keeps its own."""
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def generator(*args: Any, **kwargs: Any) -> Iterator:
+            steps = function(*args, **kwargs)
+            send, value = steps.send, None
+            while True:
+                outer, _mode.enabled = _mode.enabled, enabled
+                try:
+                    item = send(value)
+                except StopIteration as stop:
+                    return stop.value
+                finally:
+                    _mode.enabled = outer
+                try:
+                    value = yield item
+                    send = steps.send
+                except GeneratorExit:
+                    steps.close()
+                    raise
+                except BaseException as error:
+                    send, value = steps.throw, error
+
+        return generator  # type: ignore[return-value]
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        outer, _mode.enabled = _mode.enabled, enabled
+        try:
+            return function(*args, **kwargs)
+        finally:
+            _mode.enabled = outer
+
+    return wrapper  # type: ignore[return-value]

@@ -1,0 +1,256 @@
+"""New tensors: from data, constant, in sequence, at random."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import backend, dtypes
+from .ops.common import sizes
+from .random import Generator, default_generator
+from .tensor import Tensor
+
+
+def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A new tensor holding a copy of `data`: a number, nested lists, an array or a tensor.
+
+    Without `dtype`: Python floats give the default dtype, integers int64, bools bool; arrays keep theirs.
+    ValueError for ragged lists, TypeError for things that are no numbers.
+    """
+    home = backend.resolve(device)
+    if isinstance(data, Tensor):
+        if device is None:
+            home = data.device
+        array = data.array.astype(data.dtype if dtype is None else dtypes.as_dtype(dtype), copy=True)
+    else:
+        array = _host_array(data, dtype).copy()
+    return _finish(backend.to_device(array, home), requires_grad)
+
+
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """As `tensor`, but sharing memory with `data` where its dtype and device allow."""
+    if isinstance(data, Tensor):
+        return data.to(dtype=dtype, device=device)
+    return Tensor.make(backend.to_device(_host_array(data, dtype), backend.resolve(device)))
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A CPU tensor sharing memory with a NumPy array."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"from_numpy: expected a numpy.ndarray, got {type(array).__name__}")
+    return Tensor.make(_host_array(array, None))
+
+
+def _host_array(data: Any, dtype: Any) -> np.ndarray:
+    """`data` as a NumPy array of a dtype we compute with."""
+    if isinstance(data, (list, tuple)):
+        data = _without_tensors(data)
+        try:
+            array = np.array(data)
+        except ValueError as error:
+            raise ValueError(f"tensor: expected lists of equal length at each level ({error})") from error
+        if array.dtype == np.float64 and not _holds_numpy(data):
+            array = array.astype(dtypes.get_default_dtype()) if dtype is None else array
+        if array.size == 0 and dtype is None:
+            array = array.astype(dtypes.get_default_dtype())
+    elif isinstance(data, (np.ndarray, np.generic)):
+        array = np.asarray(data)
+    elif isinstance(data, (bool, int, float)):
+        array = np.asarray(data, dtypes.get_default_dtype() if isinstance(data, float) else None)
+    else:
+        raise TypeError(f"tensor: expected numbers, lists of them or an array, got {type(data).__name__}")
+    if dtype is not None:
+        return array.astype(dtypes.as_dtype(dtype), copy=False)
+    if array.dtype not in dtypes.ALL:
+        raise TypeError(f"tensor: cannot hold data of type {array.dtype}; expected numbers")
+    return array
+
+
+def _without_tensors(data: Any) -> Any:
+    """Nested lists with each tensor in them replaced by its numbers."""
+    if isinstance(data, Tensor):
+        return data.tolist()
+    return [_without_tensors(part) for part in data] if isinstance(data, (list, tuple)) else data
+
+
+def _holds_numpy(data: Any) -> bool:
+    """Whether nested lists hold NumPy numbers or arrays, whose dtype is then meant."""
+    while isinstance(data, list) and data:
+        data = data[0]
+    return isinstance(data, (np.generic, np.ndarray))
+
+
+def _finish(array: Any, requires_grad: bool) -> Tensor:
+    out = Tensor.make(array)
+    return out.requires_grad_() if requires_grad else out
+
+
+# --- Constant and in sequence ------------------------------------------------------------------------------------
+
+
+def full(size: Sequence[int], fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of `size` holding `fill_value` everywhere; its dtype is that of the value unless given."""
+    if dtype is None:
+        dtype = dtypes.get_default_dtype() if isinstance(fill_value, float) else np.asarray(fill_value).dtype
+    return _constant((size,), fill_value, dtype, device, requires_grad)
+
+
+def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """zeros(2, 3) or zeros((2, 3)): a tensor of zeros."""
+    return _constant(size, 0, dtype, device, requires_grad)
+
+
+def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """ones(2, 3) or ones((2, 3)): a tensor of ones."""
+    return _constant(size, 1, dtype, device, requires_grad)
+
+
+def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor to be overwritten. It holds zeros, so that forgetting to cannot show stray memory."""
+    return _constant(size, 0, dtype, device, requires_grad)
+
+
+def _constant(size: tuple, value: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
+    shape = sizes(size, "size")
+    if any(n < 0 for n in shape):
+        raise RuntimeError(f"size: got {list(shape)}, expected sizes >= 0")
+    dtype = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
+    return _finish(backend.to_device(np.full(shape, value, dtype), backend.resolve(device)), requires_grad)
+
+
+def _like(x: Tensor, value: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
+    return _constant(
+        tuple(x.array.shape), value, x.dtype if dtype is None else dtype, x.device if device is None else device, requires_grad
+    )
+
+
+def zeros_like(x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Zeros in the shape, dtype and device of x."""
+    return _like(x, 0, dtype, device, requires_grad)
+
+
+def ones_like(x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Ones in the shape, dtype and device of x."""
+    return _like(x, 1, dtype, device, requires_grad)
+
+
+def full_like(x: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """`fill_value` in the shape, dtype and device of x."""
+    return _like(x, fill_value, dtype, device, requires_grad)
+
+
+def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """An n x m matrix (square without m) with ones on the diagonal."""
+    dtype = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
+    return _finish(backend.to_device(np.eye(n, m, dtype=dtype), backend.resolve(device)), requires_grad)
+
+
+def arange(
+    start: float, end: float | None = None, step: float = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """start, start + step, ... as long as it is before `end`; arange(n) starts at 0. int64 if all are integers."""
+    start, end = (0, start) if end is None else (start, end)
+    if step == 0 or (end - start) * step < 0:
+        raise RuntimeError(f"arange: from {start} to {end} by {step}: step must be nonzero and lead from start to end")
+    if dtype is None:
+        whole = all(isinstance(n, (int, np.integer)) for n in (start, end, step))
+        dtype = dtypes.int64 if whole else dtypes.get_default_dtype()
+    count = math.ceil((end - start) / step)
+    values = start + np.arange(count) * step
+    return _finish(backend.to_device(values.astype(dtypes.as_dtype(dtype)), backend.resolve(device)), requires_grad)
+
+
+def linspace(
+    start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """`steps` evenly spaced numbers from start to end, both included."""
+    if steps < 0:
+        raise RuntimeError(f"linspace: got {steps} steps, expected >= 0")
+    dtype = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
+    return _finish(backend.to_device(np.linspace(start, end, steps).astype(dtype), backend.resolve(device)), requires_grad)
+
+
+# --- At random: drawn on the host, so that a seed means the same everywhere ---------------------------------------
+
+
+def _random(sample: np.ndarray, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
+    dtype = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
+    return _finish(backend.to_device(np.asarray(sample, dtype), backend.resolve(device)), requires_grad)
+
+
+def _stream(generator: Generator | None) -> np.random.Generator:
+    return (default_generator if generator is None else generator).numpy
+
+
+def rand(
+    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Uniform on [0, 1)."""
+    # float32 numbers are drawn as such: rounding a float64 just below 1 could give 1
+    kind = np.float64 if dtype is not None and dtypes.as_dtype(dtype) == dtypes.float64 else np.float32
+    return _random(_stream(generator).random(sizes(size, "rand"), kind), dtype, device, requires_grad)
+
+
+def randn(
+    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Normal with mean 0 and standard deviation 1."""
+    return _random(_stream(generator).standard_normal(sizes(size, "randn")), dtype, device, requires_grad)
+
+
+def randint(
+    low: int, high: Any = None, size: Any = None, *, generator: Generator | None = None, dtype: Any = dtypes.int64,
+    device: Any = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Integers from low to high - 1, each equally likely: randint(high, size) or randint(low, high, size)."""
+    if size is None:
+        low, high, size = 0, low, high
+    if low >= high:
+        raise RuntimeError(f"randint: got low {low} and high {high}, expected low < high")
+    return _random(_stream(generator).integers(int(low), int(high), sizes((size,), "randint")), dtype, device, requires_grad)
+
+
+def randperm(n: int, *, generator: Generator | None = None, dtype: Any = dtypes.int64, device: Any = None) -> Tensor:
+    """The numbers 0 to n - 1 in random order."""
+    return _random(_stream(generator).permutation(n), dtype, device, False)
+
+
+def rand_like(x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """`rand` in the shape, dtype and device of x."""
+    return rand(tuple(x.array.shape), dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)
+
+
+def randn_like(x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """`randn` in the shape, dtype and device of x."""
+    return randn(tuple(x.array.shape), dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)
+
+
+def multinomial(
+    x: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
+) -> Tensor:
+    """Indices drawn with probability proportional to x, a vector (n,) or rows (m, n) of weights >= 0, int64.
+
+    Drawn on the host. RuntimeError for negative, infinite or all-zero weights, or more samples than there are
+    nonzero weights without replacement.
+    """
+    weights = backend.to_host(x.array).astype(np.float64)
+    if weights.ndim not in (1, 2):
+        raise RuntimeError(f"multinomial: expected weights of shape (n,) or (m, n), got {tuple(weights.shape)}")
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise RuntimeError("multinomial: weights must be finite and >= 0")
+    stream, rows = _stream(generator), np.atleast_2d(weights)
+    if (rows.sum(axis=1) <= 0).any():
+        raise RuntimeError("multinomial: the weights of a row are all zero; there is nothing to draw")
+    if not replacement and ((rows > 0).sum(axis=1) < num_samples).any():
+        raise RuntimeError(
+            f"multinomial: cannot draw {num_samples} different indices from fewer nonzero weights; "
+            "ask for fewer, or replacement=True"
+        )
+    drawn = [
+        stream.choice(len(row), num_samples, replace=replacement, p=row / row.sum(), shuffle=False) for row in rows
+    ]
+    out = np.stack(drawn).astype(np.int64)
+    return Tensor.make(backend.to_device(out if weights.ndim == 2 else out[0], x.device))

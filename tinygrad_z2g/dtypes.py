@@ -1,0 +1,75 @@
+"""Element types: their names, the default one, and what mixing two of them gives.
+
+The names are torch's, the objects are NumPy's: `float32 = np.dtype("float32")`, which CuPy uses too. NumPy promotes
+int64 with float32 to float64; torch, and therefore this file, to float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+float16 = half = np.dtype("float16")
+float32 = np.dtype("float32")
+float64 = double = np.dtype("float64")
+int8 = np.dtype("int8")
+int16 = np.dtype("int16")
+int32 = np.dtype("int32")
+int64 = long = np.dtype("int64")
+uint8 = np.dtype("uint8")
+bool_ = np.dtype("bool")
+
+ALL = (float16, float32, float64, int8, int16, int32, int64, uint8, bool_)
+CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}  # bool < integer < float, by numpy's `kind` letter
+
+_default = float32
+
+
+def get_default_dtype() -> np.dtype:
+    """The dtype of new floating-point tensors: float32 unless `set_default_dtype` changed it."""
+    return _default
+
+
+def set_default_dtype(dtype: Any) -> None:
+    """Make `dtype`, a floating-point one, the type of new tensors. Raises TypeError for others."""
+    global _default
+    if as_dtype(dtype).kind != "f":
+        raise TypeError(f"set_default_dtype: got {dtype}, expected a floating-point dtype such as float32")
+    _default = as_dtype(dtype)
+
+
+def as_dtype(dtype: Any) -> np.dtype:
+    """`dtype` (a dtype, `float`, `int`, `bool` or a name) as one we compute with. Raises TypeError for others.
+
+    Python's `float` means the default dtype here, as in torch.
+    """
+    if dtype is float:
+        return _default
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found not in ALL or dtype is None:
+        raise TypeError(f"dtype: got {dtype!r}, expected one of " + ", ".join(map(str, ALL)))
+    return found
+
+
+def promote(a: np.dtype, b: np.dtype) -> np.dtype:
+    """The dtype that holds both: the higher category wins; within one category the wider type."""
+    if CATEGORY[a.kind] == CATEGORY[b.kind]:
+        return np.promote_types(a, b)
+    return a if CATEGORY[a.kind] > CATEGORY[b.kind] else b
+
+
+def result_type(a: Any, b: Any) -> np.dtype:
+    """The dtype of an operation on arrays `a` and `b`.
+
+    A 0-d array behaves like a scalar: it raises the category (int to float) but never the width within one.
+    """
+    if (a.ndim == 0) != (b.ndim == 0):
+        scalar, other = (a, b) if a.ndim == 0 else (b, a)
+        if CATEGORY[scalar.dtype.kind] <= CATEGORY[other.dtype.kind]:
+            return other.dtype
+        return scalar.dtype
+    return promote(a.dtype, b.dtype)

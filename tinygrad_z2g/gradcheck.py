@@ -1,0 +1,149 @@
+"""Do not believe a gradient: measure it.
+
+The derivative of a scalar φ along a direction d is a slope that can be measured with nothing but forward passes:
+
+    dφ ≈ (φ(x + h d) - φ(x - h d)) / 2h        (central difference; its error falls with h²)
+
+To make a scalar out of a function's output f(x), take φ = <w, f(x)> with random weights w. Not the plain sum, which
+hides whole classes of errors: the outputs of a softmax sum to 1 whatever its gradient rule says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import backend, dtypes
+from .autograd import enable_grad, no_grad
+from .tensor import Tensor
+
+STEP = 2.0**-14  # near the cube root of float64's epsilon, where rounding and truncation errors balance
+
+
+class GradcheckError(RuntimeError):
+    """An analytic gradient disagrees with the measured one. The message reports the worst element."""
+
+
+def gradcheck(
+    fn: Callable[..., Any], inputs: Tensor | Sequence[Any], *, eps: float = STEP, atol: float = 1e-7, rtol: float = 1e-6,
+    seed: int = 0, raise_exception: bool = True,
+) -> bool:  # fmt: skip
+    """Compare the gradients of `fn(*inputs)` with central differences, element by element. Returns whether they agree.
+
+    Every float64 input that requires grad is checked; other inputs are passed on as they are. `fn` returns a tensor
+    or a tuple of them, and must return the same for the same inputs. Each derivative is measured at steps eps and
+    eps / 2, and the pair extrapolated to h = 0 (Richardson), which leaves an error of order h⁴. The allowed
+    difference is atol · Σ|w| + rtol · |measured| + what the two steps say the measurement itself is worth.
+
+    Raises GradcheckError with input, index, both values and shapes of the worst element (unless told not to raise),
+    and ValueError if no input can be checked or one of them is not float64.
+    """
+    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    checked = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
+    if not checked:
+        raise ValueError("gradcheck: no input requires grad; there is nothing to check")
+    for i in checked:
+        if inputs[i].dtype != dtypes.float64:
+            raise ValueError(
+                f"gradcheck: input {i} is {inputs[i].dtype}; differences need float64: make it with dtype=float64, "
+                "or convert a module with .double()"
+            )
+    rng = np.random.default_rng(seed)
+    weights: list[np.ndarray] = []
+
+    def phi() -> float:
+        """<w, f(x)> at the present values of the inputs."""
+        with no_grad():
+            outputs = _outputs(fn(*inputs))
+        return float(sum((backend.to_host(z.array) * w).sum() for z, w in zip(outputs, weights, strict=True)))
+
+    with enable_grad():
+        outputs = _outputs(fn(*inputs))
+    # Entries in ±[0.5, 1.5]: none near 0, where an error would go unseen
+    weights += [rng.uniform(0.5, 1.5, z.shape) * rng.choice([-1.0, 1.0], z.shape) for z in outputs]
+    analytic = _analytic(outputs, weights, [inputs[i] for i in checked])
+
+    scale = sum(np.abs(w).sum() for w in weights)
+    worst: tuple[float, str] = (0.0, "")
+    failures = total = 0
+    for i, gradient in zip(checked, analytic, strict=True):
+        x = inputs[i]
+        if gradient.shape != tuple(x.shape) or gradient.dtype != x.dtype:
+            return _fail(f"input {i}: gradient has shape {gradient.shape}, dtype {gradient.dtype}", raise_exception)
+        for index in np.ndindex(*x.shape):
+            measured, noise = _slope(phi, x, index, eps)
+            value = float(gradient[index])
+            excess = abs(value - measured) / (atol * max(1.0, scale) + rtol * abs(measured) + noise)
+            total += 1
+            if not excess <= 1:  # NaN counts as a failure too
+                failures += 1
+                report = (
+                    f"input {i} of shape {tuple(x.shape)}, element {index}: "
+                    f"analytic {value:.10g}, measured {measured:.10g}, difference {abs(value - measured):.3g}"
+                )
+                if not worst[1] or not excess <= worst[0]:
+                    worst = (excess, report)
+    if failures:
+        shapes = ", ".join(str(tuple(z.shape)) for z in outputs)
+        name = getattr(fn, "__name__", type(fn).__name__)
+        return _fail(
+            f"{name}: {failures} of {total} derivatives disagree; worst: {worst[1]} (outputs {shapes}, seed {seed})",
+            raise_exception,
+        )
+    return True
+
+
+def _fail(message: str, raise_exception: bool) -> bool:
+    if raise_exception:
+        raise GradcheckError(f"gradcheck: {message}")
+    return False
+
+
+def _outputs(result: Any) -> list[Tensor]:
+    """The floating-point tensors that a function returned."""
+    parts = result if isinstance(result, (tuple, list)) else [result]
+    found = [z for part in parts for z in (part if isinstance(part, (tuple, list)) else [part])]
+    return [z for z in found if isinstance(z, Tensor) and z.is_floating_point()]
+
+
+def _analytic(outputs: list[Tensor], weights: list[np.ndarray], inputs: list[Tensor]) -> list[np.ndarray]:
+    """∂φ/∂x of each input by backward, its own `.grad` left as it was."""
+    before = [x.grad for x in inputs]
+    try:
+        for x in inputs:
+            x.grad = None
+        live = [(z, w) for z, w in zip(outputs, weights, strict=True) if z.requires_grad]
+        if not live:
+            raise ValueError("gradcheck: no output requires grad; does the function detach its inputs?")
+        with enable_grad():
+            phi = sum((z * Tensor.make(backend.to_device(w, z.device)).to(z.dtype)).sum() for z, w in live)
+            phi.backward()
+        found = [x.grad for x in inputs]
+    finally:
+        for x, grad in zip(inputs, before, strict=True):
+            x.grad = grad
+    return [
+        np.zeros(tuple(x.shape)) if g is None else backend.to_host(g.array) for x, g in zip(inputs, found, strict=True)
+    ]
+
+
+def _slope(phi: Callable[[], float], x: Tensor, index: tuple, h: float) -> tuple[float, float]:
+    """dφ/dx[index], and the uncertainty of that measurement. x is restored afterwards."""
+    old = x.array[index].item() if x.array.ndim else x.array.item()
+
+    def central(h: float) -> tuple[float, float]:
+        values = []
+        for moved in (old + h, old - h):
+            x.array[index] = moved
+            values.append(phi())
+        return (values[0] - values[1]) / (2 * h), (abs(values[0]) + abs(values[1])) / h
+
+    try:
+        coarse, _ = central(h)
+        fine, size = central(h / 2)
+    finally:
+        x.array[index] = old
+    noise = 8 * np.finfo(np.float64).eps * size + abs(fine - coarse) / 16
+    return (4 * fine - coarse) / 3, noise

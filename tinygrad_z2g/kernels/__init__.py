@@ -1,0 +1,28 @@
+"""The few numeric routines where composing small operations costs much: forward and backward on plain arrays.
+
+Each is written once in `reference.py`, on whichever library its arrays belong to. A hand-written GPU version of one
+will stand beside it under the same name and be picked here, so that the operations built on them never ask which
+device they run on.
+"""
+
+from .reference import (
+    adam,
+    attention,
+    attention_backward,
+    cross_entropy,
+    dropout_mask,
+    gelu_exact,
+    gelu_tanh,
+    layer_norm,
+    layer_norm_backward,
+    log_softmax,
+    sgd,
+    softmax,
+    softmax_backward,
+    sum_rows_by_id,
+)
+
+__all__ = [
+    "adam", "attention", "attention_backward", "cross_entropy", "dropout_mask", "gelu_exact", "gelu_tanh", "layer_norm",
+    "layer_norm_backward", "log_softmax", "sgd", "softmax", "softmax_backward", "sum_rows_by_id",
+]  # fmt: skip

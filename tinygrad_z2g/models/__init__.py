@@ -1,0 +1,3 @@
+"""Models that several examples share."""
+
+from .gpt import GPT, GPTConfig

@@ -1,0 +1,81 @@
+"""Nonlinear functions as layers, to stand in a `Sequential`."""
+
+from __future__ import annotations
+
+from ..tensor import Tensor
+from . import functional as F
+from .module import Module
+
+
+class ReLU(Module):
+    """max(x, 0)"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """max(x, 0)"""
+        return x.relu()
+
+
+class GELU(Module):
+    """x Φ(x); with approximate="tanh" the formula of GPT-2. See `functional.gelu`."""
+
+    def __init__(self, approximate: str = "none"):
+        self.approximate = approximate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x Φ(x)"""
+        return F.gelu(x, self.approximate)
+
+    def extra_repr(self) -> str:
+        return f"approximate='{self.approximate}'"
+
+
+class SiLU(Module):
+    """x σ(x)"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x σ(x)"""
+        return F.silu(x)
+
+
+class Tanh(Module):
+    """tanh x"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """tanh x"""
+        return x.tanh()
+
+
+class Sigmoid(Module):
+    """1 / (1 + e⁻ˣ)"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """1 / (1 + e⁻ˣ)"""
+        return x.sigmoid()
+
+
+class Softmax(Module):
+    """e^x / Σ e^x along `dim`"""
+
+    def __init__(self, dim: int):
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """e^x / Σ e^x"""
+        return F.softmax(x, self.dim)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class Sine(Module):
+    """sin(ω x): waves as activations, for smooth functions. Not in torch. (Sitzmann et al. 2020, arXiv:2006.09661)"""
+
+    def __init__(self, omega: float = 1.0):
+        self.omega = omega
+
+    def forward(self, x: Tensor) -> Tensor:
+        """sin(ω x)"""
+        return (x * self.omega).sin() if self.omega != 1 else x.sin()
+
+    def extra_repr(self) -> str:
+        return f"omega={self.omega}"

@@ -1,0 +1,126 @@
+"""Attention with several heads."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .. import creation
+from ..ops.elementwise import where
+from ..tensor import Tensor
+from . import functional as F
+from . import init
+from .linear import Linear
+from .module import Module, Parameter
+
+
+class MultiheadAttention(Module):
+    """`num_heads` attentions side by side, each on its own projection of queries, keys and values.
+
+    embed_dim E is divided among the heads. Parameters as in torch: in_proj_weight (3E, E) for q, k and v one above
+    the other, in_proj_bias (3E,), out_proj. Inputs are (L, N, E), or (N, L, E) if `batch_first`, or (L, E).
+    """
+
+    def __init__(
+        self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True, batch_first: bool = False,
+        device: Any = None, dtype: Any = None,
+    ):  # fmt: skip
+        _check_heads("MultiheadAttention", embed_dim, num_heads)
+        self.embed_dim, self.num_heads, self.dropout, self.batch_first = embed_dim, num_heads, dropout, batch_first
+        make = {"device": device, "dtype": dtype}
+        self.in_proj_weight = Parameter(creation.empty(3 * embed_dim, embed_dim, **make))
+        self.in_proj_bias = Parameter(creation.zeros(3 * embed_dim, **make)) if bias else None
+        self.out_proj = Linear(embed_dim, embed_dim, bias=bias, **make)
+        init.xavier_uniform_(self.in_proj_weight)
+        if bias:
+            init.zeros_(self.out_proj.bias)
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None = None,
+        need_weights: bool = True, attn_mask: Tensor | None = None, average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+        """Returns the output, shaped as the query, and the weights (N, L, S), or (N, heads, L, S) unaveraged, or None.
+
+        Masks are True where attention is *forbidden* (torch's convention here, opposite to
+        `scaled_dot_product_attention`), or numbers added to the scores: attn_mask (L, S) or (N · heads, L, S),
+        key_padding_mask (N, S). `is_causal` lets no query see later keys; here it works without an attn_mask too.
+        """
+        if query.ndim == 2:
+            padding = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
+            axis = 0 if self.batch_first else 1
+            q, k, v = (x.unsqueeze(axis) for x in (query, key, value))
+            out, weights = self.forward(q, k, v, padding, need_weights, attn_mask, average_attn_weights, is_causal)
+            return out.squeeze(axis), None if weights is None else weights.squeeze(0)
+        if query.ndim != 3 or query.array.shape[-1] != self.embed_dim:
+            raise RuntimeError(
+                f"MultiheadAttention: expected query of 2 or 3 dimensions ending in {self.embed_dim}, got {tuple(query.shape)}"
+            )
+        if not self.batch_first:
+            query, key, value = (x.transpose(0, 1) for x in (query, key, value))  # (L, N, E) -> (N, L, E)
+        q, k, v = self._project(query, key, value)
+        mask = self._mask(q, k, attn_mask, key_padding_mask, is_causal)
+        p_drop = self.dropout if self.training else 0.0
+        if need_weights:
+            scores = q @ k.mT * (1 / math.sqrt(q.array.shape[-1]))  # (N, nh, L, hs) @ (N, nh, hs, S)
+            weights = F.dropout(F.softmax(scores if mask is None else scores + mask, -1), p_drop, self.training)
+            out = weights @ v  # (N, nh, L, S) @ (N, nh, S, hs)
+            weights = weights.mean(1) if average_attn_weights else weights
+        else:
+            out, weights = F.scaled_dot_product_attention(q, k, v, mask, p_drop), None
+        out = self.out_proj(merge_heads(out))
+        return out if self.batch_first else out.transpose(0, 1), weights
+
+    def _project(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
+        """q, k and v per head: (N, L, E) -> (N, nh, L, hs), each by its third of in_proj_weight."""
+        if query is key and key is value:  # self-attention: one product instead of three
+            projected = F.linear(query, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+        else:
+            weights = self.in_proj_weight.chunk(3)
+            biases = self.in_proj_bias.chunk(3) if self.in_proj_bias is not None else (None,) * 3
+            projected = [F.linear(*parts) for parts in zip((query, key, value), weights, biases, strict=True)]
+        return [split_heads(x, self.num_heads) for x in projected]
+
+    def _mask(
+        self, q: Tensor, k: Tensor, attn_mask: Tensor | None, padding: Tensor | None, is_causal: bool
+    ) -> Tensor | None:
+        """All masks as one tensor to add to the scores (N, nh, L, S): 0 or -inf, or the caller's numbers."""
+        n, heads, length, source = q.array.shape[0], self.num_heads, q.array.shape[2], k.array.shape[2]
+        total = None
+        if is_causal and attn_mask is None:
+            attn_mask = creation.ones(length, source, device=q.device).triu(1).bool()
+        if attn_mask is not None:
+            total = _additive(attn_mask, q)
+            if total.ndim == 3:
+                total = total.reshape(n, heads, length, source)  # (N nh, L, S) -> (N, nh, L, S)
+        if padding is not None:
+            padding = _additive(padding, q).reshape(n, 1, 1, source)  # (N, S) -> (N, 1, 1, S)
+            total = padding if total is None else total + padding
+        return total
+
+    def extra_repr(self) -> str:
+        return f"embed_dim={self.embed_dim}, num_heads={self.num_heads}"
+
+
+def split_heads(x: Tensor, num_heads: int) -> Tensor:
+    """(B, T, C) -> (B, nh, T, hs)"""
+    B, T, C = x.array.shape
+    return x.reshape(B, T, num_heads, C // num_heads).transpose(1, 2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """(B, nh, T, hs) -> (B, T, nh * hs)"""
+    B, nh, T, hs = x.array.shape
+    return x.transpose(1, 2).reshape(B, T, nh * hs)
+
+
+def _additive(mask: Tensor, like: Tensor) -> Tensor:
+    """A mask that is True where attention is forbidden, as -inf there and 0 elsewhere."""
+    if mask.is_floating_point():
+        return mask
+    return where(mask.bool(), -math.inf, 0.0).to(like.dtype)
+
+
+def _check_heads(name: str, width: int, num_heads: int) -> None:
+    if num_heads < 1 or width < 1 or width % num_heads:
+        raise ValueError(f"{name}: width {width} is not divisible into {num_heads} heads; choose a multiple")

@@ -1,0 +1,37 @@
+"""A table of learned vectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import creation
+from ..tensor import Tensor
+from . import functional as F
+from . import init
+from .module import Module, Parameter
+
+
+class Embedding(Module):
+    """One learned vector per id: ids (...) -> (..., embedding_dim).
+
+    `weight` (num_embeddings, embedding_dim) starts normal with mean 0, deviation 1. The row `padding_idx`, if given,
+    starts at 0 and never learns.
+    """
+
+    def __init__(
+        self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, *, device: Any = None, dtype: Any = None
+    ):
+        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
+            raise ValueError(f"Embedding: padding_idx {padding_idx} is not one of {num_embeddings} rows")
+        self.num_embeddings, self.embedding_dim, self.padding_idx = num_embeddings, embedding_dim, padding_idx
+        self.weight = Parameter(creation.empty(num_embeddings, embedding_dim, device=device, dtype=dtype))
+        init.normal_(self.weight)
+        if padding_idx is not None:
+            init.zeros_(self.weight.detach()[padding_idx])
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(...) -> (..., embedding_dim)"""
+        return F.embedding(ids, self.weight, self.padding_idx)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_embeddings}, {self.embedding_dim}"

@@ -1,0 +1,36 @@
+"""Layer normalisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import creation
+from ..tensor import Tensor
+from . import functional as F
+from .module import Module, Parameter
+
+
+class LayerNorm(Module):
+    """Each vector shifted to mean 0 and scaled to variance 1, then by learned `weight` and `bias`.
+
+    x (..., *normalized_shape), same shape out. `weight` starts at 1, `bias` at 0. See `functional.layer_norm`.
+    """
+
+    def __init__(
+        self, normalized_shape: Any, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True,
+        device: Any = None, dtype: Any = None,
+    ):  # fmt: skip
+        self.normalized_shape = (
+            (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        )
+        self.eps = eps
+        make = {"device": device, "dtype": dtype}
+        self.weight = Parameter(creation.ones(self.normalized_shape, **make)) if elementwise_affine else None
+        self.bias = Parameter(creation.zeros(self.normalized_shape, **make)) if elementwise_affine and bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., *normalized_shape), same shape out"""
+        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.weight is not None}"

@@ -1,0 +1,131 @@
+"""Recurrent networks: a state that is carried from step to step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .. import creation
+from ..ops.shape import stack
+from ..tensor import Tensor
+from . import functional as F
+from . import init
+from .module import Module, Parameter
+
+
+def lstm_step(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """One step of an LSTM, from the sums that reach its gates, (N, 4H), and the cell state c, (N, H).
+
+    i, f, g, o = σ(gates₁), σ(gates₂), tanh(gates₃), σ(gates₄);   c' = f c + i g;   h' = o tanh(c').
+    The cell forgets (f), takes in (i) new content (g), and shows (o) part of itself. Returns h', c'.
+    (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000)
+    """
+    i, f, g, o = gates.chunk(4, dim=1)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    return o.sigmoid() * c.tanh(), c
+
+
+class LSTMCell(Module):
+    """One step: x (N, input_size), state (h, c) each (N, hidden_size) -> (h', c'). Parameters named as in torch."""
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None):
+        self.input_size, self.hidden_size = input_size, hidden_size
+        make = {"device": device, "dtype": dtype}
+        self.weight_ih = Parameter(creation.empty(4 * hidden_size, input_size, **make))
+        self.weight_hh = Parameter(creation.empty(4 * hidden_size, hidden_size, **make))
+        self.bias_ih = Parameter(creation.empty(4 * hidden_size, **make)) if bias else None
+        self.bias_hh = Parameter(creation.empty(4 * hidden_size, **make)) if bias else None
+        _reset(self, hidden_size)
+
+    def forward(self, x: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """(N, input_size) -> h', c', each (N, hidden_size); or all without N"""
+        if x.ndim == 1:
+            hx = None if hx is None else (hx[0].unsqueeze(0), hx[1].unsqueeze(0))
+            h, c = self.forward(x.unsqueeze(0), hx)
+            return h.squeeze(0), c.squeeze(0)
+        if x.ndim != 2 or x.array.shape[1] != self.input_size:
+            raise RuntimeError(f"LSTMCell: expected input (N, {self.input_size}), got {tuple(x.shape)}")
+        h, c = hx if hx is not None else _zero_state(x, (len(x), self.hidden_size))
+        gates = F.linear(x, self.weight_ih, self.bias_ih) + F.linear(h, self.weight_hh, self.bias_hh)
+        return lstm_step(gates, c)
+
+    def extra_repr(self) -> str:
+        return f"{self.input_size}, {self.hidden_size}"
+
+
+class LSTM(Module):
+    """Layers of LSTM over a sequence, with torch's parameter names: weight_ih_l0 (4H, in), weight_hh_l0 (4H, H), ...
+
+    x (L, N, input_size), or (N, L, input_size) if `batch_first`, or (L, input_size). All start uniform on ±1/√H.
+    `dropout` acts between layers while training. The state carries gradients: detach it between training steps.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
+        dropout: float = 0.0, bidirectional: bool = False, device: Any = None, dtype: Any = None,
+    ):  # fmt: skip
+        if bidirectional:
+            raise NotImplementedError("LSTM: bidirectional=True is not offered")
+        if hidden_size < 1 or num_layers < 1:
+            raise ValueError(f"LSTM: hidden_size and num_layers must be positive, got {hidden_size} and {num_layers}")
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.bias, self.batch_first, self.dropout = bias, batch_first, dropout
+        make = {"device": device, "dtype": dtype}
+        for layer in range(num_layers):
+            n_in = input_size if layer == 0 else hidden_size
+            setattr(self, f"weight_ih_l{layer}", Parameter(creation.empty(4 * hidden_size, n_in, **make)))
+            setattr(self, f"weight_hh_l{layer}", Parameter(creation.empty(4 * hidden_size, hidden_size, **make)))
+            for name in ("bias_ih", "bias_hh"):
+                setattr(self, f"{name}_l{layer}", Parameter(creation.empty(4 * hidden_size, **make)) if bias else None)
+        _reset(self, hidden_size)
+
+    def forward(
+        self, x: Tensor, hx: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Returns the top layer's h at every step, shaped as x with hidden_size last, and the final (h, c).
+
+        hx and the final state: h and c of shape (num_layers, N, hidden_size), zeros if not given.
+        """
+        if x.ndim == 2:
+            hx = None if hx is None else (hx[0].unsqueeze(1), hx[1].unsqueeze(1))
+            axis = 0 if self.batch_first else 1
+            out, (h, c) = self.forward(x.unsqueeze(axis), hx)
+            return out.squeeze(axis), (h.squeeze(1), c.squeeze(1))
+        if x.ndim != 3 or x.array.shape[2] != self.input_size:
+            raise RuntimeError(f"LSTM: expected input of 2 or 3 dimensions ending in {self.input_size}, got {tuple(x.shape)}")
+        if self.batch_first:
+            x = x.transpose(0, 1)  # (N, L, in) -> (L, N, in)
+        shape = (self.num_layers, x.array.shape[1], self.hidden_size)
+        h0, c0 = hx if hx is not None else _zero_state(x, shape)
+        if tuple(h0.shape) != shape or tuple(c0.shape) != shape:
+            raise RuntimeError(f"LSTM: expected hidden states of shape {shape}, got {tuple(h0.shape)} and {tuple(c0.shape)}")
+        last_h, last_c = [], []
+        for layer in range(self.num_layers):
+            if layer and self.dropout:
+                x = F.dropout(x, self.dropout, self.training)
+            x, h, c = self._layer(x, h0[layer], c0[layer], layer)
+            last_h.append(h)
+            last_c.append(c)
+        return x.transpose(0, 1) if self.batch_first else x, (stack(last_h), stack(last_c))
+
+    def _layer(self, x: Tensor, h: Tensor, c: Tensor, layer: int) -> tuple[Tensor, Tensor, Tensor]:
+        """One layer over the whole sequence: (L, N, in) -> (L, N, H), and the last h and c."""
+        w_ih, w_hh = getattr(self, f"weight_ih_l{layer}"), getattr(self, f"weight_hh_l{layer}")
+        b_ih, b_hh = getattr(self, f"bias_ih_l{layer}"), getattr(self, f"bias_hh_l{layer}")
+        outputs = []
+        for from_input in F.linear(x, w_ih, b_ih).unbind(0):  # all steps in one product; (N, 4H) each
+            h, c = lstm_step(from_input + F.linear(h, w_hh, b_hh), c)
+            outputs.append(h)
+        return stack(outputs), h, c
+
+    def extra_repr(self) -> str:
+        return f"{self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, batch_first={self.batch_first}"
+
+
+def _reset(module: Module, hidden_size: int) -> None:
+    for parameter in module.parameters():
+        init.uniform_(parameter, -1 / math.sqrt(hidden_size), 1 / math.sqrt(hidden_size))
+
+
+def _zero_state(x: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    return creation.zeros(shape, device=x.device, dtype=x.dtype), creation.zeros(shape, device=x.device, dtype=x.dtype)

@@ -1,0 +1,45 @@
+"""Gradients of a whole model at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from ..autograd import no_grad
+from ..backend import of, to_device
+from ..tensor import Tensor
+
+
+@no_grad()
+def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, error_if_nonfinite: bool = False) -> Tensor:
+    """Scale all gradients by one factor so that their joint norm √(Σ g²) is at most `max_norm`.
+
+    Returns the norm before scaling, a 0-d tensor on the gradients' device. RuntimeError, if asked for, where the norm
+    is infinite or NaN. (Pascanu et al. 2013)
+    """
+    grads = _grads(parameters)
+    if not grads:
+        return Tensor(0.0)
+    squares = [of(g.array).vdot(g.array, g.array) for g in grads]
+    home = grads[0].device
+    total = sum(to_device(s, home) for s in squares) ** 0.5
+    if error_if_nonfinite and not math.isfinite(float(total)):
+        raise RuntimeError(f"clip_grad_norm_: the gradients' norm is {float(total)}; check the loss and the learning rate")
+    # min(1, ...) on the device: to look at the norm here would make the GPU wait
+    factor = of(grads[0].array).minimum(max_norm / (total + 1e-6), 1)
+    for g in grads:
+        g.array *= to_device(factor, g.device).astype(g.dtype)
+        g.version[0] += 1
+    return Tensor.make(total.astype(grads[0].dtype))
+
+
+@no_grad()
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
+    """Limit every element of every gradient to [-clip_value, clip_value]."""
+    for g in _grads(parameters):
+        g.clamp_(-clip_value, clip_value)
+
+
+def _grads(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    return [p.grad for p in parameters if p.grad is not None]

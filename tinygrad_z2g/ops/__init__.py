@@ -1,0 +1,1 @@
+"""The operations on tensors, one family per file. Each is a function; `Tensor` offers most as methods too."""

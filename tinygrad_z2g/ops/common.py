@@ -1,0 +1,163 @@
+"""What every operation needs before it can compute: operands as arrays of one dtype and device, dims in range."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from ..autograd import Variable, record
+from ..backend import Array, device_of, of, to_device
+
+
+def as_array(x: Any, name: str) -> Array:
+    """The array of a tensor. Raises TypeError for anything else."""
+    if not isinstance(x, Variable):
+        raise TypeError(f"{name}: expected a Tensor, got {type(x).__name__}; make one with tensor(...)")
+    return x.array
+
+
+def as_floating(x: Any, name: str) -> Array:
+    """The array of a tensor, in the default dtype if it held integers or bools."""
+    array = as_array(x, name)
+    return array if array.dtype.kind == "f" else array.astype(dtypes.get_default_dtype())
+
+
+def operands(x: Any, y: Any, name: str, floating: bool = False) -> tuple[Any, Any]:
+    """`x` and `y`, of which at least one is a tensor, as what `a + b` may be written on: same dtype, same device.
+
+    Python numbers stay Python numbers, so that they never widen an array: float32 + 0.1 is float32. A float meets
+    an integer tensor in the default dtype. `floating` converts integers too, for operations such as division.
+    """
+    a, b = _operand(x, name), _operand(y, name)
+    a_is_array, b_is_array = hasattr(a, "dtype"), hasattr(b, "dtype")
+    if a_is_array and b_is_array:
+        if a.device != b.device:
+            a, b = _one_device(a, b, x, y, name)
+        if a.dtype != b.dtype:
+            dtype = dtypes.result_type(a, b)
+            a, b = a.astype(dtype, copy=False), b.astype(dtype, copy=False)
+        if floating and a.dtype.kind != "f":
+            a, b = a.astype(dtypes.get_default_dtype()), b.astype(dtypes.get_default_dtype())
+        check_broadcast(a.shape, b.shape, name)
+    elif a_is_array:
+        a = _meet_number(a, b, floating)
+    elif b_is_array:
+        b = _meet_number(b, a, floating)
+    else:
+        raise TypeError(f"{name}: expected at least one Tensor, got {type(x).__name__} and {type(y).__name__}")
+    return a, b
+
+
+def _operand(x: Any, name: str) -> Any:
+    if isinstance(x, Variable):
+        return x.array
+    if isinstance(x, (float, int)):
+        return x  # bool too
+    if isinstance(x, np.generic):
+        return x.item()  # np.float64(2) is a number like 2.0, not a reason to compute in float64
+    if isinstance(x, np.ndarray) and x.dtype in dtypes.ALL:
+        return x
+    if isinstance(x, numbers.Real):
+        return float(x)
+    raise TypeError(f"{name}: expected a Tensor or a number, got {type(x).__name__}; make a tensor with tensor(...)")
+
+
+def _one_device(a: Array, b: Array, x: Any, y: Any, name: str) -> tuple[Array, Array]:
+    """A NumPy array or a 0-d CPU tensor beside a GPU tensor is uploaded; two tensors apart are a mistake."""
+    if isinstance(a, np.ndarray) and (a.ndim == 0 or not isinstance(x, Variable)):
+        return to_device(a, device_of(b)), b
+    if isinstance(b, np.ndarray) and (b.ndim == 0 or not isinstance(y, Variable)):
+        return a, to_device(b, device_of(a))
+    raise RuntimeError(
+        f"{name}: expected all tensors on one device, got {device_of(a)} and {device_of(b)}; move one with .to(...)"
+    )
+
+
+def _meet_number(a: Array, number: float | int, floating: bool) -> Array:
+    """`a` in a dtype that the Python number does not change."""
+    if a.dtype.kind != "f" and (floating or isinstance(number, float)):
+        return a.astype(dtypes.get_default_dtype())
+    if a.dtype.kind == "b" and not isinstance(number, bool):
+        return a.astype(dtypes.int64)
+    return a
+
+
+def check_broadcast(a: tuple, b: tuple, name: str) -> None:
+    """Raise RuntimeError unless shapes `a` and `b` broadcast: equal, or 1, or absent, counted from the right."""
+    if a == b:
+        return
+    for m, n in zip(reversed(a), reversed(b)):  # noqa: B905 - the shorter one ends the comparison
+        if m != n and m != 1 and n != 1:
+            raise RuntimeError(
+                f"{name}: shapes {tuple(a)} and {tuple(b)} do not broadcast: sizes {m} and {n} differ; "
+                "aligned from the right, sizes must be equal or 1"
+            )
+
+
+def same_device(name: str, first: Variable, *others: Variable | None) -> None:
+    """Raise RuntimeError unless all given tensors live on one device."""
+    for x in others:
+        if x is not None and x.array.device != first.array.device:
+            raise RuntimeError(
+                f"{name}: expected all tensors on one device, got {device_of(first.array)} and {device_of(x.array)}; "
+                "move one with .to(...)"
+            )
+
+
+def as_int(value: Any, name: str) -> int:
+    """A whole number given as int, NumPy integer or 0-d integer tensor. Raises TypeError for others."""
+    if isinstance(value, Variable):
+        value = value.array.item() if value.array.size == 1 else value
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
+    return int(value)
+
+
+def one_dim(dim: Any, ndim: int, name: str) -> int:
+    """`dim` counted from the front. Raises IndexError if it is out of range; a 0-d tensor accepts 0 and -1."""
+    dim = as_int(dim, f"{name}: dim")
+    bound = max(ndim, 1)
+    if not -bound <= dim < bound:
+        raise IndexError(f"{name}: dim {dim} is out of range for {ndim} dimensions, expected {-bound} to {bound - 1}")
+    return dim % bound
+
+
+def many_dims(dim: Any, ndim: int, name: str) -> tuple[int, ...]:
+    """The dims that a reduction runs over, counted from the front; None or () means all. No dim twice."""
+    if dim is None or (isinstance(dim, (tuple, list)) and len(dim) == 0):
+        return tuple(range(ndim))
+    if not isinstance(dim, (tuple, list)):
+        dim = (dim,)
+    dims = tuple(one_dim(d, ndim, name) for d in dim)
+    if len(set(dims)) != len(dims):
+        raise RuntimeError(f"{name}: dim {tuple(dim)} names one dimension twice")
+    return dims if ndim else ()
+
+
+def sizes(shape: tuple, name: str) -> tuple[int, ...]:
+    """A shape given as `f(2, 3)` or `f((2, 3))`."""
+    if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
+        shape = tuple(shape[0])
+    return tuple(as_int(n, f"{name}: size") for n in shape)
+
+
+def record_view(name: str, array: Array, x: Variable, rule: Any) -> Any:
+    """`record` for a result that shares memory with `x`: in-place writes to one are counted for both."""
+    result = record(name, array, (x, rule))
+    result.version = x.version
+    result.recorded = x.version[0]
+    return result
+
+
+def constant(like: Variable, array: Array) -> Any:
+    """A tensor that gradients stop at: the result of a comparison, an index, a mask."""
+    return like.make(array)
+
+
+__all__ = [
+    "Array", "Variable", "as_array", "as_floating", "as_int", "check_broadcast", "constant", "many_dims", "of",
+    "one_dim", "operands", "record", "record_view", "same_device", "sizes",
+]  # fmt: skip

@@ -1,0 +1,237 @@
+"""Reading and writing parts of a tensor: `x[...]`, `x[...] = v`, gather and its relatives.
+
+The rule of reading is adding: an element that was read three times receives three gradients. Writing `x[i] = v`
+replaces, so the elements replaced receive none and v receives what was meant for them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import dtypes
+from ..autograd import Variable, record
+from ..backend import Array, device_of, of, to_device
+from .common import as_array, as_int, one_dim, record_view, same_device
+from .inplace import check_writable, rewritten
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+ALL = slice(None)
+
+
+def getitem(x: Tensor, index: Any) -> Tensor:
+    """z = x[index]: integers, slices, None, ..., boolean and integer tensors or lists, and mixtures of them.
+
+    ∂L/∂x is 0, plus the gradient of each element of z at the place where it was read. Integers, slices, None and ...
+    alone give a view; anything else copies. IndexError for an index out of range, too many, or of another type.
+    """
+    a = as_array(x, "index")
+    basic, advanced, tensors = _parse(index, a)
+    xp = of(a)
+    if advanced is None:
+
+        def place(grad: Array) -> Array:
+            out = xp.zeros(a.shape, grad.dtype)
+            out[basic] = grad
+            return out
+
+        return record_view("index", a[basic], x, place)
+
+    def scatter(grad: Array) -> Array:
+        out = xp.zeros(a.shape, grad.dtype)
+        xp.add.at(out[basic], advanced, grad)  # a += that counts repeated indices
+        return out
+
+    return record("index", a[basic][advanced], (x, scatter, *tensors))
+
+
+def setitem(x: Tensor, index: Any, value: Any) -> None:
+    """x[index] = value, in place, where value (a tensor, number or array) broadcasts to x[index].
+
+    Afterwards ∂L/∂(old x) is 0 at the elements written, and ∂L/∂value is the gradient found there.
+    """
+    check_writable(x, "index", value)
+    a = x.array
+    basic, advanced, tensors = _parse(index, a)
+    v = _value(x, value)
+    view = a[basic]
+    shape = view.shape if advanced is None else view[advanced].shape
+    if hasattr(v, "dtype"):
+        while v.ndim > len(shape) and v.shape[0] == 1:
+            v = v[0]
+        fits = v.ndim <= len(shape) and all(m in (1, n) for m, n in zip(v.shape[::-1], shape[::-1], strict=False))
+        if not fits:
+            raise RuntimeError(f"index: a value of shape {tuple(v.shape)} does not fit x[index] of shape {tuple(shape)}")
+
+    def cleared(grad: Array) -> Array:
+        grad = grad.copy()
+        grad[basic][... if advanced is None else advanced] = 0
+        return grad
+
+    def read(grad: Array) -> Array:
+        part = grad[basic]
+        return (part if advanced is None else part[advanced]).reshape(shape)
+
+    value_edge = ((value, lambda grad: _shed(read(grad), value), *tensors),) if isinstance(value, Variable) else ()
+    rewritten(x, record("index_put", a, (x, cleared, *tensors), *value_edge))
+    view[... if advanced is None else advanced] = v
+    x.version[0] += 1
+    x.recorded = x.version[0]
+
+
+def _shed(grad: Array, value: Variable) -> Array:
+    """Leading sizes of 1 that `value` has in excess of x[index], put back."""
+    extra = value.array.ndim - grad.ndim
+    return grad.reshape((1,) * extra + grad.shape) if extra > 0 else grad
+
+
+def _value(x: Tensor, value: Any) -> Any:
+    """What to write into x's array: an array on its device and in its dtype, or a Python number."""
+    if isinstance(value, Variable):
+        if value.array.ndim:
+            same_device("index", x, value)
+        return to_device(value.array, device_of(x.array)).astype(x.array.dtype, copy=False)
+    if isinstance(value, (bool, int, float)):
+        return value
+    return to_device(np.asarray(value, x.array.dtype), device_of(x.array))
+
+
+def _parse(index: Any, a: Array) -> tuple[tuple, tuple | None, list[Variable]]:
+    """`index` in two steps, `a[basic][advanced]`, and the tensors in it.
+
+    `basic` holds integers, slices and None and gives a view; `advanced` holds the arrays, or is None if there are
+    none. Doing integers first is torch's order: it keeps the result of `x[0, :, [1, 2]]` in the order of x's
+    dimensions, where NumPy would move the list's dimension to the front.
+    """
+    items = list(index) if isinstance(index, tuple) else [index]
+    tensors = [item for item in items if isinstance(item, Variable)]
+    items = [_item(item, a) for item in items]
+    used = sum(item.ndim if hasattr(item, "dtype") and item.dtype.kind == "b" else 1
+               for item in items if item is not None and item is not Ellipsis)  # fmt: skip
+    if used > a.ndim:
+        raise IndexError(f"index: too many indices ({used}) for a tensor of shape {tuple(a.shape)}")
+    if sum(item is Ellipsis for item in items) > 1:
+        raise IndexError("index: an index can hold only one ellipsis (...)")
+    basic: list = []
+    advanced: list = []
+    dim = 0  # the dimension of `a` that the next item addresses
+    for item in items:
+        if item is None:
+            basic.append(None)
+            advanced.append(ALL)
+        elif item is Ellipsis:
+            basic += [ALL] * (a.ndim - used)
+            advanced += [ALL] * (a.ndim - used)
+            dim += a.ndim - used
+        elif isinstance(item, slice):
+            basic.append(item)
+            advanced.append(ALL)
+            dim += 1
+        elif isinstance(item, int):
+            if not -a.shape[dim] <= item < a.shape[dim]:
+                raise IndexError(f"index: {item} is out of range for dim {dim} of size {a.shape[dim]}")
+            basic.append(item)
+            dim += 1
+        else:
+            width = item.ndim if item.dtype.kind == "b" else 1
+            _check_range(item, a.shape[dim : dim + width], dim)
+            basic += [ALL] * width
+            advanced.append(to_device(item, device_of(a)))
+            dim += width
+    has_arrays = any(hasattr(item, "dtype") for item in advanced)
+    return (*basic, ...), tuple(advanced) if has_arrays else None, tensors
+
+
+def _item(item: Any, a: Array) -> Any:
+    """One part of an index as None, ..., a slice, an int or an array of bool or int64."""
+    if item is None or item is Ellipsis:
+        return item
+    if isinstance(item, slice):
+        parts = (item.start, item.stop, item.step)
+        return slice(*(None if part is None else as_int(part, "index: slice") for part in parts))
+    if isinstance(item, (int, np.integer)) and not isinstance(item, bool):
+        return int(item)
+    if isinstance(item, Variable):
+        item = item.array
+        if item.ndim == 0 and item.dtype.kind in "iu" and isinstance(item, np.ndarray):
+            return int(item)
+        if device_of(item) != device_of(a) and not isinstance(item, np.ndarray):
+            raise RuntimeError(f"index: indices on {device_of(item)} for a tensor on {device_of(a)}; move one with .to()")
+    elif isinstance(item, (list, tuple, range, bool, np.ndarray)):
+        item = np.asarray([part.array.item() if isinstance(part, Variable) else part for part in item]
+                          if isinstance(item, (list, tuple)) else item)  # fmt: skip
+        item = item.astype(np.int64) if item.size == 0 else item
+    else:
+        raise IndexError(f"index: expected int, slice, None, ..., list or tensor, got {type(item).__name__}")
+    if item.dtype.kind not in "biu":
+        raise IndexError(f"index: tensors used as indices must be integer or bool, got {item.dtype}")
+    return item
+
+
+def _check_range(item: Array, shape: tuple[int, ...], dim: int) -> None:
+    """Refuse indices that leave the tensor. CuPy would wrap them around silently, so they are checked on the host;
+    indices already on the GPU are not: looking at them would stop the GPU at every step."""
+    if item.dtype.kind == "b":
+        if item.shape != shape:
+            raise IndexError(f"index: a mask of shape {tuple(item.shape)} does not match {tuple(shape)} at dim {dim}")
+    elif isinstance(item, np.ndarray) and item.size and not -shape[0] <= item.min() <= item.max() < shape[0]:
+        bad = item.min() if item.min() < -shape[0] else item.max()
+        raise IndexError(f"index: {bad} is out of range for dim {dim} of size {shape[0]}")
+
+
+# --- One index per element ---------------------------------------------------------------------------------------
+
+
+def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
+    """z[i][j][k] = x[i][index[i][j][k]][k] for dim = 1, and likewise for others. Indices count from 0.
+
+    The rule adds each gradient where its element was read.
+    """
+    a, ids = as_array(x, "gather"), as_array(index, "gather")
+    same_device("gather", x, index)
+    if ids.dtype != dtypes.int64:
+        raise RuntimeError(f"gather: expected int64 indices, got {ids.dtype}")
+    axis = one_dim(dim, a.ndim, "gather")
+    if ids.ndim != a.ndim or any(m > n for d, (m, n) in enumerate(zip(ids.shape, a.shape, strict=True)) if d != axis):
+        raise RuntimeError(
+            f"gather: index of shape {tuple(ids.shape)} must have the dimensions of x, {tuple(a.shape)}, and be no "
+            f"larger except in dim {axis}"
+        )
+    if not a.ndim:
+        return record("gather", a.copy(), (x, lambda grad: grad))
+    if isinstance(ids, np.ndarray) and ids.size and not 0 <= ids.min() <= ids.max() < a.shape[axis]:
+        raise IndexError(f"gather: index out of range for dim {axis} of size {a.shape[axis]}")
+    xp = of(a)
+    grid = list(xp.ogrid[tuple(slice(n) for n in ids.shape)])
+    grid[axis] = ids
+    places = tuple(grid)
+
+    def rule(grad: Array) -> Array:
+        out = xp.zeros(a.shape, grad.dtype)
+        xp.add.at(out, places, grad)
+        return out
+
+    return record("gather", a[places], (x, rule, index))
+
+
+def take_along_dim(x: Tensor, indices: Tensor, dim: int) -> Tensor:
+    """As `gather`, with x and the indices broadcast against each other in the other dimensions."""
+    axis = one_dim(dim, as_array(x, "take_along_dim").ndim, "take_along_dim")
+    shape = [max(m, n) for m, n in zip(x.array.shape, indices.array.shape, strict=True)]
+    return gather(
+        x.expand(*(n if d != axis else -1 for d, n in enumerate(shape))),
+        dim,
+        indices.expand(*(n if d != axis else -1 for d, n in enumerate(shape))),
+    )
+
+
+def index_select(x: Tensor, dim: int, index: Tensor) -> Tensor:
+    """The slices of x along `dim` whose numbers are in the vector `index`."""
+    axis = one_dim(dim, as_array(x, "index_select").ndim, "index_select")
+    if as_array(index, "index_select").ndim > 1:
+        raise IndexError(f"index_select: index must be a vector, got shape {tuple(index.array.shape)}")
+    return getitem(x, (ALL,) * axis + (index.reshape(math.prod(index.array.shape)),))

@@ -1,0 +1,258 @@
+"""Operations that combine the elements along some dimensions: sums, means, extremes, spreads.
+
+`dim` is one dimension, a tuple of them, or None for all; `keepdim` leaves them in place with size 1. The backward
+pass of a reduction is a broadcast: every element that went into a sum receives the gradient of the sum.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .. import dtypes
+from ..autograd import RESULT, Variable, record
+from ..backend import Array, of
+from .common import as_array, as_floating, constant, many_dims, one_dim
+from .elementwise import maximum, minimum
+from .indexing import take_along_dim
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+
+class ValuesIndices(NamedTuple):
+    """What `max(x, dim)` returns: the values, and where along `dim` they were found (int64)."""
+
+    values: Tensor
+    indices: Tensor
+
+
+def spread(reduced: Array, like: Array, dims: tuple[int, ...], keepdim: bool) -> Array:
+    """`reduced`, the result of a reduction of `like` over `dims`, as a view that broadcasts against `like`."""
+    return reduced if keepdim else of(reduced).expand_dims(reduced, dims)
+
+
+def sum(x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:  # noqa: A001
+    """z = Σ x over `dim`.   dz/dx = 1: each element receives the gradient of its sum. Integers sum to int64."""
+    a = as_array(x, "sum")
+    if dtype is not None:
+        a = a.astype(dtypes.as_dtype(dtype), copy=False)
+    elif a.dtype.kind != "f":
+        a = a.astype(dtypes.int64, copy=False)
+    dims, xp = many_dims(dim, a.ndim, "sum"), of(a)
+    z = a.sum(axis=dims, keepdims=keepdim)
+    return record("sum", z, (x, lambda grad: xp.broadcast_to(spread(grad, a, dims, keepdim), a.shape)))
+
+
+def mean(x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """z = Σ x / n over the n elements along `dim`.   dz/dx = 1 / n. NaN for n = 0; floating point only."""
+    a = as_array(x, "mean")
+    if dtype is not None:
+        a = a.astype(dtypes.as_dtype(dtype), copy=False)
+    if a.dtype.kind != "f":
+        raise RuntimeError(f"mean: expected floating point, got {a.dtype}; convert first: x.float().mean()")
+    dims, xp = many_dims(dim, a.ndim, "mean"), of(a)
+    n = _count(a, dims)
+    z = a.sum(axis=dims, keepdims=keepdim) * (1 / n if n else math.nan)
+    return record("mean", z, (x, lambda grad: xp.broadcast_to(spread(grad, a, dims, keepdim) * (1 / n), a.shape)))
+
+
+def _count(a: Array, dims: tuple[int, ...]) -> int:
+    """How many elements a reduction over `dims` combines into one."""
+    return math.prod(a.shape[d] for d in dims)
+
+
+def var(x: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None) -> Tensor:
+    """z = Σ (x - m)² / (n - correction), m the mean of the n elements along `dim`.   dz/dx = 2 (x - m) / (n - correction)
+
+    correction: 1 by default (the unbiased estimate, Bessel), 0 for the variance of the data themselves;
+    `unbiased` is the older way to say 1 or 0. NaN where n ≤ correction.
+    """
+    a, dims, n, keepdim = _moments("var", x, dim, unbiased, keepdim, correction)
+    d = a - a.mean(axis=dims, keepdims=True)
+    z = (d * d).sum(axis=dims, keepdims=keepdim) * n
+    return record("var", z, (x, lambda grad: spread(grad, a, dims, keepdim) * (2 * n) * d))
+
+
+def std(x: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None) -> Tensor:
+    """z = √var(x).   dz/dx = (x - m) / ((n - correction) z); 0 where z = 0.   Arguments as for `var`"""
+    a, dims, n, keepdim = _moments("std", x, dim, unbiased, keepdim, correction)
+    xp = of(a)
+    d = a - a.mean(axis=dims, keepdims=True)
+    z = xp.sqrt((d * d).sum(axis=dims, keepdims=keepdim) * n)
+
+    def rule(grad: Array) -> Array:
+        slope = xp.where(z == 0, 0, grad * n / z)
+        return spread(slope, a, dims, keepdim) * d
+
+    return record("std", z, (x, rule, RESULT))
+
+
+def _moments(name: str, x: Any, dim: Any, unbiased: Any, keepdim: bool, correction: Any) -> tuple:
+    """The checked arguments of var and std: array, dims, 1 / (count - correction), keepdim."""
+    a = as_array(x, name)
+    if a.dtype.kind != "f":
+        raise RuntimeError(f"{name}: expected floating point, got {a.dtype}; convert first: x.float().{name}()")
+    if isinstance(dim, bool):  # x.var(False): the old first argument was `unbiased`
+        dim, unbiased = None, dim
+    if correction is None:
+        correction = 1 if unbiased is None else int(unbiased)
+    dims = many_dims(dim, a.ndim, name)
+    degrees = _count(a, dims) - correction
+    return a, dims, 1 / degrees if degrees > 0 else math.nan, keepdim
+
+
+def prod(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """z = Π x over one `dim` or all.   dz/dxᵢ = Π of the others
+
+    The product of the others is (product of those before) x (product of those after): no division, so zeros are fine.
+    """
+    a = as_array(x, "prod")
+    a = a if a.dtype.kind == "f" else a.astype(dtypes.int64)
+    xp = of(a)
+    axis = None if dim is None else one_dim(dim, a.ndim, "prod")
+    z = a.prod() if axis is None or not a.ndim else a.prod(axis=axis, keepdims=keepdim)
+
+    def rule(grad: Array) -> Array:
+        flat = axis is None or not a.ndim
+        rows = a.reshape(1, -1) if flat else xp.moveaxis(a, axis, -1)  # (..., n)
+        one = xp.ones_like(rows[..., :1])
+        before = xp.cumprod(xp.concatenate([one, rows[..., :-1]], -1), -1)
+        after = xp.cumprod(xp.concatenate([one, rows[..., :0:-1]], -1), -1)[..., ::-1]
+        others = before * after if rows.shape[-1] else rows
+        others = others.reshape(a.shape) if flat else xp.moveaxis(others, -1, axis)
+        return (grad if flat else spread(grad, a, (axis,), keepdim)) * others
+
+    return record("prod", z, (x, rule, x))
+
+
+# --- Extremes ----------------------------------------------------------------------------------------------------
+
+
+def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:  # noqa: A001
+    """The largest element; with a `dim`, (values, indices) along it; with a tensor, `maximum`.
+
+    Gradient: along a `dim` all of it goes to the element whose index is returned (the first of equals); over the
+    whole tensor equal maxima share it evenly.
+    """
+    return _extreme("max", x, dim, keepdim)
+
+
+def min(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:  # noqa: A001
+    """The smallest element; otherwise as `max`."""
+    return _extreme("min", x, dim, keepdim)
+
+
+def _extreme(name: str, x: Tensor, dim: Any, keepdim: bool) -> Any:
+    if isinstance(dim, Variable):
+        return (maximum if name == "max" else minimum)(x, dim)
+    if dim is None:
+        return (amax if name == "max" else amin)(x)
+    indices = (argmax if name == "max" else argmin)(x, dim, keepdim=True)
+    values = take_along_dim(x, indices, dim)
+    if keepdim or not x.array.ndim:
+        return ValuesIndices(values, indices)
+    return ValuesIndices(values.squeeze(dim), indices.squeeze(dim))
+
+
+def amax(x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """z = max x over `dim` (several allowed).   dz/dx = 1/k for each of the k elements equal to z, else 0"""
+    return _shared_extreme("amax", "max", x, dim, keepdim)
+
+
+def amin(x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """z = min x over `dim` (several allowed).   dz/dx = 1/k for each of the k elements equal to z, else 0"""
+    return _shared_extreme("amin", "min", x, dim, keepdim)
+
+
+def _shared_extreme(name: str, method: str, x: Tensor, dim: Any, keepdim: bool) -> Tensor:
+    a = as_array(x, name)
+    dims = many_dims(dim, a.ndim, name)
+    if a.size == 0 and _count(a, dims) == 0:
+        raise IndexError(f"{name}: shape {tuple(a.shape)} has no elements along dim {dims}; its {method} is undefined")
+    z = getattr(a, method)(axis=dims, keepdims=keepdim)
+
+    def rule(grad: Array) -> Array:
+        hit = a == spread(z, a, dims, keepdim)
+        return spread(grad, a, dims, keepdim) * (hit / hit.sum(axis=dims, keepdims=True)).astype(grad.dtype)
+
+    return record(name, z, (x, rule, x, RESULT))
+
+
+def argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """The index of the largest element along `dim` (int64), in the flattened tensor if None. The first of equals."""
+    return _arg_extreme("argmax", x, dim, keepdim)
+
+
+def argmin(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """The index of the smallest element along `dim` (int64), in the flattened tensor if None. The first of equals."""
+    return _arg_extreme("argmin", x, dim, keepdim)
+
+
+def _arg_extreme(name: str, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:
+    a = as_array(x, name)
+    axis = None if dim is None else one_dim(dim, a.ndim, name)
+    if (a.size if axis is None or not a.ndim else a.shape[axis]) == 0:
+        raise IndexError(f"{name}: shape {tuple(a.shape)} has no elements along dim {dim}; {name} is undefined")
+    if not a.ndim:
+        return constant(x, of(a).zeros((), dtypes.int64))
+    return constant(x, getattr(of(a), name)(a, axis=axis, keepdims=keepdim).astype(dtypes.int64, copy=False))
+
+
+# --- Logic and the rest ------------------------------------------------------------------------------------------
+
+
+def all(x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:  # noqa: A001
+    """Whether every element along `dim` is nonzero, as bool."""
+    a = as_array(x, "all")
+    return constant(x, of(a).all(a, axis=many_dims(dim, a.ndim, "all"), keepdims=keepdim))
+
+
+def any(x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:  # noqa: A001
+    """Whether some element along `dim` is nonzero, as bool."""
+    a = as_array(x, "any")
+    return constant(x, of(a).any(a, axis=many_dims(dim, a.ndim, "any"), keepdims=keepdim))
+
+
+def logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
+    """z = ln Σ eˣ over `dim`, computed as m + ln Σ eˣ⁻ᵐ with m = max x: no overflow.   dz/dx = eˣ⁻ᶻ = softmax(x)"""
+    a = as_floating(x, "logsumexp")
+    dims, xp = many_dims(dim, a.ndim, "logsumexp"), of(a)
+    with np.errstate(all="ignore"):
+        m = a.max(axis=dims, keepdims=True, initial=-math.inf)
+        m = xp.where(xp.isfinite(m), m, 0)  # all -inf: ln 0; some +inf: ln inf
+        z = xp.log(xp.exp(a - m).sum(axis=dims, keepdims=True)) + m
+    wide = z
+    z = z if keepdim else z.reshape(tuple(n for i, n in enumerate(a.shape) if i not in dims))
+    softmax = lambda: xp.where(xp.isfinite(wide), xp.exp(a - wide), 0)  # noqa: E731
+    return record("logsumexp", z, (x, lambda grad: spread(grad, a, dims, keepdim) * softmax(), x, RESULT))
+
+
+def norm(x: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """z = (Σ |x|ᵖ)^(1/p) over `dim`, p = 2 (also "fro"), 1 or inf.   For p = 2: dz/dx = x / z, taken as 0 at z = 0"""
+    if p in (1, math.inf):
+        return sum(x.abs(), dim, keepdim) if p == 1 else amax(x.abs(), dim, keepdim)
+    if p not in (2, "fro"):
+        raise NotImplementedError(f"norm: p = {p!r} is not offered; p = 1, 2, 'fro' and inf are")
+    a = as_array(x, "norm")
+    if a.dtype.kind != "f":
+        raise RuntimeError(f"norm: expected floating point, got {a.dtype}; convert first: x.float().norm()")
+    dims, xp = many_dims(dim, a.ndim, "norm"), of(a)
+    z = xp.sqrt((a * a).sum(axis=dims, keepdims=keepdim))
+
+    def rule(grad: Array) -> Array:
+        return a * spread(xp.where(z == 0, 0, grad / z), a, dims, keepdim)
+
+    return record("norm", z, (x, rule, x, RESULT))
+
+
+def cumsum(x: Tensor, dim: int) -> Tensor:
+    """zᵢ = x₀ + ... + xᵢ along `dim`.   ∂L/∂xᵢ = Σ of the gradients from i on: a cumulative sum from the far end"""
+    a = as_array(x, "cumsum")
+    xp, axis = of(a), one_dim(dim, a.ndim, "cumsum")
+    a = a if a.dtype.kind == "f" else a.astype(dtypes.int64)
+    if not a.ndim:
+        return record("cumsum", a.copy(), (x, lambda grad: grad))
+    return record("cumsum", xp.cumsum(a, axis), (x, lambda grad: xp.flip(xp.cumsum(xp.flip(grad, axis), axis), axis)))

@@ -1,0 +1,332 @@
+"""Operations that move elements and change none: reshape, transpose, cut, join, repeat.
+
+The rule of a rearrangement is the reverse rearrangement. Where torch shares memory (view, transpose, expand, slices)
+these do too, and writing into one shows in the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .. import dtypes
+from ..autograd import Variable, record
+from ..backend import of
+from .common import as_array, as_int, check_broadcast, constant, many_dims, one_dim, record_view, same_device, sizes
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+
+# --- Same elements, other shape ----------------------------------------------------------------------------------
+
+
+def reshape(x: Tensor, *shape: Any) -> Tensor:
+    """The elements of x in row-major order under a new shape; one size may be -1. Shares memory where it can."""
+    a = as_array(x, "reshape")
+    z = a.reshape(_full_shape(a, sizes(shape, "reshape"), "reshape"))
+    if a.flags.c_contiguous or of(a).may_share_memory(a, z):
+        return record_view("reshape", z, x, lambda grad: grad.reshape(a.shape))
+    return record("reshape", z, (x, lambda grad: grad.reshape(a.shape)))
+
+
+def view(x: Tensor, *shape: Any) -> Tensor:
+    """As `reshape`, but always sharing memory: RuntimeError where only a copy could have that shape.
+
+    Given a dtype instead of sizes it is refused: see `to`.
+    """
+    a = as_array(x, "view")
+    z = a.reshape(_full_shape(a, sizes(shape, "view"), "view"))
+    if z.size and not of(a).may_share_memory(a, z):
+        raise RuntimeError(
+            f"view: {tuple(a.shape)} with strides {a.strides} cannot become {tuple(z.shape)} without a copy; "
+            "use reshape(...), or contiguous().view(...)"
+        )
+    return record_view("view", z, x, lambda grad: grad.reshape(a.shape))
+
+
+def _full_shape(a: Any, shape: tuple[int, ...], name: str) -> tuple[int, ...]:
+    """`shape` with its -1 filled in. Raises RuntimeError unless it holds exactly the elements of `a`."""
+    known = math.prod(n for n in shape if n != -1)
+    free = shape.count(-1)
+    valid = free <= 1 and all(n >= -1 for n in shape)
+    if valid and free and known and a.size % known == 0:
+        return tuple(a.size // known if n == -1 else n for n in shape)
+    if not valid or free or known != a.size:
+        raise RuntimeError(f"{name}: shape {list(shape)} is invalid for a tensor of shape {tuple(a.shape)}, {a.size} elements")
+    return shape
+
+
+def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Dimensions `start_dim` to `end_dim`, both included, merged into one."""
+    shape = as_array(x, "flatten").shape
+    start, end = one_dim(start_dim, len(shape), "flatten"), one_dim(end_dim, len(shape), "flatten")
+    if start > end:
+        raise RuntimeError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}")
+    return reshape(x, *shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
+
+
+def squeeze(x: Tensor, dim: Any = None) -> Tensor:
+    """Without the dimensions of size 1: all of them, or those named by `dim` that have size 1."""
+    a = as_array(x, "squeeze")
+    gone = [d for d in many_dims(dim, a.ndim, "squeeze") if a.shape[d] == 1]
+    if isinstance(dim, (tuple, list)) and not dim:
+        gone = []
+    shape = [n for d, n in enumerate(a.shape) if d not in gone]
+    return record_view("squeeze", a.reshape(shape), x, lambda grad: grad.reshape(a.shape))
+
+
+def unsqueeze(x: Tensor, dim: int) -> Tensor:
+    """With a new dimension of size 1 at position `dim`."""
+    a = as_array(x, "unsqueeze")
+    axis = one_dim(dim, a.ndim + 1, "unsqueeze")
+    return record_view("unsqueeze", of(a).expand_dims(a, axis), x, lambda grad: grad.reshape(a.shape))
+
+
+# --- Order of the dimensions -------------------------------------------------------------------------------------
+
+
+def transpose(x: Tensor, dim0: int, dim1: int) -> Tensor:
+    """x with two dimensions exchanged. The rule exchanges them back."""
+    a = as_array(x, "transpose")
+    if not a.ndim:
+        return record_view("transpose", a[...], x, lambda grad: grad)
+    i, j = one_dim(dim0, a.ndim, "transpose"), one_dim(dim1, a.ndim, "transpose")
+    return record_view("transpose", a.swapaxes(i, j), x, lambda grad: grad.swapaxes(i, j))
+
+
+def t(x: Tensor) -> Tensor:
+    """The transpose of a matrix; a vector or 0-d tensor as it is."""
+    if as_array(x, "t").ndim > 2:
+        raise RuntimeError(f"t: expected at most 2 dimensions, got shape {tuple(x.array.shape)}; see transpose and mT")
+    return permute(x, *reversed(range(x.array.ndim)))
+
+
+def permute(x: Tensor, *dims: Any) -> Tensor:
+    """x with its dimensions in the order `dims`. The rule applies the inverse order."""
+    a = as_array(x, "permute")
+    order = tuple(one_dim(d, a.ndim, "permute") for d in sizes(dims, "permute"))
+    if sorted(order) != list(range(a.ndim)):
+        raise RuntimeError(f"permute: {list(order)} is no permutation of the {a.ndim} dimensions of {tuple(a.shape)}")
+    inverse = sorted(range(a.ndim), key=order.__getitem__)
+    return record_view("permute", a.transpose(order), x, lambda grad: grad.transpose(inverse))
+
+
+# --- Repetition --------------------------------------------------------------------------------------------------
+
+
+def expand(x: Tensor, *shape: Any) -> Tensor:
+    """x as if repeated along its dimensions of size 1, without copying; -1 keeps a size. New dimensions lead.
+
+    The rule sums over the repetitions, which is what the engine does with every broadcast.
+    """
+    a = as_array(x, "expand")
+    wanted = sizes(shape, "expand")
+    extra = len(wanted) - a.ndim
+    full = tuple(a.shape[i - extra] if n == -1 and i >= extra else n for i, n in enumerate(wanted))
+    if extra < 0 or any(n < 0 or (i >= extra and a.shape[i - extra] not in (1, n)) for i, n in enumerate(full)):
+        raise RuntimeError(
+            f"expand: shape {tuple(a.shape)} cannot become {list(wanted)}; only sizes of 1 expand, and new dimensions lead"
+        )
+    return record_view("expand", of(a).broadcast_to(a, full), x, lambda grad: grad)
+
+
+def repeat(x: Tensor, *repeats: Any) -> Tensor:
+    """Copies of x laid side by side, `repeats[i]` along dimension i; extra repeats add leading dimensions."""
+    a = as_array(x, "repeat")
+    times = sizes(repeats, "repeat")
+    if len(times) < a.ndim or any(n < 0 for n in times):
+        raise RuntimeError(f"repeat: got {list(times)} for shape {tuple(a.shape)}; give a count >= 0 per dimension")
+    shape = (1,) * (len(times) - a.ndim) + a.shape
+    split_shape = [n for pair in zip(times, shape, strict=True) for n in pair]  # (r0, n0, r1, n1, ...)
+
+    def rule(grad: Any) -> Any:
+        return grad.reshape(split_shape).sum(axis=tuple(range(0, len(split_shape), 2)))
+
+    return record("repeat", of(a).tile(a, times), (x, rule))
+
+
+# --- Joining and cutting -----------------------------------------------------------------------------------------
+
+
+def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """The tensors joined along `dim`; other sizes must agree. The rule cuts the gradient at the seams."""
+    arrays = _joinable(tensors, "cat")
+    axis = one_dim(dim, arrays[0].ndim, "cat")
+    # As in torch, an empty vector joins anything
+    parts = [(x, a) for x, a in zip(tensors, arrays, strict=True) if a.shape != (0,)] or [(tensors[0], arrays[0])]
+    first = parts[0][1]
+    axis = one_dim(dim, first.ndim, "cat")
+    for _, a in parts:
+        if a.ndim != first.ndim or any(m != n for d, (m, n) in enumerate(zip(a.shape, first.shape, strict=True)) if d != axis):
+            raise RuntimeError(
+                f"cat: shapes {tuple(first.shape)} and {tuple(a.shape)} must agree in every dimension except {axis}"
+            )
+    edges, start = [], 0
+    for x, a in parts:
+        cut = (slice(None),) * axis + (slice(start, start + a.shape[axis]),)
+        edges.append((x, lambda grad, cut=cut: grad[cut]))
+        start += a.shape[axis]
+    return record("cat", of(first).concatenate([a for _, a in parts], axis), *edges)
+
+
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """The tensors, all of one shape, joined along a new dimension `dim`. The rule takes each its slice."""
+    arrays = _joinable(tensors, "stack")
+    for a in arrays:
+        if a.shape != arrays[0].shape:
+            raise RuntimeError(f"stack: expected equal shapes, got {tuple(arrays[0].shape)} and {tuple(a.shape)}")
+    axis = one_dim(dim, arrays[0].ndim + 1, "stack")
+    before = (slice(None),) * axis
+    edges = [(x, lambda grad, i=i: grad[(*before, i)]) for i, x in enumerate(tensors)]
+    return record("stack", of(arrays[0]).stack(arrays, axis), *edges)
+
+
+def hstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Joined side by side: along dimension 1, or 0 for vectors."""
+    tensors = [x if as_array(x, "hstack").ndim else reshape(x, 1) for x in tensors]
+    return cat(tensors, dim=min(1, tensors[0].array.ndim - 1) if tensors else 0)
+
+
+def vstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Joined one above the other: along dimension 0, vectors being rows."""
+    return cat([x if as_array(x, "vstack").ndim > 1 else reshape(x, 1, -1) for x in tensors])
+
+
+def _joinable(tensors: Any, name: str) -> list:
+    """The arrays of a non-empty sequence of tensors, in one dtype, on one device."""
+    if isinstance(tensors, Variable) or not isinstance(tensors, (list, tuple)):
+        raise TypeError(f"{name}: expected a list or tuple of Tensors, got {type(tensors).__name__}")
+    if not tensors:
+        raise RuntimeError(f"{name}: expected a non-empty list of Tensors")
+    arrays = [as_array(x, name) for x in tensors]
+    same_device(name, *tensors)
+    dtype = arrays[0].dtype
+    for a in arrays:
+        dtype = dtypes.promote(dtype, a.dtype)
+    return [a.astype(dtype, copy=False) for a in arrays]
+
+
+def split(x: Tensor, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """x cut along `dim` into views: pieces of `split_size` (the last may be smaller), or of the sizes in a list."""
+    n = _length(x, dim, "split")
+    if isinstance(split_size, (list, tuple)):
+        lengths = [as_int(m, "split: size") for m in split_size]
+        if sum(lengths) != n or any(m < 0 for m in lengths):
+            raise RuntimeError(f"split: sizes {lengths} must be >= 0 and sum to {n}, the size of dim {dim}")
+    else:
+        step = as_int(split_size, "split: split_size")
+        if step < 0 or (step == 0 and n):
+            raise RuntimeError(f"split: split_size must be positive, got {step}")
+        lengths = [min(step, n - start) for start in range(0, n, step)] if n else [0]
+    starts = [sum(lengths[:i]) for i in range(len(lengths))]
+    return tuple(narrow(x, dim, start, length) for start, length in zip(starts, lengths, strict=True))
+
+
+def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """x cut along `dim` into at most `chunks` views of equal size, the last perhaps smaller."""
+    if as_int(chunks, "chunk: chunks") <= 0:
+        raise RuntimeError(f"chunk: expected chunks > 0, got {chunks}")
+    n = _length(x, dim, "chunk")
+    return split(x, max(1, -(-n // chunks)), dim) if n else split(x, [0] * chunks, dim)
+
+
+def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """The slices of x along `dim`, as views without that dimension."""
+    n = _length(x, dim, "unbind")
+    axis = one_dim(dim, x.array.ndim, "unbind")
+    return tuple(squeeze(narrow(x, axis, i, 1), axis) for i in range(n))
+
+
+def narrow(x: Tensor, dim: int, start: int, length: int) -> Tensor:
+    """The view x[..., start : start + length, ...] along `dim`. The rule puts the gradient there and 0 elsewhere."""
+    a, xp = as_array(x, "narrow"), of(as_array(x, "narrow"))
+    n = _length(x, dim, "narrow")
+    start = start + n if start < 0 else start
+    if not 0 <= start <= start + length <= n:
+        raise RuntimeError(f"narrow: start {start}, length {length} leave dim {dim} of size {n}")
+    cut = (slice(None),) * one_dim(dim, a.ndim, "narrow") + (slice(start, start + length),)
+
+    def rule(grad: Any) -> Any:
+        out = xp.zeros(a.shape, grad.dtype)
+        out[cut] = grad
+        return out
+
+    return record_view("narrow", a[cut], x, rule)
+
+
+def _length(x: Tensor, dim: int, name: str) -> int:
+    a = as_array(x, name)
+    if not a.ndim:
+        raise RuntimeError(f"{name}: expected at least 1 dimension, got a 0-d tensor")
+    return a.shape[one_dim(dim, a.ndim, name)]
+
+
+def roll(x: Tensor, shifts: Any, dims: Any = None) -> Tensor:
+    """Elements moved along `dims` by `shifts`, those that leave re-entering in front; without dims, flattened."""
+    a = as_array(x, "roll")
+    xp = of(a)
+    shift = tuple(shifts) if isinstance(shifts, (list, tuple)) else (shifts,)
+    axes = None if dims is None else many_dims(dims, a.ndim, "roll")
+    if axes is not None and len(axes) != len(shift):
+        raise RuntimeError(f"roll: got {len(shift)} shifts and {len(axes)} dims, expected as many of one as of the other")
+    if axes is None and len(shift) != 1:
+        raise RuntimeError(f"roll: {len(shift)} shifts need as many dims")
+    forward = shift if axes is not None else shift[0]
+    back = tuple(-s for s in shift) if axes is not None else -shift[0]
+    return record("roll", xp.roll(a, forward, axes), (x, lambda grad: xp.roll(grad, back, axes)))
+
+
+def flip(x: Tensor, *dims: Any) -> Tensor:
+    """x in reverse order along `dims`. The rule reverses again."""
+    a = as_array(x, "flip")
+    xp, axes = of(a), tuple(one_dim(d, a.ndim, "flip") for d in sizes(dims, "flip"))
+    return record("flip", xp.flip(a, axes).copy(), (x, lambda grad: xp.flip(grad, axes)))
+
+
+# --- Triangles ---------------------------------------------------------------------------------------------------
+
+
+def tril(x: Tensor, diagonal: int = 0) -> Tensor:
+    """The lower triangle of each matrix: elements with column ≤ row + diagonal, 0 elsewhere."""
+    return _triangle("tril", x, diagonal)
+
+
+def triu(x: Tensor, diagonal: int = 0) -> Tensor:
+    """The upper triangle of each matrix: elements with column ≥ row + diagonal, 0 elsewhere."""
+    return _triangle("triu", x, diagonal)
+
+
+def _triangle(name: str, x: Tensor, diagonal: int) -> Tensor:
+    a = as_array(x, name)
+    if a.ndim < 2:
+        raise RuntimeError(f"{name}: expected at least 2 dimensions, got shape {tuple(a.shape)}")
+    cut = getattr(of(a), name)
+    return record(name, cut(a, diagonal), (x, lambda grad: cut(grad, diagonal)))
+
+
+def one_hot(x: Tensor, num_classes: int = -1) -> Tensor:
+    """int64 vectors with a 1 at the index x and 0 elsewhere: (...) -> (..., num_classes). -1: largest index + 1."""
+    a = as_array(x, "one_hot")
+    if a.dtype.kind not in "iu":
+        raise RuntimeError(f"one_hot: expected integer indices, got {a.dtype}")
+    if a.size and a.min() < 0:
+        raise RuntimeError("one_hot: indices must be >= 0")
+    if num_classes == -1:
+        num_classes = int(a.max()) + 1 if a.size else 0
+    if a.size and a.max() >= num_classes:
+        raise RuntimeError(f"one_hot: index {int(a.max())} needs num_classes > {int(a.max())}, got {num_classes}")
+    return constant(x, (a[..., None] == of(a).arange(num_classes)).astype(dtypes.int64))
+
+
+def contiguous(x: Tensor) -> Tensor:
+    """x itself if its elements lie in row-major order, otherwise a copy that does."""
+    a = as_array(x, "contiguous")
+    return x if a.flags.c_contiguous else record("contiguous", of(a).ascontiguousarray(a), (x, lambda grad: grad))
+
+
+def broadcast_to(x: Tensor, shape: Any) -> Tensor:
+    """As `expand`, with the shape as one argument."""
+    check_broadcast(as_array(x, "broadcast_to").shape, tuple(shape), "broadcast_to")
+    return expand(x, *shape)

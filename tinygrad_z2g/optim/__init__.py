@@ -1,0 +1,6 @@
+"""Optimizers: what changes the weights, given their gradients."""
+
+from . import lr_scheduler
+from .adam import Adam, AdamW
+from .optimizer import Optimizer
+from .sgd import SGD

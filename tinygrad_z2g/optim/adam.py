@@ -1,0 +1,60 @@
+"""Adam and AdamW."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .. import kernels
+from ..backend import Array
+from ..tensor import Tensor
+from .optimizer import Optimizer, check_range, memory
+
+
+class Adam(Optimizer):
+    """A step of about lr for every weight, whatever the size of its gradients: the mean gradient over its spread.
+
+    m = β₁ m + (1 - β₁) g;  v = β₂ v + (1 - β₂) g²;  w -= lr m̂ / (√v̂ + ε),  m̂ = m / (1 - β₁ᵗ),  v̂ = v / (1 - β₂ᵗ).
+    `weight_decay` adds weight_decay · w to g. (Kingma & Ba 2015, arXiv:1412.6980)
+    """
+
+    def __init__(
+        self, params: Iterable, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ):  # fmt: skip
+        name = type(self).__name__
+        check_range(name, "learning rate", lr, 0)
+        check_range(name, "beta 1", betas[0], 0, 1)
+        check_range(name, "beta 2", betas[1], 0, 1)
+        check_range(name, "eps", eps, 0)
+        check_range(name, "weight_decay", weight_decay, 0)
+        super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay})
+
+    def _update(self, p: Tensor, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
+        if group["weight_decay"]:
+            grad = self._decay(p, grad, group["lr"], group["weight_decay"])
+        m, v = memory(state, "exp_avg", p), memory(state, "exp_avg_sq", p)
+        step = state["step"] = state.get("step", 0) + 1
+        kernels.adam(p.array, grad, m, v, step, group["lr"], *group["betas"], group["eps"])
+
+    def _decay(self, p: Tensor, grad: Array, lr: float, weight_decay: float) -> Array:
+        """The gradient of L + weight_decay / 2 · w²."""
+        return grad + weight_decay * p.array
+
+
+class AdamW(Adam):
+    """Adam whose weight decay does not pass through m and v: w -= lr · weight_decay · w, then Adam's step.
+
+    So the decay is the same for weights with large and small gradients. (Loshchilov & Hutter 2019, arXiv:1711.05101)
+    """
+
+    def __init__(
+        self, params: Iterable, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ):  # fmt: skip
+        super().__init__(params, lr, betas, eps, weight_decay)
+
+    def _decay(self, p: Tensor, grad: Array, lr: float, weight_decay: float) -> Array:
+        """The weight itself shrinks; the gradient stays as it is."""
+        p.array *= 1 - lr * weight_decay
+        return grad

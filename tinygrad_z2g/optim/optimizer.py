@@ -1,0 +1,121 @@
+"""What all optimizers share: parameter groups, their state, and the way to save it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..autograd import enable_grad, no_grad
+from ..backend import Array, device_of, to_device
+from ..tensor import Tensor
+
+
+class Optimizer:
+    """Base class. A subclass lists its settings in `defaults` and says in `_update` how one parameter changes.
+
+    `param_groups` is a list of dicts, each with "params" and its own settings; `state[parameter]` holds the arrays
+    and numbers that a parameter's update remembers.
+    """
+
+    def __init__(self, params: Iterable, defaults: dict[str, Any]):
+        if isinstance(params, Tensor):
+            raise TypeError(f"{type(self).__name__}: expected an iterable of Tensors or dicts, got one Tensor")
+        self.defaults = defaults
+        self.param_groups: list[dict[str, Any]] = []
+        self.state: dict[Tensor, dict[str, Any]] = {}
+        groups = list(params)
+        if not groups:
+            raise ValueError(f"{type(self).__name__}: got an empty parameter list; does the model have parameters?")
+        for group in groups if isinstance(groups[0], dict) else [{"params": groups}]:
+            self.add_param_group(group)
+
+    def add_param_group(self, group: dict[str, Any]) -> None:
+        """Add parameters with settings of their own: {"params": [...], "lr": 0.1}; the rest are the defaults."""
+        params = group["params"]
+        params = [params] if isinstance(params, Tensor) else list(params)
+        known = {id(p) for g in self.param_groups for p in g["params"]}
+        for p in params:
+            if not isinstance(p, Tensor):
+                raise TypeError(f"{type(self).__name__}: can optimize Tensors, got {type(p).__name__}")
+            if p.node is not None:
+                raise ValueError(f"{type(self).__name__}: can't optimize a computed tensor, only leaves")
+            if id(p) in known:
+                raise ValueError(f"{type(self).__name__}: a parameter of shape {tuple(p.shape)} appears twice")
+            known.add(id(p))
+        self.param_groups.append({**self.defaults, **group, "params": params})
+
+    @no_grad()
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        """Change every parameter that has a gradient. `closure`, if given, computes and returns the loss first."""
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self._update(p, p.grad.array, self.state.setdefault(p, {}), group)
+                    p.version[0] += 1
+        return loss
+
+    def _update(self, p: Tensor, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients, or set them to zero."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if set_to_none:
+                    p.grad = None
+                elif p.grad is not None:
+                    p.grad.zero_()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Settings and state, with parameters as numbers in order: what `load_state_dict` takes."""
+        number = {id(p): i for i, p in enumerate(p for group in self.param_groups for p in group["params"])}
+        state = {
+            number[id(p)]: {k: v if isinstance(v, (int, float)) else Tensor.make(v) for k, v in values.items()}
+            for p, values in self.state.items()
+        }
+        groups = [{**group, "params": [number[id(p)] for p in group["params"]]} for group in self.param_groups]
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from a saved state. ValueError, with nothing changed, if groups or shapes do not match."""
+        saved = state_dict["param_groups"]
+        lengths = [len(group["params"]) for group in self.param_groups]
+        if [len(group["params"]) for group in saved] != lengths:
+            raise ValueError(f"load_state_dict: saved groups do not have the {lengths} parameters of this optimizer")
+        params = [p for group in self.param_groups for p in group["params"]]
+        state: dict[Tensor, dict[str, Any]] = {}
+        for number, values in state_dict["state"].items():
+            p = params[int(number)]
+            state[p] = {}
+            for key, value in values.items():
+                if isinstance(value, Tensor):
+                    if value.array.shape != p.array.shape:
+                        raise ValueError(
+                            f"load_state_dict: '{key}' of parameter {number} has shape {tuple(value.shape)}, "
+                            f"expected {tuple(p.shape)}"
+                        )
+                    value = to_device(value.array, p.device).copy()
+                state[p][key] = value
+        self.state = state
+        for group, other in zip(self.param_groups, saved, strict=True):
+            group.update({k: tuple(v) if isinstance(v, list) else v for k, v in other.items() if k != "params"})
+
+
+def memory(state: dict[str, Any], key: str, p: Tensor) -> Array:
+    """The array that `state` remembers for p under `key`: zeros at first, and on p's device even after it moved."""
+    if key not in state:
+        state[key] = p.array * 0
+    elif device_of(state[key]) != p.device:
+        state[key] = to_device(state[key], p.device)
+    return state[key]
+
+
+def check_range(owner: str, name: str, value: float, low: float, high: float = float("inf")) -> None:
+    """Raise ValueError unless low <= value < high (so never NaN)."""
+    if not low <= value < high:
+        bound = f">= {low}" if high == float("inf") else f"in [{low}, {high})"
+        raise ValueError(f"{owner}: invalid {name}: got {value}, expected a number {bound}")

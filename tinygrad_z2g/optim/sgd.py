@@ -1,0 +1,43 @@
+"""Stochastic gradient descent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .. import kernels
+from ..backend import Array
+from ..tensor import Tensor
+from .optimizer import Optimizer, check_range, memory
+
+
+class SGD(Optimizer):
+    """w -= lr · v, where v = g, or with momentum v = momentum · v + (1 - dampening) · g: a ball that keeps rolling.
+
+    The first step takes v = g. `nesterov` looks ahead: w -= lr · (g + momentum · v). `weight_decay` adds
+    weight_decay · w to g. (Polyak 1964; Sutskever et al. 2013)
+    """
+
+    def __init__(
+        self, params: Iterable, lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
+        weight_decay: float = 0.0, nesterov: bool = False,
+    ):  # fmt: skip
+        check_range("SGD", "learning rate", lr, 0)
+        check_range("SGD", "momentum", momentum, 0)
+        check_range("SGD", "weight_decay", weight_decay, 0)
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ValueError("SGD: nesterov needs momentum > 0 and dampening = 0")
+        settings = {"lr": lr, "momentum": momentum, "dampening": dampening}
+        super().__init__(params, {**settings, "weight_decay": weight_decay, "nesterov": nesterov})
+
+    def _update(self, p: Tensor, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
+        if group["weight_decay"]:
+            grad = grad + group["weight_decay"] * p.array
+        momentum = group["momentum"]
+        if momentum:
+            first = "momentum_buffer" not in state
+            v = memory(state, "momentum_buffer", p)
+            v *= momentum
+            v += grad if first else (1 - group["dampening"]) * grad
+            grad = grad + momentum * v if group["nesterov"] else v
+        kernels.sgd(p.array, grad, group["lr"])

@@ -1,0 +1,88 @@
+"""Random numbers: one seed for everything, the same numbers on every device.
+
+Weights, shuffles and samples are drawn on the host by `numpy.random.Generator` and then moved, so a seed gives the
+same model on the CPU and on the GPU. Dropout needs a number per activation at every step, too many to move: its
+masks come from a counter-based hash, a pure function of (seed, call number, element) that any device can evaluate.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .backend import Array, of
+
+
+class Generator:
+    """A stream of random numbers with a seed. Pass it as `generator=` to keep a stream of your own."""
+
+    def __init__(self, seed: int = 0):
+        self.manual_seed(seed)
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Restart the stream from `seed`, any integer >= 0. Returns the generator itself."""
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+            raise TypeError(f"manual_seed: got {seed!r}, expected an integer")
+        if seed < 0:
+            raise ValueError(f"manual_seed: got {seed}, expected an integer >= 0")
+        self._seed = int(seed)
+        self._calls = 0  # dropout masks handed out so far
+        self.numpy = np.random.Generator(np.random.PCG64(self._seed))
+        return self
+
+    def initial_seed(self) -> int:
+        """The seed this stream started from."""
+        return self._seed
+
+    def next_key(self) -> int:
+        """A fresh 32-bit key for `random_bits`: a hash of the seed and of the number of keys given before."""
+        self._calls += 1
+        low, high = self._seed & 0xFFFFFFFF, (self._seed >> 32) & 0xFFFFFFFF
+        return _mix(_mix(_mix(low) ^ high) ^ self._calls)
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything needed to continue the stream later, as plain numbers and strings (JSON can hold it)."""
+        return {"seed": self._seed, "calls": self._calls, "numpy": self.numpy.bit_generator.state}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue from a state that `get_state` returned."""
+        self._seed, self._calls = int(state["seed"]), int(state["calls"])
+        self.numpy.bit_generator.state = state["numpy"]
+
+
+default_generator = Generator(0)
+
+
+def manual_seed(seed: int) -> Generator:
+    """Seed the default stream: same seed, same device, same result. Returns the default generator."""
+    return default_generator.manual_seed(seed)
+
+
+# The multipliers and shifts of Chris Wellons' "lowbias32", an integer hash in which each input bit flips each
+# output bit with probability close to 1/2 (github.com/skeeto/hash-prospector, public domain).
+_MULTIPLIERS = (0x7FEB352D, 0x846CA68B)
+_SHIFTS = (16, 15, 16)
+
+
+def _mix(x: int) -> int:
+    """The hash of one 32-bit Python integer."""
+    x ^= x >> _SHIFTS[0]
+    x = x * _MULTIPLIERS[0] & 0xFFFFFFFF
+    x ^= x >> _SHIFTS[1]
+    x = x * _MULTIPLIERS[1] & 0xFFFFFFFF
+    return x ^ x >> _SHIFTS[2]
+
+
+def random_bits(key: int, like: Array) -> Array:
+    """32 random bits for each element of `like`: hash(element number XOR key), on the device of `like`."""
+    xp = of(like)
+    bits = xp.arange(like.size, dtype=np.uint32)
+    bits ^= np.uint32(key)
+    scratch = xp.empty_like(bits)
+    for shift, multiplier in zip(_SHIFTS, (*_MULTIPLIERS, None), strict=True):
+        xp.right_shift(bits, np.uint32(shift), out=scratch)
+        bits ^= scratch
+        if multiplier is not None:
+            bits *= np.uint32(multiplier)  # modulo 2^32
+    return bits.reshape(like.shape)

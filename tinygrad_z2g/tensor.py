@@ -1,0 +1,538 @@
+"""`Tensor`: an array that remembers how it was computed.
+
+The class itself holds little: the array, its gradient, and the way back (see `autograd.Variable`). Every operation
+is a function in `ops/`, where forward and gradient rule stand side by side; the table in the middle of this file
+makes them methods and operators. Moving, converting, printing and writing in place are here.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import numpy as np
+
+from . import autograd, backend, dtypes
+from .autograd import Variable, record
+from .backend import Array, Device
+from .ops import elementwise, indexing, inplace, linalg, reduction
+from .ops import shape as shapes
+from .ops.common import one_dim
+from .random import Generator, default_generator
+
+
+class Tensor(Variable):
+    """A multi-dimensional array of one dtype on one device, with reverse-mode differentiation.
+
+    Make one with `tensor(...)`, `zeros(...)`, `randn(...)` and their like. `array` is the NumPy or CuPy array.
+    """
+
+    __slots__ = ()
+    __array_ufunc__ = None  # `numpy_array * tensor` is left to Tensor.__rmul__ instead of being taken apart
+    __hash__ = object.__hash__  # by identity, although == compares elements
+
+    def __init__(self, data: Any = ()):
+        """`Tensor(list or array)`: as torch.Tensor, always in the default dtype. Prefer `tensor(...)`."""
+        array = np.asarray(data.array if isinstance(data, Tensor) else data, dtypes.get_default_dtype())
+        _fill(self, array.copy())
+
+    @staticmethod
+    def make(array: Array) -> Tensor:
+        """A tensor around `array` (not copied), without history."""
+        return _fill(_new(Tensor), array)
+
+    # --- What it is ----------------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> Size:
+        """The size of each dimension, a tuple."""
+        return Size(self.array.shape)
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the size of one dimension."""
+        return self.shape if dim is None else self.array.shape[one_dim(dim, self.array.ndim, "size")]
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return self.array.ndim
+
+    def dim(self) -> int:
+        """The number of dimensions."""
+        return self.array.ndim
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return int(self.array.size)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of the elements."""
+        return self.array.dtype
+
+    @property
+    def device(self) -> Device:
+        """Where the array lives."""
+        return backend.device_of(self.array)
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether this was made by the user and not by a recorded operation. Gradients are kept on leaves."""
+        return self.node is None
+
+    @property
+    def grad_fn(self) -> autograd.Node | None:
+        """The recorded operation that made this tensor; `grad_fn.name` is its name."""
+        return self.node
+
+    @property
+    def _version(self) -> int:
+        return self.version[0]
+
+    def is_floating_point(self) -> bool:
+        """Whether the elements are floating-point numbers."""
+        return self.array.dtype.kind == "f"
+
+    def is_contiguous(self) -> bool:
+        """Whether the elements lie in row-major order without gaps."""
+        return bool(self.array.flags.c_contiguous)
+
+    def element_size(self) -> int:
+        """Bytes per element."""
+        return self.array.dtype.itemsize
+
+    @property
+    def data(self) -> Tensor:
+        """The same memory without history, and not watched: writes to it are not noticed by backward."""
+        return Tensor.make(self.array)
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        if not isinstance(value, Tensor):
+            raise TypeError(f"data: expected a Tensor, got {type(value).__name__}")
+        self.array = value.array
+
+    # --- Gradients -----------------------------------------------------------------------------------------------
+
+    def backward(self, gradient: Tensor | None = None, retain_graph: bool = False, create_graph: bool = False) -> None:
+        """Add ∂self/∂leaf to `leaf.grad` for every leaf this was computed from. See `autograd.backward`.
+
+        `gradient` is ∂L/∂self, needed unless self has one element. RuntimeError if there is nothing to
+        differentiate or the graph was used up before.
+        """
+        if create_graph:
+            raise NotImplementedError(
+                "backward: create_graph=True is not offered: rules work on arrays, not on tensors, which keeps them "
+                "short and fast; there are no derivatives of derivatives"
+            )
+        autograd.backward(self, autograd.seed_gradient(self, gradient), retain_graph)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Ask for (or decline) gradients at this leaf. RuntimeError for integers and for computed tensors."""
+        if requires_grad and not self.is_floating_point():
+            raise RuntimeError(f"requires_grad: only floating-point tensors can require gradients, got {self.dtype}")
+        if not requires_grad and self.node is not None:
+            raise RuntimeError("requires_grad: only leaves can be switched off; use detach() for a computed tensor")
+        self.requires_grad = bool(requires_grad)
+        return self
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of this computed tensor in `.grad` too, as for a leaf."""
+        if not self.requires_grad:
+            raise RuntimeError("retain_grad: this tensor does not require grad")
+        if self.node is not None:
+            self.node.kept_by = weakref.ref(self)  # weak: the node must not keep the tensor alive
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
+        """Call `hook(gradient)` when this tensor's gradient is complete; what it returns replaces the gradient."""
+        if not self.requires_grad:
+            raise RuntimeError("register_hook: this tensor does not require grad")
+        owner = self if self.node is None else self.node
+        if owner.hooks is None:
+            owner.hooks = {}
+        return RemovableHandle(owner.hooks, hook)
+
+    def detach(self) -> Tensor:
+        """The same memory without history: gradients stop here."""
+        out = Tensor.make(self.array)
+        out.version = self.version
+        return out
+
+    # --- Operations: each a function of its own, see the file named ----------------------------------------------
+
+    # ops/elementwise.py
+    add = __add__ = __radd__ = elementwise.add
+    sub = __sub__ = elementwise.sub
+    __rsub__ = elementwise.rsub
+    mul = __mul__ = __rmul__ = elementwise.mul
+    div = true_divide = __truediv__ = elementwise.div
+    __rtruediv__ = elementwise.rdiv
+    pow = __pow__ = elementwise.pow
+    __rpow__ = elementwise.rpow
+    neg = __neg__ = elementwise.neg
+    square = elementwise.square
+    sqrt = elementwise.sqrt
+    rsqrt = elementwise.rsqrt
+    exp = elementwise.exp
+    log = elementwise.log
+    sin = elementwise.sin
+    cos = elementwise.cos
+    tanh = elementwise.tanh
+    sigmoid = elementwise.sigmoid
+    relu = elementwise.relu
+    abs = __abs__ = elementwise.abs
+    sign = elementwise.sign
+    clamp = clip = elementwise.clamp
+    maximum = elementwise.maximum
+    minimum = elementwise.minimum
+    masked_fill = elementwise.masked_fill
+    eq = __eq__ = elementwise.eq
+    ne = __ne__ = elementwise.ne
+    lt = __lt__ = elementwise.lt
+    le = __le__ = elementwise.le
+    gt = __gt__ = elementwise.gt
+    ge = __ge__ = elementwise.ge
+    logical_and = elementwise.logical_and
+    logical_or = elementwise.logical_or
+    logical_not = elementwise.logical_not
+    __and__ = __rand__ = elementwise.bitwise_and
+    __or__ = __ror__ = elementwise.bitwise_or
+    __xor__ = __rxor__ = elementwise.bitwise_xor
+    __invert__ = elementwise.bitwise_not
+    isnan = elementwise.isnan
+    isfinite = elementwise.isfinite
+
+    # ops/reduction.py
+    sum = reduction.sum
+    mean = reduction.mean
+    var = reduction.var
+    std = reduction.std
+    prod = reduction.prod
+    max = reduction.max
+    min = reduction.min
+    amax = reduction.amax
+    amin = reduction.amin
+    argmax = reduction.argmax
+    argmin = reduction.argmin
+    all = reduction.all
+    any = reduction.any
+    logsumexp = reduction.logsumexp
+    norm = reduction.norm
+    cumsum = reduction.cumsum
+
+    # ops/linalg.py
+    matmul = __matmul__ = linalg.matmul
+    mm = linalg.mm
+    bmm = linalg.bmm
+    dot = linalg.dot
+    outer = linalg.outer
+
+    # ops/shape.py
+    reshape = shapes.reshape
+    view = shapes.view
+    flatten = shapes.flatten
+    squeeze = shapes.squeeze
+    unsqueeze = shapes.unsqueeze
+    transpose = swapaxes = shapes.transpose
+    t = shapes.t
+    permute = shapes.permute
+    expand = shapes.expand
+    broadcast_to = shapes.broadcast_to
+    repeat = shapes.repeat
+    split = shapes.split
+    chunk = shapes.chunk
+    unbind = shapes.unbind
+    narrow = shapes.narrow
+    roll = shapes.roll
+    flip = shapes.flip
+    tril = shapes.tril
+    triu = shapes.triu
+    contiguous = shapes.contiguous
+
+    # ops/indexing.py
+    __getitem__ = indexing.getitem
+    __setitem__ = indexing.setitem
+    gather = indexing.gather
+    take_along_dim = indexing.take_along_dim
+    index_select = indexing.index_select
+
+    @property
+    def T(self) -> Tensor:  # noqa: N802 - torch's name
+        """The dimensions in reverse order; for a matrix, its transpose."""
+        return shapes.permute(self, *reversed(range(self.array.ndim)))
+
+    @property
+    def mT(self) -> Tensor:  # noqa: N802
+        """Each matrix of a batch transposed: (..., n, m) -> (..., m, n)."""
+        return shapes.transpose(self, -2, -1)
+
+    def expand_as(self, other: Tensor) -> Tensor:
+        """`expand` to the shape of another tensor."""
+        return shapes.expand(self, *other.array.shape)
+
+    def view_as(self, other: Tensor) -> Tensor:
+        """`view` in the shape of another tensor."""
+        return shapes.view(self, *other.array.shape)
+
+    # --- Writing in place: the operation, then its result written over this tensor --------------------------------
+
+    def add_(self, other: Any, *, alpha: float = 1) -> Tensor:
+        """self += alpha · other"""
+        return inplace.overwrite(self, elementwise.add(self, other, alpha=alpha), "add_")
+
+    def sub_(self, other: Any, *, alpha: float = 1) -> Tensor:
+        """self -= alpha · other"""
+        return inplace.overwrite(self, elementwise.sub(self, other, alpha=alpha), "sub_")
+
+    def mul_(self, other: Any) -> Tensor:
+        """self *= other"""
+        return inplace.overwrite(self, elementwise.mul(self, other), "mul_")
+
+    def div_(self, other: Any) -> Tensor:
+        """self /= other"""
+        return inplace.overwrite(self, elementwise.div(self, other), "div_")
+
+    __iadd__ = add_
+    __isub__ = sub_
+    __imul__ = mul_
+    __itruediv__ = div_
+
+    def clamp_(self, min: Any = None, max: Any = None) -> Tensor:  # noqa: A002
+        """self limited to [min, max]"""
+        return inplace.overwrite(self, elementwise.clamp(self, min, max), "clamp_")
+
+    def masked_fill_(self, mask: Tensor, value: Any) -> Tensor:
+        """self = value where the mask is True"""
+        return inplace.overwrite(self, elementwise.masked_fill(self, mask, value), "masked_fill_")
+
+    def fill_(self, value: float) -> Tensor:
+        """self = value everywhere"""
+        indexing.setitem(self, ..., value)
+        return self
+
+    def zero_(self) -> Tensor:
+        """self = 0 everywhere"""
+        return self.fill_(0)
+
+    def copy_(self, source: Tensor) -> Tensor:
+        """self = source, which broadcasts, and may be of another dtype or device"""
+        inplace.check_writable(self, "copy_")
+        indexing.setitem(self, ..., source.to(self.device, self.dtype))
+        return self
+
+    def normal_(self, mean: float = 0, std: float = 1, *, generator: Generator | None = None) -> Tensor:
+        """self = samples of the normal distribution, drawn on the host"""
+        stream = (generator or default_generator).numpy
+        return self._fill_random("normal_", mean + std * stream.standard_normal(self.array.shape, np.float64))
+
+    def uniform_(self, from_: float = 0, to: float = 1, *, generator: Generator | None = None) -> Tensor:
+        """self = samples of the uniform distribution on [from, to), drawn on the host"""
+        stream = (generator or default_generator).numpy
+        return self._fill_random("uniform_", from_ + (to - from_) * stream.random(self.array.shape, np.float64))
+
+    def _fill_random(self, name: str, samples: Any) -> Tensor:
+        inplace.check_writable(self, name)
+        indexing.setitem(self, ..., np.asarray(samples).astype(self.dtype))
+        return self
+
+    # --- Copies, other dtypes, other devices ---------------------------------------------------------------------
+
+    def clone(self) -> Tensor:
+        """A copy with memory of its own, through which gradients pass."""
+        return record("clone", self.array.copy(), (self, lambda grad: grad))
+
+    def to(self, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False) -> Tensor:
+        """In another dtype and/or on another device: `to(float64)`, `to("cuda")`, `to(device, dtype)`, `to(other)`.
+
+        Returns self where nothing changes, unless `copy`. Gradients pass, converted back.
+        """
+        for arg in args:
+            if isinstance(arg, Tensor):
+                dtype, device = arg.dtype, arg.device
+            elif isinstance(arg, (Device, int)) or (isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda")):
+                device = arg
+            else:
+                dtype = arg
+        array = self.array
+        new_dtype = array.dtype if dtype is None else dtypes.as_dtype(dtype)
+        place, home = self.device, self.device if device is None else backend.resolve(device)
+        if new_dtype == array.dtype and home == place and not copy:
+            return self
+        moved = backend.to_device(array.astype(new_dtype, copy=copy), home)
+        if new_dtype.kind != "f":
+            return Tensor.make(moved)
+        return record("to", moved, (self, lambda grad: backend.to_device(grad, place)))
+
+    def type(self, dtype: Any) -> Tensor:  # noqa: A003
+        """In another dtype."""
+        return self.to(dtype=dtype)
+
+    def type_as(self, other: Tensor) -> Tensor:
+        """In the dtype of another tensor."""
+        return self.to(dtype=other.dtype)
+
+    def cpu(self) -> Tensor:
+        """On the CPU."""
+        return self.to(device="cpu")
+
+    def cuda(self, device: Any = "cuda") -> Tensor:
+        """On a GPU."""
+        return self.to(device=device)
+
+    def float(self) -> Tensor:
+        """As float32."""
+        return self.to(dtype=dtypes.float32)
+
+    def double(self) -> Tensor:
+        """As float64."""
+        return self.to(dtype=dtypes.float64)
+
+    def half(self) -> Tensor:
+        """As float16."""
+        return self.to(dtype=dtypes.float16)
+
+    def long(self) -> Tensor:
+        """As int64, rounded towards zero."""
+        return self.to(dtype=dtypes.int64)
+
+    def int(self) -> Tensor:
+        """As int32, rounded towards zero."""
+        return self.to(dtype=dtypes.int32)
+
+    def bool(self) -> Tensor:
+        """As bool: whether nonzero."""
+        return self.to(dtype=dtypes.bool_)
+
+    # --- Out to Python and NumPy: on a GPU each of these waits for it ---------------------------------------------
+
+    def item(self) -> Any:
+        """The one element as a Python number. RuntimeError if there are more or none."""
+        if self.array.size != 1:
+            raise RuntimeError(f"item: a tensor of shape {tuple(self.array.shape)} has {self.array.size} elements, expected 1")
+        return self.array.item()
+
+    def tolist(self) -> Any:
+        """The elements as nested lists of Python numbers."""
+        return backend.to_host(self.array).tolist()
+
+    def numpy(self) -> np.ndarray:
+        """The NumPy array, sharing memory. TypeError on a GPU, RuntimeError while gradients are wanted."""
+        if self.requires_grad:
+            raise RuntimeError("numpy: can't be called on a Tensor that requires grad; use .detach().numpy()")
+        if not isinstance(self.array, np.ndarray):
+            raise TypeError(f"numpy: this tensor is on {self.device}; copy it to the host first: .cpu().numpy()")
+        return self.array
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return np.array(self.numpy(), dtype, copy=copy)
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.array.dtype.kind == "f" or self.array.size != 1:
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self.array.item())
+
+    def __bool__(self) -> bool:
+        if self.array.size != 1:
+            raise RuntimeError(
+                f"the truth value of a tensor of shape {tuple(self.array.shape)} is ambiguous; use .any() or .all()"
+            )
+        return bool(self.array.item())
+
+    def __len__(self) -> int:
+        if not self.array.ndim:
+            raise TypeError("len() of a 0-d tensor")
+        return self.array.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.array.ndim:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter(shapes.unbind(self))
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self == value).any().item())
+
+    def __repr__(self) -> str:
+        return _show(self)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec and not self.array.ndim else format(repr(self), spec)
+
+    def __deepcopy__(self, memo: dict) -> Tensor:
+        if self.node is not None:
+            raise RuntimeError("deepcopy: only leaves can be copied with their identity; use .clone() or .detach()")
+        copy = _fill(_new(type(self)), self.array.copy())
+        copy.requires_grad = self.requires_grad
+        copy.grad = None if self.grad is None else Tensor.make(self.grad.array.copy())
+        memo[id(self)] = copy
+        return copy
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("tensors are not pickled; use save() and load(), which store safetensors")
+
+
+class Size(tuple):
+    """A shape: a tuple that prints as torch's and can count its elements."""
+
+    __slots__ = ()
+
+    def numel(self) -> int:
+        """The number of elements of a tensor of this shape."""
+        n = 1
+        for size in self:
+            n *= size
+        return n
+
+    def __repr__(self) -> str:
+        return f"Size({list(self)})"
+
+
+class RemovableHandle:
+    """What `register_hook` returns: `handle.remove()` takes the hook off again."""
+
+    def __init__(self, hooks: dict, hook: Callable):
+        self._hooks = hooks
+        hooks[id(self)] = hook
+
+    def remove(self) -> None:
+        """Take the hook off."""
+        self._hooks.pop(id(self), None)
+
+
+_new = object.__new__
+
+
+def _fill(tensor: Any, array: Array) -> Any:
+    """Set the slots of a new tensor."""
+    tensor.array = np.asarray(array) if isinstance(array, np.generic) else array
+    tensor.grad = tensor.node = tensor.hooks = None
+    tensor.requires_grad = False
+    tensor.recorded = 0
+    tensor.version = [0]
+    return tensor
+
+
+def _show(x: Tensor) -> str:
+    """`tensor([[1., 2.]], grad_fn=<mul>)`, as torch prints it; large ones with their middle left out."""
+    host = backend.to_host(x.array)
+    numbers = np.array2string(
+        host, separator=", ", prefix="tensor(", precision=4, suppress_small=False, threshold=1000, floatmode="maxprec"
+    )
+    parts = [numbers]
+    if x.array.size == 0 and x.array.ndim > 1:
+        parts.append(f"size={tuple(x.array.shape)}")
+    if x.device.type != "cpu":
+        parts.append(f"device='{x.device}'")
+    if x.dtype not in (dtypes.get_default_dtype(), dtypes.int64, dtypes.bool_):
+        parts.append(f"dtype={x.dtype}")
+    if x.node is not None:
+        parts.append(f"grad_fn=<{x.node.name}>")
+    elif x.requires_grad:
+        parts.append("requires_grad=True")
+    return "tensor(" + ", ".join(parts) + ")"
