@@ -30,7 +30,7 @@ from .creation import (
     zeros,
     zeros_like,
 )
-from .dtypes import bool_ as bool  # noqa: A004 - torch's name
+from .dtypes import bool_ as bool
 from .dtypes import (
     double,
     float16,
@@ -49,7 +49,7 @@ from .dtypes import (
 from .gradcheck import gradcheck
 from .nn.functional import log_softmax, softmax
 from .ops.elementwise import (
-    abs,  # noqa: A004
+    abs,
     add,
     clamp,
     cos,
@@ -72,7 +72,7 @@ from .ops.elementwise import (
     mul,
     ne,
     neg,
-    pow,  # noqa: A004
+    pow,
     relu,
     rsqrt,
     sigmoid,
@@ -87,21 +87,21 @@ from .ops.elementwise import (
 from .ops.indexing import gather, index_select, take_along_dim
 from .ops.linalg import bmm, dot, matmul, mm, outer
 from .ops.reduction import (
-    all,  # noqa: A004
+    all,
     amax,
     amin,
-    any,  # noqa: A004
+    any,
     argmax,
     argmin,
     cumsum,
     logsumexp,
-    max,  # noqa: A004
+    max,
     mean,
-    min,  # noqa: A004
+    min,
     norm,
     prod,
     std,
-    sum,  # noqa: A004
+    sum,
     var,
 )
 from .ops.shape import (
@@ -134,8 +134,8 @@ __version__ = "0.1.0"
 concat = cat
 clip = clamp
 true_divide = div
-float = float32  # noqa: A001
-int = int32  # noqa: A001
+float = float32
+int = int32
 
 
 def is_tensor(x: object) -> bool:

@@ -310,7 +310,7 @@ def is_grad_enabled() -> bool:
     return _mode.enabled
 
 
-class set_grad_enabled:  # noqa: N801 - torch's name; used like a function
+class set_grad_enabled:
     """Switch recording on or off: as a statement, as a context (`with`), which restores, or as a decorator."""
 
     def __init__(self, mode: bool):
@@ -352,19 +352,19 @@ class _Switch:
         return super().__new__(cls) if function is None else _decorate(function, cls._inside)
 
 
-class no_grad(_Switch):  # noqa: N801 - torch's name
+class no_grad(_Switch):
     """Record nothing inside: `with no_grad(): ...` or `@no_grad()`. Saves the graph's memory and time."""
 
     _inside = False
 
 
-class enable_grad(_Switch):  # noqa: N801
+class enable_grad(_Switch):
     """Record again inside a `no_grad` block."""
 
     _inside = True
 
 
-class inference_mode(_Switch):  # noqa: N801
+class inference_mode(_Switch):
     """The same as `no_grad` here: there is nothing further to save."""
 
     _inside = False

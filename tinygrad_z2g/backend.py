@@ -29,7 +29,7 @@ class Device:
 
     __slots__ = ("index", "type")
 
-    def __init__(self, type: str | Device, index: int | None = None):  # noqa: A002 - torch's name
+    def __init__(self, type: str | Device, index: int | None = None):
         if isinstance(type, Device):
             self.type, self.index = type.type, type.index
             return
@@ -70,7 +70,9 @@ def cupy() -> ModuleType:
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:  # no driver, a driver too old, a container without the card: CuPy's own types vary
-        raise RuntimeError(f"device 'cuda': CuPy is installed but no GPU answers ({error}); use device 'cpu'") from error
+        raise RuntimeError(
+            f"device 'cuda': CuPy is installed but no GPU answers ({error}); use device 'cpu'"
+        ) from error
     if count == 0:
         raise RuntimeError("device 'cuda': CuPy is installed but finds 0 GPUs; use device 'cpu'")
     return cupy

@@ -91,7 +91,9 @@ def _finish(array: Any, requires_grad: bool) -> Tensor:
 # --- Constant and in sequence ------------------------------------------------------------------------------------
 
 
-def full(size: Sequence[int], fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def full(
+    size: Sequence[int], fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """A tensor of `size` holding `fill_value` everywhere; its dtype is that of the value unless given."""
     if dtype is None:
         dtype = dtypes.get_default_dtype() if isinstance(fill_value, float) else np.asarray(fill_value).dtype
@@ -123,7 +125,11 @@ def _constant(size: tuple, value: Any, dtype: Any, device: Any, requires_grad: b
 
 def _like(x: Tensor, value: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
     return _constant(
-        tuple(x.array.shape), value, x.dtype if dtype is None else dtype, x.device if device is None else device, requires_grad
+        tuple(x.array.shape),
+        value,
+        x.dtype if dtype is None else dtype,
+        x.device if device is None else device,
+        requires_grad,
     )
 
 
@@ -137,7 +143,9 @@ def ones_like(x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad
     return _like(x, 1, dtype, device, requires_grad)
 
 
-def full_like(x: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def full_like(
+    x: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """`fill_value` in the shape, dtype and device of x."""
     return _like(x, fill_value, dtype, device, requires_grad)
 
@@ -149,7 +157,13 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, 
 
 
 def arange(
-    start: float, end: float | None = None, step: float = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    start: float,
+    end: float | None = None,
+    step: float = 1,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """start, start + step, ... as long as it is before `end`; arange(n) starts at 0. int64 if all are integers."""
     start, end = (0, start) if end is None else (start, end)
@@ -170,7 +184,9 @@ def linspace(
     if steps < 0:
         raise RuntimeError(f"linspace: got {steps} steps, expected >= 0")
     dtype = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
-    return _finish(backend.to_device(np.linspace(start, end, steps).astype(dtype), backend.resolve(device)), requires_grad)
+    return _finish(
+        backend.to_device(np.linspace(start, end, steps).astype(dtype), backend.resolve(device)), requires_grad
+    )
 
 
 # --- At random: drawn on the host, so that a seed means the same everywhere ---------------------------------------
@@ -210,7 +226,9 @@ def randint(
         low, high, size = 0, low, high
     if low >= high:
         raise RuntimeError(f"randint: got low {low} and high {high}, expected low < high")
-    return _random(_stream(generator).integers(int(low), int(high), sizes((size,), "randint")), dtype, device, requires_grad)
+    return _random(
+        _stream(generator).integers(int(low), int(high), sizes((size,), "randint")), dtype, device, requires_grad
+    )
 
 
 def randperm(n: int, *, generator: Generator | None = None, dtype: Any = dtypes.int64, device: Any = None) -> Tensor:

@@ -83,7 +83,9 @@ def _flatten(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
         return {"list": [_flatten(part, f"{path}.{i}", arrays) for i, part in enumerate(value)]}
     if value is None or isinstance(value, (bool, int, float, str)):
         return {"value": value}
-    raise TypeError(f"save: cannot store {type(value).__name__} at '{path}'; expected tensors, numbers, strings, dicts, lists")
+    raise TypeError(
+        f"save: cannot store {type(value).__name__} at '{path}'; expected tensors, numbers, strings, dicts, lists"
+    )
 
 
 def _unflatten(node: dict[str, Any], tensors: dict[str, Tensor]) -> Any:

@@ -258,12 +258,12 @@ class Tensor(Variable):
     index_select = indexing.index_select
 
     @property
-    def T(self) -> Tensor:  # noqa: N802 - torch's name
+    def T(self) -> Tensor:
         """The dimensions in reverse order; for a matrix, its transpose."""
         return shapes.permute(self, *reversed(range(self.array.ndim)))
 
     @property
-    def mT(self) -> Tensor:  # noqa: N802
+    def mT(self) -> Tensor:
         """Each matrix of a batch transposed: (..., n, m) -> (..., m, n)."""
         return shapes.transpose(self, -2, -1)
 
@@ -298,7 +298,7 @@ class Tensor(Variable):
     __imul__ = mul_
     __itruediv__ = div_
 
-    def clamp_(self, min: Any = None, max: Any = None) -> Tensor:  # noqa: A002
+    def clamp_(self, min: Any = None, max: Any = None) -> Tensor:
         """self limited to [min, max]"""
         return inplace.overwrite(self, elementwise.clamp(self, min, max), "clamp_")
 
@@ -364,7 +364,7 @@ class Tensor(Variable):
             return Tensor.make(moved)
         return record("to", moved, (self, lambda grad: backend.to_device(grad, place)))
 
-    def type(self, dtype: Any) -> Tensor:  # noqa: A003
+    def type(self, dtype: Any) -> Tensor:
         """In another dtype."""
         return self.to(dtype=dtype)
 
@@ -409,7 +409,9 @@ class Tensor(Variable):
     def item(self) -> Any:
         """The one element as a Python number. RuntimeError if there are more or none."""
         if self.array.size != 1:
-            raise RuntimeError(f"item: a tensor of shape {tuple(self.array.shape)} has {self.array.size} elements, expected 1")
+            raise RuntimeError(
+                f"item: a tensor of shape {tuple(self.array.shape)} has {self.array.size} elements, expected 1"
+            )
         return self.array.item()
 
     def tolist(self) -> Any:

@@ -37,7 +37,9 @@ class CharTokenizer:
         return "".join(self.characters[i] for i in (ids.tolist() if isinstance(ids, Tensor) else ids))
 
 
-def random_batch(ids: Tensor, batch_size: int, context: int, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+def random_batch(
+    ids: Tensor, batch_size: int, context: int, generator: Generator | None = None
+) -> tuple[Tensor, Tensor]:
     """Random windows of a text: inputs (B, T), and targets (B, T), the same one character later.
 
     ValueError if the text is not longer than the context.

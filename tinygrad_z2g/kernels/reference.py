@@ -16,14 +16,22 @@ from ..random import random_bits
 # --- Softmax family ----------------------------------------------------------------------------------------------
 
 
+def finite_max(a: Array, axis: int | tuple[int, ...]) -> Array:
+    """max a along `axis`, kept with size 1. A row of -inf, or an empty one, gives the lowest finite number: with
+    -inf, the -inf - (-inf) that follows would be NaN."""
+    xp, lowest = of(a), float(np.finfo(a.dtype).min)
+    if not a.size:
+        return xp.full_like(a.sum(axis=axis, keepdims=True), lowest)
+    return xp.maximum(a.max(axis=axis, keepdims=True), lowest)
+
+
 def softmax(a: Array, axis: int) -> Array:
     """p = e^(a - m) / Σ e^(a - m) with m = max a, which changes nothing but keeps eˣ from overflowing.
 
     A row that is -inf throughout has nothing to choose from and gives zeros, not 0/0.
     """
     xp = of(a)
-    m = a.max(axis=axis, keepdims=True, initial=-math.inf)
-    p = a - xp.maximum(m, _lowest(a))  # a row of -inf has m = -inf, and -inf - (-inf) is NaN
+    p = a - finite_max(a, axis)
     xp.exp(p, out=p)
     total = p.sum(axis=axis, keepdims=True)
     p /= total + (total == 0)
@@ -40,14 +48,8 @@ def softmax_backward(p: Array, grad: Array, axis: int) -> Array:
 def log_softmax(a: Array, axis: int) -> Array:
     """log p = a - m - ln Σ e^(a - m), m = max a."""
     xp = of(a)
-    m = a.max(axis=axis, keepdims=True, initial=-math.inf)
-    shifted = a - xp.maximum(m, _lowest(a))
+    shifted = a - finite_max(a, axis)
     return shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
-
-
-def _lowest(a: Array) -> float:
-    """The most negative finite number of a's dtype."""
-    return float(np.finfo(a.dtype).min)
 
 
 def cross_entropy(logits: Array, target: Array, weight: Array) -> tuple[Array, Array]:
@@ -235,9 +237,7 @@ def sgd(w: Array, g: Array, lr: float) -> None:
     w -= lr * g
 
 
-def adam(
-    w: Array, g: Array, m: Array, v: Array, step: int, lr: float, beta1: float, beta2: float, eps: float
-) -> None:
+def adam(w: Array, g: Array, m: Array, v: Array, step: int, lr: float, beta1: float, beta2: float, eps: float) -> None:
     """m = β₁ m + (1 - β₁) g;  v = β₂ v + (1 - β₂) g²;  w -= lr m̂ / (√v̂ + ε)
 
     m̂ = m / (1 - β₁ᵗ) and v̂ = v / (1 - β₂ᵗ) correct for m and v having started at 0; t is `step`, counted from 1.

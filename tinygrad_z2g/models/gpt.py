@@ -37,7 +37,9 @@ class GPTConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"GPTConfig: {name} must be at least 1, got {getattr(self, name)}")
         if self.width % self.heads:
-            raise ValueError(f"GPTConfig: width {self.width} is not divisible into {self.heads} heads; choose a multiple")
+            raise ValueError(
+                f"GPTConfig: width {self.width} is not divisible into {self.heads} heads; choose a multiple"
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"GPTConfig: dropout must be in [0, 1), got {self.dropout}")
 
@@ -69,7 +71,9 @@ class GPT(Module):
         if isinstance(module, Linear) and module.bias is not None:
             init.zeros_(module.bias)
 
-    def forward(self, ids: Tensor, targets: Tensor | None = None, cache: Cache | None = None) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, ids: Tensor, targets: Tensor | None = None, cache: Cache | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """(B, T) -> scores (B, T, V), and the mean cross-entropy against `targets` (B, T) if given.
 
         With a `cache`, `ids` holds only the tokens not seen before; see `nn.CausalSelfAttention`. ValueError if the
@@ -125,7 +129,11 @@ class GPT(Module):
 
 
 def sample(
-    scores: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None, generator: Generator | None = None
+    scores: Tensor,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    generator: Generator | None = None,
 ) -> Tensor:
     """One token id per row of scores (B, V) -> (B,). The settings are those of `GPT.generate`."""
     if not temperature >= 0:

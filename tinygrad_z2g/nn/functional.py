@@ -34,7 +34,7 @@ __all__ = [
 # --- Activations -------------------------------------------------------------------------------------------------
 
 
-def gelu(input: Tensor, approximate: str = "none") -> Tensor:  # noqa: A002 - torch's name
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """z = x Φ(x), Φ the normal distribution function; "tanh": Φ(x) ≈ (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2.
 
     dz/dx = Φ(x) + x Φ'(x), computed with z and kept for backward. (Hendrycks & Gimpel 2016, arXiv:1606.08415)
@@ -46,12 +46,12 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:  # noqa: A002 - to
     return record("gelu", z, (input, lambda grad: grad * slope))
 
 
-def silu(input: Tensor) -> Tensor:  # noqa: A002
+def silu(input: Tensor) -> Tensor:
     """z = x σ(x), also called swish."""
     return input * sigmoid(input)
 
 
-def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:  # noqa: A002
+def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
     """z = ln(1 + e^(βx)) / β, and x itself where βx > threshold.   dz/dx = σ(βx)"""
     a = as_floating(input, "softplus")
     xp = of(a)
@@ -61,13 +61,13 @@ def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:  
     return record("softplus", z, (input, lambda grad: grad * slope))
 
 
-def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:  # noqa: A002
+def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """pᵢ = e^xᵢ / Σⱼ e^xⱼ along `dim`.   ∂L/∂x = p (grad - Σ p grad)
 
     Every probability is lowered by what the others gain: raising xᵢ raises pᵢ by pᵢ (1 - pᵢ), lowers pⱼ by pᵢ pⱼ.
     """
     if dtype is not None:
-        input = input.to(dtype=dtype)  # noqa: A001
+        input = input.to(dtype=dtype)
     a = as_floating(input, "softmax")
     axis = one_dim(dim, a.ndim, "softmax")
     p = kernels.softmax(a.reshape(a.shape or (1,)), axis).reshape(a.shape)
@@ -76,10 +76,10 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:  # noqa: A002
     return record("softmax", p, (input, lambda grad: kernels.softmax_backward(p, grad, axis), RESULT))
 
 
-def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:  # noqa: A002
+def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """zᵢ = xᵢ - ln Σⱼ e^xⱼ along `dim`.   ∂L/∂x = grad - eᶻ Σ grad, where eᶻ = softmax(x)"""
     if dtype is not None:
-        input = input.to(dtype=dtype)  # noqa: A001
+        input = input.to(dtype=dtype)
     a = as_floating(input, "log_softmax")
     axis, xp = one_dim(dim, a.ndim, "log_softmax"), of(a)
     z = kernels.log_softmax(a.reshape(a.shape or (1,)), axis).reshape(a.shape)
@@ -98,19 +98,19 @@ def _reduce(losses: Tensor, reduction: str, name: str) -> Tensor:
     return losses if reduction == "none" else getattr(losses, reduction)()
 
 
-def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:  # noqa: A002
+def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """L = mean of (input - target)². The shapes must be equal: broadcasting here is nearly always a mistake."""
     _same_shape(input, target, "mse_loss")
     return _reduce((input - target).square(), reduction, "mse_loss")
 
 
-def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:  # noqa: A002
+def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """L = mean of |input - target|. The shapes must be equal."""
     _same_shape(input, target, "l1_loss")
     return _reduce((input - target).abs(), reduction, "l1_loss")
 
 
-def _same_shape(input: Tensor, target: Tensor, name: str) -> None:  # noqa: A002
+def _same_shape(input: Tensor, target: Tensor, name: str) -> None:
     a, b = as_array(input, name), as_array(target, name)
     if a.shape != b.shape:
         raise ValueError(f"{name}: input has shape {tuple(a.shape)}, target {tuple(b.shape)}; expected equal shapes")
@@ -118,7 +118,7 @@ def _same_shape(input: Tensor, target: Tensor, name: str) -> None:  # noqa: A002
 
 def cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
-) -> Tensor:  # noqa: A002
+) -> Tensor:
     """L = -w[t] ln p[t], p = softmax(input) over the classes, t the target; the mean is over Σ w[t].
 
     ∂L/∂input = w[t] (p - onehot(t)): what the model believes minus what is true.
@@ -165,7 +165,7 @@ def cross_entropy(
 
 def nll_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
-) -> Tensor:  # noqa: A002
+) -> Tensor:
     """L = -w[t] input[t], with input (N, C) the log-probabilities: `cross_entropy` after `log_softmax`."""
     a, ids = as_floating(input, "nll_loss"), as_array(target, "nll_loss")
     if a.ndim != 2 or ids.shape != a.shape[:1] or ids.dtype.kind not in "iu":
@@ -194,7 +194,7 @@ def _check_ids(ids: Array, n: int, name: str, what: str) -> None:
 def layer_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None,
     eps: float = 1e-5,
-) -> Tensor:  # fmt: skip  # noqa: A002
+) -> Tensor:  # fmt: skip
     """z = n w + b, n = (x - mean) / √(var + eps) over the last dimensions, var the biased variance.
 
     ∂L/∂w = Σ grad n,  ∂L/∂b = Σ grad,  ∂L/∂x = r (g - mean(g) - n mean(g n)) with g = grad w, r = 1 / √(var + eps).
@@ -230,7 +230,7 @@ def layer_norm(
     )
 
 
-def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:  # noqa: A002
+def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     """z = x m: each element is dropped (m = 0) with probability p, or else scaled by m = 1 / (1 - p).
 
     The scale keeps the expected value, so that nothing changes when `training` is False: then z = x. The same m
@@ -254,7 +254,7 @@ def _check_probability(p: float, name: str) -> None:
 # --- Embedding and convolution -----------------------------------------------------------------------------------
 
 
-def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:  # noqa: A002
+def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
     """z = weight[input]: a row of the table for each id.   ∂L/∂weight[i] = Σ of the gradients wherever i was looked up
 
     ids (...), weight (V, C) -> (..., C). The row `padding_idx` receives no gradient. On the CPU an id out of range
@@ -278,7 +278,7 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
     return record("embedding", table[ids], (weight, rule, input))
 
 
-def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Tensor:  # noqa: A002
+def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Tensor:
     """x surrounded by `value`: pad = (left, right) for the last dimension, then pairs for those before it."""
     a = as_array(input, "pad")
     amounts = [as_int(n, "pad") for n in pad]
@@ -297,7 +297,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
 def conv1d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: Any = 0, dilation: int = 1,
     groups: int = 1,
-) -> Tensor:  # fmt: skip  # noqa: A002
+) -> Tensor:  # fmt: skip
     """z[o, t] = b[o] + Σ_c Σ_k W[o, c, k] x[c, t · stride + k · dilation - padding], with x = 0 outside.
 
     A filter W[o] looks at K places of every channel, wherever they stand (correlation: it is not flipped). The K
@@ -327,14 +327,18 @@ def conv1d(
     left, right = _conv_padding(padding, reach, stride)
     length = (L + left + right - reach - 1) // stride + 1
     if length < 1:
-        raise RuntimeError(f"conv1d: a kernel that spans {reach + 1} does not fit an input of length {L} + padding {left + right}")
+        raise RuntimeError(
+            f"conv1d: a kernel that spans {reach + 1} does not fit an input of length {L} + padding {left + right}"
+        )
     xp = of(x)
     padded = x
     if left or right:
         padded = xp.zeros((N, C, L + left + right), x.dtype)
         padded[:, :, left : left + L] = x
     taps = [slice(k * dilation, k * dilation + stride * (length - 1) + 1, stride) for k in range(K)]
-    columns = xp.stack([padded[:, :, tap] for tap in taps], axis=2).reshape(N, C * K, length)  # (N, C, K, L') -> (N, C K, L')
+    columns = xp.stack([padded[:, :, tap] for tap in taps], axis=2).reshape(
+        N, C * K, length
+    )  # (N, C, K, L') -> (N, C K, L')
     matrix = w.reshape(O, C * K)
     z = matrix @ columns  # (O, C K) @ (N, C K, L') -> (N, O, L')
     if bias is not None:
@@ -393,13 +397,17 @@ def scaled_dot_product_attention(
             "expected (..., T, d), (..., S, d), (..., S, e)"
         )
     if not q.dtype == k.dtype == v.dtype:
-        raise RuntimeError(f"scaled_dot_product_attention: query, key, value are {q.dtype}, {k.dtype}, {v.dtype}; expected one")
+        raise RuntimeError(
+            f"scaled_dot_product_attention: query, key, value are {q.dtype}, {k.dtype}, {v.dtype}; expected one"
+        )
     _check_probability(dropout_p, "scaled_dot_product_attention")
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     p = kernels.attention(q, k, _attention_bias(q, k, attn_mask, is_causal), scale)  # (..., T, S)
     kept = None
     if dropout_p:
-        kept = kernels.dropout_mask(p, dropout_p, default_generator.next_key()) if dropout_p < 1 else of(p).zeros_like(p)
+        kept = (
+            kernels.dropout_mask(p, dropout_p, default_generator.next_key()) if dropout_p < 1 else of(p).zeros_like(p)
+        )
     z = (p if kept is None else p * kept) @ v  # (..., T, S) @ (..., S, e) -> (..., T, e)
     return record_joint(
         "attention",

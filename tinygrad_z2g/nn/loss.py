@@ -13,7 +13,7 @@ class MSELoss(Module):
     def __init__(self, *, reduction: str = "mean"):
         self.reduction = reduction
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002 - torch's name
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Equal shapes in, a scalar out (or the shape, reduction="none")"""
         return F.mse_loss(input, target, reduction=self.reduction)
 
@@ -24,7 +24,7 @@ class L1Loss(Module):
     def __init__(self, *, reduction: str = "mean"):
         self.reduction = reduction
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Equal shapes in, a scalar out (or the shape, reduction="none")"""
         return F.l1_loss(input, target, reduction=self.reduction)
 
@@ -36,6 +36,6 @@ class CrossEntropyLoss(Module):
         self.register_buffer("weight", weight)
         self.ignore_index, self.reduction = ignore_index, reduction
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """(N, C, ...) and integer (N, ...) in"""
         return F.cross_entropy(input, target, self.weight, ignore_index=self.ignore_index, reduction=self.reduction)

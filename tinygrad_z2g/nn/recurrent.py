@@ -79,9 +79,7 @@ class LSTM(Module):
                 setattr(self, f"{name}_l{layer}", Parameter(creation.empty(4 * hidden_size, **make)) if bias else None)
         _reset(self, hidden_size)
 
-    def forward(
-        self, x: Tensor, hx: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(self, x: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Returns the top layer's h at every step, shaped as x with hidden_size last, and the final (h, c).
 
         hx and the final state: h and c of shape (num_layers, N, hidden_size), zeros if not given.
@@ -92,13 +90,17 @@ class LSTM(Module):
             out, (h, c) = self.forward(x.unsqueeze(axis), hx)
             return out.squeeze(axis), (h.squeeze(1), c.squeeze(1))
         if x.ndim != 3 or x.array.shape[2] != self.input_size:
-            raise RuntimeError(f"LSTM: expected input of 2 or 3 dimensions ending in {self.input_size}, got {tuple(x.shape)}")
+            raise RuntimeError(
+                f"LSTM: expected input of 2 or 3 dimensions ending in {self.input_size}, got {tuple(x.shape)}"
+            )
         if self.batch_first:
             x = x.transpose(0, 1)  # (N, L, in) -> (L, N, in)
         shape = (self.num_layers, x.array.shape[1], self.hidden_size)
         h0, c0 = hx if hx is not None else _zero_state(x, shape)
         if tuple(h0.shape) != shape or tuple(c0.shape) != shape:
-            raise RuntimeError(f"LSTM: expected hidden states of shape {shape}, got {tuple(h0.shape)} and {tuple(c0.shape)}")
+            raise RuntimeError(
+                f"LSTM: expected hidden states of shape {shape}, got {tuple(h0.shape)} and {tuple(c0.shape)}"
+            )
         last_h, last_c = [], []
         for layer in range(self.num_layers):
             if layer and self.dropout:

@@ -36,7 +36,9 @@ class CausalSelfAttention(Module):
         if cache is not None:
             if self in cache:
                 if x.array.shape[1] != 1:
-                    raise ValueError(f"attention: a filled cache takes 1 new position at a time, got {x.array.shape[1]}")
+                    raise ValueError(
+                        f"attention: a filled cache takes 1 new position at a time, got {x.array.shape[1]}"
+                    )
                 fresh = False
                 k, v = (cat([old, new], dim=2) for old, new in zip(cache[self], (k, v), strict=True))
             cache[self] = k, v

@@ -24,7 +24,9 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, erro
     home = grads[0].device
     total = sum(to_device(s, home) for s in squares) ** 0.5
     if error_if_nonfinite and not math.isfinite(float(total)):
-        raise RuntimeError(f"clip_grad_norm_: the gradients' norm is {float(total)}; check the loss and the learning rate")
+        raise RuntimeError(
+            f"clip_grad_norm_: the gradients' norm is {float(total)}; check the loss and the learning rate"
+        )
     # min(1, ...) on the device: to look at the norm here would make the GPU wait
     factor = of(grads[0].array).minimum(max_norm / (total + 1e-6), 1)
     for g in grads:

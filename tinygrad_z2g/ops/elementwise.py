@@ -75,7 +75,7 @@ def neg(x: Tensor) -> Tensor:
     return record("neg", -as_array(x, "neg"), (x, lambda grad: -grad))
 
 
-def pow(x: Any, y: Any) -> Tensor:  # noqa: A001 - torch's name
+def pow(x: Any, y: Any) -> Tensor:
     """z = xʸ.   ∂z/∂x = y xʸ⁻¹,  ∂z/∂y = xʸ ln x
 
     At y = 0 the first is 0 for every x; at x = 0 and y ≥ 0 the second is taken as 0, its limit for y > 0.
@@ -94,7 +94,9 @@ def pow(x: Any, y: Any) -> Tensor:  # noqa: A001 - torch's name
     def grad_y(grad):
         return grad * xp.where((a == 0) & (b >= 0), 0, z * xp.log(xp.where(a == 0, 1, a)))
 
-    return record("pow", z, (x, lambda grad: grad * xp.where(b == 0, 0, b * a ** (b - 1)), x, y), (y, grad_y, x, RESULT))
+    return record(
+        "pow", z, (x, lambda grad: grad * xp.where(b == 0, 0, b * a ** (b - 1)), x, y), (y, grad_y, x, RESULT)
+    )
 
 
 def _pow_number(x: Tensor, a: Any, n: float) -> Tensor:
@@ -197,7 +199,7 @@ def relu(x: Tensor) -> Tensor:
     return record("relu", z, (x, lambda grad: grad * (z > 0), RESULT))
 
 
-def abs(x: Tensor) -> Tensor:  # noqa: A001
+def abs(x: Tensor) -> Tensor:
     """z = |x|.   dz/dx = sign x (0 at the kink x = 0)"""
     a = as_array(x, "abs")
     xp = of(a)
@@ -210,7 +212,7 @@ def sign(x: Tensor) -> Tensor:
     return record("sign", z, (x, lambda grad: grad * 0))
 
 
-def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:  # noqa: A002 - torch's names
+def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """z = x limited to [min, max], two numbers or None.   dz/dx = 1 where min ≤ x ≤ max, else 0"""
     a = as_array(x, "clamp")
     if min is None and max is None:

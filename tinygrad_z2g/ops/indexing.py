@@ -65,7 +65,9 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
             v = v[0]
         fits = v.ndim <= len(shape) and all(m in (1, n) for m, n in zip(v.shape[::-1], shape[::-1], strict=False))
         if not fits:
-            raise RuntimeError(f"index: a value of shape {tuple(v.shape)} does not fit x[index] of shape {tuple(shape)}")
+            raise RuntimeError(
+                f"index: a value of shape {tuple(v.shape)} does not fit x[index] of shape {tuple(shape)}"
+            )
 
     def cleared(grad: Array) -> Array:
         grad = grad.copy()
@@ -160,7 +162,9 @@ def _item(item: Any, a: Array) -> Any:
         if item.ndim == 0 and item.dtype.kind in "iu" and isinstance(item, np.ndarray):
             return int(item)
         if device_of(item) != device_of(a) and not isinstance(item, np.ndarray):
-            raise RuntimeError(f"index: indices on {device_of(item)} for a tensor on {device_of(a)}; move one with .to()")
+            raise RuntimeError(
+                f"index: indices on {device_of(item)} for a tensor on {device_of(a)}; move one with .to()"
+            )
     elif isinstance(item, (list, tuple, range, bool, np.ndarray)):
         item = np.asarray([part.array.item() if isinstance(part, Variable) else part for part in item]
                           if isinstance(item, (list, tuple)) else item)  # fmt: skip

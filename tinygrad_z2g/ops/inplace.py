@@ -29,7 +29,9 @@ def check_writable(x: Tensor, name: str, value: Any = None) -> None:
             "do it inside `with no_grad():`, or out of place"
         )
     if not array.flags.c_contiguous and any(n > 1 and s == 0 for n, s in zip(array.shape, array.strides, strict=True)):
-        raise RuntimeError(f"{name}: several elements of this expanded tensor share one place in memory; clone() it first")
+        raise RuntimeError(
+            f"{name}: several elements of this expanded tensor share one place in memory; clone() it first"
+        )
     if (
         isinstance(value, Variable)
         and value.version is x.version
@@ -57,7 +59,9 @@ def overwrite(x: Tensor, z: Tensor, name: str) -> Tensor:
             f"{name}: the result has shape {tuple(z.array.shape)}, which does not fit in place into {tuple(x.array.shape)}"
         )
     if "biuf".index(z.array.dtype.kind) > "biuf".index(x.array.dtype.kind):
-        raise RuntimeError(f"{name}: result type {z.array.dtype} can't be cast to the tensor's {x.array.dtype} in place")
+        raise RuntimeError(
+            f"{name}: result type {z.array.dtype} can't be cast to the tensor's {x.array.dtype} in place"
+        )
     rewritten(x, z)
     x.array[...] = z.array
     x.version[0] += 1

@@ -121,7 +121,9 @@ def _factors(x: Tensor, y: Tensor, name: str) -> tuple[Array, Array]:
     a, b = as_array(x, name), as_array(y, name)
     same_device(name, x, y)
     if a.dtype != b.dtype:
-        raise RuntimeError(f"{name}: expected both of one dtype, got {a.dtype} and {b.dtype}; convert one with .to(dtype)")
+        raise RuntimeError(
+            f"{name}: expected both of one dtype, got {a.dtype} and {b.dtype}; convert one with .to(dtype)"
+        )
     return a, b
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .. import dtypes
+from .. import dtypes, kernels
 from ..autograd import RESULT, Variable, record
 from ..backend import Array, of
 from .common import as_array, as_floating, constant, many_dims, one_dim
@@ -34,7 +34,7 @@ def spread(reduced: Array, like: Array, dims: tuple[int, ...], keepdim: bool) ->
     return reduced if keepdim else of(reduced).expand_dims(reduced, dims)
 
 
-def sum(x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:  # noqa: A001
+def sum(x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """z = Σ x over `dim`.   dz/dx = 1: each element receives the gradient of its sum. Integers sum to int64."""
     a = as_array(x, "sum")
     if dtype is not None:
@@ -64,7 +64,9 @@ def _count(a: Array, dims: tuple[int, ...]) -> int:
     return math.prod(a.shape[d] for d in dims)
 
 
-def var(x: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None) -> Tensor:
+def var(
+    x: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
+) -> Tensor:
     """z = Σ (x - m)² / (n - correction), m the mean of the n elements along `dim`.   dz/dx = 2 (x - m) / (n - correction)
 
     correction: 1 by default (the unbiased estimate, Bessel), 0 for the variance of the data themselves;
@@ -76,7 +78,9 @@ def var(x: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool 
     return record("var", z, (x, lambda grad: spread(grad, a, dims, keepdim) * (2 * n) * d))
 
 
-def std(x: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None) -> Tensor:
+def std(
+    x: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
+) -> Tensor:
     """z = √var(x).   dz/dx = (x - m) / ((n - correction) z); 0 where z = 0.   Arguments as for `var`"""
     a, dims, n, keepdim = _moments("std", x, dim, unbiased, keepdim, correction)
     xp = of(a)
@@ -131,7 +135,7 @@ def prod(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
 # --- Extremes ----------------------------------------------------------------------------------------------------
 
 
-def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:  # noqa: A001
+def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The largest element; with a `dim`, (values, indices) along it; with a tensor, `maximum`.
 
     Gradient: along a `dim` all of it goes to the element whose index is returned (the first of equals); over the
@@ -140,7 +144,7 @@ def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:  # noqa: A001
     return _extreme("max", x, dim, keepdim)
 
 
-def min(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:  # noqa: A001
+def min(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The smallest element; otherwise as `max`."""
     return _extreme("min", x, dim, keepdim)
 
@@ -204,13 +208,13 @@ def _arg_extreme(name: str, x: Tensor, dim: int | None, keepdim: bool) -> Tensor
 # --- Logic and the rest ------------------------------------------------------------------------------------------
 
 
-def all(x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:  # noqa: A001
+def all(x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Whether every element along `dim` is nonzero, as bool."""
     a = as_array(x, "all")
     return constant(x, of(a).all(a, axis=many_dims(dim, a.ndim, "all"), keepdims=keepdim))
 
 
-def any(x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:  # noqa: A001
+def any(x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Whether some element along `dim` is nonzero, as bool."""
     a = as_array(x, "any")
     return constant(x, of(a).any(a, axis=many_dims(dim, a.ndim, "any"), keepdims=keepdim))
@@ -221,8 +225,8 @@ def logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     a = as_floating(x, "logsumexp")
     dims, xp = many_dims(dim, a.ndim, "logsumexp"), of(a)
     with np.errstate(all="ignore"):
-        m = a.max(axis=dims, keepdims=True, initial=-math.inf)
-        m = xp.where(xp.isfinite(m), m, 0)  # all -inf: ln 0; some +inf: ln inf
+        m = kernels.finite_max(a, dims)
+        m = xp.where(m == math.inf, 0, m)  # ln e^inf is inf; with m = inf it would be NaN
         z = xp.log(xp.exp(a - m).sum(axis=dims, keepdims=True)) + m
     wide = z
     z = z if keepdim else z.reshape(tuple(n for i, n in enumerate(a.shape) if i not in dims))

@@ -54,7 +54,9 @@ def _full_shape(a: Any, shape: tuple[int, ...], name: str) -> tuple[int, ...]:
     if valid and free and known and a.size % known == 0:
         return tuple(a.size // known if n == -1 else n for n in shape)
     if not valid or free or known != a.size:
-        raise RuntimeError(f"{name}: shape {list(shape)} is invalid for a tensor of shape {tuple(a.shape)}, {a.size} elements")
+        raise RuntimeError(
+            f"{name}: shape {list(shape)} is invalid for a tensor of shape {tuple(a.shape)}, {a.size} elements"
+        )
     return shape
 
 
@@ -159,7 +161,9 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     first = parts[0][1]
     axis = one_dim(dim, first.ndim, "cat")
     for _, a in parts:
-        if a.ndim != first.ndim or any(m != n for d, (m, n) in enumerate(zip(a.shape, first.shape, strict=True)) if d != axis):
+        if a.ndim != first.ndim or any(
+            m != n for d, (m, n) in enumerate(zip(a.shape, first.shape, strict=True)) if d != axis
+        ):
             raise RuntimeError(
                 f"cat: shapes {tuple(first.shape)} and {tuple(a.shape)} must agree in every dimension except {axis}"
             )
@@ -270,7 +274,9 @@ def roll(x: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     shift = tuple(shifts) if isinstance(shifts, (list, tuple)) else (shifts,)
     axes = None if dims is None else many_dims(dims, a.ndim, "roll")
     if axes is not None and len(axes) != len(shift):
-        raise RuntimeError(f"roll: got {len(shift)} shifts and {len(axes)} dims, expected as many of one as of the other")
+        raise RuntimeError(
+            f"roll: got {len(shift)} shifts and {len(axes)} dims, expected as many of one as of the other"
+        )
     if axes is None and len(shift) != 1:
         raise RuntimeError(f"roll: {len(shift)} shifts need as many dims")
     forward = shift if axes is not None else shift[0]

@@ -55,7 +55,7 @@ class StepLR(LambdaLR):
 class CosineAnnealingLR(LambdaLR):
     """lr falls from its start to `eta_min` along half a cosine over `T_max` steps. (arXiv:1608.03983)"""
 
-    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0):  # noqa: N803 - torch's name
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0):
         def schedule(base: float) -> Callable[[int], float]:
             low = eta_min / base if base else 0.0
             return lambda step: low + (1 - low) * (1 + math.cos(math.pi * step / T_max)) / 2

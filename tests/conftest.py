@@ -1,0 +1,50 @@
+"""Settings for all tests: one BLAS thread per worker, Hypothesis profiles, the `device` fixture, no leaking state."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores; must be set before NumPy is imported
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import contextlib
+
+import fakecupy
+import pytest
+from hypothesis import HealthCheck, settings
+
+import tinygrad_z2g as z2g
+
+settings.register_profile("dev", max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+settings.register_profile(
+    "ci", max_examples=40, deadline=None, derandomize=True, database=None, print_blob=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)  # fmt: skip
+settings.register_profile("thorough", max_examples=1000, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(params=["cpu", "fake", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request, monkeypatch):
+    """Runs a test on NumPy, on the strict fake CuPy and on a real GPU; new tensors go there by default.
+
+    The value is the device's name for z2g: "cpu" or "cuda".
+    """
+    with contextlib.ExitStack() as stack:
+        if request.param == "fake":
+            stack.enter_context(fakecupy.installed())
+        elif request.param == "cuda" and not z2g.cuda.is_available():
+            pytest.skip("no usable GPU")
+        name = "cpu" if request.param == "cpu" else "cuda"
+        monkeypatch.setenv("TINYGRAD_Z2G_DEVICE", name)
+        yield name
+
+
+@pytest.fixture(autouse=True)
+def clean_state():
+    """Each test starts from one seed; a test that leaves recording off or another default dtype behind fails."""
+    z2g.manual_seed(0)
+    yield
+    left_off, dtype = not z2g.is_grad_enabled(), z2g.get_default_dtype()
+    z2g.set_grad_enabled(True)
+    z2g.set_default_dtype(z2g.float32)
+    assert not left_off, "the test left gradient recording switched off"
+    assert dtype == z2g.float32, f"the test left {dtype} as default dtype"
