@@ -27,8 +27,8 @@ class GradcheckError(RuntimeError):
 
 
 def gradcheck(
-    fn: Callable[..., Any], inputs: Tensor | Sequence[Any], *, eps: float = STEP, atol: float = 1e-7, rtol: float = 1e-6,
-    seed: int = 0, raise_exception: bool = True,
+    fn: Callable[..., Any], inputs: Tensor | Sequence[Any], *, eps: float = STEP, atol: float = 1e-7,
+    rtol: float = 1e-6, seed: int = 0, raise_exception: bool = True,
 ) -> bool:  # fmt: skip
     """Compare the gradients of `fn(*inputs)` with central differences, element by element. Returns whether they agree.
 

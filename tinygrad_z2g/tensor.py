@@ -523,8 +523,9 @@ def _fill(tensor: Any, array: Array) -> Any:
 def _show(x: Tensor) -> str:
     """`tensor([[1., 2.]], grad_fn=<mul>)`, as torch prints it; large ones with their middle left out."""
     host = backend.to_host(x.array)
+    whole = host.dtype.kind != "f" or bool((np.isfinite(host) & (host == np.round(host)) & (abs(host) < 1e5)).all())
     numbers = np.array2string(
-        host, separator=", ", prefix="tensor(", precision=4, suppress_small=False, threshold=1000, floatmode="maxprec"
+        host, separator=", ", prefix="tensor(", precision=4, floatmode="maxprec" if whole else "fixed"
     )
     parts = [numbers]
     if x.array.size == 0 and x.array.ndim > 1:

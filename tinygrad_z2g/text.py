@@ -96,9 +96,9 @@ def known_words(sample: str, text: str) -> float:
 
 def longest_copy(sample: str, text: str) -> int:
     """The length of the longest run of characters of `sample` that stands verbatim in `text`."""
-    best = start = 0
+    best = 0
     for end in range(1, len(sample) + 1):
-        # a run that ends here and is longer than the best must contain one of length best + 1
-        if end - start > best and sample[end - best - 1 : end] in text:
+        # The run that ends here beats the best by at most 1: without its last character it ended one place before
+        if end > best and sample[end - best - 1 : end] in text:
             best += 1
     return best

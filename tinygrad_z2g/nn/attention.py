@@ -54,7 +54,7 @@ class MultiheadAttention(Module):
             return out.squeeze(axis), None if weights is None else weights.squeeze(0)
         if query.ndim != 3 or query.array.shape[-1] != self.embed_dim:
             raise RuntimeError(
-                f"MultiheadAttention: expected query of 2 or 3 dimensions ending in {self.embed_dim}, got {tuple(query.shape)}"
+                f"MultiheadAttention: query {tuple(query.shape)}, expected 2 or 3 dimensions ending in {self.embed_dim}"
             )
         if not self.batch_first:
             query, key, value = (x.transpose(0, 1) for x in (query, key, value))  # (L, N, E) -> (N, L, E)

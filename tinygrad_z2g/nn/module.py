@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from ..autograd import no_grad
-from ..ops.inplace import check_writable
 from ..tensor import RemovableHandle, Tensor, _fill
 
 
@@ -247,7 +246,6 @@ class Module:
                     raise TypeError(f"to: a module takes floating-point dtypes, got {moved.dtype}")
                 if tensor.grad is not None:
                     tensor.grad = tensor.grad.to(moved.device, moved.dtype)
-            check_writable(tensor.detach(), "to")
             tensor.array = moved.array
         return self
 

@@ -56,7 +56,7 @@ def overwrite(x: Tensor, z: Tensor, name: str) -> Tensor:
     check_writable(x, name)
     if z.array.shape != x.array.shape:
         raise RuntimeError(
-            f"{name}: the result has shape {tuple(z.array.shape)}, which does not fit in place into {tuple(x.array.shape)}"
+            f"{name}: the result of shape {tuple(z.array.shape)} does not fit in place into {tuple(x.array.shape)}"
         )
     if "biuf".index(z.array.dtype.kind) > "biuf".index(x.array.dtype.kind):
         raise RuntimeError(

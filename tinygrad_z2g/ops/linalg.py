@@ -98,7 +98,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     a, w = _factors(x, weight, "linear")
     if w.ndim != 2 or not a.ndim or a.shape[-1] != w.shape[1]:
         raise RuntimeError(
-            f"linear: input {tuple(a.shape)} and weight {tuple(w.shape)}: expected (..., in) and (out, in) with equal in"
+            f"linear: input {tuple(a.shape)} and weight {tuple(w.shape)}: expected (..., in) and (out, in)"
         )
     n_out, n_in = w.shape
     rows = a.reshape(a[..., 0].size, n_in)  # (..., in) -> (N, in)

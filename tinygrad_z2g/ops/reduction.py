@@ -67,7 +67,7 @@ def _count(a: Array, dims: tuple[int, ...]) -> int:
 def var(
     x: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
 ) -> Tensor:
-    """z = Σ (x - m)² / (n - correction), m the mean of the n elements along `dim`.   dz/dx = 2 (x - m) / (n - correction)
+    """z = Σ (x - m)² / (n - correction), m the mean along `dim`.   dz/dx = 2 (x - m) / (n - correction)
 
     correction: 1 by default (the unbiased estimate, Bessel), 0 for the variance of the data themselves;
     `unbiased` is the older way to say 1 or 0. NaN where n ≤ correction.

@@ -128,9 +128,7 @@ def expand(x: Tensor, *shape: Any) -> Tensor:
     extra = len(wanted) - a.ndim
     full = tuple(a.shape[i - extra] if n == -1 and i >= extra else n for i, n in enumerate(wanted))
     if extra < 0 or any(n < 0 or (i >= extra and a.shape[i - extra] not in (1, n)) for i, n in enumerate(full)):
-        raise RuntimeError(
-            f"expand: shape {tuple(a.shape)} cannot become {list(wanted)}; only sizes of 1 expand, and new dimensions lead"
-        )
+        raise RuntimeError(f"expand: shape {tuple(a.shape)} cannot become {list(wanted)}; only sizes of 1 expand")
     return record_view("expand", of(a).broadcast_to(a, full), x, lambda grad: grad)
 
 

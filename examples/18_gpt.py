@@ -1,0 +1,232 @@
+"""A GPT that writes poems about cats.
+
+Everything of the steps before comes together: characters become vectors, blocks of attention let each character look
+back at those before it, and the last layer says which character comes next. Training shows it windows of poems and
+corrects every guess; writing is guessing, rolling a die, and feeding the result back in.
+
+    python examples/18_gpt.py
+
+takes under 3 minutes on 2 CPU cores. The last lines look like this:
+
+@@@
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import common
+
+import tinygrad_z2g as z2g
+from tinygrad_z2g import nn, optim, text
+from tinygrad_z2g.models import GPT, GPTConfig
+
+CATS = Path(__file__).parent / "data" / "cats.txt"
+
+
+def read(path: Path) -> str:
+    """The text of a UTF-8 file."""
+    try:
+        content = path.read_text(encoding="utf-8")
+    except OSError as error:
+        common.fail(f"--text {path}: {error.strerror}; name a text file that can be read")
+    except UnicodeDecodeError as error:
+        common.fail(f"--text {path}: not UTF-8 (byte {error.start}); convert it, e.g. with iconv -t utf-8")
+    if not content.strip():
+        common.fail(f"--text {path}: the file is empty; it takes at least a few thousand characters to learn from")
+    return content.replace("\r\n", "\n")
+
+
+def split(content: str) -> tuple[str, str]:
+    """Training and validation text: every tenth poem (blank lines part them) is kept for validation, or the last
+    tenth of a text that has no such parts."""
+    poems = [poem.strip("\n") for poem in content.split("\n\n") if poem.strip()]
+    if len(poems) < 20:
+        cut = len(content) * 9 // 10
+        return content[:cut], content[cut:]
+    training = [poem for i, poem in enumerate(poems) if i % 10 != 9]
+    return "\n\n".join(training) + "\n\n", "\n\n".join(poems[9::10]) + "\n\n"
+
+
+@z2g.no_grad()
+def cross_entropy(model: GPT, ids: z2g.Tensor) -> float:
+    """Mean loss over all characters of a text, each predicted from at least half a context (where the text has it)."""
+    model.eval()
+    T, device = model.config.context, model.head.weight.device
+    half = max(1, T // 2)
+    total = 0.0
+    # The first window counts whole; each later one starts half a context on and counts only its last half
+    starts = [*range(0, len(ids) - T - 1, half), max(0, len(ids) - T - 1)]
+    counted = 1  # ids[0] has nothing before it
+    for i in range(0, len(starts), 64):
+        group = starts[i : i + 64]
+        windows = z2g.stack([ids[s : s + T + 1] for s in group])  # (B, T + 1)
+        scores, _ = model(windows[:, :-1].to(device))
+        losses = (
+            nn.functional.cross_entropy(scores.flatten(0, 1), windows[:, 1:].flatten().to(device), reduction="none")
+            .view(len(group), -1)
+            .tolist()
+        )  # (B, T)
+        for s, row in zip(group, losses, strict=True):
+            new = s + 1 + len(row) - counted  # targets of this window that no earlier one counted
+            total += sum(row[len(row) - new :])
+            counted += new
+    model.train()
+    return total / (counted - 1)
+
+
+def write(model: GPT, tokenizer: text.CharTokenizer, args: argparse.Namespace) -> str:
+    """A text sampled from the model, beginning with the prompt, up to its last whole line."""
+    prompt = tokenizer.encode(args.prompt).unsqueeze(0).to(args.device)
+    ids = model.generate(prompt, args.tokens, args.temperature, args.top_k, generator=z2g.Generator(args.seed))
+    lines = tokenizer.decode(ids[0]).strip("\n").split("\n")
+    return "\n".join(lines[:-1] if len(lines) > 1 else lines)
+
+
+def flags() -> argparse.Namespace:
+    """The command line, checked as far as is possible before the text is read."""
+    parser = common.arguments("Train a GPT on poems about cats and let it write one.", steps=1500)
+    parser.add_argument("--text", type=Path, default=CATS, metavar="FILE", help="any UTF-8 text to learn from")
+    parser.add_argument("--prompt", default="\n\n", help="what the sample begins with; a blank line begins a poem")
+    parser.add_argument("--tokens", type=common.at_least(1), default=600, help="characters to write")
+    parser.add_argument("--temperature", type=float, default=0.7, help="0: always the likeliest; 1: as learned")
+    parser.add_argument("--top-k", type=common.at_least(1), default=None, help="choose among the k likeliest only")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--width", type=int, default=128, help="numbers per character inside")
+    parser.add_argument("--context", type=int, default=64, help="characters it sees")
+    parser.add_argument("--dropout", type=float, default=0.1)
+    parser.add_argument("--batch", type=common.at_least(1), default=16, help="windows per step")
+    parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate")
+    args = common.parse(parser)
+    if args.quick:
+        args.steps, args.layers, args.width, args.context = min(args.steps, 150), 2, 64, 32
+    if not (args.temperature >= 0 and args.lr > 0):
+        common.fail(f"--temperature {args.temperature} must be >= 0 and --lr {args.lr} must be > 0")
+    return args
+
+
+def main() -> None:
+    args, stop = flags(), common.watch_ctrl_c()
+    content = read(args.text)
+    tokenizer = text.CharTokenizer(content)
+    training, validation = split(content)
+    try:
+        config = GPTConfig(len(tokenizer), args.context, args.layers, args.heads, args.width, args.dropout)
+        tokenizer.encode(args.prompt)
+    except ValueError as error:
+        common.fail(str(error))
+    if not args.prompt:
+        common.fail("--prompt is empty; give at least one character to begin with")
+    if min(len(training), len(validation)) <= args.context + 1:
+        common.fail(
+            f"--text {args.text}: {len(content)} characters leave {len(validation)} to validate on, too few for a "
+            f"context of {args.context}; use a longer text or a smaller --context"
+        )
+    z2g.manual_seed(args.seed)
+    model = GPT(config).to(args.device)
+    optimizer = optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.1)
+    schedule = optim.lr_scheduler.WarmupCosineLR(optimizer, min(100, args.steps // 10), max(1, args.steps))
+    train_ids, val_ids = tokenizer.encode(training), tokenizer.encode(validation)
+    trigram = text.NGram(3, training, len(tokenizer)).cross_entropy(validation)
+    n = sum(p.numel() for p in model.parameters())
+    print(f"{args.text.name}: {len(training)} characters to learn from, {len(validation)} to validate on")
+    print(f"GPT with {n} parameters on {args.device}; a trigram model reaches {trigram:.3f} on the validation text")
+
+    best_path, checkpoint_path = args.out / "gpt.safetensors", args.out / "checkpoint.safetensors"
+    start, history, best = 0, {"step": [], "train": [], "val": []}, math.inf
+    if args.resume:
+        try:
+            saved = z2g.load(checkpoint_path)
+            if saved["characters"] != tokenizer.characters or saved["config"] != asdict(config):
+                common.fail(
+                    f"--resume: {checkpoint_path} was made with another --text or other model sizes; repeat those"
+                )
+            model.load_state_dict(saved["model"])
+            optimizer.load_state_dict(saved["optimizer"])
+            schedule.load_state_dict(saved["schedule"])
+            z2g.random.default_generator.set_state(saved["random"])
+            start, history, best = saved["step"], saved["history"], saved["best"]
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            common.fail(f"--resume: cannot go on from {checkpoint_path}: {' '.join(str(error).split())}")
+
+    def save_checkpoint(step: int) -> None:
+        """All that is needed to go on later exactly as if nothing had happened."""
+        state = {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "schedule": schedule.state_dict(),
+            "random": z2g.random.default_generator.get_state(),
+            "config": asdict(config),
+            "characters": tokenizer.characters,
+        }
+        z2g.save({**state, "step": step, "history": history, "best": best}, checkpoint_path)
+
+    def validate(step: int, train_loss: float) -> None:
+        """Measure on unseen poems, and keep the weights if they are the best so far."""
+        nonlocal best
+        val = cross_entropy(model, val_ids)
+        for key, value in (("step", step), ("train", train_loss), ("val", val)):
+            history[key].append(value)
+        if val < best:
+            best = val
+            z2g.save(model.state_dict(), best_path)
+
+    every = max(1, min(100, args.steps // 5))
+    step, losses = start, []
+    began = time.perf_counter()
+    with common.progress(args.steps, start) as bar:
+        for step in bar:
+            inputs, targets = text.random_batch(train_ids, args.batch, args.context)
+            _, loss = model(inputs.to(args.device), targets.to(args.device))
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            last = step == args.steps or stop.is_set()
+            if step % 10 == 0 or last:  # reading the loss makes a GPU wait, so not at every step
+                losses.append(loss.item())
+                if not math.isfinite(losses[-1]):
+                    common.fail(
+                        f"the loss became {losses[-1]} at step {step}; use a smaller --lr. Best weights: {best_path}"
+                    )
+                speed = (step - start) * args.batch * args.context / (time.perf_counter() - began)
+                bar.set_postfix(loss=f"{losses[-1]:.3f}", tokens_per_s=f"{speed:.0f}")
+            if step % every == 0 or step == args.steps:
+                validate(step, sum(losses) / len(losses))
+                losses.clear()
+                bar.write(f"step {step:5d}  loss {history['train'][-1]:.3f}  val {history['val'][-1]:.3f}")
+                save_checkpoint(step)
+            if stop.is_set():
+                break
+    seconds = time.perf_counter() - began
+    if stop.is_set():
+        save_checkpoint(step)
+        print(f"stopped after step {step}; go on with --resume")
+    if not history["val"]:
+        validate(step, sum(losses) / max(1, len(losses)))
+    tokens_per_s = (step - start) * args.batch * args.context / max(seconds, 1e-9)
+
+    model.load_state_dict(z2g.load(best_path))
+    poem = write(model, tokenizer, args)
+    print(f"\n{poem}\n")
+    if not args.no_plot:
+        curves = {"training": (history["step"], history["train"]), "validation": (history["step"], history["val"])}
+        common.plot(args.out / "18_gpt.png", curves, "step", "loss (nats per character)", trigram_model=trigram)
+    print(f"weights: {best_path}")
+    known, copied = text.known_words(poem, content), text.longest_copy(poem, training)
+    common.result(
+        steps=step, train_loss=f"{history['train'][-1]:.3f}", val_loss=f"{best:.3f}", trigram_loss=f"{trigram:.3f}",
+        bits_per_char=f"{best / math.log(2):.3f}", known_words=f"{100 * known:.1f}%", longest_copy=copied,
+        seconds=f"{seconds:.1f}", tokens_per_s=f"{tokens_per_s:.0f}",
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""What every example needs and no lesson is about: flags, progress, pictures, the result line."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+
+def arguments(description: str, steps: int, device: bool = True) -> argparse.ArgumentParser:
+    """A parser with the flags that all examples share. An example adds its own and calls `parse`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--steps", type=at_least(0), default=steps, help="training steps")
+    parser.add_argument("--seed", type=at_least(0), default=1, help="same seed, same device, same result")
+    if device:
+        parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
+    parser.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="where files are written")
+    parser.add_argument("--quick", action="store_true", help="a few steps of a small model, to see that it runs")
+    parser.add_argument("--no-plot", action="store_true", help="draw no picture")
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The checked flags. A device that cannot be used, or a folder that cannot be made, ends the program."""
+    args = parser.parse_args()
+    if hasattr(args, "device"):
+        from tinygrad_z2g.backend import resolve
+
+        try:
+            args.device = str(resolve(args.device))
+        except RuntimeError as error:
+            fail(str(error))
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f"--out {args.out}: {error.strerror}; name a folder that can be written to")
+    return args
+
+
+def at_least(low: int) -> Any:
+    """A type for argparse: an integer >= low."""
+
+    def integer(text: str) -> int:
+        value = int(text)
+        if value < low:
+            raise argparse.ArgumentTypeError(f"got {value}, expected at least {low}")
+        return value
+
+    return integer
+
+
+def fail(message: str) -> NoReturn:
+    """End the program with a one-line error and exit code 2."""
+    print(f"{Path(sys.argv[0]).name}: error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def progress(steps: int, start: int = 0) -> Any:
+    """A tqdm bar over the step numbers start + 1 .. steps."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        fail("the progress bar needs tqdm: pip install 'tinygrad_z2g[examples]'")
+    return tqdm(range(start + 1, steps + 1), initial=start, total=steps, unit="step", dynamic_ncols=True)
+
+
+def watch_ctrl_c() -> threading.Event:
+    """An event that Ctrl-C sets, so that a training loop can end after a whole step. A second Ctrl-C ends at once."""
+    stop = threading.Event()
+
+    def handler(*_: Any) -> None:
+        if stop.is_set():
+            sys.exit(130)
+        stop.set()
+
+    signal.signal(signal.SIGINT, handler)
+    return stop
+
+
+def plot(path: Path, curves: dict[str, tuple[Sequence, Sequence]], xlabel: str, ylabel: str, **levels: float) -> None:
+    """Draw curves (name -> xs, ys) and named horizontal levels into a PNG file."""
+    try:
+        from matplotlib.figure import Figure  # without pyplot: no window, no display needed
+    except ImportError:
+        fail("the picture needs matplotlib: pip install 'tinygrad_z2g[examples]', or pass --no-plot")
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for name, (xs, ys) in curves.items():
+        axes.plot(xs, ys, label=name, linewidth=1.5 if len(xs) < 200 else 0.8)
+    for i, (name, level) in enumerate(levels.items()):
+        axes.axhline(level, linestyle="--", color=f"C{len(curves) + i}", linewidth=1, label=name.replace("_", " "))
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=100)
+    print(f"picture: {path}")
+
+
+def result(**values: Any) -> None:
+    """The last line: `result: key=value ...`, for people and for tests."""
+    print("result: " + " ".join(f"{key}={value}" for key, value in values.items()))
