@@ -89,20 +89,20 @@ def write(model: GPT, tokenizer: text.CharTokenizer, args: argparse.Namespace) -
 
 def flags() -> argparse.Namespace:
     """The command line, checked as far as is possible before the text is read."""
-    parser = common.arguments("Train a GPT on poems about cats and let it write one.", steps=1500)
+    parser = common.arguments("Train a GPT on poems about cats and let it write one.", steps=2300)
     parser.add_argument("--text", type=Path, default=CATS, metavar="FILE", help="any UTF-8 text to learn from")
-    parser.add_argument("--prompt", default="\n\n", help="what the sample begins with; a blank line begins a poem")
+    parser.add_argument("--prompt", help="what the sample begins with (default: a blank line, which begins a poem)")
     parser.add_argument("--tokens", type=common.at_least(1), default=600, help="characters to write")
-    parser.add_argument("--temperature", type=float, default=0.7, help="0: always the likeliest; 1: as learned")
+    parser.add_argument("--temperature", type=float, default=0.5, help="0: always the likeliest; 1: as learned")
     parser.add_argument("--top-k", type=common.at_least(1), default=None, help="choose among the k likeliest only")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
-    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--width", type=int, default=128, help="numbers per character inside")
     parser.add_argument("--context", type=int, default=64, help="characters it sees")
     parser.add_argument("--dropout", type=float, default=0.1)
-    parser.add_argument("--batch", type=common.at_least(1), default=16, help="windows per step")
-    parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate")
+    parser.add_argument("--batch", type=common.at_least(1), default=24, help="windows per step")
+    parser.add_argument("--lr", type=float, default=3e-3, help="peak learning rate")
     args = common.parse(parser)
     if args.quick:
         args.steps, args.layers, args.width, args.context = min(args.steps, 150), 2, 64, 32
@@ -116,11 +116,8 @@ def main() -> None:
     content = read(args.text)
     tokenizer = text.CharTokenizer(content)
     training, validation = split(content)
-    try:
-        config = GPTConfig(len(tokenizer), args.context, args.layers, args.heads, args.width, args.dropout)
-        tokenizer.encode(args.prompt)
-    except ValueError as error:
-        common.fail(str(error))
+    if args.prompt is None:
+        args.prompt = "\n\n" if "\n" in content else content[0]
     if not args.prompt:
         common.fail("--prompt is empty; give at least one character to begin with")
     if min(len(training), len(validation)) <= args.context + 1:
@@ -128,6 +125,11 @@ def main() -> None:
             f"--text {args.text}: {len(content)} characters leave {len(validation)} to validate on, too few for a "
             f"context of {args.context}; use a longer text or a smaller --context"
         )
+    try:
+        config = GPTConfig(len(tokenizer), args.context, args.layers, args.heads, args.width, args.dropout)
+        tokenizer.encode(args.prompt)
+    except ValueError as error:
+        common.fail(str(error))
     z2g.manual_seed(args.seed)
     model = GPT(config).to(args.device)
     optimizer = optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.1)
@@ -189,8 +191,8 @@ def main() -> None:
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
-            last = step == args.steps or stop.is_set()
-            if step % 10 == 0 or last:  # reading the loss makes a GPU wait, so not at every step
+            measure = step % every == 0 or step == args.steps
+            if step % 10 == 0 or measure:  # reading the loss makes a GPU wait, so not at every step
                 losses.append(loss.item())
                 if not math.isfinite(losses[-1]):
                     common.fail(
@@ -198,7 +200,7 @@ def main() -> None:
                     )
                 speed = (step - start) * args.batch * args.context / (time.perf_counter() - began)
                 bar.set_postfix(loss=f"{losses[-1]:.3f}", tokens_per_s=f"{speed:.0f}")
-            if step % every == 0 or step == args.steps:
+            if measure:
                 validate(step, sum(losses) / len(losses))
                 losses.clear()
                 bar.write(f"step {step:5d}  loss {history['train'][-1]:.3f}  val {history['val'][-1]:.3f}")

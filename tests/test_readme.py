@@ -1,0 +1,52 @@
+"""The README keeps its promises: its commands, its code, the files that it names."""
+
+import re
+import tokenize
+from pathlib import Path
+
+import tinygrad_z2g as z2g
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    command = next(line.strip() for line in README.splitlines() if line.startswith("    python3 -m venv .venv-test"))
+    assert command in (ROOT / ".ci" / "run").read_text()
+
+
+def test_code_blocks_run(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("0.00000")
+
+
+def test_reading_list_names_every_module():
+    package = ROOT / "tinygrad_z2g"
+    for path in package.rglob("*.py"):
+        folder = path.parent.relative_to(package)
+        assert path.stem == "__init__" or path.stem in README or f"`{folder}/" in README or str(folder) == "nn", path
+
+
+def test_corpus_is_verse_of_its_own():
+    """At least 24 KB, many poems, no line twice: not one template filled in."""
+    corpus = (ROOT / "examples" / "data" / "cats.txt").read_text(encoding="utf-8")
+    poems = corpus.strip().split("\n\n")
+    lines = [line for poem in poems for line in poem.split("\n")[1:]]
+    assert len(corpus) > 24_000
+    assert len(poems) > 200
+    assert len(set(lines)) == len(lines)
+    assert len({poem.split("\n")[0] for poem in poems}) > 200
+
+
+def test_every_file_is_utf8_source():
+    for path in (ROOT / "tinygrad_z2g").rglob("*.py"):
+        with tokenize.open(path) as file:
+            assert file.encoding == "utf-8"
+
+
+def test_version_is_the_one_in_the_metadata():
+    assert "version = attr: tinygrad_z2g.__version__" in (ROOT / "setup.cfg").read_text()
+    assert re.fullmatch(r"\d+\.\d+\.\d+", z2g.__version__)
