@@ -89,7 +89,7 @@ def write(model: GPT, tokenizer: text.CharTokenizer, args: argparse.Namespace) -
 
 def flags() -> argparse.Namespace:
     """The command line, checked as far as is possible before the text is read."""
-    parser = common.arguments("Train a GPT on poems about cats and let it write one.", steps=2300)
+    parser = common.arguments("Train a GPT on poems about cats and let it write one.", steps=2000)
     parser.add_argument("--text", type=Path, default=CATS, metavar="FILE", help="any UTF-8 text to learn from")
     parser.add_argument("--prompt", help="what the sample begins with (default: a blank line, which begins a poem)")
     parser.add_argument("--tokens", type=common.at_least(1), default=600, help="characters to write")

@@ -58,6 +58,14 @@ class Variable:
     requires_grad: bool
     version: list[int]
 
+    def begin(self, array: Array) -> None:
+        """Start as a leaf that holds `array` and has no history."""
+        self.array = np.asarray(array) if isinstance(array, np.generic) else array  # NumPy returns scalars for 0-d
+        self.grad = self.node = self.hooks = None
+        self.requires_grad = False
+        self.recorded = 0
+        self.version = [0]
+
     @staticmethod
     def make(array: Array) -> Tensor:
         """A new tensor around `array`, without history."""

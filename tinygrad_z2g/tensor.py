@@ -35,12 +35,14 @@ class Tensor(Variable):
     def __init__(self, data: Any = ()):
         """`Tensor(list or array)`: as torch.Tensor, always in the default dtype. Prefer `tensor(...)`."""
         array = np.asarray(data.array if isinstance(data, Tensor) else data, dtypes.get_default_dtype())
-        _fill(self, array.copy())
+        self.begin(array.copy())
 
     @staticmethod
     def make(array: Array) -> Tensor:
         """A tensor around `array` (not copied), without history."""
-        return _fill(_new(Tensor), array)
+        tensor = object.__new__(Tensor)
+        tensor.begin(array)
+        return tensor
 
     # --- What it is ----------------------------------------------------------------------------------------------
 
@@ -469,7 +471,8 @@ class Tensor(Variable):
     def __deepcopy__(self, memo: dict) -> Tensor:
         if self.node is not None:
             raise RuntimeError("deepcopy: only leaves can be copied with their identity; use .clone() or .detach()")
-        copy = _fill(_new(type(self)), self.array.copy())
+        copy = object.__new__(type(self))
+        copy.begin(self.array.copy())
         copy.requires_grad = self.requires_grad
         copy.grad = None if self.grad is None else Tensor.make(self.grad.array.copy())
         memo[id(self)] = copy
@@ -505,19 +508,6 @@ class RemovableHandle:
     def remove(self) -> None:
         """Take the hook off."""
         self._hooks.pop(id(self), None)
-
-
-_new = object.__new__
-
-
-def _fill(tensor: Any, array: Array) -> Any:
-    """Set the slots of a new tensor."""
-    tensor.array = np.asarray(array) if isinstance(array, np.generic) else array
-    tensor.grad = tensor.node = tensor.hooks = None
-    tensor.requires_grad = False
-    tensor.recorded = 0
-    tensor.version = [0]
-    return tensor
 
 
 def _show(x: Tensor) -> str:

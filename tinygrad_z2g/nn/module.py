@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from ..autograd import no_grad
-from ..tensor import RemovableHandle, Tensor, _fill
+from ..tensor import RemovableHandle, Tensor
 
 
 class Parameter(Tensor):
@@ -19,15 +19,12 @@ class Parameter(Tensor):
 
     __slots__ = ()
 
-    def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> Parameter:
-        return object.__new__(cls)
-
     def __init__(self, data: Tensor | None = None, requires_grad: bool = True):
         if data is None:
             data = Tensor([])
         if not isinstance(data, Tensor):
             raise TypeError(f"Parameter: expected a Tensor, got {type(data).__name__}")
-        _fill(self, data.array)
+        self.begin(data.array)
         self.requires_grad_(requires_grad)
 
     def __repr__(self) -> str:
