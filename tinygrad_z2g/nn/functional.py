@@ -139,6 +139,7 @@ def cross_entropy(
         )
     xp = of(a)
     classes = a.shape[1] if a.ndim > 1 else a.shape[0]
+    shape = a.shape
     rows = xp.moveaxis(a, 1, -1).reshape(-1, classes) if a.ndim > 1 else a[None]  # (N, C, d) -> (N d, C)
     ids = ids.reshape(-1)
     counted = ids != ignore_index
@@ -156,8 +157,8 @@ def cross_entropy(
 
     def rule(grad: Array) -> Array:
         g = slopes * (grad.reshape(-1, 1) if reduction == "none" else grad / total)
-        if a.ndim < 3:
-            return g.reshape(a.shape)
+        if len(shape) < 3:
+            return g.reshape(shape)
         return xp.moveaxis(g.reshape(*expected, classes), -1, 1)
 
     return record("cross_entropy", z, (input, rule))
@@ -201,8 +202,9 @@ def layer_norm(
     (Ba, Kiros & Hinton 2016, arXiv:1607.06450)
     """
     a = as_floating(input, "layer_norm")
+    whole = a.shape
     shape = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
-    if not shape or a.shape[-len(shape) :] != shape:
+    if not shape or whole[-len(shape) :] != shape:
         raise RuntimeError(f"layer_norm: input {tuple(a.shape)} does not end in normalized_shape {shape}")
     for name, p in (("weight", weight), ("bias", bias)):
         if p is not None and as_array(p, "layer_norm").shape != shape:
@@ -219,14 +221,14 @@ def layer_norm(
 
     def grad_x(grad: Array) -> Array:
         g = grad.reshape(n.shape)
-        return kernels.layer_norm_backward(g if w is None else g * w, n, r).reshape(a.shape)
+        return kernels.layer_norm_backward(g if w is None else g * w, n, r).reshape(whole)
 
     return record(
         "layer_norm",
-        z.reshape(a.shape),
+        z.reshape(whole),
         (input, grad_x, weight),
         (weight, lambda grad: (grad.reshape(n.shape) * n).sum(axis=0).reshape(shape)),
-        (bias, lambda grad: grad.reshape(n.shape).sum(axis=0).reshape(shape)),
+        (bias, lambda grad: grad.reshape(-1, columns).sum(axis=0).reshape(shape)),
     )
 
 
@@ -268,9 +270,11 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
     same_device("embedding", input, weight)
     _check_ids(ids, len(table), "embedding", "id")
 
+    V, C = table.shape
+
     def rule(grad: Array) -> Array:
         flat = ids.reshape(-1)
-        g = kernels.sum_rows_by_id(flat, grad.reshape(len(flat), table.shape[1]), len(table))  # (V, C)
+        g = kernels.sum_rows_by_id(flat, grad.reshape(len(flat), C), V)  # (V, C)
         if padding_idx is not None:
             g[padding_idx] = 0
         return g
@@ -346,14 +350,14 @@ def conv1d(
 
     def grad_x(grad: Array) -> Array:
         g = (matrix.T @ grad).reshape(N, C, K, length)  # (C K, O) @ (N, O, L')
-        out = xp.zeros((N, C, L + left + right), x.dtype)
+        out = xp.zeros((N, C, L + left + right), grad.dtype)
         for k, tap in enumerate(taps):
             out[:, :, tap] += g[:, :, k]
         return out[:, :, left : left + L]
 
     def grad_w(grad: Array) -> Array:
         g = grad @ columns.swapaxes(1, 2)  # (N, O, L') @ (N, L', C K)
-        return g.sum(axis=0).reshape(w.shape)
+        return g.sum(axis=0).reshape(O, C, K)
 
     return record(
         "conv1d", z, (input, grad_x, weight), (weight, grad_w, input), (bias, lambda grad: grad.sum(axis=(0, 2)))

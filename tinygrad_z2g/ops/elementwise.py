@@ -95,7 +95,7 @@ def pow(x: Any, y: Any) -> Tensor:
         return grad * xp.where((a == 0) & (b >= 0), 0, z * xp.log(xp.where(a == 0, 1, a)))
 
     return record(
-        "pow", z, (x, lambda grad: grad * xp.where(b == 0, 0, b * a ** (b - 1)), x, y), (y, grad_y, x, RESULT)
+        "pow", z, (x, lambda grad: grad * xp.where(b == 0, 0, b * a ** (b - 1)), x, y), (y, grad_y, x, y, RESULT)
     )
 
 

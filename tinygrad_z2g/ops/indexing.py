@@ -31,18 +31,18 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     """
     a = as_array(x, "index")
     basic, advanced, tensors = _parse(index, a)
-    xp = of(a)
+    shape, xp = a.shape, of(a)
     if advanced is None:
 
         def place(grad: Array) -> Array:
-            out = xp.zeros(a.shape, grad.dtype)
+            out = xp.zeros(shape, grad.dtype)
             out[basic] = grad
             return out
 
         return record_view("index", a[basic], x, place)
 
     def scatter(grad: Array) -> Array:
-        out = xp.zeros(a.shape, grad.dtype)
+        out = xp.zeros(shape, grad.dtype)
         xp.add.at(out[basic], advanced, grad)  # a += that counts repeated indices
         return out
 
@@ -76,19 +76,14 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
 
     def read(grad: Array) -> Array:
         part = grad[basic]
-        return (part if advanced is None else part[advanced]).reshape(shape)
+        return (part if advanced is None else part[advanced]).reshape((1,) * extra + shape)
 
-    value_edge = ((value, lambda grad: _shed(read(grad), value), *tensors),) if isinstance(value, Variable) else ()
-    rewritten(x, record("index_put", a, (x, cleared, *tensors), *value_edge))
+    # A value may have leading sizes of 1 in excess of x[index]; its gradient needs them back
+    extra = max(0, value.array.ndim - len(shape)) if isinstance(value, Variable) else 0
+    rewritten(x, record("index_put", a, (x, cleared, *tensors), (value, read, *tensors)))
     view[... if advanced is None else advanced] = v
     x.version[0] += 1
     x.recorded = x.version[0]
-
-
-def _shed(grad: Array, value: Variable) -> Array:
-    """Leading sizes of 1 that `value` has in excess of x[index], put back."""
-    extra = value.array.ndim - grad.ndim
-    return grad.reshape((1,) * extra + grad.shape) if extra > 0 else grad
 
 
 def _value(x: Tensor, value: Any) -> Any:
@@ -209,13 +204,13 @@ def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
         return record("gather", a.copy(), (x, lambda grad: grad))
     if isinstance(ids, np.ndarray) and ids.size and not 0 <= ids.min() <= ids.max() < a.shape[axis]:
         raise IndexError(f"gather: index out of range for dim {axis} of size {a.shape[axis]}")
-    xp = of(a)
+    shape, xp = a.shape, of(a)
     grid = list(xp.ogrid[tuple(slice(n) for n in ids.shape)])
     grid[axis] = ids
     places = tuple(grid)
 
     def rule(grad: Array) -> Array:
-        out = xp.zeros(a.shape, grad.dtype)
+        out = xp.zeros(shape, grad.dtype)
         xp.add.at(out, places, grad)
         return out
 

@@ -29,8 +29,8 @@ class ValuesIndices(NamedTuple):
     indices: Tensor
 
 
-def spread(reduced: Array, like: Array, dims: tuple[int, ...], keepdim: bool) -> Array:
-    """`reduced`, the result of a reduction of `like` over `dims`, as a view that broadcasts against `like`."""
+def spread(reduced: Array, dims: tuple[int, ...], keepdim: bool) -> Array:
+    """The result of a reduction over `dims`, as a view that broadcasts against what was reduced."""
     return reduced if keepdim else of(reduced).expand_dims(reduced, dims)
 
 
@@ -41,9 +41,9 @@ def sum(x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None)
         a = a.astype(dtypes.as_dtype(dtype), copy=False)
     elif a.dtype.kind != "f":
         a = a.astype(dtypes.int64, copy=False)
-    dims, xp = many_dims(dim, a.ndim, "sum"), of(a)
+    dims, shape, xp = many_dims(dim, a.ndim, "sum"), a.shape, of(a)
     z = a.sum(axis=dims, keepdims=keepdim)
-    return record("sum", z, (x, lambda grad: xp.broadcast_to(spread(grad, a, dims, keepdim), a.shape)))
+    return record("sum", z, (x, lambda grad: xp.broadcast_to(spread(grad, dims, keepdim), shape)))
 
 
 def mean(x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
@@ -53,10 +53,10 @@ def mean(x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
         a = a.astype(dtypes.as_dtype(dtype), copy=False)
     if a.dtype.kind != "f":
         raise RuntimeError(f"mean: expected floating point, got {a.dtype}; convert first: x.float().mean()")
-    dims, xp = many_dims(dim, a.ndim, "mean"), of(a)
+    dims, shape, xp = many_dims(dim, a.ndim, "mean"), a.shape, of(a)
     n = _count(a, dims)
     z = a.sum(axis=dims, keepdims=keepdim) * (1 / n if n else math.nan)
-    return record("mean", z, (x, lambda grad: xp.broadcast_to(spread(grad, a, dims, keepdim) * (1 / n), a.shape)))
+    return record("mean", z, (x, lambda grad: xp.broadcast_to(spread(grad, dims, keepdim) * (1 / n), shape)))
 
 
 def _count(a: Array, dims: tuple[int, ...]) -> int:
@@ -75,7 +75,7 @@ def var(
     a, dims, n, keepdim = _moments("var", x, dim, unbiased, keepdim, correction)
     d = a - a.mean(axis=dims, keepdims=True)
     z = (d * d).sum(axis=dims, keepdims=keepdim) * n
-    return record("var", z, (x, lambda grad: spread(grad, a, dims, keepdim) * (2 * n) * d))
+    return record("var", z, (x, lambda grad: spread(grad, dims, keepdim) * (2 * n) * d))
 
 
 def std(
@@ -89,7 +89,7 @@ def std(
 
     def rule(grad: Array) -> Array:
         slope = xp.where(z == 0, 0, grad * n / z)
-        return spread(slope, a, dims, keepdim) * d
+        return spread(slope, dims, keepdim) * d
 
     return record("std", z, (x, rule, RESULT))
 
@@ -127,7 +127,7 @@ def prod(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
         after = xp.cumprod(xp.concatenate([one, rows[..., :0:-1]], -1), -1)[..., ::-1]
         others = before * after if rows.shape[-1] else rows
         others = others.reshape(a.shape) if flat else xp.moveaxis(others, -1, axis)
-        return (grad if flat else spread(grad, a, (axis,), keepdim)) * others
+        return (grad if flat else spread(grad, (axis,), keepdim)) * others
 
     return record("prod", z, (x, rule, x))
 
@@ -179,8 +179,8 @@ def _shared_extreme(name: str, method: str, x: Tensor, dim: Any, keepdim: bool) 
     z = getattr(a, method)(axis=dims, keepdims=keepdim)
 
     def rule(grad: Array) -> Array:
-        hit = a == spread(z, a, dims, keepdim)
-        return spread(grad, a, dims, keepdim) * (hit / hit.sum(axis=dims, keepdims=True)).astype(grad.dtype)
+        hit = a == spread(z, dims, keepdim)
+        return spread(grad, dims, keepdim) * (hit / hit.sum(axis=dims, keepdims=True)).astype(grad.dtype)
 
     return record(name, z, (x, rule, x, RESULT))
 
@@ -231,7 +231,7 @@ def logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     wide = z
     z = z if keepdim else z.reshape(tuple(n for i, n in enumerate(a.shape) if i not in dims))
     softmax = lambda: xp.where(xp.isfinite(wide), xp.exp(a - wide), 0)  # noqa: E731
-    return record("logsumexp", z, (x, lambda grad: spread(grad, a, dims, keepdim) * softmax(), x, RESULT))
+    return record("logsumexp", z, (x, lambda grad: spread(grad, dims, keepdim) * softmax(), x, RESULT))
 
 
 def norm(x: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
@@ -247,7 +247,7 @@ def norm(x: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tenso
     z = xp.sqrt((a * a).sum(axis=dims, keepdims=keepdim))
 
     def rule(grad: Array) -> Array:
-        return a * spread(xp.where(z == 0, 0, grad / z), a, dims, keepdim)
+        return a * spread(xp.where(z == 0, 0, grad / z), dims, keepdim)
 
     return record("norm", z, (x, rule, x, RESULT))
 

@@ -1,6 +1,7 @@
 """Operations that move elements and change none: reshape, transpose, cut, join, repeat.
 
-The rule of a rearrangement is the reverse rearrangement. Where torch shares memory (view, transpose, expand, slices)
+The rule of a rearrangement is the reverse rearrangement. It needs the old shape, never the old array: holding that
+would keep an activation alive that nobody reads. Where torch shares memory (view, transpose, expand, slices)
 these do too, and writing into one shows in the other.
 """
 
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
 def reshape(x: Tensor, *shape: Any) -> Tensor:
     """The elements of x in row-major order under a new shape; one size may be -1. Shares memory where it can."""
     a = as_array(x, "reshape")
+    before = a.shape
     z = a.reshape(_full_shape(a, sizes(shape, "reshape"), "reshape"))
     if a.flags.c_contiguous or of(a).may_share_memory(a, z):
-        return record_view("reshape", z, x, lambda grad: grad.reshape(a.shape))
-    return record("reshape", z, (x, lambda grad: grad.reshape(a.shape)))
+        return record_view("reshape", z, x, lambda grad: grad.reshape(before))
+    return record("reshape", z, (x, lambda grad: grad.reshape(before)))
 
 
 def view(x: Tensor, *shape: Any) -> Tensor:
@@ -37,13 +39,14 @@ def view(x: Tensor, *shape: Any) -> Tensor:
     Given a dtype instead of sizes it is refused: see `to`.
     """
     a = as_array(x, "view")
+    before = a.shape
     z = a.reshape(_full_shape(a, sizes(shape, "view"), "view"))
     if z.size and not of(a).may_share_memory(a, z):
         raise RuntimeError(
             f"view: {tuple(a.shape)} with strides {a.strides} cannot become {tuple(z.shape)} without a copy; "
             "use reshape(...), or contiguous().view(...)"
         )
-    return record_view("view", z, x, lambda grad: grad.reshape(a.shape))
+    return record_view("view", z, x, lambda grad: grad.reshape(before))
 
 
 def _full_shape(a: Any, shape: tuple[int, ...], name: str) -> tuple[int, ...]:
@@ -75,15 +78,15 @@ def squeeze(x: Tensor, dim: Any = None) -> Tensor:
     gone = [d for d in many_dims(dim, a.ndim, "squeeze") if a.shape[d] == 1]
     if isinstance(dim, (tuple, list)) and not dim:
         gone = []
-    shape = [n for d, n in enumerate(a.shape) if d not in gone]
-    return record_view("squeeze", a.reshape(shape), x, lambda grad: grad.reshape(a.shape))
+    before, after = a.shape, [n for d, n in enumerate(a.shape) if d not in gone]
+    return record_view("squeeze", a.reshape(after), x, lambda grad: grad.reshape(before))
 
 
 def unsqueeze(x: Tensor, dim: int) -> Tensor:
     """With a new dimension of size 1 at position `dim`."""
     a = as_array(x, "unsqueeze")
-    axis = one_dim(dim, a.ndim + 1, "unsqueeze")
-    return record_view("unsqueeze", of(a).expand_dims(a, axis), x, lambda grad: grad.reshape(a.shape))
+    before, axis = a.shape, one_dim(dim, a.ndim + 1, "unsqueeze")
+    return record_view("unsqueeze", of(a).expand_dims(a, axis), x, lambda grad: grad.reshape(before))
 
 
 # --- Order of the dimensions -------------------------------------------------------------------------------------
@@ -243,7 +246,8 @@ def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 
 def narrow(x: Tensor, dim: int, start: int, length: int) -> Tensor:
     """The view x[..., start : start + length, ...] along `dim`. The rule puts the gradient there and 0 elsewhere."""
-    a, xp = as_array(x, "narrow"), of(as_array(x, "narrow"))
+    a = as_array(x, "narrow")
+    shape, xp = a.shape, of(a)
     n = _length(x, dim, "narrow")
     start = start + n if start < 0 else start
     if not 0 <= start <= start + length <= n:
@@ -251,7 +255,7 @@ def narrow(x: Tensor, dim: int, start: int, length: int) -> Tensor:
     cut = (slice(None),) * one_dim(dim, a.ndim, "narrow") + (slice(start, start + length),)
 
     def rule(grad: Any) -> Any:
-        out = xp.zeros(a.shape, grad.dtype)
+        out = xp.zeros(shape, grad.dtype)
         out[cut] = grad
         return out
 
