@@ -43,8 +43,10 @@ class Variable:
     grad           ∂L/∂self after backward, a tensor or None
     requires_grad  whether gradients are wanted, here or at something this was computed from
     node           the operation that made it; None for a leaf
-    version        a list holding one counter of in-place writes, shared by all tensors on the same memory
-    recorded       the counter when `node` was recorded: a later write through another view makes `node` stale
+    version        shared by all tensors on the same memory: [the number of in-place writes to it, that number at the
+                   last write that was recorded, whether a leaf that requires grad lives there]
+    recorded       the number of writes when this tensor's history was recorded: a later write through another
+                   tensor on the same memory makes that history stale
     hooks          functions to call with the gradient (leaves only; other tensors keep them on the node)
     """
 
@@ -56,7 +58,7 @@ class Variable:
     node: Node | None
     recorded: int
     requires_grad: bool
-    version: list[int]
+    version: list
 
     def begin(self, array: Array) -> None:
         """Start as a leaf that holds `array` and has no history."""
@@ -64,7 +66,7 @@ class Variable:
         self.grad = self.node = self.hooks = None
         self.requires_grad = False
         self.recorded = 0
-        self.version = [0]
+        self.version = [0, 0, False]
 
     @staticmethod
     def make(array: Array) -> Tensor:
@@ -124,10 +126,15 @@ def record(name: str, array: Array, *edges: tuple) -> Tensor:
     """
     result = next(edge[0] for edge in edges if isinstance(edge[0], Variable)).make(array)
     if _mode.enabled:
-        live = [edge for edge in edges if isinstance(edge[0], Variable) and edge[0].requires_grad]
+        live, reads = [], []
+        for x, rule, *read in edges:
+            if isinstance(x, Variable):
+                target = source(x)
+                if x.requires_grad:
+                    live.append((target, rule))
+                    reads += read
         if live:
-            reads = [tensor for edge in live for tensor in edge[2:]]
-            _attach(result, name, [(_source(edge[0]), edge[1]) for edge in live], None, reads)
+            _attach(result, name, live, None, reads)
     return result
 
 
@@ -138,7 +145,7 @@ def record_joint(name: str, array: Array, inputs: tuple, rule: Callable, *reads:
     """
     result = next(x for x in inputs if isinstance(x, Variable)).make(array)
     if _mode.enabled and any(needs_grad(x) for x in inputs):
-        _attach(result, name, [(_source(x), None) if needs_grad(x) else None for x in inputs], rule, list(reads))
+        _attach(result, name, [(source(x), None) if needs_grad(x) else None for x in inputs], rule, list(reads))
     return result
 
 
@@ -147,17 +154,20 @@ def needs_grad(x: Any) -> bool:
     return isinstance(x, Variable) and x.requires_grad
 
 
-def _source(x: Variable) -> Node | Variable:
-    """Where the gradient of `x` goes: to the node that made it, or to `x` itself if it is a leaf."""
-    if x.node is None:
-        return x
-    if x.recorded != x.version[0]:
+def source(x: Variable) -> Node | Variable:
+    """Where the gradient of `x` goes: to the node that made it, or to `x` itself if it is a leaf.
+
+    RuntimeError if x was overwritten through another tensor, so that its history does not describe it any more. A
+    leaf's is no history and outlives plain writes; but not that of a number which has one of its own.
+    """
+    if x.recorded < x.version[1] or (x.node is not None and x.recorded < x.version[0]):
         raise RuntimeError(
-            f"{x.node.name}: this result of shape {tuple(x.array.shape)} was modified by an inplace operation on "
-            "another tensor that shares its memory (a view, or the tensor it is a view of), so its history no longer "
-            "describes it; take the view again after the change, or change a clone()"
+            f"this tensor of shape {tuple(x.array.shape)} was modified by an inplace operation on another tensor that "
+            "shares its memory (a view, or the tensor it is a view of), so its history no longer describes it; take "
+            "the view again after the change, write into the tensor itself (x[0, 1] = ..., not x[0][1] = ...), or "
+            "change a clone()"
         )
-    return x.node
+    return x if x.node is None else x.node
 
 
 def _attach(result: Variable, name: str, edges: list, joint: Callable | None, reads: list) -> None:
@@ -177,7 +187,7 @@ def backward(root: Variable, gradient: Array, retain_graph: bool = False) -> Non
     Raises RuntimeError if the graph was used up before, or if an array that a rule reads was changed in place.
     If it raises, no leaf has been touched.
     """
-    start = _source(root)
+    start = source(root)
     grads: dict[Node | Variable, Array] = {start: gradient}
     shared = {id(gradient)}  # arrays that somebody else holds too: no leaf may keep one as its own
     leaves: list[Variable] = []
@@ -260,6 +270,10 @@ def _run_hooks(hooks: dict[int, Callable], grad: Array, like: Variable, target: 
     for hook in list(hooks.values()):
         replacement = hook(like.make(grad))
         if replacement is not None:
+            if replacement.array.shape != grad.shape:
+                raise RuntimeError(
+                    f"hook: returned a gradient of shape {tuple(replacement.array.shape)}, expected {tuple(grad.shape)}"
+                )
             grad = match(replacement.array, target)
     return grad
 
@@ -373,9 +387,17 @@ class enable_grad(_Switch):
 
 
 class inference_mode(_Switch):
-    """The same as `no_grad` here: there is nothing further to save."""
+    """The same as `no_grad` here: there is nothing further to save. `inference_mode(False)` records."""
 
     _inside = False
+
+    def __new__(cls, mode: bool | Callable = True) -> Any:
+        if callable(mode):
+            return _decorate(mode, cls._inside)
+        return object.__new__(cls) if mode else enable_grad()
+
+    def __init__(self, mode: bool = True):
+        super().__init__()
 
 
 def _decorate(function: _F, enabled: bool) -> _F:
@@ -397,10 +419,7 @@ def _decorate(function: _F, enabled: bool) -> _F:
                 try:
                     value = yield item
                     send = steps.send
-                except GeneratorExit:
-                    steps.close()
-                    raise
-                except BaseException as error:
+                except BaseException as error:  # GeneratorExit too: clean-up runs in the generator's own mode
                     send, value = steps.throw, error
 
         return generator  # type: ignore[return-value]

@@ -7,6 +7,8 @@ makes them methods and operators. Moving, converting, printing and writing in pl
 
 from __future__ import annotations
 
+import itertools
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
@@ -137,6 +139,8 @@ class Tensor(Variable):
         if not requires_grad and self.node is not None:
             raise RuntimeError("requires_grad: only leaves can be switched off; use detach() for a computed tensor")
         self.requires_grad = bool(requires_grad)
+        if self.node is None:
+            self.version[2] = self.requires_grad
         return self
 
     def retain_grad(self) -> None:
@@ -159,6 +163,7 @@ class Tensor(Variable):
         """The same memory without history: gradients stop here."""
         out = Tensor.make(self.array)
         out.version = self.version
+        out.recorded = sys.maxsize  # it claims no history, so none can go stale
         return out
 
     # --- Operations: each a function of its own, see the file named ----------------------------------------------
@@ -281,19 +286,19 @@ class Tensor(Variable):
 
     def add_(self, other: Any, *, alpha: float = 1) -> Tensor:
         """self += alpha · other"""
-        return inplace.overwrite(self, elementwise.add(self, other, alpha=alpha), "add_")
+        return inplace.update(self, "add_", elementwise.add, other, alpha=alpha)
 
     def sub_(self, other: Any, *, alpha: float = 1) -> Tensor:
         """self -= alpha · other"""
-        return inplace.overwrite(self, elementwise.sub(self, other, alpha=alpha), "sub_")
+        return inplace.update(self, "sub_", elementwise.sub, other, alpha=alpha)
 
     def mul_(self, other: Any) -> Tensor:
         """self *= other"""
-        return inplace.overwrite(self, elementwise.mul(self, other), "mul_")
+        return inplace.update(self, "mul_", elementwise.mul, other)
 
     def div_(self, other: Any) -> Tensor:
         """self /= other"""
-        return inplace.overwrite(self, elementwise.div(self, other), "div_")
+        return inplace.update(self, "div_", elementwise.div, other)
 
     __iadd__ = add_
     __isub__ = sub_
@@ -302,11 +307,11 @@ class Tensor(Variable):
 
     def clamp_(self, min: Any = None, max: Any = None) -> Tensor:
         """self limited to [min, max]"""
-        return inplace.overwrite(self, elementwise.clamp(self, min, max), "clamp_")
+        return inplace.update(self, "clamp_", elementwise.clamp, min, max)
 
     def masked_fill_(self, mask: Tensor, value: Any) -> Tensor:
         """self = value where the mask is True"""
-        return inplace.overwrite(self, elementwise.masked_fill(self, mask, value), "masked_fill_")
+        return inplace.update(self, "masked_fill_", elementwise.masked_fill, mask, value)
 
     def fill_(self, value: float) -> Tensor:
         """self = value everywhere"""
@@ -473,7 +478,7 @@ class Tensor(Variable):
             raise RuntimeError("deepcopy: only leaves can be copied with their identity; use .clone() or .detach()")
         copy = object.__new__(type(self))
         copy.begin(self.array.copy())
-        copy.requires_grad = self.requires_grad
+        copy.requires_grad_(self.requires_grad)
         copy.grad = None if self.grad is None else Tensor.make(self.grad.array.copy())
         memo[id(self)] = copy
         return copy
@@ -501,13 +506,15 @@ class Size(tuple):
 class RemovableHandle:
     """What `register_hook` returns: `handle.remove()` takes the hook off again."""
 
+    _keys = itertools.count()
+
     def __init__(self, hooks: dict, hook: Callable):
-        self._hooks = hooks
-        hooks[id(self)] = hook
+        self._hooks, self._key = hooks, next(self._keys)
+        hooks[self._key] = hook
 
     def remove(self) -> None:
         """Take the hook off."""
-        self._hooks.pop(id(self), None)
+        self._hooks.pop(self._key, None)
 
 
 def _show(x: Tensor) -> str:

@@ -49,7 +49,8 @@ def log_softmax(a: Array, axis: int) -> Array:
     """log p = a - m - ln Σ e^(a - m), m = max a."""
     xp = of(a)
     shifted = a - finite_max(a, axis)
-    return shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
+    with np.errstate(all="ignore"):  # a row of -inf, or an empty one
+        return shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
 
 
 def cross_entropy(logits: Array, target: Array, weight: Array) -> tuple[Array, Array]:
@@ -60,7 +61,7 @@ def cross_entropy(logits: Array, target: Array, weight: Array) -> tuple[Array, A
     xp = of(logits)
     logp = log_softmax(logits, 1)
     rows = xp.arange(len(logits))
-    losses = -logp[rows, target] * weight
+    losses = -xp.where(weight == 0, 0, logp[rows, target]) * weight  # 0 · -inf is NaN
     g = xp.exp(logp, out=logp)
     g[rows, target] -= 1
     g *= weight[:, None]
@@ -73,12 +74,12 @@ def cross_entropy(logits: Array, target: Array, weight: Array) -> tuple[Array, A
 def layer_norm(a: Array, eps: float) -> tuple[Array, Array]:
     """Rows with mean 0 and variance 1: n = (a - mean) r,  r = 1 / √(var + eps), var the biased variance.
 
-    a (N, C). Returns n (N, C) and r (N, 1). Means are products with a vector of 1/C, 2 to 5 times faster than .mean.
+    a (N, C). Returns n (N, C) and r (N, 1). Sums are products with a vector of ones, 2 to 5 times faster than .sum.
     """
-    xp = of(a)
-    average = xp.full((a.shape[1], 1), 1 / max(a.shape[1], 1), a.dtype)
-    n = a - a @ average
-    r = 1 / xp.sqrt((n * n) @ average + eps)
+    xp, C = of(a), max(a.shape[1], 1)
+    ones = xp.ones((a.shape[1], 1), a.dtype)
+    n = a - (a @ ones) / C
+    r = 1 / xp.sqrt((n * n) @ ones / C + eps)
     n *= r
     return n, r
 

@@ -42,7 +42,8 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     if approximate not in ("none", "tanh"):
         raise RuntimeError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
     a = as_floating(input, "gelu")
-    z, slope = kernels.gelu_tanh(a) if approximate == "tanh" else kernels.gelu_exact(a)
+    kernel = kernels.gelu_tanh if approximate == "tanh" else kernels.gelu_exact
+    z, slope = (out.reshape(a.shape) for out in kernel(a.reshape(a.shape or (1,))))
     return record("gelu", z, (input, lambda grad: grad * slope))
 
 
@@ -178,7 +179,7 @@ def nll_loss(
     _check_ids(safe, a.shape[1], "nll_loss", "target")
     w = counted.astype(a.dtype) if weight is None else as_array(weight, "nll_loss")[safe] * counted
     picked = input[(target.make(of(ids).arange(len(ids))), target.make(safe))]
-    losses = -picked * target.make(w)
+    losses = -picked.masked_fill(target.make(w == 0), 0.0) * target.make(w)  # 0 · -inf is NaN
     return losses.sum() / target.make(w).sum() if reduction == "mean" else _reduce(losses, reduction, "nll_loss")
 
 
@@ -207,8 +208,9 @@ def layer_norm(
     if not shape or whole[-len(shape) :] != shape:
         raise RuntimeError(f"layer_norm: input {tuple(a.shape)} does not end in normalized_shape {shape}")
     for name, p in (("weight", weight), ("bias", bias)):
-        if p is not None and as_array(p, "layer_norm").shape != shape:
-            raise RuntimeError(f"layer_norm: {name} has shape {tuple(p.array.shape)}, expected {shape}")
+        if p is not None and (as_array(p, "layer_norm").shape != shape or p.array.dtype != a.dtype):
+            got = f"{name} has shape {tuple(p.array.shape)} and dtype {p.array.dtype}"
+            raise RuntimeError(f"layer_norm: {got}, expected {shape} and {a.dtype}")
     same_device("layer_norm", input, weight, bias)
     columns = math.prod(shape)
     n, r = kernels.layer_norm(a.reshape(a.size // max(columns, 1), columns), eps)  # (..., *shape) -> (N, C)

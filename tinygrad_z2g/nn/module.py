@@ -25,6 +25,7 @@ class Parameter(Tensor):
         if not isinstance(data, Tensor):
             raise TypeError(f"Parameter: expected a Tensor, got {type(data).__name__}")
         self.begin(data.array)
+        self.version = data.version  # the same memory
         self.requires_grad_(requires_grad)
 
     def __repr__(self) -> str:
@@ -128,9 +129,8 @@ class Module:
         """Set `self.name`, a tensor that moves with the module but does not learn; saved too if `persistent`."""
         if tensor is not None and not isinstance(tensor, Tensor):
             raise TypeError(f"register_buffer: '{name}' must be a Tensor or None, got {type(tensor).__name__}")
-        self._buffers = (*self._buffers, name)
-        if not persistent:
-            self._transient = (*self._transient, name)
+        self._buffers = (*(b for b in self._buffers if b != name), name)
+        self._transient = tuple(b for b in self._transient if b != name) + (() if persistent else (name,))
         setattr(self, name, tensor)
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
@@ -156,16 +156,14 @@ class Module:
 
     # --- State ---------------------------------------------------------------------------------------------------
 
-    def state_dict(self) -> OrderedDict[str, Tensor]:
+    def state_dict(self, prefix: str = "") -> OrderedDict[str, Tensor]:
         """Every parameter and saved buffer by name, sharing memory with the module. Tied ones under each name."""
-        state = OrderedDict()
-        for path, module in self.named_modules():
-            for name, member in module._members():
-                if isinstance(member, Parameter):
-                    state[_join(path, name)] = member.detach()
-            for name in module._buffers:
-                if name not in module._transient and getattr(module, name) is not None:
-                    state[_join(path, name)] = getattr(module, name).detach()
+        members = dict(self._members())
+        own = {name: member for name, member in members.items() if isinstance(member, Parameter)}
+        own |= {name: getattr(self, name) for name in self._buffers if name not in self._transient}
+        state = OrderedDict((_join(prefix, name), t.detach()) for name, t in own.items() if t is not None)
+        for name, child in self.named_children():
+            state.update(child.state_dict(_join(prefix, name)))
         return state
 
     def load_state_dict(self, state_dict: dict[str, Tensor], strict: bool = True) -> IncompatibleKeys:
@@ -182,8 +180,11 @@ class Module:
             problems.append("missing keys: " + ", ".join(missing))
         if strict and unexpected:
             problems.append("unexpected keys: " + ", ".join(unexpected))
+        for name in own:
+            if name in state_dict and not isinstance(state_dict[name], Tensor):
+                problems.append(f"{name}: expected a Tensor, got {type(state_dict[name]).__name__}")
         for name, tensor in own.items():
-            if name in state_dict and state_dict[name].array.shape != tensor.array.shape:
+            if isinstance(state_dict.get(name), Tensor) and state_dict[name].array.shape != tensor.array.shape:
                 got, expected = tuple(state_dict[name].array.shape), tuple(tensor.array.shape)
                 problems.append(f"size mismatch for {name}: got {got}, expected {expected}")
         if problems:
@@ -224,8 +225,9 @@ class Module:
 
     def apply(self, function: Callable[[Module], Any]) -> Module:
         """Call `function` on every part, innermost first, then on this module. Returns self."""
-        for module in reversed(list(self.modules())):
-            function(module)
+        for child in self.children():
+            child.apply(function)
+        function(self)
         return self
 
     def to(self, *args: Any, **kwargs: Any) -> Module:
@@ -264,12 +266,12 @@ class Module:
 
     def register_forward_hook(self, hook: Callable) -> RemovableHandle:
         """Call `hook(module, args, output)` after each forward; what it returns, if anything, replaces the output."""
-        self._forward_hooks = dict(self._forward_hooks)
+        self._forward_hooks = self._forward_hooks or {}
         return RemovableHandle(self._forward_hooks, hook)
 
     def register_forward_pre_hook(self, hook: Callable) -> RemovableHandle:
         """Call `hook(module, args)` before each forward; what it returns, if anything, replaces the arguments."""
-        self._forward_pre_hooks = dict(self._forward_pre_hooks)
+        self._forward_pre_hooks = self._forward_pre_hooks or {}
         return RemovableHandle(self._forward_pre_hooks, hook)
 
     # --- Printing ------------------------------------------------------------------------------------------------
@@ -321,8 +323,11 @@ class _Container(Module):
     def __len__(self) -> int:
         return len(self._parts)
 
-    def __contains__(self, item: object) -> bool:
-        return item in self._parts
+    def __getattr__(self, name: str) -> Module:
+        parts = self.__dict__.get("_parts", {})
+        if name not in parts:
+            raise AttributeError(f"{type(self).__name__} has no attribute or module '{name}'")
+        return parts[name]
 
 
 class _Sequence(_Container):
@@ -395,14 +400,11 @@ class ModuleDict(_Container):
     def __setitem__(self, name: str, module: Module) -> None:
         self._parts[name] = self._check(module)
 
-    def __getattr__(self, name: str) -> Module:
-        parts = self.__dict__.get("_parts", {})
-        if name not in parts:
-            raise AttributeError(f"{type(self).__name__} has no attribute or module '{name}'")
-        return parts[name]
-
     def __iter__(self) -> Iterator[str]:
         return iter(self._parts)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parts
 
     def keys(self) -> Iterable[str]:
         """The names."""

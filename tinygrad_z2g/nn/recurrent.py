@@ -45,7 +45,12 @@ class LSTMCell(Module):
             return h.squeeze(0), c.squeeze(0)
         if x.ndim != 2 or x.array.shape[1] != self.input_size:
             raise RuntimeError(f"LSTMCell: expected input (N, {self.input_size}), got {tuple(x.shape)}")
-        h, c = hx if hx is not None else _zero_state(x, (len(x), self.hidden_size))
+        shape = (len(x), self.hidden_size)
+        h, c = hx if hx is not None else _zero_state(x, shape)
+        if tuple(h.shape) != shape or tuple(c.shape) != shape:
+            raise RuntimeError(
+                f"LSTMCell: expected h and c of shape {shape}, got {tuple(h.shape)} and {tuple(c.shape)}"
+            )
         gates = F.linear(x, self.weight_ih, self.bias_ih) + F.linear(h, self.weight_hh, self.bias_hh)
         return lstm_step(gates, c)
 

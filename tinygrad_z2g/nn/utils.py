@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+import numpy as np
+
 from ..autograd import no_grad
 from ..backend import of, to_device
 from ..tensor import Tensor
 
 
 @no_grad()
+@np.errstate(all="ignore")  # an infinite gradient gives NaN, as on the GPU, without a warning
 def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, error_if_nonfinite: bool = False) -> Tensor:
     """Scale all gradients by one factor so that their joint norm √(Σ g²) is at most `max_norm`.
 

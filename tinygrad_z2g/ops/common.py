@@ -59,7 +59,7 @@ def _operand(x: Any, name: str) -> Any:
     if isinstance(x, np.generic):
         return x.item()  # np.float64(2) is a number like 2.0, not a reason to compute in float64
     if isinstance(x, np.ndarray) and x.dtype in dtypes.ALL:
-        return x
+        return x.copy()  # a rule may read it later, and no counter watches what its owner does to it
     if isinstance(x, numbers.Real):
         return float(x)
     raise TypeError(f"{name}: expected a Tensor or a number, got {type(x).__name__}; make a tensor with tensor(...)")
@@ -148,7 +148,7 @@ def record_view(name: str, array: Array, x: Variable, rule: Any) -> Any:
     """`record` for a result that shares memory with `x`: in-place writes to one are counted for both."""
     result = record(name, array, (x, rule))
     result.version = x.version
-    result.recorded = x.version[0]
+    result.recorded = x.version[0] if x.recorded <= x.version[0] else x.recorded  # a detached tensor is never stale
     return result
 
 

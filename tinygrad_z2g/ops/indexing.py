@@ -15,7 +15,7 @@ from .. import dtypes
 from ..autograd import Variable, record
 from ..backend import Array, device_of, of, to_device
 from .common import as_array, as_int, one_dim, record_view, same_device
-from .inplace import check_writable, rewritten
+from .inplace import check_writable, written, written_back
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -54,7 +54,7 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
 
     Afterwards ∂L/∂(old x) is 0 at the elements written, and ∂L/∂value is the gradient found there.
     """
-    check_writable(x, "index", value)
+    check_writable(x, "index")
     a = x.array
     basic, advanced, tensors = _parse(index, a)
     v = _value(x, value)
@@ -80,10 +80,20 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
 
     # A value may have leading sizes of 1 in excess of x[index]; its gradient needs them back
     extra = max(0, value.array.ndim - len(shape)) if isinstance(value, Variable) else 0
-    rewritten(x, record("index_put", a, (x, cleared, *tensors), (value, read, *tensors)))
+    if isinstance(value, Variable) and written_back(x, value) and _same_place(v, view if advanced is None else None):
+        x.recorded = x.version[0]
+    z = record("index_put", a, (x, cleared, *tensors), (value, read, *tensors))
     view[... if advanced is None else advanced] = v
-    x.version[0] += 1
-    x.recorded = x.version[0]
+    written(x, z)
+
+
+def _same_place(a: Array, b: Array | None) -> bool:
+    """Whether two views are the same elements of the same memory."""
+    if b is None or a.shape != b.shape or a.strides != b.strides or not of(a).may_share_memory(a, b):
+        return False
+    return not a.size or of(a).may_share_memory(
+        a.reshape(-1)[:1] if not a.ndim else a[(0,) * a.ndim + (None,)], b[(0,) * b.ndim + (None,)]
+    )
 
 
 def _value(x: Tensor, value: Any) -> Any:
@@ -163,7 +173,7 @@ def _item(item: Any, a: Array) -> Any:
     elif isinstance(item, (list, tuple, range, bool, np.ndarray)):
         item = np.asarray([part.array.item() if isinstance(part, Variable) else part for part in item]
                           if isinstance(item, (list, tuple)) else item)  # fmt: skip
-        item = item.astype(np.int64) if item.size == 0 else item
+        item = item.astype(np.int64) if item.size == 0 else item.copy()
     else:
         raise IndexError(f"index: expected int, slice, None, ..., list or tensor, got {type(item).__name__}")
     if item.dtype.kind not in "biu":
@@ -205,7 +215,7 @@ def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
     if isinstance(ids, np.ndarray) and ids.size and not 0 <= ids.min() <= ids.max() < a.shape[axis]:
         raise IndexError(f"gather: index out of range for dim {axis} of size {a.shape[axis]}")
     shape, xp = a.shape, of(a)
-    grid = list(xp.ogrid[tuple(slice(n) for n in ids.shape)])
+    grid = [xp.arange(n).reshape((-1,) + (1,) * (ids.ndim - 1 - d)) for d, n in enumerate(ids.shape)]
     grid[axis] = ids
     places = tuple(grid)
 

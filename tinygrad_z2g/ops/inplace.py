@@ -7,53 +7,28 @@ Every write is counted in `version`, which is how backward notices that an array
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..autograd import Variable, is_grad_enabled
+from ..autograd import Variable, is_grad_enabled, needs_grad, source
 from .common import as_array
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
 
-def check_writable(x: Tensor, name: str, value: Any = None) -> None:
-    """Raise RuntimeError if x is a leaf that requires grad, or shares elements with itself (an expanded tensor).
+def update(x: Tensor, name: str, op: Callable[..., Tensor], *args: Any, **settings: Any) -> Tensor:
+    """x = op(x, *args), in place. Returns x.
 
-    `value` is what will be written. In `y[0] += 1` Python changes the view y[0] first and then assigns it back to y:
-    that one assignment describes the change to y completely, so y's history is sound again.
-    """
-    array = as_array(x, name)
-    if x.requires_grad and x.node is None and is_grad_enabled():
-        raise RuntimeError(
-            f"{name}: a leaf Variable that requires grad is being used in an in-place operation; "
-            "do it inside `with no_grad():`, or out of place"
-        )
-    if not array.flags.c_contiguous and any(n > 1 and s == 0 for n, s in zip(array.shape, array.strides, strict=True)):
-        raise RuntimeError(
-            f"{name}: several elements of this expanded tensor share one place in memory; clone() it first"
-        )
-    if (
-        isinstance(value, Variable)
-        and value.version is x.version
-        and value.recorded == x.version[0]
-        and x.recorded == x.version[0] - 1
-    ):
-        x.recorded = x.version[0]
-
-
-def rewritten(x: Tensor, z: Tensor) -> None:
-    """Give x the history of z, the result of the operation that overwrites x."""
-    if z.requires_grad:
-        x.node = z.node
-        x.requires_grad = True
-
-
-def overwrite(x: Tensor, z: Tensor, name: str) -> Tensor:
-    """x takes the values and the history of z, which was computed from it. Returns x.
-
-    Raises RuntimeError if z is larger than x or of a dtype that x cannot hold.
+    Raises RuntimeError if x may not be written, or if the result is larger than x or of a dtype that x cannot hold.
     """
     check_writable(x, name)
+    old = x
+    if is_grad_enabled() and any(needs_grad(arg) for arg in (x, *args)):
+        source(x)  # refuses a stale history
+        old = x.make(x.array.copy())  # rules may read the old values, which are about to be overwritten
+        old.node, old.requires_grad = x.node, x.requires_grad
+    z = op(old, *args, **settings)
     if z.array.shape != x.array.shape:
         raise RuntimeError(
             f"{name}: the result of shape {tuple(z.array.shape)} does not fit in place into {tuple(x.array.shape)}"
@@ -62,8 +37,43 @@ def overwrite(x: Tensor, z: Tensor, name: str) -> Tensor:
         raise RuntimeError(
             f"{name}: result type {z.array.dtype} can't be cast to the tensor's {x.array.dtype} in place"
         )
-    rewritten(x, z)
     x.array[...] = z.array
-    x.version[0] += 1
-    x.recorded = x.version[0]
+    written(x, z)
     return x
+
+
+def check_writable(x: Tensor, name: str) -> None:
+    """Raise RuntimeError if x is (a view of) a leaf that requires grad, or shares elements with itself (expanded)."""
+    array = as_array(x, name)
+    if x.requires_grad and is_grad_enabled() and (x.node is None or x.version[2]):
+        what = "a leaf Variable" if x.node is None else "a view of a leaf Variable"
+        raise RuntimeError(
+            f"{name}: {what} that requires grad is being used in an in-place operation; "
+            "do it inside `with no_grad():`, or out of place"
+        )
+    if not array.flags.c_contiguous and any(n > 1 and s == 0 for n, s in zip(array.shape, array.strides, strict=True)):
+        raise RuntimeError(
+            f"{name}: several elements of this expanded tensor share one place in memory; clone() it first"
+        )
+
+
+def written(x: Tensor, z: Tensor) -> None:
+    """Count a write to x, and give x the history of z, the result of the operation that overwrote it."""
+    x.version[0] += 1
+    if z.requires_grad and x.array.dtype.kind == "f":
+        if x.node is not None and x.node.kept_by is not None and x.node.kept_by() is x:
+            z.node.kept_by, x.node.kept_by = x.node.kept_by, None  # retain_grad follows the tensor
+        x.node = z.node
+        x.requires_grad = True
+        x.version[1] = x.version[0]
+    if x.recorded <= x.version[0]:
+        x.recorded = x.version[0]
+
+
+def written_back(x: Tensor, value: Variable) -> bool:
+    """Whether `value` is a view of x that was just changed and is now assigned to the place it came from.
+
+    Python runs `y[0] += 1` as: take the view y[0], change it in place, assign it back to y. The change made y's
+    history stale, but this assignment describes it completely.
+    """
+    return value.version is x.version and value.recorded == x.version[0] and x.recorded == x.version[0] - 1

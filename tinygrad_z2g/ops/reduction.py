@@ -55,8 +55,9 @@ def mean(x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
         raise RuntimeError(f"mean: expected floating point, got {a.dtype}; convert first: x.float().mean()")
     dims, shape, xp = many_dims(dim, a.ndim, "mean"), a.shape, of(a)
     n = _count(a, dims)
-    z = a.sum(axis=dims, keepdims=keepdim) * (1 / n if n else math.nan)
-    return record("mean", z, (x, lambda grad: xp.broadcast_to(spread(grad, dims, keepdim) * (1 / n), shape)))
+    share = 1 / n if n else math.nan
+    z = a.sum(axis=dims, keepdims=keepdim) * share
+    return record("mean", z, (x, lambda grad: xp.broadcast_to(spread(grad, dims, keepdim) * share, shape)))
 
 
 def _count(a: Array, dims: tuple[int, ...]) -> int:

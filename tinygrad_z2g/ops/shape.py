@@ -168,7 +168,12 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
             raise RuntimeError(
                 f"cat: shapes {tuple(first.shape)} and {tuple(a.shape)} must agree in every dimension except {axis}"
             )
-    edges, start = [], 0
+    edges: list = [
+        (x, lambda grad: grad.reshape(-1)[:0])
+        for x, a in zip(tensors, arrays, strict=True)
+        if a is not first and a.shape == (0,)
+    ]
+    start = 0
     for x, a in parts:
         cut = (slice(None),) * axis + (slice(start, start + a.shape[axis]),)
         edges.append((x, lambda grad, cut=cut: grad[cut]))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..autograd import enable_grad, no_grad
-from ..backend import Array, device_of, to_device
+from ..backend import Array, device_of, of, to_device
 from ..tensor import Tensor
 
 
@@ -108,7 +108,7 @@ class Optimizer:
 def memory(state: dict[str, Any], key: str, p: Tensor) -> Array:
     """The array that `state` remembers for p under `key`: zeros at first, and on p's device even after it moved."""
     if key not in state:
-        state[key] = p.array * 0
+        state[key] = of(p.array).zeros_like(p.array)
     elif device_of(state[key]) != p.device:
         state[key] = to_device(state[key], p.device)
     return state[key]
