@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from . import kernels
 from .backend import Array, device_of, of
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Variable:
 
     array          the numbers
     grad           ∂L/∂self after backward, a tensor or None
-    requires_grad  whether gradients are wanted, here or at something this was computed from
+    _requires_grad whether gradients are wanted, here or at something this was computed from
     node           the operation that made it; None for a leaf
     version        shared by all tensors on the same memory: [the number of in-place writes to it, that number at the
                    last write that was recorded, whether a leaf that requires grad lives there]
@@ -50,21 +51,21 @@ class Variable:
     hooks          functions to call with the gradient (leaves only; other tensors keep them on the node)
     """
 
-    __slots__ = ("__weakref__", "array", "grad", "hooks", "node", "recorded", "requires_grad", "version")
+    __slots__ = ("__weakref__", "_requires_grad", "array", "grad", "hooks", "node", "recorded", "version")
 
     array: Array
     grad: Tensor | None
     hooks: dict[int, Callable] | None
     node: Node | None
     recorded: int
-    requires_grad: bool
+    _requires_grad: bool
     version: list
 
     def begin(self, array: Array) -> None:
         """Start as a leaf that holds `array` and has no history."""
         self.array = np.asarray(array) if isinstance(array, np.generic) else array  # NumPy returns scalars for 0-d
         self.grad = self.node = self.hooks = None
-        self.requires_grad = False
+        self._requires_grad = False
         self.recorded = 0
         self.version = [0, 0, False]
 
@@ -130,7 +131,7 @@ def record(name: str, array: Array, *edges: tuple) -> Tensor:
         for x, rule, *read in edges:
             if isinstance(x, Variable):
                 target = source(x)
-                if x.requires_grad:
+                if x._requires_grad:
                     live.append((target, rule))
                     reads += read
         if live:
@@ -151,7 +152,7 @@ def record_joint(name: str, array: Array, inputs: tuple, rule: Callable, *reads:
 
 def needs_grad(x: Any) -> bool:
     """Whether `x` is a tensor that a gradient must reach."""
-    return isinstance(x, Variable) and x.requires_grad
+    return isinstance(x, Variable) and x._requires_grad
 
 
 def source(x: Variable) -> Node | Variable:
@@ -173,7 +174,7 @@ def source(x: Variable) -> Node | Variable:
 def _attach(result: Variable, name: str, edges: list, joint: Callable | None, reads: list) -> None:
     versions = [result.version if x is RESULT else x.version for x in reads if x is RESULT or isinstance(x, Variable)]
     result.node = Node(name, result.array, edges, joint, [(version, version[0]) for version in versions])
-    result.requires_grad = True
+    result._requires_grad = True
 
 
 # --- Walking back ------------------------------------------------------------------------------------------------
@@ -183,9 +184,9 @@ def _attach(result: Variable, name: str, edges: list, joint: Callable | None, re
 def backward(root: Variable, gradient: Array, retain_graph: bool = False) -> None:
     """Add ∂L/∂leaf to `leaf.grad` for every leaf that `root` was computed from, where `gradient` is ∂L/∂root.
 
-    The graph is used up on the way, so that its memory is freed early; `retain_graph` keeps it for another walk.
-    Raises RuntimeError if the graph was used up before, or if an array that a rule reads was changed in place.
-    If it raises, no leaf has been touched.
+    The graph is used up on the way, so that its memory is freed early (also if the walk ends in an error);
+    `retain_graph` keeps it for another walk. Raises RuntimeError if the graph was used up before, or if an array
+    that a rule reads was changed in place; then no leaf has been touched.
     """
     start = source(root)
     grads: dict[Node | Variable, Array] = {start: gradient}
@@ -227,7 +228,7 @@ def backward(root: Variable, gradient: Array, retain_graph: bool = False) -> Non
                     f"{recorded}; change a clone() instead, or change it after backward()"
                 )
         if node.hooks:
-            grad = _run_hooks(node.hooks, grad, root, node)
+            grad = _run_hooks(node.hooks, grad, root)
             shared.add(id(grad))
         tensor = node.kept_by and node.kept_by()
         if tensor is not None:
@@ -243,13 +244,11 @@ def backward(root: Variable, gradient: Array, retain_graph: bool = False) -> Non
             for target, rule in edges:
                 arrive(target, rule(grad))
 
-    for leaf in leaves:
-        grad = grads[leaf]
+    for leaf in leaves:  # all hooks first: if one raises, no leaf has been touched
         if leaf.hooks:
-            grad = _run_hooks(leaf.hooks, grad, leaf, leaf)
-            shared.add(id(grad))
-        _deposit(leaf, grad, shared)
-    for tensor, grad in kept:
+            grads[leaf] = _run_hooks(leaf.hooks, grads[leaf], leaf)
+            shared.add(id(grads[leaf]))
+    for tensor, grad in [*((leaf, grads[leaf]) for leaf in leaves), *kept]:
         _deposit(tensor, grad, shared)
 
 
@@ -265,16 +264,17 @@ def _deposit(x: Variable, grad: Array, shared: set[int]) -> None:
     x.grad = x.make(grad)
 
 
-def _run_hooks(hooks: dict[int, Callable], grad: Array, like: Variable, target: Node | Variable) -> Array:
+def _run_hooks(hooks: dict[int, Callable], grad: Array, like: Variable) -> Array:
     """Show the gradient to each hook in turn; what a hook returns, if not None, replaces it."""
     for hook in list(hooks.values()):
         replacement = hook(like.make(grad))
         if replacement is not None:
-            if replacement.array.shape != grad.shape:
-                raise RuntimeError(
-                    f"hook: returned a gradient of shape {tuple(replacement.array.shape)}, expected {tuple(grad.shape)}"
-                )
-            grad = match(replacement.array, target)
+            if not isinstance(replacement, Variable):
+                raise TypeError(f"hook: returned {type(replacement).__name__}, expected a Tensor or None")
+            got, want = replacement.array, (tuple(grad.shape), grad.dtype)
+            if (tuple(got.shape), got.dtype) != want:
+                raise RuntimeError(f"hook: returned {tuple(got.shape)} of {got.dtype}, expected {want[0]} of {want[1]}")
+            grad = replacement.array
     return grad
 
 
@@ -290,13 +290,13 @@ def match(grad: Array, target: Any) -> Array:
         axes = tuple(range(extra)) + tuple(
             extra + i for i, n in enumerate(shape) if n == 1 and grad.shape[extra + i] != 1
         )
-        grad = grad.sum(axis=axes).reshape(shape)
+        grad = kernels.total(grad, axes, False).reshape(shape)
     return grad if grad.dtype == array.dtype else grad.astype(array.dtype)
 
 
 def seed_gradient(root: Variable, gradient: Variable | None) -> Array:
     """The gradient that a backward pass starts with: 1 for a scalar, otherwise what the caller gave, checked."""
-    if not root.requires_grad:
+    if not root._requires_grad:
         raise RuntimeError("backward: this tensor does not require grad and has no grad_fn; nothing to differentiate")
     array = root.array
     if gradient is None:

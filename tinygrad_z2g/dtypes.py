@@ -40,17 +40,12 @@ def set_default_dtype(dtype: Any) -> None:
 
 
 def as_dtype(dtype: Any) -> np.dtype:
-    """`dtype` (a dtype, `float`, `int`, `bool` or a name) as one we compute with. Raises TypeError for others.
-
-    Python's `float` means the default dtype here, as in torch.
-    """
-    if dtype is float:
-        return _default
+    """`dtype` (a dtype, `float`, `int`, `bool` or a name) as one we compute with. Raises TypeError for others."""
     try:
         found = np.dtype(dtype)
     except TypeError:
         found = None
-    if found not in ALL or dtype is None:
+    if dtype is None or found is None or found not in ALL:  # NumPy takes None for float64, even in comparisons
         raise TypeError(f"dtype: got {dtype!r}, expected one of " + ", ".join(map(str, ALL)))
     return found
 

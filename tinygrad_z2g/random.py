@@ -75,14 +75,18 @@ def _mix(x: int) -> int:
 
 
 def random_bits(key: int, like: Array) -> Array:
-    """32 random bits for each element of `like`: hash(element number XOR key), on the device of `like`."""
+    """32 random bits for each element of `like`, on its device: hash(hash(element number) XOR key).
+
+    Hashed once only, two keys that differ in few bits would give the same mask with elements exchanged.
+    """
     xp = of(like)
     bits = xp.arange(like.size, dtype=np.uint32)
-    bits ^= np.uint32(key)
     scratch = xp.empty_like(bits)
-    for shift, multiplier in zip(_SHIFTS, (*_MULTIPLIERS, None), strict=True):
-        xp.right_shift(bits, np.uint32(shift), out=scratch)
-        bits ^= scratch
-        if multiplier is not None:
-            bits *= np.uint32(multiplier)  # modulo 2^32
+    for number in (0, key):
+        bits ^= np.uint32(number)
+        for shift, multiplier in zip(_SHIFTS, (*_MULTIPLIERS, None), strict=True):
+            xp.right_shift(bits, np.uint32(shift), out=scratch)
+            bits ^= scratch
+            if multiplier is not None:
+                bits *= np.uint32(multiplier)  # modulo 2^32
     return bits.reshape(like.shape)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +32,15 @@ def save(obj: dict[str, Any], f: str | os.PathLike) -> None:
     structure = _flatten(obj, "", arrays)
     data = _safetensors("save").save(arrays, metadata={_KEY: json.dumps(structure)})
     path = Path(f)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -74,6 +73,8 @@ def _safetensors(name: str) -> Any:
 def _flatten(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
     """JSON for `value`, its tensors put into `arrays` under the path that leads to them."""
     if isinstance(value, Tensor):
+        if path in arrays:
+            raise ValueError(f"save: two tensors would both be stored as '{path}'; rename a key (dots join the levels)")
         arrays[path] = np.ascontiguousarray(backend.to_host(value.array)).reshape(value.array.shape)
         return {"tensor": path}
     if isinstance(value, dict):

@@ -36,6 +36,8 @@ class Tensor(Variable):
 
     def __init__(self, data: Any = ()):
         """`Tensor(list or array)`: as torch.Tensor, always in the default dtype. Prefer `tensor(...)`."""
+        if isinstance(data, (int, float)):
+            raise TypeError("Tensor: expected a list or an array; a number is tensor(3.0), a size zeros(3)")
         array = np.asarray(data.array if isinstance(data, Tensor) else data, dtypes.get_default_dtype())
         self.begin(array.copy())
 
@@ -115,6 +117,8 @@ class Tensor(Variable):
     def data(self, value: Tensor) -> None:
         if not isinstance(value, Tensor):
             raise TypeError(f"data: expected a Tensor, got {type(value).__name__}")
+        if self._requires_grad and not value.is_floating_point():
+            raise RuntimeError(f"data: this tensor requires grad and cannot hold {value.dtype}")
         self.array = value.array
 
     # --- Gradients -----------------------------------------------------------------------------------------------
@@ -132,15 +136,24 @@ class Tensor(Variable):
             )
         autograd.backward(self, autograd.seed_gradient(self, gradient), retain_graph)
 
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients are wanted, here or at something this was computed from. Settable on leaves."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Ask for (or decline) gradients at this leaf. RuntimeError for integers and for computed tensors."""
         if requires_grad and not self.is_floating_point():
             raise RuntimeError(f"requires_grad: only floating-point tensors can require gradients, got {self.dtype}")
         if not requires_grad and self.node is not None:
             raise RuntimeError("requires_grad: only leaves can be switched off; use detach() for a computed tensor")
-        self.requires_grad = bool(requires_grad)
+        self._requires_grad = bool(requires_grad)
         if self.node is None:
-            self.version[2] = self.requires_grad
+            self.version[2] = self._requires_grad
         return self
 
     def retain_grad(self) -> None:
@@ -471,7 +484,7 @@ class Tensor(Variable):
         return _show(self)
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and not self.array.ndim else format(repr(self), spec)
+        return format(self.item(), spec) if not self.array.ndim else object.__format__(self, spec)
 
     def __deepcopy__(self, memo: dict) -> Tensor:
         if self.node is not None:

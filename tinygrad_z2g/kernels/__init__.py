@@ -21,10 +21,11 @@ from .reference import (
     softmax,
     softmax_backward,
     sum_rows_by_id,
+    total,
 )
 
 __all__ = [
     "adam", "attention", "attention_backward", "cross_entropy", "dropout_mask", "finite_max", "gelu_exact",
     "gelu_tanh", "layer_norm", "layer_norm_backward", "log_softmax", "sgd", "softmax", "softmax_backward",
-    "sum_rows_by_id",
+    "sum_rows_by_id", "total",
 ]  # fmt: skip

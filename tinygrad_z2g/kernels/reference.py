@@ -13,6 +13,21 @@ import numpy as np
 from ..backend import Array, of
 from ..random import random_bits
 
+# --- Sums --------------------------------------------------------------------------------------------------------
+
+
+def total(a: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
+    """Σ a over `axis`, exact to float32's rounding for long sums too.
+
+    NumPy adds pairwise along the last axis, but one row after the other along the first: a million float32 numbers
+    summed that way are off by 1 %. Long sums of that kind are therefore taken in float64.
+    """
+    n = math.prod(a.shape[i] for i in axis)
+    if n > 4096 and a.dtype != np.float64 and a.dtype.kind == "f" and a.ndim - 1 not in axis:
+        return a.sum(axis=axis, keepdims=keepdims, dtype=np.float64).astype(a.dtype)
+    return a.sum(axis=axis, keepdims=keepdims)
+
+
 # --- Softmax family ----------------------------------------------------------------------------------------------
 
 
@@ -61,7 +76,9 @@ def cross_entropy(logits: Array, target: Array, weight: Array) -> tuple[Array, A
     xp = of(logits)
     logp = log_softmax(logits, 1)
     rows = xp.arange(len(logits))
-    losses = -xp.where(weight == 0, 0, logp[rows, target]) * weight  # 0 · -inf is NaN
+    losses = (
+        -xp.where(weight == 0, 0, logp[rows, target]) * weight
+    )  # a row of weight 0 may hold inf, and 0 · inf is NaN
     g = xp.exp(logp, out=logp)
     g[rows, target] -= 1
     g *= weight[:, None]

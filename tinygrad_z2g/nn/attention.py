@@ -22,7 +22,7 @@ class MultiheadAttention(Module):
     """
 
     def __init__(
-        self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True, batch_first: bool = False,
+        self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True, *, batch_first: bool = False,
         device: Any = None, dtype: Any = None,
     ):  # fmt: skip
         _check_heads("MultiheadAttention", embed_dim, num_heads)

@@ -143,6 +143,9 @@ def cross_entropy(
     shape = a.shape
     rows = xp.moveaxis(a, 1, -1).reshape(-1, classes) if a.ndim > 1 else a[None]  # (N, C, d) -> (N d, C)
     ids = ids.reshape(-1)
+    if weight is not None and (as_array(weight, "cross_entropy").shape != (classes,) or weight.array.dtype != a.dtype):
+        got = f"weight has shape {tuple(weight.array.shape)} and dtype {weight.array.dtype}"
+        raise RuntimeError(f"cross_entropy: {got}, expected ({classes},) and {a.dtype}")
     counted = ids != ignore_index
     safe = ids * counted  # class 0 stands in for ignored targets; their weight is 0
     _check_ids(safe, classes, "cross_entropy", "target")
@@ -150,14 +153,16 @@ def cross_entropy(
     losses, slopes = kernels.cross_entropy(rows, safe, w)  # (N,), (N, C)
 
     if reduction == "none":
-        z = losses.reshape(expected)
+        z, share = losses.reshape(expected), 1
+    elif reduction == "sum":
+        z, share = losses.sum(), 1
     else:
-        total = w.sum() if reduction == "mean" else 1
-        with np.errstate(all="ignore"):  # every target ignored: 0 / 0 is NaN, as in torch
-            z = losses.sum() / total
+        total = w.sum()
+        with np.errstate(all="ignore"):  # every target ignored: the mean of nothing is NaN, its gradient 0
+            z, share = losses.sum() / total, xp.where(total == 0, 0, 1 / total)
 
     def rule(grad: Array) -> Array:
-        g = slopes * (grad.reshape(-1, 1) if reduction == "none" else grad / total)
+        g = slopes * (grad.reshape(-1, 1) if reduction == "none" else grad * share)
         if len(shape) < 3:
             return g.reshape(shape)
         return xp.moveaxis(g.reshape(*expected, classes), -1, 1)
@@ -213,7 +218,8 @@ def layer_norm(
             raise RuntimeError(f"layer_norm: {got}, expected {shape} and {a.dtype}")
     same_device("layer_norm", input, weight, bias)
     columns = math.prod(shape)
-    n, r = kernels.layer_norm(a.reshape(a.size // max(columns, 1), columns), eps)  # (..., *shape) -> (N, C)
+    rows = (math.prod(whole[: -len(shape)]), columns)
+    n, r = kernels.layer_norm(a.reshape(rows), eps)  # (..., *shape) -> (N, C)
     w = None if weight is None else weight.array.reshape(columns)
     z = n if w is None else n * w
     if bias is not None:
@@ -222,15 +228,15 @@ def layer_norm(
         z = n.copy()
 
     def grad_x(grad: Array) -> Array:
-        g = grad.reshape(n.shape)
+        g = grad.reshape(rows)
         return kernels.layer_norm_backward(g if w is None else g * w, n, r).reshape(whole)
 
     return record(
         "layer_norm",
         z.reshape(whole),
         (input, grad_x, weight),
-        (weight, lambda grad: (grad.reshape(n.shape) * n).sum(axis=0).reshape(shape)),
-        (bias, lambda grad: grad.reshape(-1, columns).sum(axis=0).reshape(shape)),
+        (weight, lambda grad: kernels.total(grad.reshape(rows) * n, (0,), False).reshape(shape)),
+        (bias, lambda grad: kernels.total(grad.reshape(rows), (0,), False).reshape(shape)),
     )
 
 
@@ -326,8 +332,9 @@ def conv1d(
             "expected (N, C, L) and (O, C, K) with equal C and dtype"
         )
     same_device("conv1d", input, weight, bias)
-    if bias is not None and as_array(bias, "conv1d").shape != w.shape[:1]:
-        raise RuntimeError(f"conv1d: bias has shape {tuple(bias.array.shape)}, expected {tuple(w.shape[:1])}")
+    if bias is not None and (as_array(bias, "conv1d").shape != w.shape[:1] or bias.array.dtype != x.dtype):
+        got = f"bias has shape {tuple(bias.array.shape)} and dtype {bias.array.dtype}"
+        raise RuntimeError(f"conv1d: {got}, expected {tuple(w.shape[:1])} and {x.dtype}")
     (N, C, L), (O, _, K) = x.shape, w.shape  # noqa: E741
     reach = dilation * (K - 1)
     left, right = _conv_padding(padding, reach, stride)
@@ -437,10 +444,10 @@ def _attention_bias(q: Array, k: Array, mask: Tensor | None, is_causal: bool) ->
         return None
     elif needs_grad(mask):
         raise NotImplementedError("scaled_dot_product_attention: an attn_mask that requires grad is not offered")
-    elif mask.array.dtype.kind == "f":
-        return mask.array.astype(q.dtype, copy=False)
+    elif mask.array.dtype == q.dtype:
+        return mask.array
     elif mask.array.dtype.kind == "b":
         allowed = mask.array
     else:
-        raise RuntimeError(f"scaled_dot_product_attention: attn_mask must be bool or floating, got {mask.array.dtype}")
+        raise RuntimeError(f"scaled_dot_product_attention: attn_mask must be bool or {q.dtype}, got {mask.array.dtype}")
     return xp.where(allowed, 0, -math.inf).astype(q.dtype)

@@ -14,12 +14,16 @@ from ..tensor import Tensor
 
 @no_grad()
 @np.errstate(all="ignore")  # an infinite gradient gives NaN, as on the GPU, without a warning
-def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, error_if_nonfinite: bool = False) -> Tensor:
+def clip_grad_norm_(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> Tensor:
     """Scale all gradients by one factor so that their joint norm √(Σ g²) is at most `max_norm`.
 
     Returns the norm before scaling, a 0-d tensor on the gradients' device. RuntimeError, if asked for, where the norm
     is infinite or NaN. (Pascanu et al. 2013)
     """
+    if norm_type != 2:
+        raise NotImplementedError(f"clip_grad_norm_: norm_type {norm_type} is not offered, only 2")
     grads = _grads(parameters)
     if not grads:
         return Tensor(0.0)

@@ -296,6 +296,8 @@ def masked_fill(x: Tensor, mask: Tensor, value: Any) -> Tensor:
 
 def _comparison(name: str, symbol: str) -> Any:
     def compare(x: Any, y: Any) -> Tensor:
+        if not isinstance(y, (Variable, int, float, np.ndarray, np.generic)):
+            return NotImplemented  # x == None is False, as for any two things that have nothing in common
         a, b = operands(x, y, name)
         z = getattr(_xp(a, b), name)(a, b)
         return constant(x if isinstance(x, Variable) else y, z)

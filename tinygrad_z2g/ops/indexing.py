@@ -80,20 +80,11 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
 
     # A value may have leading sizes of 1 in excess of x[index]; its gradient needs them back
     extra = max(0, value.array.ndim - len(shape)) if isinstance(value, Variable) else 0
-    if isinstance(value, Variable) and written_back(x, value) and _same_place(v, view if advanced is None else None):
+    if advanced is None and written_back(x, value, view):
         x.recorded = x.version[0]
     z = record("index_put", a, (x, cleared, *tensors), (value, read, *tensors))
     view[... if advanced is None else advanced] = v
     written(x, z)
-
-
-def _same_place(a: Array, b: Array | None) -> bool:
-    """Whether two views are the same elements of the same memory."""
-    if b is None or a.shape != b.shape or a.strides != b.strides or not of(a).may_share_memory(a, b):
-        return False
-    return not a.size or of(a).may_share_memory(
-        a.reshape(-1)[:1] if not a.ndim else a[(0,) * a.ndim + (None,)], b[(0,) * b.ndim + (None,)]
-    )
 
 
 def _value(x: Tensor, value: Any) -> Any:
@@ -176,8 +167,8 @@ def _item(item: Any, a: Array) -> Any:
         item = item.astype(np.int64) if item.size == 0 else item.copy()
     else:
         raise IndexError(f"index: expected int, slice, None, ..., list or tensor, got {type(item).__name__}")
-    if item.dtype.kind not in "biu":
-        raise IndexError(f"index: tensors used as indices must be integer or bool, got {item.dtype}")
+    if item.dtype.kind not in "bi":  # in torch uint8 means a mask, elsewhere an index; so neither here
+        raise IndexError(f"index: tensors used as indices must be signed integer or bool, got {item.dtype}")
     return item
 
 

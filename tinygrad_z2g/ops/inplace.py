@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..autograd import Variable, is_grad_enabled, needs_grad, source
+from ..backend import Array
 from .common import as_array
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ def update(x: Tensor, name: str, op: Callable[..., Tensor], *args: Any, **settin
     if is_grad_enabled() and any(needs_grad(arg) for arg in (x, *args)):
         source(x)  # refuses a stale history
         old = x.make(x.array.copy())  # rules may read the old values, which are about to be overwritten
-        old.node, old.requires_grad = x.node, x.requires_grad
+        old.node, old._requires_grad = x.node, x.requires_grad
     z = op(old, *args, **settings)
     if z.array.shape != x.array.shape:
         raise RuntimeError(
@@ -64,16 +67,29 @@ def written(x: Tensor, z: Tensor) -> None:
         if x.node is not None and x.node.kept_by is not None and x.node.kept_by() is x:
             z.node.kept_by, x.node.kept_by = x.node.kept_by, None  # retain_grad follows the tensor
         x.node = z.node
-        x.requires_grad = True
+        x._requires_grad = True
         x.version[1] = x.version[0]
     if x.recorded <= x.version[0]:
         x.recorded = x.version[0]
 
 
-def written_back(x: Tensor, value: Variable) -> bool:
-    """Whether `value` is a view of x that was just changed and is now assigned to the place it came from.
+def written_back(x: Tensor, value: Any, place: Array) -> bool:
+    """Whether `value` is a view of x that was just changed and is now assigned to `place`, where it came from.
 
     Python runs `y[0] += 1` as: take the view y[0], change it in place, assign it back to y. The change made y's
     history stale, but this assignment describes it completely.
     """
-    return value.version is x.version and value.recorded == x.version[0] and x.recorded == x.version[0] - 1
+    return (
+        isinstance(value, Variable)
+        and value.version is x.version
+        and value.recorded == x.version[0]
+        and x.recorded == x.version[0] - 1
+        and value.array.shape == place.shape
+        and value.array.strides == place.strides
+        and address(value.array) == address(place)
+    )
+
+
+def address(array: Array) -> int:
+    """Where in memory an array begins."""
+    return array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from .. import kernels
 from ..autograd import record
 from ..backend import Array
 from .common import as_array, check_broadcast, same_device
@@ -117,7 +118,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         if b.shape != (n_out,) or b.dtype != a.dtype:
             raise RuntimeError(f"linear: bias {tuple(b.shape)} of {b.dtype}, expected ({n_out},) of {a.dtype}")
         z += b
-        edges.append((bias, lambda grad: grad.reshape(n, n_out).sum(axis=0)))
+        edges.append((bias, lambda grad: kernels.total(grad.reshape(n, n_out), (0,), False)))
     return record("linear", z.reshape(*shape[:-1], n_out), *edges)
 
 

@@ -42,7 +42,9 @@ def sum(x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None)
     elif a.dtype.kind != "f":
         a = a.astype(dtypes.int64, copy=False)
     dims, shape, xp = many_dims(dim, a.ndim, "sum"), a.shape, of(a)
-    z = a.sum(axis=dims, keepdims=keepdim)
+    z = kernels.total(a, dims, keepdim)
+    if z.dtype.kind != "f":
+        return constant(x, z)
     return record("sum", z, (x, lambda grad: xp.broadcast_to(spread(grad, dims, keepdim), shape)))
 
 
@@ -55,9 +57,9 @@ def mean(x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
         raise RuntimeError(f"mean: expected floating point, got {a.dtype}; convert first: x.float().mean()")
     dims, shape, xp = many_dims(dim, a.ndim, "mean"), a.shape, of(a)
     n = _count(a, dims)
-    share = 1 / n if n else math.nan
-    z = a.sum(axis=dims, keepdims=keepdim) * share
-    return record("mean", z, (x, lambda grad: xp.broadcast_to(spread(grad, dims, keepdim) * share, shape)))
+    n = n or math.nan
+    z = kernels.total(a, dims, keepdim) / n
+    return record("mean", z, (x, lambda grad: xp.broadcast_to(spread(grad, dims, keepdim) / n, shape)))
 
 
 def _count(a: Array, dims: tuple[int, ...]) -> int:
@@ -74,8 +76,8 @@ def var(
     `unbiased` is the older way to say 1 or 0. NaN where n ≤ correction.
     """
     a, dims, n, keepdim = _moments("var", x, dim, unbiased, keepdim, correction)
-    d = a - a.mean(axis=dims, keepdims=True)
-    z = (d * d).sum(axis=dims, keepdims=keepdim) * n
+    d = a - kernels.total(a, dims, True) / (_count(a, dims) or math.nan)
+    z = kernels.total(d * d, dims, keepdim) * n
     return record("var", z, (x, lambda grad: spread(grad, dims, keepdim) * (2 * n) * d))
 
 
@@ -85,8 +87,8 @@ def std(
     """z = √var(x).   dz/dx = (x - m) / ((n - correction) z); 0 where z = 0.   Arguments as for `var`"""
     a, dims, n, keepdim = _moments("std", x, dim, unbiased, keepdim, correction)
     xp = of(a)
-    d = a - a.mean(axis=dims, keepdims=True)
-    z = xp.sqrt((d * d).sum(axis=dims, keepdims=keepdim) * n)
+    d = a - kernels.total(a, dims, True) / (_count(a, dims) or math.nan)
+    z = xp.sqrt(kernels.total(d * d, dims, keepdim) * n)
 
     def rule(grad: Array) -> Array:
         slope = xp.where(z == 0, 0, grad * n / z)

@@ -132,7 +132,8 @@ def expand(x: Tensor, *shape: Any) -> Tensor:
     full = tuple(a.shape[i - extra] if n == -1 and i >= extra else n for i, n in enumerate(wanted))
     if extra < 0 or any(n < 0 or (i >= extra and a.shape[i - extra] not in (1, n)) for i, n in enumerate(full)):
         raise RuntimeError(f"expand: shape {tuple(a.shape)} cannot become {list(wanted)}; only sizes of 1 expand")
-    return record_view("expand", of(a).broadcast_to(a, full), x, lambda grad: grad)
+    wide = a[...] if full == a.shape else of(a).broadcast_to(a, full)
+    return record_view("expand", wide, x, lambda grad: grad)
 
 
 def repeat(x: Tensor, *repeats: Any) -> Tensor:
@@ -156,7 +157,6 @@ def repeat(x: Tensor, *repeats: Any) -> Tensor:
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """The tensors joined along `dim`; other sizes must agree. The rule cuts the gradient at the seams."""
     arrays = _joinable(tensors, "cat")
-    axis = one_dim(dim, arrays[0].ndim, "cat")
     # As in torch, an empty vector joins anything
     parts = [(x, a) for x, a in zip(tensors, arrays, strict=True) if a.shape != (0,)] or [(tensors[0], arrays[0])]
     first = parts[0][1]

@@ -106,11 +106,11 @@ class Optimizer:
 
 
 def memory(state: dict[str, Any], key: str, p: Tensor) -> Array:
-    """The array that `state` remembers for p under `key`: zeros at first, and on p's device even after it moved."""
+    """The array that `state` remembers for p under `key`: zeros at first; it follows p to another device or dtype."""
     if key not in state:
         state[key] = of(p.array).zeros_like(p.array)
-    elif device_of(state[key]) != p.device:
-        state[key] = to_device(state[key], p.device)
+    elif device_of(state[key]) != p.device or state[key].dtype != p.dtype:
+        state[key] = to_device(state[key], p.device).astype(p.dtype)
     return state[key]
 
 
