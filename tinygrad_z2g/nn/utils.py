@@ -26,7 +26,7 @@ def clip_grad_norm_(
         raise NotImplementedError(f"clip_grad_norm_: norm_type {norm_type} is not offered, only 2")
     grads = _grads(parameters)
     if not grads:
-        return Tensor(0.0)
+        return Tensor([0.0]).sum()
     squares = [of(g.array).vdot(g.array, g.array) for g in grads]
     home = grads[0].device
     total = sum(to_device(s, home) for s in squares) ** 0.5

@@ -54,10 +54,10 @@ def operands(x: Any, y: Any, name: str, floating: bool = False) -> tuple[Any, An
 def _operand(x: Any, name: str) -> Any:
     if isinstance(x, Variable):
         return x.array
-    if isinstance(x, (float, int)):
-        return x  # bool too
     if isinstance(x, np.generic):
         return x.item()  # np.float64(2) is a number like 2.0, not a reason to compute in float64
+    if isinstance(x, (float, int)):
+        return x  # bool too
     if isinstance(x, np.ndarray) and x.dtype in dtypes.ALL:
         return x.copy()  # a rule may read it later, and no counter watches what its owner does to it
     if isinstance(x, numbers.Real):

@@ -14,7 +14,7 @@ import numpy as np
 from .. import dtypes
 from ..autograd import RESULT, Variable, record
 from ..backend import of
-from .common import as_array, as_floating, constant, operands
+from .common import as_array, as_floating, constant, operands, same_device
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -262,6 +262,7 @@ def where(condition: Tensor, x: Any, y: Any) -> Tensor:
         z = of(c).where(c, x, y)
         return constant(condition, z if default is None else z.astype(default))
     a, b = operands(x, y, "where")
+    same_device("where", condition, *(v for v in (x, y) if isinstance(v, Variable) and v.array.ndim))
     xp = of(c)
     return record(
         "where",

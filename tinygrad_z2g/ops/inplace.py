@@ -62,6 +62,7 @@ def check_writable(x: Tensor, name: str) -> None:
 
 def written(x: Tensor, z: Tensor) -> None:
     """Count a write to x, and give x the history of z, the result of the operation that overwrote it."""
+    sound = x.recorded >= x.version[0 if x.node is not None else 1]  # a stale history stays stale
     x.version[0] += 1
     if z.requires_grad and x.array.dtype.kind == "f":
         if x.node is not None and x.node.kept_by is not None and x.node.kept_by() is x:
@@ -69,8 +70,8 @@ def written(x: Tensor, z: Tensor) -> None:
         x.node = z.node
         x._requires_grad = True
         x.version[1] = x.version[0]
-    if x.recorded <= x.version[0]:
-        x.recorded = x.version[0]
+    if sound:
+        x.recorded = max(x.recorded, x.version[0])
 
 
 def written_back(x: Tensor, value: Any, place: Array) -> bool:
