@@ -63,7 +63,14 @@ def _host_array(data: Any, dtype: Any) -> np.ndarray:
     else:
         raise TypeError(f"tensor: expected numbers, lists of them or an array, got {type(data).__name__}")
     if dtype is not None:
-        return array.astype(dtypes.as_dtype(dtype), copy=False)
+        wanted = dtypes.as_dtype(dtype)
+        if wanted.kind in "iu" and array.size and array.dtype.kind in "iu":
+            low, high = np.iinfo(wanted).min, np.iinfo(wanted).max
+            if not low <= array.min() <= array.max() <= high:
+                raise RuntimeError(
+                    f"tensor: values {array.min()} to {array.max()} do not fit {wanted}, {low} to {high}"
+                )
+        return array.astype(wanted, copy=False)
     if array.dtype not in dtypes.ALL:
         raise TypeError(f"tensor: cannot hold data of type {array.dtype}; expected numbers")
     return array
@@ -153,6 +160,8 @@ def full_like(
 def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """An n x m matrix (square without m) with ones on the diagonal."""
     dtype = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
+    if n < 0 or (m is not None and m < 0):
+        raise RuntimeError(f"eye: got {n} x {n if m is None else m}, expected sizes >= 0")
     return _finish(backend.to_device(np.eye(n, m, dtype=dtype), backend.resolve(device)), requires_grad)
 
 
@@ -197,6 +206,14 @@ def _random(sample: np.ndarray, dtype: Any, device: Any, requires_grad: bool) ->
     return _finish(backend.to_device(np.asarray(sample, dtype), backend.resolve(device)), requires_grad)
 
 
+def _floating(dtype: Any, name: str) -> np.dtype:
+    """The dtype of samples of a continuous distribution."""
+    kind = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
+    if kind.kind != "f":
+        raise RuntimeError(f"{name}: got {kind}, expected a floating-point dtype; see randint")
+    return kind
+
+
 def _stream(generator: Generator | None) -> np.random.Generator:
     return (default_generator if generator is None else generator).numpy
 
@@ -205,16 +222,18 @@ def rand(
     *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """Uniform on [0, 1)."""
-    # float32 numbers are drawn as such: rounding a float64 just below 1 could give 1
-    kind = np.float64 if dtype is not None and dtypes.as_dtype(dtype) == dtypes.float64 else np.float32
-    return _random(_stream(generator).random(sizes(size, "rand"), kind), dtype, device, requires_grad)
+    kind = _floating(dtype, "rand")
+    sample = _stream(generator).random(sizes(size, "rand"), np.float64 if kind == dtypes.float64 else np.float32)
+    below_1 = np.nextafter(kind.type(1), kind.type(0))  # float16 would round the largest samples up to 1
+    return _random(np.minimum(sample.astype(kind), below_1), kind, device, requires_grad)
 
 
 def randn(
     *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """Normal with mean 0 and standard deviation 1."""
-    return _random(_stream(generator).standard_normal(sizes(size, "randn")), dtype, device, requires_grad)
+    kind = _floating(dtype, "randn")
+    return _random(_stream(generator).standard_normal(sizes(size, "randn")), kind, device, requires_grad)
 
 
 def randint(
@@ -224,6 +243,8 @@ def randint(
     """Integers from low to high - 1, each equally likely: randint(high, size) or randint(low, high, size)."""
     if size is None:
         low, high, size = 0, low, high
+    elif high is None:
+        low, high = 0, low
     if low >= high:
         raise RuntimeError(f"randint: got low {low} and high {high}, expected low < high")
     return _random(
@@ -233,6 +254,8 @@ def randint(
 
 def randperm(n: int, *, generator: Generator | None = None, dtype: Any = dtypes.int64, device: Any = None) -> Tensor:
     """The numbers 0 to n - 1 in random order."""
+    if n < 0:
+        raise RuntimeError(f"randperm: got {n}, expected n >= 0")
     return _random(_stream(generator).permutation(n), dtype, device, False)
 
 
@@ -254,6 +277,8 @@ def multinomial(
     Drawn on the host. RuntimeError for negative, infinite or all-zero weights, or more samples than there are
     nonzero weights without replacement.
     """
+    if num_samples < 1:
+        raise RuntimeError(f"multinomial: cannot draw {num_samples} samples, expected at least 1")
     weights = backend.to_host(x.array).astype(np.float64)
     if weights.ndim not in (1, 2):
         raise RuntimeError(f"multinomial: expected weights of shape (n,) or (m, n), got {tuple(weights.shape)}")

@@ -49,17 +49,21 @@ def load(f: str | os.PathLike, map_location: Any = None) -> dict[str, Any]:
 
     OSError if the file cannot be read, ValueError if it is no valid safetensors file.
     """
-    library = _safetensors("load")
+    library, home = _safetensors("load"), backend.resolve("cpu" if map_location is None else map_location)
     data = Path(f).read_bytes()
     try:
         arrays = library.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         structure = json.loads(header.get("__metadata__", {}).get(_KEY, "null"))
-    except Exception as error:  # the library's own error type, and JSON's, on truncated or foreign files
+        tensors = {name: Tensor.make(array) for name, array in arrays.items()}
+        found = tensors if structure is None else _unflatten(structure, tensors)
+        if not isinstance(found, dict):
+            raise TypeError("its structure is no dict")
+    except Exception as error:  # damaged files fail in many ways: the library's own error type, JSON's, a missing key
         raise ValueError(f"load: {f} is not a valid safetensors file ({error})") from error
-    home = backend.resolve("cpu" if map_location is None else map_location)
-    tensors = {name: Tensor.make(backend.to_device(array, home)) for name, array in arrays.items()}
-    return tensors if structure is None else _unflatten(structure, tensors)
+    for tensor in tensors.values():
+        tensor.array = backend.to_device(tensor.array, home)
+    return found
 
 
 def _safetensors(name: str) -> Any:
@@ -73,8 +77,8 @@ def _safetensors(name: str) -> Any:
 def _flatten(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
     """JSON for `value`, its tensors put into `arrays` under the path that leads to them."""
     if isinstance(value, Tensor):
-        if path in arrays:
-            raise ValueError(f"save: two tensors would both be stored as '{path}'; rename a key (dots join the levels)")
+        if path in arrays or path == "__metadata__":
+            raise ValueError(f"save: the name '{path}' is taken (dots join the levels of a structure); rename a key")
         arrays[path] = np.ascontiguousarray(backend.to_host(value.array)).reshape(value.array.shape)
         return {"tensor": path}
     if isinstance(value, dict):

@@ -349,7 +349,9 @@ class Tensor(Variable):
     def uniform_(self, from_: float = 0, to: float = 1, *, generator: Generator | None = None) -> Tensor:
         """self = samples of the uniform distribution on [from, to), drawn on the host"""
         stream = (generator or default_generator).numpy
-        return self._fill_random("uniform_", from_ + (to - from_) * stream.random(self.array.shape, np.float64))
+        samples = (from_ + (to - from_) * stream.random(self.array.shape, np.float64)).astype(self.dtype)
+        below = np.nextafter(self.dtype.type(to), self.dtype.type(from_))  # rounding may have reached `to`
+        return self._fill_random("uniform_", np.where(samples == to, below, samples))
 
     def _fill_random(self, name: str, samples: Any) -> Tensor:
         inplace.check_writable(self, name)
@@ -533,7 +535,7 @@ class RemovableHandle:
 def _show(x: Tensor) -> str:
     """`tensor([[1., 2.]], grad_fn=<mul>)`, as torch prints it; large ones with their middle left out."""
     host = backend.to_host(x.array)
-    whole = host.dtype.kind != "f" or bool((np.isfinite(host) & (host == np.round(host)) & (abs(host) < 1e5)).all())
+    whole = host.dtype.kind != "f" or bool((np.isfinite(host) & (host == np.round(host)) & (abs(host) < 60_000)).all())
     numbers = np.array2string(
         host, separator=", ", prefix="tensor(", precision=4, floatmode="maxprec" if whole else "fixed"
     )

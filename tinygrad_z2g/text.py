@@ -25,12 +25,15 @@ class CharTokenizer:
         return len(self.characters)
 
     def encode(self, text: str) -> Tensor:
-        """The ids of the characters, int64 (n,). ValueError names characters outside the vocabulary."""
+        """The ids of the characters, int64 (n,), on the CPU, where batches are cut from them.
+
+        ValueError names characters outside the vocabulary.
+        """
         unknown = sorted(set(text) - set(self._ids))
         if unknown:
             known = "".join(self.characters)
             raise ValueError(f"encode: {', '.join(map(repr, unknown))} not in the vocabulary {known!r}")
-        return tensor([self._ids[c] for c in text], dtype="int64")
+        return tensor([self._ids[c] for c in text], dtype="int64", device="cpu")
 
     def decode(self, ids: Tensor | Iterable[int]) -> str:
         """The text of a sequence of ids."""
@@ -62,6 +65,8 @@ class NGram:
     """
 
     def __init__(self, n: int, text: str, vocabulary_size: int):
+        if n < 1:
+            raise ValueError(f"NGram: n must be at least 1, got {n}")
         self.n, self.vocabulary_size = n, vocabulary_size
         self._counts: dict[str, Counter[str]] = defaultdict(Counter)
         for i, c in enumerate(text):

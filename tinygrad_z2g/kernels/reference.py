@@ -46,7 +46,8 @@ def softmax(a: Array, axis: int) -> Array:
     A row that is -inf throughout has nothing to choose from and gives zeros, not 0/0.
     """
     xp = of(a)
-    p = a - finite_max(a, axis)
+    with np.errstate(invalid="ignore"):  # a row with +inf
+        p = a - finite_max(a, axis)
     xp.exp(p, out=p)
     total = p.sum(axis=axis, keepdims=True)
     p /= total + (total == 0)
@@ -63,8 +64,8 @@ def softmax_backward(p: Array, grad: Array, axis: int) -> Array:
 def log_softmax(a: Array, axis: int) -> Array:
     """log p = a - m - ln Σ e^(a - m), m = max a."""
     xp = of(a)
-    shifted = a - finite_max(a, axis)
-    with np.errstate(all="ignore"):  # a row of -inf, or an empty one
+    with np.errstate(all="ignore"):  # a row of -inf, with +inf, or an empty one
+        shifted = a - finite_max(a, axis)
         return shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
 
 
@@ -96,6 +97,7 @@ def layer_norm(a: Array, eps: float) -> tuple[Array, Array]:
     xp, C = of(a), max(a.shape[1], 1)
     ones = xp.ones((a.shape[1], 1), a.dtype)
     n = a - (a @ ones) / C
+    n -= (n @ ones) / C  # the first mean is rounded; of a constant row 1/√eps would make 0.5 of what is left
     r = 1 / xp.sqrt((n * n) @ ones / C + eps)
     n *= r
     return n, r

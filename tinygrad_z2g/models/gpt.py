@@ -79,6 +79,8 @@ class GPT(Module):
         With a `cache`, `ids` holds only the tokens not seen before; see `nn.CausalSelfAttention`. ValueError if the
         tokens exceed the context.
         """
+        if ids.ndim != 2:
+            raise ValueError(f"GPT: expected token ids of shape (B, T), got {tuple(ids.shape)}; see unsqueeze(0)")
         T = ids.array.shape[1]
         seen = next(iter(cache.values()))[0].array.shape[2] if cache else 0
         if seen + T > self.config.context:
@@ -112,6 +114,10 @@ class GPT(Module):
         self.eval()
         try:
             ids = to_host(prompt.array).tolist()
+            if not all(0 <= token < self.config.vocab_size for row in ids for token in row):
+                raise IndexError(
+                    f"generate: the prompt has ids that are none of the {self.config.vocab_size} tokens, 0 to {self.config.vocab_size - 1}"
+                )
             cache: Cache = {}
             window = ids
             for _ in range(max_new_tokens):

@@ -58,7 +58,8 @@ def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
     xp = of(a)
     s = a * beta
     z = xp.where(s > threshold, a, (xp.maximum(s, 0) + xp.log1p(xp.exp(-xp.abs(s)))) * (1 / beta))
-    slope = xp.where(s > threshold, 1, 0.5 * (1 + xp.tanh(0.5 * s)))
+    with np.errstate(over="ignore"):
+        slope = xp.where(s > threshold, 1, 1 / (1 + xp.exp(-s)))
     return record("softplus", z, (input, lambda grad: grad * slope))
 
 

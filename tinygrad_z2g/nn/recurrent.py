@@ -73,6 +73,8 @@ class LSTM(Module):
             raise NotImplementedError("LSTM: bidirectional=True is not offered")
         if hidden_size < 1 or num_layers < 1:
             raise ValueError(f"LSTM: hidden_size and num_layers must be positive, got {hidden_size} and {num_layers}")
+        if not 0 <= dropout <= 1:
+            raise ValueError(f"LSTM: dropout has to be between 0 and 1, got {dropout}")
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout = bias, batch_first, dropout
         make = {"device": device, "dtype": dtype}

@@ -92,7 +92,7 @@ def pow(x: Any, y: Any) -> Tensor:
         z = xp.power(a, b)
 
     def grad_y(grad):
-        return grad * xp.where((a == 0) & (b >= 0), 0, z * xp.log(xp.where(a == 0, 1, a)))
+        return grad * xp.where((a == 0) & (b >= 0), 0, z * xp.log(a))
 
     return record(
         "pow", z, (x, lambda grad: grad * xp.where(b == 0, 0, b * a ** (b - 1)), x, y), (y, grad_y, x, y, RESULT)
@@ -186,10 +186,11 @@ def tanh(x: Tensor) -> Tensor:
 def sigmoid(x: Tensor) -> Tensor:
     """z = 1 / (1 + e⁻ˣ).   dz/dx = z (1 - z)
 
-    Computed as (1 + tanh(x/2)) / 2, the same function, which cannot overflow.
+    Where e⁻ˣ overflows, 1 / ∞ is the right answer: 0.
     """
     a = as_floating(x, "sigmoid")
-    z = 0.5 * (1 + of(a).tanh(0.5 * a))
+    with np.errstate(over="ignore"):
+        z = 1 / (1 + of(a).exp(-a))
     return record("sigmoid", z, (x, lambda grad: grad * (z * (1 - z)), RESULT))
 
 

@@ -164,7 +164,7 @@ def _item(item: Any, a: Array) -> Any:
     elif isinstance(item, (list, tuple, range, bool, np.ndarray)):
         item = np.asarray([part.array.item() if isinstance(part, Variable) else part for part in item]
                           if isinstance(item, (list, tuple)) else item)  # fmt: skip
-        item = item.astype(np.int64) if item.size == 0 else item.copy()
+        item = item.astype(np.int64) if item.size == 0 and item.dtype.kind == "f" else item.copy()
     else:
         raise IndexError(f"index: expected int, slice, None, ..., list or tensor, got {type(item).__name__}")
     if item.dtype.kind not in "bi":  # in torch uint8 means a mask, elsewhere an index; so neither here

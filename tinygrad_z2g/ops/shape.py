@@ -294,7 +294,8 @@ def roll(x: Tensor, shifts: Any, dims: Any = None) -> Tensor:
 def flip(x: Tensor, *dims: Any) -> Tensor:
     """x in reverse order along `dims`. The rule reverses again."""
     a = as_array(x, "flip")
-    xp, axes = of(a), tuple(one_dim(d, a.ndim, "flip") for d in sizes(dims, "flip"))
+    xp, wanted = of(a), sizes(dims, "flip")
+    axes = many_dims(wanted, a.ndim, "flip") if wanted else ()
     return record("flip", xp.flip(a, axes).copy(), (x, lambda grad: xp.flip(grad, axes)))
 
 
