@@ -18,7 +18,9 @@ settings.register_profile(
     "ci", max_examples=40, deadline=None, derandomize=True, database=None, print_blob=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
-settings.register_profile("thorough", max_examples=1000, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
+settings.register_profile(
+    "thorough", max_examples=1000, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck)
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 

@@ -82,6 +82,11 @@ def _flatten(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
         arrays[path] = np.ascontiguousarray(backend.to_host(value.array)).reshape(value.array.shape)
         return {"tensor": path}
     if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, (str, int, float, bool)):
+                raise TypeError(
+                    f"save: key {key!r} at '{path}' is a {type(key).__name__}; expected a string or a number"
+                )
         pairs = [[key, _flatten(part, f"{path}.{key}" if path else str(key), arrays)] for key, part in value.items()]
         return {"dict": pairs}
     if isinstance(value, (list, tuple)):

@@ -1,0 +1,841 @@
+"""Every differentiable operation of the package: one row each, with its NumPy twin and the arguments to draw.
+
+The twin is the definition, written as plainly as NumPy allows and sharing nothing with the package. The case says
+which arrays and keyword arguments to draw, and keeps away from kinks (see `strategies`); what happens *at* a kink is
+pinned in `test_traps_ops.py`. `test_ops.py` runs every row through every check, and asserts that no public operation
+is missing here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from strategies import (
+    ANY,
+    DISTINCT,
+    DISTINCT_SIZES,
+    FILLED,
+    NONZERO,
+    OFFSET,
+    POSITIVE,
+    SEEDS,
+    Case,
+    arrays,
+    broadcast,
+    case,
+    dim,
+    dims,
+    indices,
+    integers,
+    masks,
+    same,
+    some_dims,
+)
+
+import tinygrad_z2g as z2g
+import tinygrad_z2g.nn.functional as F
+from tinygrad_z2g import Tensor
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation.
+
+    fn(*tensors, **kwargs)   what is tested; arrays among the keyword arguments arrive as tensors
+    twin(*arrays, **kwargs)  the same in NumPy; a tuple where fn gives several tensors
+    cases                    a strategy of `Case`
+    covers                   the public functions that this row exercises, if fn is not itself one of them
+    strided                  whether fn takes inputs of any memory layout (`view` may refuse them, as in torch)
+    waits                    why this op may make the host wait for the GPU, if it may
+    flat                     whether the gradient is 0 everywhere
+    """
+
+    name: str
+    fn: Callable
+    twin: Callable
+    cases: st.SearchStrategy[Case]
+    covers: tuple = ()
+    strided: bool = True
+    waits: str = ""
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def axes(a: np.ndarray, dim: Any) -> Any:
+    """`dim` as NumPy wants it: a 0-d array has no axis 0."""
+    return () if not a.ndim else dim
+
+
+# --- Elementwise -------------------------------------------------------------------------------------------------
+
+numbers = st.sampled_from([2, -1, 0.5, 3.0, -0.75])
+limits = st.sampled_from([-1.5625, -0.4375, 0.3125, 1.6875])  # odd multiples of 1/16: no element is ever at a limit
+
+
+def conditions(draw: Any, shapes: list) -> dict:
+    return {"condition": draw(masks(shapes[2]))}
+
+
+def bounds(draw: Any, shapes: list) -> dict:
+    low, high = draw(st.sampled_from([(True, True), (True, False), (False, True)]))
+    return {"min": draw(limits) if low else None, "max": draw(limits) if high else None}
+
+
+def choose(x: Any, y: Any, condition: Any) -> Any:
+    return z2g.where(condition, x, y)
+
+
+erf = np.vectorize(math.erf, otypes=[float])
+
+
+def sigmoid(a: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-a))
+
+
+def gelu(a: np.ndarray, approximate: str) -> np.ndarray:
+    if approximate == "tanh":
+        return 0.5 * a * (1 + np.tanh(math.sqrt(2 / math.pi) * (a + 0.044715 * a**3)))
+    return a * 0.5 * (1 + erf(a / math.sqrt(2)))
+
+
+def softplus(a: np.ndarray, beta: float, threshold: float) -> np.ndarray:
+    return np.where(a * beta > threshold, a, np.log(1 + np.exp(a * beta)) / beta)
+
+
+ELEMENTWISE = [
+    Op("add", z2g.add, lambda a, b, alpha: a + alpha * b, case(ANY, ANY, alpha=numbers)),
+    Op("sub", z2g.sub, lambda a, b, alpha: a - alpha * b, case(ANY, ANY, alpha=numbers)),
+    Op("mul", z2g.mul, np.multiply, case(ANY, ANY)),
+    Op("div", z2g.div, np.divide, case(ANY, NONZERO)),
+    Op("pow", z2g.pow, np.power, case(POSITIVE, ANY)),
+    Op("x + number", lambda x, n: x + n, lambda a, n: a + n, case(ANY, n=numbers), (Tensor.__add__,)),
+    Op("number + x", lambda x, n: n + x, lambda a, n: n + a, case(ANY, n=numbers), (Tensor.__radd__,)),
+    Op("number - x", lambda x, n: n - x, lambda a, n: n - a, case(ANY, n=numbers), (Tensor.__rsub__,)),
+    Op("number * x", lambda x, n: n * x, lambda a, n: n * a, case(ANY, n=numbers), (Tensor.__rmul__,)),
+    Op("number / x", lambda x, n: n / x, lambda a, n: n / a, case(NONZERO, n=numbers), (Tensor.__rtruediv__,)),
+    Op("x / number", lambda x, n: x / n, lambda a, n: a / n, case(ANY, n=numbers), (Tensor.__truediv__,)),
+    Op("number ** x", lambda x, n: n**x, lambda a, n: n**a, case(ANY, n=st.sampled_from([2, 0.5, 1, 1.75])),
+       (Tensor.__rpow__,)),
+    Op("x ** number", lambda x, n: x**n, lambda a, n: a ** float(n),
+       case(NONZERO, n=st.sampled_from([0, 1, 2, 3, 4, -1, -2, -3.0]))),
+    Op("x ** fraction", lambda x, n: x**n, lambda a, n: a**n,
+       case(POSITIVE, n=st.sampled_from([0.5, 1.5, -0.5, 2.25]))),
+    Op("neg", z2g.neg, np.negative, case(ANY)),
+    Op("square", z2g.square, np.square, case(ANY)),
+    Op("sqrt", z2g.sqrt, np.sqrt, case(POSITIVE)),
+    Op("rsqrt", z2g.rsqrt, lambda a: a**-0.5, case(POSITIVE)),
+    Op("exp", z2g.exp, np.exp, case(ANY)),
+    Op("log", z2g.log, np.log, case(POSITIVE)),
+    Op("sin", z2g.sin, np.sin, case(ANY)),
+    Op("cos", z2g.cos, np.cos, case(ANY)),
+    Op("tanh", z2g.tanh, np.tanh, case(ANY)),
+    Op("sigmoid", z2g.sigmoid, sigmoid, case(ANY)),
+    Op("relu", z2g.relu, lambda a: a * (a > 0), case(NONZERO)),
+    Op("abs", z2g.abs, np.abs, case(NONZERO)),
+    Op("sign", z2g.sign, np.sign, case(NONZERO)),
+    Op("clamp", z2g.clamp, lambda a, min, max: np.clip(a, min, max), case(ANY, extra=bounds)),
+    Op("maximum", z2g.maximum, np.maximum, case(ANY, OFFSET)),
+    Op("minimum", z2g.minimum, np.minimum, case(ANY, OFFSET)),
+    Op("max(x, y)", z2g.max, np.maximum, case(ANY, OFFSET)),
+    Op("min(x, y)", z2g.min, np.minimum, case(ANY, OFFSET)),
+    Op("where", choose, lambda a, b, condition: np.where(condition, a, b),
+       case(ANY, ANY, shapes=broadcast(3), extra=conditions), (z2g.where,)),
+    Op("where, a number", lambda x, condition, n: z2g.where(condition, n, x),
+       lambda a, condition, n: np.where(condition, n, a),
+       case(ANY, shapes=broadcast(3), extra=conditions, n=numbers)),
+    Op("masked_fill", lambda x, condition, n: z2g.masked_fill(x, condition, n),
+       lambda a, condition, n: np.where(condition, n, a),
+       case(ANY, shapes=broadcast(3), extra=conditions, n=numbers), (z2g.masked_fill,)),
+    Op("F.gelu", F.gelu, gelu, case(ANY, approximate=st.sampled_from(["none", "tanh"]))),
+    Op("F.silu", F.silu, lambda a: a * sigmoid(a), case(ANY)),
+    # The threshold lies between two values of βx, where the function jumps by a little
+    Op("F.softplus", F.softplus, softplus,
+       case(ANY, beta=st.sampled_from([1, 0.5, 2]), threshold=st.sampled_from([20, 1.03]))),
+]  # fmt: skip
+
+
+# --- Reductions --------------------------------------------------------------------------------------------------
+
+
+def quiet(twin: Callable) -> Callable:
+    """The twin without NumPy's warnings about 0 / 0."""
+
+    def silent(*args: Any, **kwargs: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return twin(*args, **kwargs)
+
+    return silent
+
+
+def reduction(ufunc: Callable) -> Callable:
+    """The twin of a reduction with `dim` and `keepdim`."""
+    return lambda a, dim=None, keepdim=False: ufunc(a, axis=axes(a, dim), keepdims=keepdim)
+
+
+@quiet
+def mean(a: np.ndarray, dim: Any, keepdim: bool) -> np.ndarray:
+    total = a.sum(axis=axes(a, dim), keepdims=keepdim)
+    return total / np.ones_like(a).sum(axis=axes(a, dim), keepdims=keepdim)
+
+
+def variance(a: np.ndarray, dim: Any = None, keepdim: bool = False, correction: float = 1) -> np.ndarray:
+    return np.var(a, axis=axes(a, dim), keepdims=keepdim, ddof=correction)
+
+
+def reduced(a: tuple, dim: Any) -> int:
+    """How many elements a reduction of shape `a` combines."""
+    every = range(len(a)) if dim is None else [dim] if isinstance(dim, int) else dim
+    return math.prod(a[d] for d in every) if a else 1
+
+
+def spread(draw: Any, shapes: list) -> dict:
+    """`dim`, `keepdim` and a correction smaller than the number of elements."""
+    dim = draw(dims(shapes[0]))
+    corrections = [c for c in (1, 0, 2, 0.5) if c < max(1, reduced(shapes[0], dim))]
+    return {"dim": dim, "keepdim": draw(st.booleans()), "correction": draw(st.sampled_from(corrections))}
+
+
+def logsumexp(a: np.ndarray, dim: Any, keepdim: bool) -> np.ndarray:
+    return np.log(np.exp(a).sum(axis=axes(a, dim), keepdims=keepdim))
+
+
+def norm(a: np.ndarray, p: Any = 2, dim: Any = None, keepdim: bool = False) -> np.ndarray:
+    if p == math.inf:
+        return np.abs(a).max(axis=axes(a, dim), keepdims=keepdim)
+    p = 2 if p == "fro" else p
+    return (np.abs(a) ** p).sum(axis=axes(a, dim), keepdims=keepdim) ** (1 / p)
+
+
+def extreme(pick: Callable, arg: Callable) -> Callable:
+    """The twin of max and min along a dim: values and indices."""
+
+    def twin(a: np.ndarray, dim: int, keepdim: bool) -> tuple:
+        if not a.ndim:
+            return a, np.zeros((), np.int64)
+        return pick(a, axis=dim, keepdims=keepdim), arg(a, axis=dim, keepdims=keepdim)
+
+    return twin
+
+
+def cumulative(a: np.ndarray, dim: int) -> np.ndarray:
+    return np.cumsum(a, axis=dim) if a.ndim else a
+
+
+NONEMPTY_ROWS = hnp.array_shapes(min_dims=1, max_dims=3, min_side=2, max_side=3)
+keepdims = st.booleans()
+
+REDUCTIONS = [
+    Op("sum", z2g.sum, reduction(np.sum), case(ANY, dim=dims, keepdim=keepdims)),
+    Op("mean", z2g.mean, mean, case(ANY, dim=dims, keepdim=keepdims)),
+    Op("var", z2g.var, variance, case(ANY, shapes=FILLED, extra=spread)),
+    Op("std", z2g.std, lambda *a, **k: np.sqrt(variance(*a, **k)), case(DISTINCT, shapes=NONEMPTY_ROWS, extra=spread)),
+    Op("var, unbiased", z2g.var, lambda a, dim, unbiased: variance(a, dim, correction=int(unbiased)),
+       case(ANY, shapes=NONEMPTY_ROWS, dim=dims, unbiased=st.booleans())),
+    Op("prod", z2g.prod, reduction(np.prod), case(ANY, dim=lambda s: st.none() | dim(s))),
+    Op("prod, keepdim", z2g.prod, reduction(np.prod), case(ANY, dim=dim, keepdim=keepdims)),
+    Op("max", z2g.max, np.max, case(DISTINCT, shapes=FILLED)),
+    Op("min", z2g.min, np.min, case(DISTINCT, shapes=FILLED)),
+    Op("max(dim)", z2g.max, extreme(np.max, np.argmax), case(DISTINCT, shapes=FILLED, dim=dim, keepdim=keepdims)),
+    Op("min(dim)", z2g.min, extreme(np.min, np.argmin), case(DISTINCT, shapes=FILLED, dim=dim, keepdim=keepdims)),
+    Op("amax", z2g.amax, reduction(np.max), case(DISTINCT, shapes=FILLED, dim=dims, keepdim=keepdims)),
+    Op("amin", z2g.amin, reduction(np.min), case(DISTINCT, shapes=FILLED, dim=dims, keepdim=keepdims)),
+    Op("logsumexp", z2g.logsumexp, logsumexp,
+       case(ANY, shapes=FILLED, dim=lambda s: dim(s) | some_dims(s), keepdim=keepdims)),
+    Op("norm", z2g.norm, norm, case(NONZERO, p=st.sampled_from([2, "fro", 1, 2.0]), dim=dims, keepdim=keepdims)),
+    Op("norm, inf", z2g.norm, norm,
+       case(DISTINCT_SIZES, shapes=FILLED, p=st.just(math.inf), dim=dims, keepdim=keepdims)),
+    Op("cumsum", z2g.cumsum, cumulative, case(ANY, dim=dim)),
+]  # fmt: skip
+
+
+# --- Products of matrices ----------------------------------------------------------------------------------------
+
+
+MATMUL = hnp.mutually_broadcastable_shapes(signature="(n?,k),(k,m?)->(n?,m?)", min_side=0, max_side=3, max_dims=2)
+BATCHES = st.tuples(*[st.integers(0, 3)] * 4).map(lambda s: [(s[0], s[1], s[2]), (s[0], s[2], s[3])])
+MATRICES = st.tuples(*[st.integers(0, 3)] * 3).map(lambda s: [(s[0], s[1]), (s[1], s[2])])
+VECTORS = hnp.array_shapes(min_dims=1, max_dims=1, min_side=0, max_side=3)
+
+
+@st.composite
+def linear_case(draw: Any) -> Case:
+    rows = draw(hnp.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=3))
+    n_in, n_out = draw(st.integers(0, 3)), draw(st.integers(0, 3))
+    shapes = [(*rows, n_in), (n_out, n_in), (n_out,)][: draw(st.sampled_from([3, 2]))]
+    return Case([draw(arrays(shape)) for shape in shapes])
+
+
+def linear(x: np.ndarray, w: np.ndarray, b: Any = 0) -> np.ndarray:
+    return np.einsum("...i,oi->...o", x, w) + b
+
+
+PRODUCTS = [
+    Op("matmul", z2g.matmul, np.matmul, case(ANY, ANY, shapes=MATMUL.map(lambda drawn: list(drawn.input_shapes)))),
+    Op("mm", z2g.mm, np.matmul, case(ANY, ANY, shapes=MATRICES)),
+    Op("bmm", z2g.bmm, np.matmul, case(ANY, ANY, shapes=BATCHES)),
+    Op("dot", z2g.dot, np.dot, case(ANY, ANY, shapes=same(2, VECTORS))),
+    Op("outer", z2g.outer, np.outer, case(ANY, ANY, shapes=st.tuples(VECTORS, VECTORS))),
+    Op("F.linear", F.linear, linear, linear_case()),
+]
+
+
+# --- Shapes ------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def other_shape(draw: Any, shape: tuple) -> tuple:
+    """Another shape with as many elements, one size perhaps given as -1."""
+    n = math.prod(shape)
+    sizes = [] if n else [draw(st.integers(1, 3))]
+    while n > 1 and draw(st.booleans()):
+        factor = draw(st.sampled_from([d for d in range(1, n + 1) if n % d == 0]))
+        sizes.append(factor)
+        n //= factor
+    sizes = [*sizes, n] if n != 1 or draw(st.booleans()) else sizes
+    known = math.prod(sizes)
+    if sizes and known and draw(st.booleans()):
+        sizes[draw(st.integers(0, len(sizes) - 1))] = -1
+    return tuple(draw(st.permutations(sizes)))
+
+
+@st.composite
+def wider(draw: Any, shape: tuple) -> tuple:
+    """A shape that `shape` expands to; -1 where a size stays."""
+    full = [draw(st.sampled_from([1, 3, 0, 2])) if n == 1 else draw(st.sampled_from([n, -1])) for n in shape]
+    return (*draw(st.lists(st.integers(0, 2), max_size=2)), *full)
+
+
+def filled_in(old: tuple, shape: tuple) -> tuple:
+    """`shape` with the old size for each -1."""
+    extra = len(shape) - len(old)
+    return tuple(old[i - extra] if n == -1 else n for i, n in enumerate(shape))
+
+
+def repeats(shape: tuple) -> st.SearchStrategy:
+    """A count for each dimension, and for up to two more in front."""
+    return st.lists(st.integers(0, 2), min_size=len(shape), max_size=len(shape) + 2)
+
+
+def zeros_of(shapes: st.SearchStrategy) -> st.SearchStrategy:
+    """An array whose shape alone matters."""
+    return shapes.map(lambda shape: np.zeros(tuple(shape)))
+
+
+def from_to(draw: Any, shapes: list) -> dict:
+    bound = max(len(shapes[0]), 1)
+    start, end = sorted(draw(st.tuples(*[st.integers(0, bound - 1)] * 2)))
+    back = draw(st.booleans())
+    return {"start_dim": start, "end_dim": end - bound if back else end}
+
+
+def flatten(a: np.ndarray, start_dim: int, end_dim: int) -> np.ndarray:
+    if not a.ndim:
+        return a.reshape(1)
+    end = end_dim % a.ndim
+    return a.reshape(*a.shape[:start_dim], math.prod(a.shape[start_dim : end + 1]), *a.shape[end + 1 :])
+
+
+def squeeze(a: np.ndarray, dim: Any) -> np.ndarray:
+    every = range(a.ndim) if dim is None else [dim] if isinstance(dim, int) else dim
+    gone = {d % a.ndim for d in every} if a.ndim else set()
+    return a.reshape([n for d, n in enumerate(a.shape) if d not in gone or n != 1])
+
+
+@st.composite
+def joined(draw: Any, any_length: bool, min_dims: int = 1, with_dim: bool = True) -> Case:
+    """One to three arrays that agree in all sizes, or in all but that of `dim`."""
+    shape = draw(hnp.array_shapes(min_dims=min_dims, max_dims=3, min_side=0, max_side=3))
+    ndim = len(shape) + (0 if any_length else 1)
+    axis = draw(st.integers(-ndim, ndim - 1)) if with_dim else 0
+    shapes = []
+    for _ in range(draw(st.integers(1, 3))):
+        lengths = list(shape)
+        if any_length:
+            lengths[axis] = draw(st.integers(0, 3))
+        shapes.append(tuple(lengths))
+    return Case([draw(arrays(s)) for s in shapes], {"dim": axis} if with_dim else {})
+
+
+def cut(a: np.ndarray, lengths: list[int], dim: int) -> tuple:
+    """Pieces of these lengths along dim."""
+    ends = np.cumsum([0, *lengths])
+    return tuple(np.take(a, range(i, j), axis=dim) for i, j in itertools.pairwise(ends))
+
+
+def split_sizes(draw: Any, shapes: list) -> dict:
+    axis = draw(dim(shapes[0]))
+    n = shapes[0][axis]
+    if draw(st.booleans()):
+        return {"dim": axis, "split_size": draw(st.integers(1, n + 1))}
+    seams = sorted(draw(st.lists(st.integers(0, n), max_size=3)))
+    return {"dim": axis, "split_size": [j - i for i, j in zip([0, *seams], [*seams, n], strict=True)]}
+
+
+def split(a: np.ndarray, split_size: Any, dim: int) -> tuple:
+    n = a.shape[dim]
+    if isinstance(split_size, int):
+        split_size = [min(split_size, n - i) for i in range(0, n, split_size)] or [0]
+    return cut(a, split_size, dim)
+
+
+def chunk(a: np.ndarray, chunks: int, dim: int) -> tuple:
+    n = a.shape[dim]
+    return split(a, -(-n // chunks), dim) if n else cut(a, [0] * chunks, dim)
+
+
+def window(draw: Any, shapes: list) -> dict:
+    axis = draw(dim(shapes[0]))
+    n = shapes[0][axis]
+    start = draw(st.integers(0, n))
+    length = draw(st.integers(0, n - start))
+    return {"dim": axis, "start": start - n if start < n and draw(st.booleans()) else start, "length": length}
+
+
+def narrow(a: np.ndarray, dim: int, start: int, length: int) -> np.ndarray:
+    start += a.shape[dim] if start < 0 else 0
+    return np.take(a, range(start, start + length), axis=dim)
+
+
+def shifts(draw: Any, shapes: list) -> dict:
+    shift = st.integers(-4, 4)
+    kind = draw(st.sampled_from(["flat", "one", "several"]))
+    if kind == "flat" or not shapes[0]:
+        return {"shifts": draw(shift), "dims": None}
+    if kind == "one":
+        return {"shifts": draw(shift), "dims": draw(dim(shapes[0]))}
+    several = draw(some_dims(shapes[0]))
+    return {"shifts": tuple(draw(shift) for _ in several), "dims": several}
+
+
+FILLED_WITH_DIM = hnp.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=3)
+WITH_DIM = hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=3)
+MATRIX_LIKE = hnp.array_shapes(min_dims=2, max_dims=3, min_side=0, max_side=3)
+AT_MOST_MATRIX = hnp.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=3)
+
+
+def two_dims(draw: Any, shapes: list) -> dict:
+    return {"dim0": draw(dim(shapes[0])), "dim1": draw(dim(shapes[0]))}
+
+
+def order(shape: tuple) -> st.SearchStrategy:
+    """A permutation of the dimensions, some counted from the back."""
+    n = len(shape)
+    return st.tuples(st.permutations(range(n)), masks((n,))).map(
+        lambda d: tuple(i - n * int(b) for i, b in zip(*d, strict=True))
+    )
+
+
+def triangle(a: np.ndarray) -> np.ndarray:
+    """Column - row: 0 on the diagonal, negative below it."""
+    return np.arange(a.shape[-1]) - np.arange(a.shape[-2])[:, None]
+
+
+MOVES = [
+    Op("reshape", lambda x, shape: z2g.reshape(x, shape), lambda a, shape: a.reshape(shape),
+       case(ANY, shape=other_shape), (z2g.reshape,)),
+    Op("reshape(*sizes)", lambda x, shape: x.reshape(*shape), lambda a, shape: a.reshape(shape),
+       case(ANY, shape=lambda s: other_shape(s).filter(len))),
+    Op("view", lambda x, shape: x.view(shape), lambda a, shape: a.reshape(shape),
+       case(ANY, shape=other_shape), (Tensor.view,), strided=False),
+    Op("view_as", lambda x, like: x.view_as(like), lambda a, like: a.reshape(like.shape),
+       case(ANY, like=lambda s: zeros_of(st.permutations(s))), (Tensor.view_as,), strided=False),
+    Op("flatten", z2g.flatten, flatten, case(ANY, extra=from_to)),
+    Op("squeeze", z2g.squeeze, squeeze, case(ANY, dim=dims)),
+    Op("unsqueeze", z2g.unsqueeze, lambda a, dim: np.expand_dims(a, dim), case(ANY, dim=lambda s: dim((*s, 1)))),
+    Op("transpose", z2g.transpose, lambda a, dim0, dim1: np.swapaxes(a, dim0, dim1) if a.ndim else a,
+       case(ANY, extra=two_dims)),
+    Op("t", z2g.t, lambda a: a.T, case(ANY, shapes=AT_MOST_MATRIX)),
+    Op("x.T", lambda x: x.T, lambda a: a.T, case(ANY, shapes=AT_MOST_MATRIX), (Tensor.T,)),
+    Op("x.mT", lambda x: x.mT, lambda a: np.swapaxes(a, -1, -2), case(ANY, shapes=MATRIX_LIKE), (Tensor.mT,)),
+    Op("permute", lambda x, order: z2g.permute(x, order), lambda a, order: a.transpose(order),
+       case(ANY, order=order), (z2g.permute,)),
+    Op("expand", lambda x, shape: x.expand(*shape), lambda a, shape: np.broadcast_to(a, filled_in(a.shape, shape)),
+       case(ANY, shape=wider), (Tensor.expand,)),
+    Op("expand_as", lambda x, like: x.expand_as(like), lambda a, like: np.broadcast_to(a, like.shape),
+       case(ANY, like=lambda s: zeros_of(wider(s).map(lambda w: filled_in(s, w)))), (Tensor.expand_as,)),
+    Op("broadcast_to", z2g.broadcast_to, np.broadcast_to,
+       case(ANY, shape=lambda s: wider(s).map(lambda w: filled_in(s, w)))),
+    Op("repeat", lambda x, times: x.repeat(*times), lambda a, times: np.tile(a, times),
+       case(ANY, times=repeats), (Tensor.repeat,)),
+    Op("cat", lambda *xs, dim: z2g.cat(xs, dim), lambda *xs, dim: np.concatenate(xs, dim),
+       joined(any_length=True), (z2g.cat,)),
+    Op("stack", lambda *xs, dim: z2g.stack(xs, dim), lambda *xs, dim: np.stack(xs, dim),
+       joined(any_length=False, min_dims=0), (z2g.stack,)),
+    Op("hstack", lambda *xs: z2g.hstack(xs), lambda *xs: np.hstack(xs),
+       joined(any_length=False, min_dims=0, with_dim=False), (z2g.hstack,)),
+    Op("vstack", lambda *xs: z2g.vstack(xs), lambda *xs: np.vstack(xs),
+       joined(any_length=False, min_dims=0, with_dim=False), (z2g.vstack,)),
+    Op("split", z2g.split, split, case(ANY, shapes=WITH_DIM, extra=split_sizes)),
+    Op("chunk", z2g.chunk, chunk, case(ANY, shapes=WITH_DIM, dim=dim, chunks=st.integers(1, 4))),
+    Op("unbind", z2g.unbind, lambda a, dim: tuple(np.moveaxis(a, dim, 0)), case(ANY, shapes=FILLED_WITH_DIM, dim=dim)),
+    Op("for row in x", lambda x: tuple(x), lambda a: tuple(a), case(ANY, shapes=FILLED_WITH_DIM), (Tensor.__iter__,)),
+    Op("narrow", z2g.narrow, narrow, case(ANY, shapes=WITH_DIM, extra=window)),
+    Op("roll", z2g.roll, lambda a, shifts, dims: np.roll(a, shifts, dims), case(ANY, extra=shifts)),
+    Op("flip", lambda x, axes: z2g.flip(x, axes), lambda a, axes: np.flip(a, axes),
+       case(ANY, axes=lambda s: some_dims(s) if s else st.just(())), (z2g.flip,)),
+    Op("tril", z2g.tril, lambda a, diagonal: np.where(triangle(a) <= diagonal, a, 0),
+       case(ANY, shapes=MATRIX_LIKE, diagonal=st.integers(-3, 3))),
+    Op("triu", z2g.triu, lambda a, diagonal: np.where(triangle(a) >= diagonal, a, 0),
+       case(ANY, shapes=MATRIX_LIKE, diagonal=st.integers(-3, 3))),
+    Op("contiguous", lambda x: x.transpose(0, -1).contiguous(), lambda a: np.swapaxes(a, 0, -1),
+       case(ANY, shapes=WITH_DIM), (Tensor.contiguous,)),
+    Op("clone", Tensor.clone, np.copy, case(ANY)),
+    Op("to(copy=True)", lambda x: x.to(x.dtype, copy=True), np.copy, case(ANY), (Tensor.to,)),
+]  # fmt: skip
+
+
+# --- Reading and writing parts -----------------------------------------------------------------------------------
+
+
+def read(a: np.ndarray, index: tuple) -> np.ndarray:
+    """a[index] in torch's order: integers first, so that `x[0, :, [1, 2]]` keeps the order of the dimensions."""
+    first: list = []
+    then: list = []
+    for item in index:
+        if isinstance(item, (list, np.ndarray)):
+            item = np.asarray(item, None if np.size(item) or isinstance(item, np.ndarray) else np.int64)
+            first += [slice(None)] * (item.ndim if item.dtype == bool else 1)
+            then.append(item)
+        else:
+            first.append(item)
+            then += [] if isinstance(item, int) else [...] if item is ... else [slice(None)]
+    return a[tuple(first)][tuple(then)]
+
+
+def write(a: np.ndarray, v: Any, index: tuple) -> np.ndarray:
+    """A copy of a with a[index] = v. What stands where is found by reading an array of element numbers."""
+    places = read(np.arange(a.size).reshape(a.shape), index)
+    v = np.asarray(v)
+    v = v.reshape(v.shape[max(0, v.ndim - places.ndim) :])  # excess sizes of 1 in front
+    out = a.copy()
+    out.reshape(-1)[places.reshape(-1)] = np.broadcast_to(v, places.shape).reshape(-1)
+    return out
+
+
+def written(x: Tensor, value: Any, index: Any) -> Tensor:
+    y = x.clone()
+    y[index] = value
+    return y
+
+
+@st.composite
+def writing(draw: Any) -> Case:
+    """x, a value that broadcasts to x[index], and the index."""
+    shape = draw(hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3))
+    index = draw(indices(shape, repeats=False))
+    target = read(np.zeros(shape), index).shape
+    value = [draw(st.sampled_from([n, n, 1])) for n in target][draw(st.integers(0, len(target))) :]
+    if len(value) == len(target) and draw(st.booleans()):
+        value = [1, *value]
+    return Case([draw(arrays(shape)), draw(arrays(tuple(value)))], {"index": index})
+
+
+def gathered(draw: Any, shapes: list) -> dict:
+    """An index with as many dimensions as x, no larger except along dim."""
+    (shape,) = shapes
+    axis = draw(dim(shape))
+    size = [draw(st.integers(0, n)) for n in shape]
+    if shape:
+        size[axis] = draw(st.integers(0, 4))
+    return {"dim": axis, "index": draw(integers(tuple(size), 0, (shape[axis] if shape else 1) - 1))}
+
+
+def gather(a: np.ndarray, dim: int, index: np.ndarray) -> np.ndarray:
+    if not a.ndim:
+        return a
+    dim %= a.ndim
+    same_size = tuple(slice(n) if d != dim else slice(None) for d, n in enumerate(index.shape))
+    return np.take_along_axis(a[same_size], index, dim)
+
+
+def along(draw: Any, shapes: list) -> dict:
+    """An index that broadcasts with x except along dim."""
+    (shape,) = shapes
+    axis = draw(st.integers(-len(shape), len(shape) - 1))
+    size = [draw(st.sampled_from([n, 1] if n != 1 else [1, 2, 3])) for n in shape]
+    size[axis] = draw(st.integers(0, 3))
+    return {"dim": axis, "indices": draw(integers(tuple(size), 0, shape[axis] - 1))}
+
+
+def selected(draw: Any, shapes: list) -> dict:
+    (shape,) = shapes
+    axis = draw(st.integers(-len(shape), len(shape) - 1))
+    return {"dim": axis, "index": draw(integers((draw(st.integers(0, 4)),), 0, shape[axis] - 1))}
+
+
+MASK = "how many elements a boolean mask selects decides the shape of the result"
+
+INDEXING = [
+    Op("x[index]", lambda x, index: x[index], read, case(ANY, index=indices), (Tensor.__getitem__,), waits=MASK),
+    Op("x[index] = v", lambda x, v, index: written(x, v, index), write, writing(), (Tensor.__setitem__,), waits=MASK),
+    Op("x[index] = number", lambda x, v, index: written(x, v, index), write,
+       case(ANY, index=lambda s: indices(s, repeats=False), v=numbers), waits=MASK),
+    Op("gather", z2g.gather, gather, case(ANY, shapes=FILLED, extra=gathered)),
+    Op("take_along_dim", z2g.take_along_dim, lambda a, indices, dim: np.take_along_axis(a, indices, dim),
+       case(ANY, shapes=FILLED_WITH_DIM, extra=along)),
+    Op("index_select", z2g.index_select, lambda a, dim, index: np.take(a, index, dim),
+       case(ANY, shapes=FILLED_WITH_DIM, extra=selected)),
+]  # fmt: skip
+
+
+# --- Writing in place: on a clone, since a leaf that requires grad may not be written to ---------------------------
+
+INTO = hnp.mutually_broadcastable_shapes(num_shapes=2, min_side=0, max_side=3, max_dims=3).map(
+    lambda drawn: [drawn.result_shape, drawn.input_shapes[1]]
+)
+
+
+def condition_into(draw: Any, shapes: list) -> dict:
+    return {"mask": draw(masks(shapes[1]))}
+
+
+IN_PLACE = [
+    Op("add_", lambda x, y, alpha: x.clone().add_(y, alpha=alpha), lambda a, b, alpha: a + alpha * b,
+       case(ANY, ANY, shapes=INTO, alpha=numbers), (Tensor.add_,)),
+    Op("sub_", lambda x, y, alpha: x.clone().sub_(y, alpha=alpha), lambda a, b, alpha: a - alpha * b,
+       case(ANY, ANY, shapes=INTO, alpha=numbers), (Tensor.sub_,)),
+    Op("mul_", lambda x, y: x.clone().mul_(y), np.multiply, case(ANY, ANY, shapes=INTO), (Tensor.mul_,)),
+    Op("div_", lambda x, y: x.clone().div_(y), np.divide, case(ANY, NONZERO, shapes=INTO), (Tensor.div_,)),
+    Op("clamp_", lambda x, min, max: x.clone().clamp_(min, max), lambda a, min, max: np.clip(a, min, max),
+       case(ANY, extra=bounds), (Tensor.clamp_,)),
+    Op("masked_fill_", lambda x, mask, n: x.clone().masked_fill_(mask, n), lambda a, mask, n: np.where(mask, n, a),
+       case(ANY, shapes=INTO, extra=condition_into, n=numbers), (Tensor.masked_fill_,)),
+    Op("fill_", lambda x, n: x.clone().fill_(n), lambda a, n: np.full_like(a, n), case(ANY, n=numbers), (Tensor.fill_,)),
+    Op("zero_", lambda x: x.clone().zero_(), np.zeros_like, case(ANY), (Tensor.zero_,)),
+    Op("copy_", lambda x, y: x.clone().copy_(y), lambda a, b: np.broadcast_to(b, a.shape),
+       case(ANY, ANY, shapes=INTO), (Tensor.copy_,)),
+]  # fmt: skip
+
+
+# --- Functions of neural networks --------------------------------------------------------------------------------
+
+
+def softmax(a: np.ndarray, dim: int) -> np.ndarray:
+    return np.exp(a) / np.exp(a).sum(axis=axes(a, dim), keepdims=True)
+
+
+@quiet
+def reduce(losses: np.ndarray, reduction: str, total: Any = None) -> np.ndarray:
+    if reduction == "none":
+        return losses
+    return losses.sum() / (1 if reduction == "sum" else losses.size if total is None else total)
+
+
+reductions = st.sampled_from(["mean", "sum", "none"])
+PAIRS = same(2)
+
+
+def nll(
+    logp: np.ndarray, target: np.ndarray, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
+) -> Any:
+    """-w[t] logp[t] row by row; the mean is over Σ w[t] of the rows that count."""
+    rows = logp[None] if logp.ndim == 1 else np.moveaxis(logp, 1, -1).reshape(-1, logp.shape[1])
+    weight = np.ones(rows.shape[1]) if weight is None else weight
+    losses, total = [], 0.0
+    for row, t in zip(rows, target.reshape(-1), strict=True):
+        counts = t != ignore_index
+        losses.append(-weight[t] * row[t] if counts else 0.0)
+        total += weight[t] if counts else 0
+    return reduce(np.array(losses, float).reshape(target.shape), reduction, total)
+
+
+def cross_entropy(a: np.ndarray, target: np.ndarray, **kwargs: Any) -> Any:
+    return nll(a - np.log(np.exp(a).sum(axis=min(1, a.ndim - 1), keepdims=True)), target, **kwargs)
+
+
+@st.composite
+def labelled(draw: Any, shapes: Any) -> Case:
+    """Scores, targets, class weights. The mean needs a target that counts: without one it is 0 / 0."""
+    shape = draw(shapes)
+    classes, places = (shape[1], (shape[0], *shape[2:])) if len(shape) > 1 else (shape[0], ())
+    reduction = draw(reductions)
+    ignore = draw(st.sampled_from([-100, -1, 0]))
+    target = draw(integers(places, 0, classes - 1))
+    target = np.where(draw(masks(places)), ignore, target)
+    if reduction == "mean":
+        target.reshape(-1)[:1] = classes - 1 if classes > 1 else 0
+        ignore = ignore if classes > 1 else -100
+        target = np.where((target < 0) & (target != ignore), 0, target)
+    weight = draw(st.none() | arrays((classes,), POSITIVE))
+    return Case(
+        [draw(arrays(shape))], {"target": target, "weight": weight, "ignore_index": ignore, "reduction": reduction}
+    )
+
+
+SCORES = hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=3)
+ROWS = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=4)
+
+
+@st.composite
+def normalised(draw: Any) -> Case:
+    """Input, and weight and bias where given."""
+    shape = draw(hnp.array_shapes(min_dims=1, max_dims=2, min_side=1, max_side=4))
+    rows = draw(hnp.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=2))
+    names = draw(st.sampled_from([["weight", "bias"], [], ["weight"], ["bias"]]))
+    inputs = [draw(arrays((*rows, *shape), DISTINCT)), *(draw(arrays(shape)) for _ in names)]
+    return Case(inputs, {"shape": shape, "names": names, "eps": draw(st.sampled_from([1e-5, 0.125]))})
+
+
+def layer_norm(x: np.ndarray, *parameters: np.ndarray, shape: tuple, names: list, eps: float) -> np.ndarray:
+    given = dict(zip(names, parameters, strict=True))
+    last = tuple(range(-len(shape), 0))
+    n = (x - x.mean(axis=last, keepdims=True)) / np.sqrt(x.var(axis=last, keepdims=True) + eps)
+    return n * given.get("weight", 1) + given.get("bias", 0)
+
+
+def call_layer_norm(x: Tensor, *parameters: Tensor, shape: tuple, names: list, eps: float) -> Tensor:
+    return F.layer_norm(x, shape, **dict(zip(names, parameters, strict=True)), eps=eps)
+
+
+@st.composite
+def looked_up(draw: Any, rows: int | None = None) -> Case:
+    """A table and ids into it; a table of many rows is not drawn but made."""
+    n = draw(st.integers(1, 4)) if rows is None else rows
+    ids = draw(integers(draw(hnp.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=3)), 0, n - 1))
+    table = draw(arrays((n, 2))) if rows is None else np.arange(n * 2.0).reshape(n, 2) / 8
+    return Case([table], {"ids": ids})
+
+
+@st.composite
+def padded(draw: Any) -> Case:
+    shape = draw(hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=3))
+    pairs = draw(st.integers(0, len(shape)))
+    amounts = draw(st.lists(st.integers(0, 2), min_size=2 * pairs, max_size=2 * pairs))
+    return Case([draw(arrays(shape))], {"pad": amounts, "value": draw(st.sampled_from([0.0, 1.5]))})
+
+
+def pad(a: np.ndarray, pad: list, value: float) -> np.ndarray:
+    pairs = list(zip(pad[::2], pad[1::2], strict=True))[::-1]
+    return np.pad(a, [(0, 0)] * (a.ndim - len(pairs)) + pairs, constant_values=value)
+
+
+@st.composite
+def convolved(draw: Any) -> Case:
+    channels, out, taps, batch = (draw(st.integers(1, n)) for n in (2, 2, 3, 2))
+    dilation, stride = draw(st.integers(1, 2)), draw(st.integers(1, 3))
+    padding = draw(st.sampled_from([0, 1, 2, "valid", "same"]))
+    stride = 1 if padding == "same" else stride
+    reach = dilation * (taps - 1) + 1 - (2 * padding if isinstance(padding, int) else 0)
+    length = max(1, reach if padding != "same" else 1) + draw(st.integers(0, 4))
+    shapes = [(batch, channels, length), (out, channels, taps), (out,)][: draw(st.sampled_from([3, 2]))]
+    shapes[0] = draw(st.sampled_from([shapes[0], shapes[0][1:], (0, *shapes[0][1:])]))
+    kwargs = {"stride": stride, "padding": padding, "dilation": dilation}
+    return Case([draw(arrays(shape)) for shape in shapes], kwargs)
+
+
+def conv1d(x: np.ndarray, w: np.ndarray, b: Any = None, stride: int = 1, padding: Any = 0, dilation: int = 1) -> Any:
+    """Σ over channels and taps of weight times input, place by place: a correlation, nothing is flipped."""
+    if x.ndim == 2:
+        return conv1d(x[None], w, b, stride, padding, dilation)[0]
+    reach = dilation * (w.shape[2] - 1)
+    left, right = {"valid": (0, 0), "same": (reach // 2, reach - reach // 2)}.get(padding, (padding, padding))
+    x = np.pad(x, [(0, 0), (0, 0), (left, right)])
+    places = range(0, x.shape[2] - reach, stride)
+    z = np.zeros((x.shape[0], w.shape[0], len(places)))
+    for i, t in enumerate(places):
+        for k in range(w.shape[2]):
+            z[:, :, i] += x[:, :, t + k * dilation] @ w[:, :, k].T
+    return z + (0 if b is None else b[:, None])
+
+
+@st.composite
+def attended(draw: Any, masked: bool = True) -> Case:
+    lead = draw(hnp.array_shapes(min_dims=0, max_dims=2, min_side=1, max_side=2))
+    T, S, d, e = (draw(st.integers(1, 3)) for _ in range(4))
+    inputs = [draw(arrays((*lead, *size))) for size in [(T, d), (S, d), (S, e)]]
+    if not masked:
+        return Case(inputs, {"p": draw(st.sampled_from([0.25, 0.5, 1.0])), "seed": draw(SEEDS)})
+    kind = draw(st.sampled_from(["none", "causal", "bool", "numbers", "each"]))
+    mask = {"bool": masks((T, S)), "each": masks((*lead, T, S)), "numbers": arrays((T, S), [0, 0.5, -1, -math.inf])}
+    kwargs = {"is_causal": kind == "causal", "attn_mask": draw(mask[kind]) if kind in mask else None}
+    return Case(inputs, kwargs | {"scale": draw(st.sampled_from([None, 0.5, 1.25]))})
+
+
+def attention(
+    q: Any, k: Any, v: Any, attn_mask: Any = None, is_causal: bool = False, scale: Any = None, kept: Any = 1
+) -> Any:
+    """Row i of the result is the mean of the values that query i may see, weighted by e^(scale q·k + mask)."""
+    scores = q @ np.swapaxes(k, -1, -2) * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
+    T, S = scores.shape[-2:]
+    if is_causal:
+        attn_mask = np.arange(T)[:, None] >= np.arange(S)
+    if attn_mask is not None:
+        scores = np.where(attn_mask, scores, -math.inf) if attn_mask.dtype == bool else scores + attn_mask
+    weights = np.exp(scores)
+    total = weights.sum(axis=-1, keepdims=True)
+    return weights / np.where(total == 0, 1, total) * kept @ v  # a query that sees nothing gives 0
+
+
+def attend_and_drop(q: Tensor, k: Tensor, v: Tensor, p: float, seed: int) -> Tensor:
+    z2g.manual_seed(seed)
+    return F.scaled_dot_product_attention(q, k, v, dropout_p=p)
+
+
+def attention_dropped(q: np.ndarray, k: np.ndarray, v: np.ndarray, p: float, seed: int) -> np.ndarray:
+    """Equal scores and the identity as values show what was dropped: the result is then kept / S."""
+    T, S = q.shape[-2], k.shape[-2]
+    lead = q.shape[:-2]
+    blank = [z2g.zeros(*lead, n, 1, dtype=z2g.float64, device="cpu") for n in (T, S)]
+    seen = attend_and_drop(*blank, z2g.tensor(np.eye(S) + np.zeros((*lead, S, S)), device="cpu"), p=p, seed=seed)
+    return attention(q, k, v, kept=seen.numpy() * S)
+
+
+def drop(x: Tensor, p: float, seed: int) -> Tensor:
+    z2g.manual_seed(seed)
+    return F.dropout(x, p)
+
+
+def dropped(a: np.ndarray, p: float, seed: int) -> np.ndarray:
+    """The mask is random, but the same for the same seed: dropping from ones shows it. Each is 0 or 1 / (1 - p)."""
+    mask = drop(z2g.ones(a.shape, dtype=z2g.float64, device="cpu"), p, seed).numpy()
+    assert p == 1 or np.all((mask == 0) | (mask == 1 / (1 - p)))
+    return a * mask
+
+
+NETWORK = [
+    Op("softmax", z2g.softmax, softmax, case(ANY, dim=dim)),
+    Op("log_softmax", z2g.log_softmax, lambda a, dim: np.log(softmax(a, dim)), case(ANY, dim=dim)),
+    Op("F.mse_loss", F.mse_loss, lambda a, b, reduction: reduce((a - b) ** 2, reduction),
+       case(ANY, ANY, shapes=PAIRS, reduction=reductions)),
+    Op("F.l1_loss", F.l1_loss, lambda a, b, reduction: reduce(np.abs(a - b), reduction),
+       case(ANY, OFFSET, shapes=PAIRS, reduction=reductions)),
+    Op("F.cross_entropy", F.cross_entropy, cross_entropy, labelled(SCORES)),
+    Op("F.nll_loss", F.nll_loss, nll, labelled(ROWS)),
+    Op("F.layer_norm", call_layer_norm, layer_norm, normalised(), (F.layer_norm,)),
+    Op("F.dropout", drop, dropped, case(ANY, p=st.sampled_from([0.5, 0.25, 0, 1]), seed=SEEDS), (F.dropout,)),
+    Op("F.embedding", lambda w, ids: F.embedding(ids, w), lambda w, ids: w[ids], looked_up(), (F.embedding,)),
+    Op("F.embedding, large", lambda w, ids: F.embedding(ids, w), lambda w, ids: w[ids], looked_up(rows=600)),
+    Op("F.pad", F.pad, pad, padded()),
+    Op("F.conv1d", F.conv1d, conv1d, convolved()),
+    Op("F.attention", F.scaled_dot_product_attention, attention, attended()),
+    Op("F.attention, dropout", attend_and_drop, attention_dropped, attended(masked=False)),
+]  # fmt: skip
+
+
+TABLE = [*ELEMENTWISE, *REDUCTIONS, *PRODUCTS, *MOVES, *INDEXING, *IN_PLACE, *NETWORK]
+
+
+# --- What is not in the table, and why ---------------------------------------------------------------------------
+
+EXEMPT = {
+    "no gradient passes: the result is bool or integer": """
+        eq ne lt le gt ge __eq__ __ne__ __lt__ __le__ __gt__ __ge__ logical_and logical_or logical_not isnan isfinite
+        __and__ __rand__ __or__ __ror__ __xor__ __rxor__ __invert__ all any argmax argmin one_hot __contains__""",
+    "conversion to a dtype or device: test_trap_21_* in test_traps_ops.py": """
+        type type_as cpu cuda float double half long int bool""",
+    "fills with random numbers: nothing to differentiate": "normal_ uniform_",
+    "the gradient machinery itself": """
+        backward requires_grad requires_grad_ retain_grad register_hook detach data make""",
+    "inspection": """
+        shape size ndim dim numel dtype device is_leaf grad_fn is_floating_point is_contiguous element_size
+        item tolist numpy __array__ __float__ __int__ __index__ __bool__ __len__ __repr__ __format__
+        __deepcopy__ __reduce__ __init__ __hash__""",
+}  # fmt: skip

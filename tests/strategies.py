@@ -1,0 +1,180 @@
+"""What Hypothesis draws for the tests of operations: shapes, values, dims, indices.
+
+Values are multiples of 1/8: exact in binary (so float32 and float64 start from the same numbers), they shrink to 0
+and 1, and print short. Where a function has a kink the *domain* keeps away from it by at least 1/16, far more than a
+step of the finite differences; nothing is drawn and then thrown away.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+
+def eighths(low: float, high: float) -> list[float]:
+    """The multiples of 1/8 from low to high, small and positive ones first: Hypothesis shrinks towards the front."""
+    values = [n / 8 for n in range(math.ceil(8 * low), math.floor(8 * high) + 1)]
+    return sorted(values, key=lambda v: (abs(v), v < 0))
+
+
+ANY = eighths(-3, 3)
+NONZERO = [v for v in ANY if v]
+POSITIVE = eighths(1 / 8, 3)
+OFFSET = [v + 1 / 16 for v in ANY]  # never equal to one of ANY
+DISTINCT = "all elements different"
+DISTINCT_SIZES = "all magnitudes different, none 0"
+
+SHAPES = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)
+FILLED = hnp.array_shapes(min_dims=0, max_dims=3, min_side=1, max_side=3)  # no size 0
+SEEDS = st.integers(0, 2**32 - 1)  # for randomness that is not data: directions, cotangents
+
+
+@st.composite
+def arrays(draw: Any, shape: tuple[int, ...], domain: Any = ANY) -> np.ndarray:
+    """A float64 array of a shape, its elements from a domain."""
+    n = math.prod(shape)
+    if domain in (DISTINCT, DISTINCT_SIZES):
+        order = np.array(draw(st.permutations(range(n))), dtype=float).reshape(shape)
+        if domain == DISTINCT:
+            return (order - n // 2) / 8
+        return (order + 1) / 8 * np.where(order % 2, -1, 1)
+    return np.array(draw(st.lists(st.sampled_from(domain), min_size=n, max_size=n)), float).reshape(shape)
+
+
+def integers(shape: tuple[int, ...], low: int, high: int) -> st.SearchStrategy:
+    """An int64 array with elements low to high, both included."""
+    n = math.prod(shape)
+    return st.lists(st.integers(low, high), min_size=n, max_size=n).map(lambda v: np.array(v, np.int64).reshape(shape))
+
+
+def masks(shape: tuple[int, ...]) -> st.SearchStrategy:
+    """A bool array."""
+    return integers(shape, 0, 1).map(lambda a: a.astype(bool))
+
+
+# --- A call of an operation --------------------------------------------------------------------------------------
+
+
+@dataclass
+class Case:
+    """The arguments of one call: arrays to differentiate by, and everything else by name."""
+
+    inputs: list[np.ndarray]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+@st.composite
+def case(draw: Any, *domains: Any, shapes: Any = None, extra: Callable | None = None, **kwargs: Any) -> Case:
+    """One array per domain, in shapes that broadcast with each other, and keyword arguments.
+
+    A keyword is a strategy, or a function that makes one out of the first array's shape. `extra(draw, shapes)` returns
+    further keywords, for those that depend on each other.
+    """
+    if shapes is None:
+        shapes = SHAPES if len(domains) == 1 else broadcast(len(domains))
+    drawn = draw(shapes)
+    drawn = [drawn] if len(domains) == 1 and not isinstance(drawn, list) else list(drawn)
+    inputs = [draw(arrays(shape, domain)) for shape, domain in zip(drawn, domains, strict=False)]
+    named = {}
+    for name, strategy in kwargs.items():
+        named[name] = draw(strategy(drawn[0]) if callable(strategy) else strategy)
+    return Case(inputs, named | (extra(draw, drawn) if extra else {}))
+
+
+def broadcast(n: int, min_side: int = 0) -> st.SearchStrategy:
+    """A list of n shapes that broadcast against each other: sizes of 1, missing dimensions, 0-d and empty ones."""
+    return hnp.mutually_broadcastable_shapes(num_shapes=n, min_side=min_side, max_side=3, max_dims=3).map(
+        lambda drawn: list(drawn.input_shapes)
+    )
+
+
+def same(n: int, shapes: st.SearchStrategy = SHAPES) -> st.SearchStrategy:
+    """A list of n equal shapes."""
+    return shapes.map(lambda shape: [shape] * n)
+
+
+# --- Dimensions --------------------------------------------------------------------------------------------------
+
+
+def dim(shape: tuple[int, ...]) -> st.SearchStrategy:
+    """One dimension, counted from the front or from the back; 0 or -1 for a 0-d tensor."""
+    bound = max(len(shape), 1)
+    return st.integers(-bound, bound - 1)
+
+
+def some_dims(shape: tuple[int, ...]) -> st.SearchStrategy:
+    """A tuple of at least one dimension, none twice."""
+    return hnp.valid_tuple_axes(len(shape), min_size=1) if shape else st.just((0,))
+
+
+def dims(shape: tuple[int, ...]) -> st.SearchStrategy:
+    """What reductions accept: nothing, one dimension, several."""
+    return st.none() | dim(shape) | some_dims(shape)
+
+
+def filled_dim(shape: tuple[int, ...]) -> st.SearchStrategy:
+    """A dimension whose size is not 0."""
+    return st.sampled_from([d for d in range(-len(shape), len(shape)) if shape[d]] or [0])
+
+
+# --- Indices -----------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def slices(draw: Any, n: int) -> slice:
+    """A slice for a dimension of size n, forwards or backwards, with starts and stops beyond the ends."""
+    end = st.none() | st.integers(-n - 1, n + 1)
+    return slice(draw(end), draw(end), draw(st.sampled_from([None, 1, 2, 3, -1, -2])))
+
+
+@st.composite
+def indices(draw: Any, shape: tuple[int, ...], repeats: bool = True) -> Any:
+    """An index for an array of `shape`: ints, slices, None, ..., lists, integer arrays, one boolean mask; mixed.
+
+    All integer arrays of one index have one shape. Without `repeats` no element is addressed twice, as `x[i] = v`
+    requires: then the first of them is drawn without repetition.
+    """
+    kinds = draw(st.sampled_from([["int", "slice"], ["int", "slice", "array", "list"], ["slice", "array", "mask"]]))
+    # A mask may stand beside integer arrays of one element only, whatever its number of True
+    common = (1,) if "mask" in kinds else draw(st.sampled_from([(2,), (1,), (3,), (0,), (2, 2), (2, 1)]))
+    start, stop = sorted(draw(st.tuples(*[st.integers(0, len(shape))] * 2)))  # the dimensions that ... stands for
+    gap = draw(st.booleans())
+    items: list[Any] = []
+    arrays_seen = masks_seen = d = 0
+    while d < len(shape):
+        if gap and d == start:
+            items.append(...)
+            gap, d = False, stop
+            continue
+        kind, n = draw(st.sampled_from(kinds)), shape[d]
+        size, width = math.prod(common), 1
+        if kind == "mask" and not masks_seen:
+            width = draw(st.integers(1, (start if gap else len(shape)) - d))
+            items.append(draw(masks(shape[d : d + width])))
+            masks_seen = 1
+        elif kind == "int" and n:
+            items.append(draw(st.integers(-n, n - 1)))
+        elif kind in ("array", "list") and (n or not size) and (repeats or arrays_seen or size <= n):
+            if not size:
+                ids = np.zeros(common, np.int64)
+            elif repeats or arrays_seen:
+                ids = draw(integers(common, -n, n - 1))
+            else:
+                ids = np.array(draw(st.permutations(range(n)))[:size], np.int64).reshape(common)
+                ids = ids - n * draw(masks(common))  # the same elements, some counted from the end
+            items.append(ids.tolist() if kind == "list" else ids)
+            arrays_seen += 1
+        else:
+            items.append(draw(slices(n)))
+        d += width
+    if gap:
+        items.append(...)
+    if draw(st.booleans()):
+        items.insert(draw(st.integers(0, len(items))), None)
+    return tuple(items)

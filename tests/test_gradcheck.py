@@ -1,0 +1,208 @@
+"""`z2g.gradcheck`, the check that users run on their own functions: it must accept right gradients, refuse wrong ones,
+say where, and leave everything as it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tinygrad_z2g as z2g
+from tinygrad_z2g.autograd import record
+from tinygrad_z2g.gradcheck import GradcheckError
+
+
+def points(*shape: int, seed: int = 0) -> z2g.Tensor:
+    """float64 numbers away from 0, requiring grad, on the default device."""
+    rng = np.random.default_rng(seed)
+    return z2g.tensor(rng.uniform(0.5, 1.5, shape) * rng.choice([-1.0, 1.0], shape), requires_grad=True)
+
+
+def planted(factor: float):
+    """x³ whose rule is off by a factor: 1 is right."""
+
+    def cube(x: z2g.Tensor) -> z2g.Tensor:
+        a = x.array
+        return record("cube", a * a * a, (x, lambda grad: grad * (3 * factor * a * a)))
+
+    return cube
+
+
+def wrong_in_one_place(x: z2g.Tensor) -> z2g.Tensor:
+    """2x, whose rule forgets x[1, 2] alone."""
+
+    def rule(grad):
+        out = 2 * grad
+        out[1, 2] = 0
+        return out
+
+    return record("double", 2 * x.array, (x, rule))
+
+
+def test_accepts_right_gradients(device: str) -> None:
+    x, w = points(2, 3), points(3, 2, seed=1)
+    assert z2g.gradcheck(lambda x, w: (x @ w).tanh(), (x, w)) is True
+    assert z2g.gradcheck(planted(1), x) is True
+
+
+@pytest.mark.parametrize("factor", [-1, 0, 0.5, 2, 1.0001])
+def test_refuses_wrong_factors(factor: float, device: str) -> None:
+    with pytest.raises(GradcheckError):
+        z2g.gradcheck(planted(factor), points(3))
+    assert z2g.gradcheck(planted(factor), points(3), raise_exception=False) is False
+
+
+def test_softmax_without_its_second_term_is_refused() -> None:
+    """Its outputs sum to 1, so a check that differentiates their plain sum sees 0 = 0, right or wrong."""
+
+    def softmax(x: z2g.Tensor) -> z2g.Tensor:
+        p = np.exp(x.array) / np.exp(x.array).sum(-1, keepdims=True)
+        return record("softmax", p, (x, lambda grad: p * (grad - grad.mean())))
+
+    with pytest.raises(GradcheckError):
+        z2g.gradcheck(softmax, points(4))
+
+
+def test_report_names_input_element_and_both_values() -> None:
+    right, x = points(2, 3), points(2, 3, seed=1)
+    with pytest.raises(GradcheckError) as caught:
+        z2g.gradcheck(lambda a, b: a + wrong_in_one_place(b), (right, x))
+    text = str(caught.value)
+    assert "input 1" in text and "(2, 3)" in text and "(1, 2)" in text and "1 of 12" in text
+    analytic, measured = (float(text.split(f"{word} ")[1].split(",")[0]) for word in ("analytic", "measured"))
+    assert analytic == 0
+    assert 1 <= abs(measured) <= 3  # 2 w, with w in ±[0.5, 1.5]
+
+
+def test_report_names_the_function() -> None:
+    with pytest.raises(GradcheckError, match="wrong_in_one_place"):
+        z2g.gradcheck(wrong_in_one_place, points(2, 3))
+
+
+def test_nan_is_a_failure() -> None:
+    def bad(x: z2g.Tensor) -> z2g.Tensor:
+        return record("bad", x.array * 1, (x, lambda grad: grad * np.nan))
+
+    with pytest.raises(GradcheckError, match="nan"):
+        z2g.gradcheck(bad, points(2))
+
+
+@pytest.mark.parametrize("dtype", [z2g.float32, z2g.float16])
+def test_refuses_low_precision(dtype: np.dtype) -> None:
+    """In float32 the noise of a difference is as large as many a bug."""
+    x = z2g.ones(2, dtype=dtype, requires_grad=True)
+    with pytest.raises(ValueError, match=r"input 1.*float64"):
+        z2g.gradcheck(lambda a, b: a * b, (points(2), x))
+
+
+def test_refuses_when_nothing_can_be_checked() -> None:
+    with pytest.raises(ValueError, match="requires grad"):
+        z2g.gradcheck(lambda x: x * 2, points(2).detach())
+    with pytest.raises(ValueError, match="detach"):
+        z2g.gradcheck(lambda x: x.detach() * 2, points(2))
+
+
+def test_leaves_inputs_and_their_gradients_alone(device: str) -> None:
+    x = points(3)
+    x.grad = z2g.tensor([7.0, 8.0, 9.0], dtype=z2g.float64)
+    before = x.tolist()
+    z2g.gradcheck(planted(1), x)
+    z2g.gradcheck(planted(2), x, raise_exception=False)
+    assert x.tolist() == before
+    assert x.grad.tolist() == [7, 8, 9]
+
+
+@pytest.mark.parametrize("call", range(1, 8))
+def test_restores_inputs_after_an_exception(call: int) -> None:
+    """The function breaks at its n-th call: in the forward pass, or with an element moved up, down, by h or by h / 2."""
+    x, calls = points(2), []
+    before = x.tolist()
+
+    def breaks(x: z2g.Tensor) -> z2g.Tensor:
+        calls.append(1)
+        if len(calls) == call:
+            raise KeyError("broken")
+        return x * x
+
+    with pytest.raises(KeyError, match="broken"):
+        z2g.gradcheck(breaks, x)
+    assert x.tolist() == before
+    assert x.grad is None
+
+
+def test_restores_inputs_when_backward_fails() -> None:
+    def backward_breaks(x: z2g.Tensor) -> z2g.Tensor:
+        def rule(grad):
+            raise KeyError("broken")
+
+        return record("breaks", x.array * 1, (x, rule))
+
+    x = points(2)
+    x.grad = z2g.ones(2, dtype=z2g.float64)
+    with pytest.raises(KeyError):
+        z2g.gradcheck(backward_breaks, x)
+    assert x.grad.tolist() == [1, 1]
+
+
+def test_checks_every_input_and_every_output() -> None:
+    """The second output alone is wrong, and only in the second input."""
+    z2g.gradcheck(lambda a, b: (a * b, planted(1)(b)), (points(2), points(2, seed=1)))
+    with pytest.raises(GradcheckError, match="input 1"):
+        z2g.gradcheck(lambda a, b: (a * b, planted(2)(b)), (points(2), points(2, seed=1)))
+
+
+def test_passes_other_arguments_on() -> None:
+    """Integer tensors, numbers and constants are arguments, not variables."""
+    ids = z2g.tensor([0, 1, 0])
+    constant = points(3).detach()
+    assert z2g.gradcheck(lambda x, ids, c, n: x[ids] * c * n, (points(2), ids, constant, 3))
+
+
+def test_an_input_that_is_not_used_has_gradient_zero() -> None:
+    assert z2g.gradcheck(lambda a, b: a * 2 + b.detach(), (points(2), points(2).detach()))
+    assert z2g.gradcheck(lambda a, b: a * 2, (points(2), points(2, seed=1)))
+    with pytest.raises(GradcheckError, match="input 1"):  # detach() hides a dependence
+        z2g.gradcheck(lambda a, b: a * b.detach(), (points(2), points(2, seed=1)))
+
+
+def test_integer_outputs_are_left_out() -> None:
+    x = z2g.tensor([[1.0, 3.0, 2.0]], dtype=z2g.float64, requires_grad=True)
+    assert z2g.gradcheck(lambda x: x.max(1), x)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (2, 0), (1, 1, 1)])
+def test_shapes(shape: tuple) -> None:
+    assert z2g.gradcheck(lambda x: x * x, points(*shape))
+
+
+def test_works_under_no_grad_and_leaves_it_on() -> None:
+    with z2g.no_grad():
+        assert z2g.gradcheck(planted(1), points(2))
+        with pytest.raises(GradcheckError):
+            z2g.gradcheck(planted(2), points(2))
+        assert not z2g.is_grad_enabled()
+
+
+def test_tolerances_are_the_callers() -> None:
+    assert z2g.gradcheck(planted(1.0001), points(2), rtol=1e-2)
+    with pytest.raises(GradcheckError):
+        z2g.gradcheck(planted(1.0001), points(2), rtol=1e-6)
+    assert z2g.gradcheck(planted(1.0001), points(2), atol=1e-2, rtol=0)
+
+
+def test_same_seed_same_report() -> None:
+    reports = []
+    for seed in (0, 0, 1):
+        with pytest.raises(GradcheckError) as caught:
+            z2g.gradcheck(planted(2), points(3), seed=seed)
+        reports.append(str(caught.value))
+    assert reports[0] == reports[1] != reports[2]
+
+
+def test_noncontiguous_and_shared_inputs() -> None:
+    """An input that is a strided view in memory; the same tensor given twice."""
+    base = np.linspace(0.5, 2.0, 12).reshape(3, 4)
+    x = z2g.from_numpy(base[::2, ::-1]).requires_grad_()
+    assert z2g.gradcheck(planted(1), x)
+    assert np.array_equal(base, np.linspace(0.5, 2.0, 12).reshape(3, 4))
+    y = points(2)
+    assert z2g.gradcheck(lambda a, b: a * b, (y, y))

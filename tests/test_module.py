@@ -1,0 +1,521 @@
+"""Modules: how parameters are found, saved, loaded, moved and printed."""
+
+import copy
+import pickle
+
+import fakecupy
+import numpy as np
+import pytest
+from numeric import host
+
+import tinygrad_z2g as z2g
+from tinygrad_z2g import nn
+
+
+def names(module):
+    return [name for name, _ in module.named_parameters()]
+
+
+class Nested(nn.Module):
+    """Parameters in every place where a user may put them, defined in an order that is not alphabetical."""
+
+    def __init__(self):  # no super().__init__(): there is nothing to forget
+        self.z = nn.Parameter(z2g.zeros(1))
+        self.layers = [nn.Linear(1, 2, bias=False), (nn.Linear(2, 1), nn.Parameter(z2g.ones(2)))]
+        self.by_name = {"query": nn.Linear(1, 1), "deep": {"list": [nn.Parameter(z2g.ones(3))]}}
+        self.a = nn.Parameter(z2g.ones(1))
+        self.blocks = nn.ModuleList([nn.Sequential(nn.Linear(1, 1, bias=False), nn.ReLU())])
+        self.width, self.name, self.plain = 3, "text", z2g.ones(5)  # none of these is a parameter
+
+
+NESTED = [
+    "z", "layers.1.1", "by_name.deep.list.0", "a",  # a module's own first, as in torch, then those of its parts
+    "layers.0.weight", "layers.1.0.weight", "layers.1.0.bias", "by_name.query.weight", "by_name.query.bias",
+    "blocks.0.0.weight",
+]  # fmt: skip
+
+
+# --- Finding parameters ------------------------------------------------------------------------------------------
+
+
+def test_trap_31_parameters_are_found_wherever_they_are():
+    module = Nested()
+    assert names(module) == NESTED
+    assert list(module.parameters()) == [p for _, p in module.named_parameters()]
+    assert list(module.state_dict()) == NESTED
+    assert len({id(p) for p in module.parameters()}) == len(NESTED)
+    assert [name for name, _ in module.named_parameters(recurse=False)] == NESTED[:4]
+    assert [name for name, _ in module.named_parameters(prefix="model")] == [f"model.{name}" for name in NESTED]
+
+
+def test_trap_31_parameters_come_in_the_order_of_definition():
+    class Ordered(nn.Module):
+        def __init__(self):
+            self.second = nn.Parameter(z2g.ones(1))
+            self.first = nn.Parameter(z2g.ones(1))
+            self.sub_b = nn.Linear(1, 1)
+            self.sub_a = nn.Linear(1, 1)
+
+    expected = ["second", "first", "sub_b.weight", "sub_b.bias", "sub_a.weight", "sub_a.bias"]
+    assert names(Ordered()) == expected
+
+
+class Tied(nn.Module):
+    """One weight under two names, and one module under two names."""
+
+    def __init__(self):
+        self.read = nn.Embedding(4, 3)
+        self.write = nn.Linear(3, 4, bias=False)
+        self.write.weight = self.read.weight
+        self.again = self.read
+
+
+def test_trap_31_tied_parameters_appear_once():
+    module = Tied()
+    assert names(module) == ["read.weight"]
+    assert [type(m).__name__ for m in module.modules()] == ["Tied", "Embedding", "Linear"]
+    assert "write.weight" in module.state_dict()  # but the file has each name, as torch's
+
+
+def test_a_shared_module_is_saved_under_each_name():
+    assert list(Tied().state_dict()) == ["read.weight", "write.weight", "again.weight"]
+
+
+def test_trap_31_unknown_attributes_raise():
+    for module in [nn.Linear(1, 1), nn.Sequential(nn.ReLU()), nn.ModuleDict({"a": nn.ReLU()}), nn.ModuleList()]:
+        with pytest.raises(AttributeError, match="nonsense"):
+            module.nonsense  # noqa: B018
+
+
+def test_a_parameter_can_be_removed_and_replaced():
+    module = nn.Linear(2, 2)
+    module.bias = None
+    assert names(module) == ["weight"]
+    assert module(z2g.ones(1, 2)).shape == (1, 2)
+    module.weight = nn.Parameter(z2g.ones(3, 2))
+    assert module(z2g.ones(1, 2)).tolist() == [[2.0] * 3]
+    del module.weight
+    assert names(module) == []
+    module.register_parameter("extra", nn.Parameter(z2g.ones(1)))
+    assert names(module) == ["extra"]
+
+
+def test_setting_a_plain_value_over_a_parameter_is_refused():
+    """`layer.weight = z2g.zeros(2, 2)` would leave the optimizer with a weight that nobody uses."""
+    module = nn.Linear(2, 2)
+    before = module.weight
+    for wrong in [z2g.zeros(2, 2), np.zeros((2, 2)), 1.0]:
+        with pytest.raises(TypeError, match="weight"):
+            module.weight = wrong
+    assert module.weight is before
+
+
+def test_parameter():
+    p = nn.Parameter(z2g.ones(2))
+    assert p.requires_grad
+    assert p.is_leaf
+    assert isinstance(p, z2g.Tensor)
+    assert not nn.Parameter(z2g.ones(2), requires_grad=False).requires_grad
+    assert repr(p).startswith("Parameter containing:\ntensor([1., 1.]")
+    assert (p * 2).grad_fn is not None
+    assert not isinstance(p * 2, nn.Parameter)
+
+
+def test_children_and_modules():
+    module = Nested()
+    children = ["layers.0", "layers.1.0", "by_name.query", "blocks"]
+    assert [name for name, _ in module.named_children()] == children
+    assert len(list(module.children())) == 4
+    assert [name for name, _ in module.named_modules()] == ["", *children, "blocks.0", "blocks.0.0", "blocks.0.1"]
+    assert next(module.modules()) is module
+
+
+# --- Saving and loading ------------------------------------------------------------------------------------------
+
+
+class WithBuffers(nn.Module):
+    def __init__(self):
+        self.weight = nn.Parameter(z2g.ones(2))
+        self.register_buffer("mean", z2g.zeros(2))
+        self.register_buffer("mask", z2g.ones(2), persistent=False)
+        self.register_buffer("nothing", None)
+        self.register_buffer("count", z2g.tensor(3))
+        self.part = nn.Linear(2, 2)
+
+
+def test_buffers_are_saved_if_persistent():
+    module = WithBuffers()
+    assert [name for name, _ in module.named_buffers()] == ["mean", "mask", "count"]
+    assert [name for name, _ in nn.Sequential(module).named_buffers()] == ["0.mean", "0.mask", "0.count"]
+    assert list(module.state_dict()) == ["weight", "mean", "count", "part.weight", "part.bias"]
+    assert names(module) == ["weight", "part.weight", "part.bias"]
+    module.mean = z2g.ones(2)  # assigning keeps it a buffer
+    assert module.state_dict()["mean"].tolist() == [1.0, 1.0]
+
+
+def test_a_buffer_can_be_registered_again():
+    module = nn.Identity()
+    module.register_buffer("x", z2g.zeros(1), persistent=False)
+    module.register_buffer("x", z2g.ones(1))
+    assert [b.tolist() for b in module.buffers()] == [[1.0]]
+    assert list(module.state_dict()) == ["x"]
+
+
+@pytest.mark.parametrize("make", [Nested, Tied, WithBuffers, lambda: nn.LSTM(2, 3, 2)])
+def test_trap_32_state_dict_round_trip(device, make):
+    source, target = make(), make()
+    with z2g.no_grad():
+        for i, tensor in enumerate([*source.parameters(), *source.buffers()]):
+            tensor += i + 1
+    objects = list(target.parameters())
+    saved = {name: host(t) for name, t in source.state_dict().items()}
+    assert target.load_state_dict(source.state_dict()) == ([], [])
+    assert all(a is b for a, b in zip(objects, target.parameters(), strict=True))  # the optimizer holds these
+    for name, tensor in target.state_dict().items():
+        assert np.array_equal(host(tensor), saved[name])
+        assert tensor.device.type == device
+    for p in target.parameters():
+        assert p.requires_grad
+        assert p.is_leaf
+
+
+def test_state_dict_shares_memory_and_loading_copies(device):
+    source, target = nn.Linear(2, 2), nn.Linear(2, 2)
+    state = source.state_dict()
+    assert not any(t.requires_grad for t in state.values())
+    with z2g.no_grad():
+        source.weight.fill_(5)
+    assert state["weight"].tolist() == [[5.0, 5.0]] * 2
+    target.load_state_dict(state)
+    with z2g.no_grad():
+        source.weight.fill_(7)
+    assert target.weight.tolist() == [[5.0, 5.0]] * 2
+
+
+def test_loading_converts_dtype_and_device(device):
+    target = nn.Linear(2, 2)
+    state = nn.Linear(2, 2, dtype=z2g.float64, device="cpu").state_dict()
+    target.load_state_dict(state)
+    assert target.weight.dtype == z2g.float32
+    assert target.weight.device.type == device
+    np.testing.assert_allclose(host(target.weight), host(state["weight"]), rtol=1e-6)
+
+
+BAD_STATES = {  # what is done to a good state, and what the error must name
+    "missing": (lambda s: s.pop("0.bias"), ["missing", "0.bias"]),
+    "unexpected": (lambda s: s.update({"2.weight": z2g.ones(1)}), ["unexpected", "2.weight"]),
+    "shape": (lambda s: s.update({"1.bias": z2g.ones(5)}), ["1.bias", "(5,)", "(1,)"]),
+    "shape that would broadcast": (lambda s: s.update({"0.bias": z2g.ones(1)}), ["0.bias", "(1,)", "(3,)"]),
+    "all at once": (
+        lambda s: s.update({"1.bias": z2g.ones(5), "2.weight": z2g.ones(1), "x": s.pop("0.bias")}),
+        ["missing", "0.bias", "unexpected", "2.weight", "x", "1.bias"],
+    ),
+}
+
+
+@pytest.mark.parametrize("spoil, words", BAD_STATES.values(), ids=BAD_STATES)
+def test_trap_32_bad_states_are_refused_and_nothing_is_changed(device, spoil, words):
+    module = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    before = {name: host(t) for name, t in module.state_dict().items()}
+    state = {name: z2g.full(tuple(t.shape), 9.0) for name, t in module.state_dict().items()}
+    spoil(state)
+    with pytest.raises(RuntimeError) as error:
+        module.load_state_dict(state)
+    assert all(word in str(error.value) for word in words)
+    assert all(np.array_equal(host(t), before[name]) for name, t in module.state_dict().items())
+
+
+def test_trap_32_strict_false_loads_what_fits_by_name():
+    module = nn.Linear(2, 1)
+    bias = module.bias.item()
+    result = module.load_state_dict({"weight": z2g.tensor([[1.0, 2.0]]), "other": z2g.ones(1)}, strict=False)
+    assert result.missing_keys == ["bias"]
+    assert result.unexpected_keys == ["other"]
+    assert module.weight.tolist() == [[1.0, 2.0]]
+    assert module.bias.item() == bias
+    with pytest.raises(RuntimeError, match=r"weight.*\(3,\)"):  # a wrong shape is an error all the same, as in torch
+        module.load_state_dict({"weight": z2g.ones(3)}, strict=False)
+
+
+def test_loading_values_that_are_no_tensors_names_the_key():
+    module = nn.Linear(1, 1)
+    with pytest.raises((RuntimeError, TypeError), match="weight"):
+        module.load_state_dict({"weight": np.ones((1, 1)), "bias": np.ones(1)})
+
+
+# --- Changing all of it ------------------------------------------------------------------------------------------
+
+
+def test_train_and_eval_reach_every_part():
+    module = nn.Sequential(nn.Dropout(0.5), nn.ModuleDict({"a": nn.Sequential(nn.Dropout(0.5))}))
+    assert all(m.training for m in module.modules())
+    assert module.eval() is module
+    assert not any(m.training for m in module.modules())
+    assert module.train() is module
+    assert all(m.training for m in module.modules())
+    assert not module.train(False).training
+    for wrong in (1, 0, None, "yes"):
+        with pytest.raises(ValueError, match="True or False"):
+            module.train(wrong)
+
+
+def test_modes_are_not_shared_between_modules():
+    one, two = nn.Dropout(), nn.Dropout()
+    one.eval()
+    assert two.training
+
+
+def test_apply_visits_every_part_before_its_owner():
+    module, seen = Nested(), []
+    assert module.apply(seen.append) is module
+    assert {id(m) for m in seen} == {id(m) for m in module.modules()}
+    assert len(seen) == len(list(module.modules()))
+    assert seen[-1] is module
+    for i, m in enumerate(seen):
+        assert all(any(child is s for s in seen[:i]) for child in m.children())
+
+
+def test_apply_visits_sisters_in_order_of_definition():
+    module, seen = nn.Sequential(nn.Sequential(nn.Linear(1, 1), nn.ReLU()), nn.Tanh()), []
+    module.apply(lambda m: seen.append(type(m).__name__))
+    assert seen == ["Linear", "ReLU", "Sequential", "Tanh", "Sequential"]
+
+
+def test_zero_grad():
+    module = nn.Linear(2, 1)
+    module(z2g.ones(1, 2)).sum().backward()
+    module.zero_grad(set_to_none=False)
+    assert module.weight.grad.tolist() == [[0.0, 0.0]]
+    module.zero_grad()
+    assert module.weight.grad is None
+    module.zero_grad(set_to_none=False)  # nothing to do
+
+
+def test_requires_grad_freezes():
+    module = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    assert module[0].requires_grad_(False) is module[0]
+    module(z2g.ones(1, 2)).sum().backward()
+    assert [p.grad is None for p in module.parameters()] == [True, True, False, False]
+
+
+def test_to_dtype_keeps_the_parameter_objects_and_converts_gradients(device):
+    module = WithBuffers()
+    module.part(z2g.ones(1, 2)).sum().backward()
+    objects, values = list(module.parameters()), [host(p) for p in module.parameters()]
+    assert module.to(z2g.float64) is module
+    assert all(a is b for a, b in zip(objects, module.parameters(), strict=True))
+    assert {p.dtype for p in module.parameters()} == {z2g.float64}
+    assert module.part.weight.grad.dtype == z2g.float64
+    assert module.mean.dtype == z2g.float64
+    assert module.mask.dtype == z2g.float64
+    assert module.count.dtype == z2g.int64  # integers stay
+    module.float()
+    assert all(np.array_equal(host(p), v) for p, v in zip(objects, values, strict=True))
+    assert module.double().weight.dtype == z2g.float64
+    assert all(p.requires_grad and p.is_leaf for p in objects)
+
+
+def test_to_an_integer_dtype_is_refused():
+    module = WithBuffers()
+    with pytest.raises(TypeError, match="float"):
+        module.to(z2g.int64)
+    assert {p.dtype for p in module.parameters()} == {z2g.float32}
+
+
+def test_to_device_keeps_the_parameter_objects():
+    with fakecupy.installed():
+        module = nn.Sequential(WithBuffers(), Tied())
+        objects, values = list(module.parameters()), [host(p) for p in module.parameters()]
+        module[0].part(z2g.ones(1, 2)).sum().backward()
+        grad = host(module[0].part.weight.grad)
+        module.to("cuda")
+        moved = [*module.parameters(), *module.buffers(), module[0].part.weight.grad]
+        assert {str(t.device) for t in moved} == {"cuda:0"}
+        assert all(a is b for a, b in zip(objects, module.parameters(), strict=True))
+        assert module[1].write.weight is module[1].read.weight
+        assert np.array_equal(host(module[0].part.weight.grad), grad)
+        assert module[0].count.dtype == z2g.int64
+        module.cpu()
+        assert {str(t.device) for t in [*module.parameters(), *module.buffers()]} == {"cpu"}
+        assert all(np.array_equal(host(p), v) for p, v in zip(objects, values, strict=True))
+        assert module.cuda()[0].weight.device.type == "cuda"
+        assert module.to("cpu", z2g.float64)[0].weight.dtype == z2g.float64
+
+
+def test_deepcopy(device):
+    module = nn.Sequential(Tied(), WithBuffers())
+    module[1].part(z2g.ones(1, 2)).sum().backward()
+    twin = copy.deepcopy(module)
+    for (name, a), (twin_name, b) in zip(module.state_dict().items(), twin.state_dict().items(), strict=True):
+        assert name == twin_name
+        assert np.array_equal(host(a), host(b))
+        assert a.device == b.device
+    assert isinstance(twin[0].write.weight, nn.Parameter)
+    assert twin[0].write.weight is twin[0].read.weight  # still tied
+    assert twin[1].part.weight.grad.tolist() == module[1].part.weight.grad.tolist()
+    with z2g.no_grad():
+        for t in [*twin.parameters(), *twin.buffers()]:
+            t += 1
+        twin[1].part.weight.grad += 1
+    assert module[1].mean.tolist() == [0.0, 0.0]
+    assert module[1].weight.tolist() == [1.0, 1.0]
+    assert module[1].part.weight.grad.tolist() == [[1.0, 1.0]] * 2
+
+
+def test_pickling_is_refused():
+    with pytest.raises(TypeError, match="save"):
+        pickle.dumps(nn.Linear(1, 1))
+
+
+# --- Hooks, printing ---------------------------------------------------------------------------------------------
+
+
+def test_hooks_see_and_replace_arguments_and_results():
+    module, seen = nn.Linear(1, 1, bias=False), []
+    nn.init.ones_(module.weight)
+
+    def before(m, args):
+        seen.append((m, args[0].item()))
+        return args[0] * 10
+
+    handles = [module.register_forward_pre_hook(before), module.register_forward_hook(lambda m, args, out: out + 1)]
+    assert module(z2g.tensor([2.0])).item() == 21
+    assert seen == [(module, 2.0)]
+    for handle in [*handles, *handles]:  # twice does no harm
+        handle.remove()
+    assert module(z2g.tensor([2.0])).item() == 2
+    assert len(seen) == 1
+    assert nn.Linear(1, 1)._forward_hooks == {}  # hooks belong to one module, not to the class
+
+
+def test_a_pre_hook_may_return_a_tuple_of_arguments():
+    module = nn.MSELoss()
+    module.register_forward_pre_hook(lambda m, args: (args[0], args[0]))
+    assert module(z2g.ones(2), z2g.zeros(2)).item() == 0
+
+
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+def test_hooks_are_removed_in_any_order(register):
+    module, seen = nn.Identity(), []
+    first = getattr(module, register)(lambda *_: seen.append("first"))
+    getattr(module, register)(lambda *_: seen.append("second"))
+    first.remove()
+    module(z2g.ones(1))
+    assert seen == ["second"]
+
+
+def test_repr():
+    assert repr(nn.Linear(2, 3)) == "Linear(in_features=2, out_features=3, bias=True)"
+    assert repr(nn.Sequential(nn.Linear(2, 3, bias=False), nn.Sequential(nn.ReLU()))) == (
+        "Sequential(\n"
+        "  (0): Linear(in_features=2, out_features=3, bias=False)\n"
+        "  (1): Sequential(\n"
+        "    (0): ReLU()\n"
+        "  )\n"
+        ")"
+    )
+    assert repr(nn.ModuleDict({"a": nn.Dropout(0.1)})) == "ModuleDict(\n  (a): Dropout(p=0.1)\n)"
+    assert repr(nn.Embedding(3, 2)) == "Embedding(3, 2)"
+    assert repr(nn.LayerNorm(3)) == "LayerNorm((3,), eps=1e-05, elementwise_affine=True)"
+
+
+def test_forward_must_be_written():
+    class Empty(nn.Module):
+        pass
+
+    with pytest.raises(NotImplementedError, match="Empty"):
+        Empty()(1)
+
+
+# --- Containers --------------------------------------------------------------------------------------------------
+
+
+def test_sequential():
+    layers = [nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 1)]
+    module = nn.Sequential(*layers)
+    x = z2g.randn(3, 1)
+    assert module(x).tolist() == layers[2](layers[1](layers[0](x))).tolist()
+    assert names(module) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    assert len(module) == 3
+    assert list(module) == layers
+    assert module[-1] is layers[2]
+    assert isinstance(module[:2], nn.Sequential)
+    assert list(module[1:]) == layers[1:]
+    assert module.append(nn.Tanh()) is module
+    assert isinstance(module[3], nn.Tanh)
+    module[1] = nn.GELU()
+    assert isinstance(module[1], nn.GELU)
+    assert len(module.extend([nn.ReLU(), nn.ReLU()])) == 6
+    assert nn.Sequential()(x) is x
+
+
+def test_sequential_with_names():
+    module = nn.Sequential({"fc": nn.Linear(1, 1), "act": nn.ReLU()})
+    assert names(module) == ["fc.weight", "fc.bias"]
+    assert isinstance(module[1], nn.ReLU)
+
+
+def test_sequential_offers_its_named_parts_as_attributes():
+    fc = nn.Linear(1, 1)
+    assert nn.Sequential({"fc": fc}).fc is fc
+
+
+def test_module_list():
+    layers = [nn.Linear(1, 1), nn.Linear(1, 1)]
+    module = nn.ModuleList(layer for layer in layers)  # any iterable
+    assert list(module) == layers
+    assert isinstance(module[:1], nn.ModuleList)
+    assert module[:1][0] is layers[0]
+    assert len(module.append(nn.ReLU())) == 3
+    module[0] = nn.Identity()
+    assert names(module) == ["1.weight", "1.bias"]
+    with pytest.raises(IndexError):
+        module[5]
+    with pytest.raises(NotImplementedError, match="ModuleList"):
+        module(1)
+
+
+@pytest.mark.parametrize("container", [nn.ModuleList, lambda layers: nn.Sequential(*layers)])
+def test_in_asks_for_the_module(container):
+    layer = nn.Linear(1, 1)
+    assert layer in container([layer])
+    assert layer not in container([nn.Linear(1, 1)])
+    assert "0" not in container([layer])
+
+
+def test_module_dict():
+    a, b = nn.Linear(1, 1), nn.ReLU()
+    module = nn.ModuleDict({"a": a})
+    module["b"] = b
+    assert module["a"] is a
+    assert module.b is b
+    assert list(module) == list(module.keys()) == ["a", "b"]
+    assert list(module.values()) == [a, b]
+    assert list(module.items()) == [("a", a), ("b", b)]
+    assert "a" in module
+    assert "c" not in module
+    assert names(module) == ["a.weight", "a.bias"]
+    with pytest.raises(KeyError):
+        module["c"]
+
+
+@pytest.mark.parametrize(
+    "make", [lambda x: nn.Sequential(x), lambda x: nn.ModuleList([x]), lambda x: nn.ModuleDict({"a": x})]
+)
+def test_containers_hold_modules_only(make):
+    for wrong in (z2g.ones(1), len, None):
+        with pytest.raises(TypeError, match="Module"):
+            make(wrong)
+
+
+def test_a_subclass_of_a_container_may_have_parts_of_its_own():
+    class Net(nn.Sequential):
+        def __init__(self):
+            super().__init__(nn.Linear(1, 1))
+            self.scale = nn.Parameter(z2g.ones(1))
+
+        def forward(self, x):
+            return super().forward(x) * self.scale
+
+    assert sorted(names(Net())) == ["0.bias", "0.weight", "scale"]
+    assert Net()(z2g.ones(1, 1)).shape == (1, 1)
