@@ -608,7 +608,7 @@ IN_PLACE = [
        case(ANY, extra=bounds), (Tensor.clamp_,)),
     Op("masked_fill_", lambda x, mask, n: x.clone().masked_fill_(mask, n), lambda a, mask, n: np.where(mask, n, a),
        case(ANY, shapes=INTO, extra=condition_into, n=numbers), (Tensor.masked_fill_,)),
-    Op("fill_", lambda x, n: x.clone().fill_(n), lambda a, n: np.full_like(a, n), case(ANY, n=numbers), (Tensor.fill_,)),
+    Op("fill_", lambda x, n: x.clone().fill_(n), lambda a, n: np.full_like(a, n), case(ANY, n=numbers), (Tensor.fill_,)),  # noqa: E501
     Op("zero_", lambda x: x.clone().zero_(), np.zeros_like, case(ANY), (Tensor.zero_,)),
     Op("copy_", lambda x, y: x.clone().copy_(y), lambda a, b: np.broadcast_to(b, a.shape),
        case(ANY, ANY, shapes=INTO), (Tensor.copy_,)),

@@ -113,7 +113,7 @@ def test_leaves_inputs_and_their_gradients_alone(device: str) -> None:
 
 @pytest.mark.parametrize("call", range(1, 8))
 def test_restores_inputs_after_an_exception(call: int) -> None:
-    """The function breaks at its n-th call: in the forward pass, or with an element moved up, down, by h or by h / 2."""
+    """The function breaks at its n-th call: in the forward pass, or with an element moved up, down, by h or by h / 2."""  # noqa: E501
     x, calls = points(2), []
     before = x.tolist()
 
