@@ -28,10 +28,13 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """The checked flags. A device that cannot be used, or a folder that cannot be made, ends the program."""
     args = parser.parse_args()
     if hasattr(args, "device"):
-        from tinygrad_z2g.backend import resolve
+        from tinygrad_z2g.backend import resolve, set_device
 
         try:
-            args.device = str(resolve(args.device))
+            device = resolve(args.device)
+            if device.type == "cuda":
+                set_device(device)
+            args.device = str(device)
         except RuntimeError as error:
             fail(str(error))
     try:

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from strategies import (
     ANY,
     DISTINCT,
@@ -26,16 +25,20 @@ from strategies import (
     OFFSET,
     POSITIVE,
     SEEDS,
+    SIDES,
     Case,
     arrays,
     broadcast,
+    broadcast_into,
     case,
     dim,
     dims,
     indices,
     integers,
     masks,
+    multipliable,
     same,
+    shape_of,
     some_dims,
 )
 
@@ -229,7 +232,7 @@ def cumulative(a: np.ndarray, dim: int) -> np.ndarray:
     return np.cumsum(a, axis=dim) if a.ndim else a
 
 
-NONEMPTY_ROWS = hnp.array_shapes(min_dims=1, max_dims=3, min_side=2, max_side=3)
+NONEMPTY_ROWS = shape_of(1, 3, least=2)
 keepdims = st.booleans()
 
 REDUCTIONS = [
@@ -259,16 +262,16 @@ REDUCTIONS = [
 # --- Products of matrices ----------------------------------------------------------------------------------------
 
 
-MATMUL = hnp.mutually_broadcastable_shapes(signature="(n?,k),(k,m?)->(n?,m?)", min_side=0, max_side=3, max_dims=2)
-BATCHES = st.tuples(*[st.integers(0, 3)] * 4).map(lambda s: [(s[0], s[1], s[2]), (s[0], s[2], s[3])])
-MATRICES = st.tuples(*[st.integers(0, 3)] * 3).map(lambda s: [(s[0], s[1]), (s[1], s[2])])
-VECTORS = hnp.array_shapes(min_dims=1, max_dims=1, min_side=0, max_side=3)
+sides = st.sampled_from(SIDES)
+BATCHES = st.tuples(*[sides] * 4).map(lambda s: [(s[0], s[1], s[2]), (s[0], s[2], s[3])])
+MATRICES = st.tuples(*[sides] * 3).map(lambda s: [(s[0], s[1]), (s[1], s[2])])
+VECTORS = shape_of(1, 1)
 
 
 @st.composite
 def linear_case(draw: Any) -> Case:
-    rows = draw(hnp.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=3))
-    n_in, n_out = draw(st.integers(0, 3)), draw(st.integers(0, 3))
+    rows = draw(shape_of(0, 2))
+    n_in, n_out = draw(sides), draw(sides)
     shapes = [(*rows, n_in), (n_out, n_in), (n_out,)][: draw(st.sampled_from([3, 2]))]
     return Case([draw(arrays(shape)) for shape in shapes])
 
@@ -278,7 +281,7 @@ def linear(x: np.ndarray, w: np.ndarray, b: Any = 0) -> np.ndarray:
 
 
 PRODUCTS = [
-    Op("matmul", z2g.matmul, np.matmul, case(ANY, ANY, shapes=MATMUL.map(lambda drawn: list(drawn.input_shapes)))),
+    Op("matmul", z2g.matmul, np.matmul, case(ANY, ANY, shapes=multipliable())),
     Op("mm", z2g.mm, np.matmul, case(ANY, ANY, shapes=MATRICES)),
     Op("bmm", z2g.bmm, np.matmul, case(ANY, ANY, shapes=BATCHES)),
     Op("dot", z2g.dot, np.dot, case(ANY, ANY, shapes=same(2, VECTORS))),
@@ -352,7 +355,7 @@ def squeeze(a: np.ndarray, dim: Any) -> np.ndarray:
 @st.composite
 def joined(draw: Any, any_length: bool, min_dims: int = 1, with_dim: bool = True) -> Case:
     """One to three arrays that agree in all sizes, or in all but that of `dim`."""
-    shape = draw(hnp.array_shapes(min_dims=min_dims, max_dims=3, min_side=0, max_side=3))
+    shape = draw(shape_of(min_dims, 3))
     ndim = len(shape) + (0 if any_length else 1)
     axis = draw(st.integers(-ndim, ndim - 1)) if with_dim else 0
     shapes = []
@@ -415,10 +418,10 @@ def shifts(draw: Any, shapes: list) -> dict:
     return {"shifts": tuple(draw(shift) for _ in several), "dims": several}
 
 
-FILLED_WITH_DIM = hnp.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=3)
-WITH_DIM = hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=3)
-MATRIX_LIKE = hnp.array_shapes(min_dims=2, max_dims=3, min_side=0, max_side=3)
-AT_MOST_MATRIX = hnp.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=3)
+FILLED_WITH_DIM = shape_of(1, 3, least=1)
+WITH_DIM = shape_of(1, 3)
+MATRIX_LIKE = shape_of(2, 3)
+AT_MOST_MATRIX = shape_of(0, 2)
 
 
 def two_dims(draw: Any, shapes: list) -> dict:
@@ -529,7 +532,7 @@ def written(x: Tensor, value: Any, index: Any) -> Tensor:
 @st.composite
 def writing(draw: Any) -> Case:
     """x, a value that broadcasts to x[index], and the index."""
-    shape = draw(hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3))
+    shape = draw(shape_of(0, 3))
     index = draw(indices(shape, repeats=False))
     target = read(np.zeros(shape), index).shape
     value = [draw(st.sampled_from([n, n, 1])) for n in target][draw(st.integers(0, len(target))) :]
@@ -588,10 +591,6 @@ INDEXING = [
 
 # --- Writing in place: on a clone, since a leaf that requires grad may not be written to ---------------------------
 
-INTO = hnp.mutually_broadcastable_shapes(num_shapes=2, min_side=0, max_side=3, max_dims=3).map(
-    lambda drawn: [drawn.result_shape, drawn.input_shapes[1]]
-)
-
 
 def condition_into(draw: Any, shapes: list) -> dict:
     return {"mask": draw(masks(shapes[1]))}
@@ -599,19 +598,19 @@ def condition_into(draw: Any, shapes: list) -> dict:
 
 IN_PLACE = [
     Op("add_", lambda x, y, alpha: x.clone().add_(y, alpha=alpha), lambda a, b, alpha: a + alpha * b,
-       case(ANY, ANY, shapes=INTO, alpha=numbers), (Tensor.add_,)),
+       case(ANY, ANY, shapes=broadcast_into(), alpha=numbers), (Tensor.add_,)),
     Op("sub_", lambda x, y, alpha: x.clone().sub_(y, alpha=alpha), lambda a, b, alpha: a - alpha * b,
-       case(ANY, ANY, shapes=INTO, alpha=numbers), (Tensor.sub_,)),
-    Op("mul_", lambda x, y: x.clone().mul_(y), np.multiply, case(ANY, ANY, shapes=INTO), (Tensor.mul_,)),
-    Op("div_", lambda x, y: x.clone().div_(y), np.divide, case(ANY, NONZERO, shapes=INTO), (Tensor.div_,)),
+       case(ANY, ANY, shapes=broadcast_into(), alpha=numbers), (Tensor.sub_,)),
+    Op("mul_", lambda x, y: x.clone().mul_(y), np.multiply, case(ANY, ANY, shapes=broadcast_into()), (Tensor.mul_,)),
+    Op("div_", lambda x, y: x.clone().div_(y), np.divide, case(ANY, NONZERO, shapes=broadcast_into()), (Tensor.div_,)),
     Op("clamp_", lambda x, min, max: x.clone().clamp_(min, max), lambda a, min, max: np.clip(a, min, max),
        case(ANY, extra=bounds), (Tensor.clamp_,)),
     Op("masked_fill_", lambda x, mask, n: x.clone().masked_fill_(mask, n), lambda a, mask, n: np.where(mask, n, a),
-       case(ANY, shapes=INTO, extra=condition_into, n=numbers), (Tensor.masked_fill_,)),
+       case(ANY, shapes=broadcast_into(), extra=condition_into, n=numbers), (Tensor.masked_fill_,)),
     Op("fill_", lambda x, n: x.clone().fill_(n), lambda a, n: np.full_like(a, n), case(ANY, n=numbers), (Tensor.fill_,)),  # noqa: E501
     Op("zero_", lambda x: x.clone().zero_(), np.zeros_like, case(ANY), (Tensor.zero_,)),
     Op("copy_", lambda x, y: x.clone().copy_(y), lambda a, b: np.broadcast_to(b, a.shape),
-       case(ANY, ANY, shapes=INTO), (Tensor.copy_,)),
+       case(ANY, ANY, shapes=broadcast_into()), (Tensor.copy_,)),
 ]  # fmt: skip
 
 
@@ -670,15 +669,15 @@ def labelled(draw: Any, shapes: Any) -> Case:
     )
 
 
-SCORES = hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=3)
-ROWS = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=4)
+SCORES = shape_of(1, 4, least=1)
+ROWS = shape_of(2, 2, least=1)
 
 
 @st.composite
 def normalised(draw: Any) -> Case:
     """Input, and weight and bias where given."""
-    shape = draw(hnp.array_shapes(min_dims=1, max_dims=2, min_side=1, max_side=4))
-    rows = draw(hnp.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=2))
+    shape = draw(shape_of(1, 2, least=1))
+    rows = draw(shape_of(0, 2))
     names = draw(st.sampled_from([["weight", "bias"], [], ["weight"], ["bias"]]))
     inputs = [draw(arrays((*rows, *shape), DISTINCT)), *(draw(arrays(shape)) for _ in names)]
     return Case(inputs, {"shape": shape, "names": names, "eps": draw(st.sampled_from([1e-5, 0.125]))})
@@ -699,14 +698,14 @@ def call_layer_norm(x: Tensor, *parameters: Tensor, shape: tuple, names: list, e
 def looked_up(draw: Any, rows: int | None = None) -> Case:
     """A table and ids into it; a table of many rows is not drawn but made."""
     n = draw(st.integers(1, 4)) if rows is None else rows
-    ids = draw(integers(draw(hnp.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=3)), 0, n - 1))
+    ids = draw(integers(draw(shape_of(0, 2)), 0, n - 1))
     table = draw(arrays((n, 2))) if rows is None else np.arange(n * 2.0).reshape(n, 2) / 8
     return Case([table], {"ids": ids})
 
 
 @st.composite
 def padded(draw: Any) -> Case:
-    shape = draw(hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=3))
+    shape = draw(shape_of(1, 3))
     pairs = draw(st.integers(0, len(shape)))
     amounts = draw(st.lists(st.integers(0, 2), min_size=2 * pairs, max_size=2 * pairs))
     return Case([draw(arrays(shape))], {"pad": amounts, "value": draw(st.sampled_from([0.0, 1.5]))})
@@ -748,7 +747,7 @@ def conv1d(x: np.ndarray, w: np.ndarray, b: Any = None, stride: int = 1, padding
 
 @st.composite
 def attended(draw: Any, masked: bool = True) -> Case:
-    lead = draw(hnp.array_shapes(min_dims=0, max_dims=2, min_side=1, max_side=2))
+    lead = draw(shape_of(0, 2, least=1))
     T, S, d, e = (draw(st.integers(1, 3)) for _ in range(4))
     inputs = [draw(arrays((*lead, *size))) for size in [(T, d), (S, d), (S, e)]]
     if not masked:

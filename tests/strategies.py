@@ -30,8 +30,19 @@ OFFSET = [v + 1 / 16 for v in ANY]  # never equal to one of ANY
 DISTINCT = "all elements different"
 DISTINCT_SIZES = "all magnitudes different, none 0"
 
-SHAPES = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)
-FILLED = hnp.array_shapes(min_dims=0, max_dims=3, min_side=1, max_side=3)  # no size 0
+SIDES = [1, 2, 3, 2, 3, 0, 3, 2, 4]  # how often each size is drawn: 0 and 1 in every example would hide much
+NDIMS = [0, 1, 2, 3, 2, 3, 1, 2]
+
+
+def shape_of(min_dims: int = 0, max_dims: int = 3, least: int = 0) -> st.SearchStrategy:
+    """A shape with sizes from `least` to 4."""
+    sides = st.sampled_from([n for n in SIDES if n >= least])
+    ndims = st.sampled_from([n for n in NDIMS if min_dims <= n <= max_dims])
+    return ndims.flatmap(lambda n: st.lists(sides, min_size=n, max_size=n)).map(tuple)
+
+
+SHAPES = shape_of()
+FILLED = shape_of(least=1)  # no size 0
 SEEDS = st.integers(0, 2**32 - 1)  # for randomness that is not data: directions, cotangents
 
 
@@ -87,11 +98,36 @@ def case(draw: Any, *domains: Any, shapes: Any = None, extra: Callable | None = 
     return Case(inputs, named | (extra(draw, drawn) if extra else {}))
 
 
-def broadcast(n: int, min_side: int = 0) -> st.SearchStrategy:
-    """A list of n shapes that broadcast against each other: sizes of 1, missing dimensions, 0-d and empty ones."""
-    return hnp.mutually_broadcastable_shapes(num_shapes=n, min_side=min_side, max_side=3, max_dims=3).map(
-        lambda drawn: list(drawn.input_shapes)
-    )
+@st.composite
+def broadcast(draw: Any, n: int, max_dims: int = 3) -> list[tuple[int, ...]]:
+    """n shapes that broadcast against each other: sizes of 1, missing dimensions, 0-d and empty ones."""
+    full = draw(shape_of(max_dims=max_dims))
+
+    def part() -> tuple[int, ...]:
+        if draw(st.booleans()):
+            return full
+        return tuple(draw(st.sampled_from([m, 1])) for m in full[draw(st.integers(0, len(full))) :])
+
+    return [part() for _ in range(n)]
+
+
+@st.composite
+def broadcast_into(draw: Any) -> list[tuple[int, ...]]:
+    """Two shapes, the second of which broadcasts to the first."""
+    full = draw(SHAPES)
+    return [full, tuple(draw(st.sampled_from([m, m, 1])) for m in full[draw(st.integers(0, len(full))) :])]
+
+
+@st.composite
+def multipliable(draw: Any) -> list[tuple[int, ...]]:
+    """Two shapes for matmul: (..., n, k) and (..., k, m) with batches that broadcast; also vectors (k,)."""
+    left, right = draw(broadcast(2, max_dims=2))
+    n, k, m = (draw(st.sampled_from(SIDES)) for _ in range(3))
+    kind = draw(st.sampled_from(["matrices", "matrices", "row", "column", "vectors"]))
+    return [
+        (k,) if kind in ("row", "vectors") else (*left, n, k),
+        (k,) if kind in ("column", "vectors") else (*right, k, m),
+    ]
 
 
 def same(n: int, shapes: st.SearchStrategy = SHAPES) -> st.SearchStrategy:

@@ -262,7 +262,8 @@ def averaged(g: np.ndarray, axis: int, keep: bool) -> np.ndarray:
 
 
 def first_copy(g: np.ndarray, axis: int, keep: bool) -> np.ndarray:
-    return np.take(g, [0], axis) if keep else np.take(g, 0, axis)
+    one = np.take(g, [0] if g.shape[axis] else [], axis)
+    return one.sum(axis=axis, keepdims=keep)
 
 
 IN_THE_PACKAGE = [

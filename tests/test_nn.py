@@ -427,9 +427,6 @@ def test_self_attention(device, bias, batch_first, need_weights):
         close(got, weights[1].mean(axis=0))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="is_causal is ignored beside an attn_mask, against the docstring: it may see all"
-)
 @pytest.mark.parametrize("mask", [FORBIDDEN[0][:, :L], normal(L, L)], ids=["bool", "float"])
 def test_is_causal_holds_beside_an_attn_mask(mask):
     """What a query may not see stays unseen, whatever else is asked for. (torch's answer depends on need_weights.)"""

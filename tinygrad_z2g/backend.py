@@ -96,6 +96,11 @@ def synchronize() -> None:
     cupy().cuda.Device().synchronize()
 
 
+def set_device(device: Device | str | int) -> None:
+    """Make this card the one that 'cuda' means and that computes. One process computes on one card at a time."""
+    cupy().cuda.Device(resolve(device).index).use()
+
+
 # --- Which library, which device ---------------------------------------------------------------------------------
 
 

@@ -1,6 +1,6 @@
 """Questions about the GPUs, under torch's names: `z2g.cuda.is_available()`."""
 
-from .backend import device_count, is_available, synchronize
+from .backend import device_count, is_available, set_device, synchronize
 from .random import manual_seed
 
-__all__ = ["device_count", "is_available", "manual_seed", "synchronize"]
+__all__ = ["device_count", "is_available", "manual_seed", "set_device", "synchronize"]

@@ -115,7 +115,7 @@ class GPT(Module):
         try:
             ids = to_host(prompt.array).tolist()
             if not all(0 <= token < self.config.vocab_size for row in ids for token in row):
-                raise IndexError(f"generate: the prompt has ids outside the {self.config.vocab_size} of the vocabulary")
+                raise IndexError(f"generate: prompt ids must be in the range 0 to {self.config.vocab_size - 1}")
             cache: Cache = {}
             window = ids
             for _ in range(max_new_tokens):

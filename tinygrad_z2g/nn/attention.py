@@ -87,8 +87,6 @@ class MultiheadAttention(Module):
         """All masks as one tensor to add to the scores (N, nh, L, S): 0 or -inf, or the caller's numbers."""
         n, heads, length, source = q.array.shape[0], self.num_heads, q.array.shape[2], k.array.shape[2]
         total = None
-        if is_causal and attn_mask is None:
-            attn_mask = creation.ones(length, source, device=q.device).triu(1).bool()
         if attn_mask is not None:
             total = _additive(attn_mask, q)
             if total.ndim == 3:
@@ -96,6 +94,9 @@ class MultiheadAttention(Module):
         if padding is not None:
             padding = _additive(padding, q).reshape(n, 1, 1, source)  # (N, S) -> (N, 1, 1, S)
             total = padding if total is None else total + padding
+        if is_causal:
+            later = _additive(creation.ones(length, source, device=q.device).triu(1).bool(), q)
+            total = later if total is None else total + later
         return total
 
     def extra_repr(self) -> str:
