@@ -22,9 +22,13 @@ from __future__ import annotations
 
 import argparse
 import math
+import signal
+import sys
+import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import common
 
@@ -48,15 +52,17 @@ def read(path: Path) -> str:
     return content.replace("\r\n", "\n")
 
 
-def split(content: str) -> tuple[str, str]:
-    """Training and validation text: every tenth poem (blank lines part them) is kept for validation, or the last
-    tenth of a text that has no such parts."""
-    poems = [poem.strip("\n") for poem in content.split("\n\n") if poem.strip()]
-    if len(poems) < 20:
-        cut = len(content) * 9 // 10
-        return content[:cut], content[cut:]
-    training = [poem for i, poem in enumerate(poems) if i % 10 != 9]
-    return "\n\n".join(training) + "\n\n", "\n\n".join(poems[9::10]) + "\n\n"
+def watch_ctrl_c() -> threading.Event:
+    """An event that Ctrl-C sets, so that training can end after a whole step. A second Ctrl-C ends at once."""
+    stop = threading.Event()
+
+    def handler(*_: Any) -> None:
+        if stop.is_set():
+            sys.exit(130)
+        stop.set()
+
+    signal.signal(signal.SIGINT, handler)
+    return stop
 
 
 @z2g.no_grad()
@@ -119,10 +125,10 @@ def flags() -> argparse.Namespace:
 
 
 def main() -> None:
-    args, stop = flags(), common.watch_ctrl_c()
+    args, stop = flags(), watch_ctrl_c()
     content = read(args.text)
     tokenizer = text.CharTokenizer(content)
-    training, validation = split(content)
+    training, validation = text.split_poems(content)
     if args.prompt is None:
         args.prompt = "\n\n" if "\n" in content else content[0]
     if not args.prompt:
@@ -226,8 +232,12 @@ def main() -> None:
     poem = write(model, tokenizer, args)
     print(f"\n{poem}\n")
     if not args.no_plot:
-        curves = {"training": (history["step"], history["train"]), "validation": (history["step"], history["val"])}
-        common.plot(args.out / "18_gpt.png", curves, "step", "loss (nats per character)", trigram_model=trigram)
+        with common.picture(args.out / "18_gpt.png") as axes:
+            axes.plot(history["step"], history["train"], label="training")
+            axes.plot(history["step"], history["val"], label="validation")
+            axes.axhline(trigram, color="C2", linestyle="--", label="trigram model")
+            axes.set(xlabel="step", ylabel="loss (nats per character)")
+            axes.legend(frameon=False)
     print(f"weights: {best_path}")
     known, copied = text.known_words(poem, content), text.longest_copy(poem, training)
     common.result(

@@ -1,12 +1,12 @@
-"""What every example needs and no lesson is about: flags, progress, pictures, the result line."""
+"""What every example needs and no lesson is about: flags, progress, pictures, the claim, the result line."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import sys
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,6 +27,7 @@ def arguments(description: str, steps: int, device: bool = True) -> argparse.Arg
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """The checked flags. A device that cannot be used, or a folder that cannot be made, ends the program."""
     args = parser.parse_args()
+    signal.signal(signal.SIGINT, lambda *_: sys.exit("\nstopped by Ctrl-C"))  # instead of a traceback
     if hasattr(args, "device"):
         from tinygrad_z2g.backend import resolve, set_device
 
@@ -56,10 +57,10 @@ def at_least(low: int) -> Any:
     return integer
 
 
-def fail(message: str) -> NoReturn:
-    """End the program with a one-line error and exit code 2."""
+def fail(message: str, code: int = 2) -> NoReturn:
+    """End the program with a one-line error."""
     print(f"{Path(sys.argv[0]).name}: error: {message}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)
 
 
 def progress(steps: int, start: int = 0) -> Any:
@@ -71,36 +72,27 @@ def progress(steps: int, start: int = 0) -> Any:
     return tqdm(range(start + 1, steps + 1), initial=start, total=steps, unit="step", dynamic_ncols=True)
 
 
-def watch_ctrl_c() -> threading.Event:
-    """An event that Ctrl-C sets, so that a training loop can end after a whole step. A second Ctrl-C ends at once."""
-    stop = threading.Event()
-
-    def handler(*_: Any) -> None:
-        if stop.is_set():
-            sys.exit(130)
-        stop.set()
-
-    signal.signal(signal.SIGINT, handler)
-    return stop
-
-
-def plot(path: Path, curves: dict[str, tuple[Sequence, Sequence]], xlabel: str, ylabel: str, **levels: float) -> None:
-    """Draw curves (name -> xs, ys) and named horizontal levels into a PNG file."""
+@contextlib.contextmanager
+def picture(path: Path, columns: int = 1, rows: int = 1, width: float = 7, height: float = 4) -> Iterator[Any]:
+    """A matplotlib axes (or an array of rows x columns axes) to draw on; saved as a PNG file at the end."""
     try:
         from matplotlib.figure import Figure  # without pyplot: no window, no display needed
     except ImportError:
         fail("the picture needs matplotlib: pip install 'tinygrad_z2g[examples]', or pass --no-plot")
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.add_subplot()
-    for name, (xs, ys) in curves.items():
-        axes.plot(xs, ys, label=name, linewidth=1.5 if len(xs) < 200 else 0.8)
-    for i, (name, level) in enumerate(levels.items()):
-        axes.axhline(level, linestyle="--", color=f"C{len(curves) + i}", linewidth=1, label=name.replace("_", " "))
-    axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-    figure.savefig(path, dpi=100)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(rows, columns)
+    yield axes
+    for axis in figure.axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=80)
     print(f"picture: {path}")
+
+
+def claim(holds: bool, statement: str) -> None:
+    """What the step teaches, checked on the numbers of this very run; a claim that does not hold ends it with 1."""
+    if not holds:
+        fail(f"the claim does not hold in this run: {statement}", code=1)
+    print(f"claim: {statement}")
 
 
 def result(**values: Any) -> None:

@@ -40,6 +40,17 @@ class CharTokenizer:
         return "".join(self.characters[i] for i in (ids.tolist() if isinstance(ids, Tensor) else ids))
 
 
+def split_poems(text: str) -> tuple[str, str]:
+    """Training and validation text: every tenth poem (blank lines part them) is kept for validation, or the last
+    tenth of a text that has no such parts."""
+    poems = [poem.strip("\n") for poem in text.split("\n\n") if poem.strip()]
+    if len(poems) < 20:
+        cut = len(text) * 9 // 10
+        return text[:cut], text[cut:]
+    training = [poem for i, poem in enumerate(poems) if i % 10 != 9]
+    return "\n\n".join(training) + "\n\n", "\n\n".join(poems[9::10]) + "\n\n"
+
+
 def random_batch(
     ids: Tensor, batch_size: int, context: int, generator: Generator | None = None
 ) -> tuple[Tensor, Tensor]:
