@@ -746,6 +746,58 @@ def conv1d(x: np.ndarray, w: np.ndarray, b: Any = None, stride: int = 1, padding
 
 
 @st.composite
+def convolved_pictures(draw: Any) -> Case:
+    channels, out, J, K, batch = (draw(st.integers(1, 2)) for _ in range(5))
+    pairs = {
+        name: draw(st.tuples(*[st.integers(low, 2)] * 2))
+        for name, low in [("stride", 1), ("padding", 0), ("dilation", 1)]
+    }
+    sizes = [
+        max(1, d * (k - 1) + 1 - 2 * p) + draw(st.integers(0, 2))
+        for k, p, d in zip((J, K), pairs["padding"], pairs["dilation"], strict=True)
+    ]
+    shapes = [(batch, channels, *sizes), (out, channels, J, K), (out,)][: draw(st.sampled_from([3, 2]))]
+    shapes[0] = draw(st.sampled_from([shapes[0], shapes[0][1:], (0, *shapes[0][1:])]))
+    return Case([draw(arrays(shape)) for shape in shapes], pairs)
+
+
+def conv2d(x: np.ndarray, w: np.ndarray, b: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1) -> Any:
+    """Place by place, over channels and both axes of the window."""
+    if x.ndim == 3:
+        return conv2d(x[None], w, b, stride, padding, dilation)[0]
+    x = np.pad(x, [(0, 0), (0, 0), *((p, p) for p in padding)])
+    spread = w.shape[2:]
+    rows, columns = (range(0, x.shape[2 + i] - dilation[i] * (spread[i] - 1), stride[i]) for i in range(2))
+    z = np.zeros((x.shape[0], w.shape[0], len(rows), len(columns)))
+    for (i, s), (j, t), k, m in itertools.product(enumerate(rows), enumerate(columns), *map(range, spread)):
+        z[:, :, i, j] += x[:, :, s + k * dilation[0], t + m * dilation[1]] @ w[:, :, k, m].T
+    return z + (0 if b is None else b[:, None, None])
+
+
+@st.composite
+def pooled(draw: Any, n: int, domain: Any = None) -> Case:
+    kernel, stride = (draw(st.integers(1, 3)) for _ in range(2))
+    padding = draw(st.integers(0, kernel // 2))
+    sizes = [max(1, kernel - 2 * padding) + draw(st.integers(0, 2)) for _ in range(n)]
+    lead = draw(st.sampled_from([(1,), (2,), (2, 1), (0, 1)]))
+    x = draw(arrays((*lead, *sizes), *[domain] * (domain is not None)))
+    return Case([x], {"kernel_size": kernel, "stride": draw(st.sampled_from([stride, None])), "padding": padding})
+
+
+def pool(best: Callable, n: int, outside: float) -> Callable:
+    """The twin of a pooling function: `best` of each window of an input with n sliding dimensions."""
+
+    def twin(x: np.ndarray, kernel_size: int, stride: int | None, padding: int) -> np.ndarray:
+        x = np.pad(x, [(0, 0)] * (x.ndim - n) + [(padding, padding)] * n, constant_values=outside)
+        axes = tuple(range(-n, 0))
+        windows = np.lib.stride_tricks.sliding_window_view(x, (kernel_size,) * n, axis=axes)
+        step = slice(None, None, stride or kernel_size)
+        return best(windows[(..., *[step] * n, *[slice(None)] * n)], axis=axes)
+
+    return twin
+
+
+@st.composite
 def attended(draw: Any, masked: bool = True) -> Case:
     lead = draw(shape_of(0, 2, least=1))
     T, S, d, e = (draw(st.integers(1, 3)) for _ in range(4))
@@ -814,6 +866,10 @@ NETWORK = [
     Op("F.embedding, large", lambda w, ids: F.embedding(ids, w), lambda w, ids: w[ids], looked_up(rows=600)),
     Op("F.pad", F.pad, pad, padded()),
     Op("F.conv1d", F.conv1d, conv1d, convolved()),
+    Op("F.conv2d", F.conv2d, conv2d, convolved_pictures()),
+    Op("F.max_pool1d", F.max_pool1d, pool(np.max, 1, -np.inf), pooled(1, DISTINCT)),
+    Op("F.max_pool2d", F.max_pool2d, pool(np.max, 2, -np.inf), pooled(2, DISTINCT)),
+    Op("F.avg_pool1d", F.avg_pool1d, pool(np.mean, 1, 0), pooled(1)),
     Op("F.attention", F.scaled_dot_product_attention, attention, attended()),
     Op("F.attention, dropout", attend_and_drop, attention_dropped, attended(masked=False)),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Convolution: the same small weights at every place."""
+"""Convolution: the same small weights at every place; and pooling, which keeps one number of each neighbourhood."""
 
 from __future__ import annotations
 
@@ -12,33 +12,95 @@ from . import init
 from .module import Module, Parameter
 
 
-class Conv1d(Module):
+class _Conv(Module):
+    """What the convolutions along one and two dimensions share: parameters, their start, their description."""
+
+    dimensions: int
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
+        dilation: Any = 1, groups: int = 1, bias: bool = True, device: Any = None, dtype: Any = None,
+    ):  # fmt: skip
+        name = type(self).__name__
+        if groups != 1:
+            raise NotImplementedError(f"{name}: groups = {groups} is not offered, only 1")
+        kernel = kernel_size if isinstance(kernel_size, (tuple, list)) else (kernel_size,) * self.dimensions
+        if len(kernel) != self.dimensions or min(kernel) < 1:
+            raise ValueError(f"{name}: kernel_size must be {self.dimensions} positive, got {kernel_size}")
+        self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, tuple(kernel)
+        self.stride, self.padding, self.dilation = stride, padding, dilation
+        self.weight = Parameter(creation.empty(out_channels, in_channels, *kernel, device=device, dtype=dtype))
+        self.bias = Parameter(creation.empty(out_channels, device=device, dtype=dtype)) if bias else None
+        bound = 1 / math.sqrt(max(1, in_channels * math.prod(kernel)))
+        init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            init.uniform_(self.bias, -bound, bound)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+
+
+class Conv1d(_Conv):
     """Filters that slide along a sequence; see `functional.conv1d` for the formula.
 
     x (N, in_channels, L) -> (N, out_channels, L'). `weight` (out, in, kernel_size) and `bias` (out,) start uniform
     on ±1/√(in · kernel_size). For a causal convolution pad on the left only: `F.pad(x, (kernel_size - 1, 0))`.
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: Any = 0,
-        dilation: int = 1, groups: int = 1, bias: bool = True, device: Any = None, dtype: Any = None,
-    ):  # fmt: skip
-        if groups != 1:
-            raise NotImplementedError(f"Conv1d: groups = {groups} is not offered, only 1")
-        if kernel_size < 1:
-            raise ValueError(f"Conv1d: kernel_size must be positive, got {kernel_size}")
-        self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
-        self.stride, self.padding, self.dilation = stride, padding, dilation
-        self.weight = Parameter(creation.empty(out_channels, in_channels, kernel_size, device=device, dtype=dtype))
-        self.bias = Parameter(creation.empty(out_channels, device=device, dtype=dtype)) if bias else None
-        bound = 1 / math.sqrt(in_channels * kernel_size)
-        init.uniform_(self.weight, -bound, bound)
-        if self.bias is not None:
-            init.uniform_(self.bias, -bound, bound)
+    dimensions = 1
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in, L) -> (N, out, L')"""
         return F.conv1d(x, self.weight, self.bias, self.stride, self.padding, self.dilation)
 
+
+class Conv2d(_Conv):
+    """Filters that slide over a picture; see `functional.conv2d` for the formula.
+
+    x (N, in_channels, H, W) -> (N, out_channels, H', W'). `weight` (out, in, *kernel_size) and `bias` (out,) start
+    uniform on ±1/√(in · kernel_size[0] · kernel_size[1]).
+    """
+
+    dimensions = 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in, H, W) -> (N, out, H', W')"""
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation)
+
+
+class _Pool(Module):
+    """What the poolings share: the window and how it moves."""
+
+    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0):
+        self.kernel_size, self.stride, self.padding = (
+            kernel_size,
+            stride if stride is not None else kernel_size,
+            padding,
+        )
+
     def extra_repr(self) -> str:
-        return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class MaxPool1d(_Pool):
+    """The largest value of each window of a sequence; see `functional.max_pool1d`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, L) -> (N, C, L')"""
+        return F.max_pool1d(x, self.kernel_size, self.stride, self.padding)
+
+
+class MaxPool2d(_Pool):
+    """The largest value of each window of a picture; see `functional.max_pool2d`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H', W')"""
+        return F.max_pool2d(x, self.kernel_size, self.stride, self.padding)
+
+
+class AvgPool1d(_Pool):
+    """The mean of each window of a sequence; see `functional.avg_pool1d`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, L) -> (N, C, L')"""
+        return F.avg_pool1d(x, self.kernel_size, self.stride, self.padding)

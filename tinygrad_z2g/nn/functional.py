@@ -20,14 +20,15 @@ from ..ops.elementwise import relu, sigmoid, tanh
 from ..ops.linalg import linear
 from ..ops.shape import one_hot
 from ..random import default_generator
+from .window import avg_pool1d, conv1d, conv2d, max_pool1d, max_pool2d
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
 __all__ = [
-    "conv1d", "cross_entropy", "dropout", "embedding", "gelu", "l1_loss", "layer_norm", "linear", "log_softmax",
-    "mse_loss", "nll_loss", "one_hot", "pad", "relu", "scaled_dot_product_attention", "sigmoid", "silu", "softmax",
-    "softplus", "tanh",
+    "avg_pool1d", "conv1d", "conv2d", "cross_entropy", "dropout", "embedding", "gelu", "l1_loss", "layer_norm",
+    "linear", "log_softmax", "max_pool1d", "max_pool2d", "mse_loss", "nll_loss", "one_hot", "pad", "relu",
+    "scaled_dot_product_attention", "sigmoid", "silu", "softmax", "softplus", "tanh",
 ]  # fmt: skip
 
 
@@ -305,88 +306,6 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     z = of(a).full(shape, value, a.dtype)
     z[inner] = a
     return record("pad", z, (input, lambda grad: grad[inner]))
-
-
-def conv1d(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: Any = 0, dilation: int = 1,
-    groups: int = 1,
-) -> Tensor:  # fmt: skip
-    """z[o, t] = b[o] + Σ_c Σ_k W[o, c, k] x[c, t · stride + k · dilation - padding], with x = 0 outside.
-
-    A filter W[o] looks at K places of every channel, wherever they stand (correlation: it is not flipped). The K
-    shifted copies of x are stacked as columns, and the sum is one matrix product per example.
-
-    input (N, C, L) or (C, L), weight (O, C, K), bias (O,) -> (N, O, L') or (O, L'),
-    L' = ⌊(L + 2 padding - dilation (K - 1) - 1) / stride⌋ + 1. padding: a number, "valid" (0) or "same" (L' = L).
-    """
-    x, w = as_array(input, "conv1d"), as_array(weight, "conv1d")
-    if x.ndim == 2:
-        return conv1d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
-    if groups != 1:
-        raise NotImplementedError(f"conv1d: groups = {groups} is not offered, only 1")
-    stride, dilation = (n[0] if isinstance(n, (tuple, list)) else n for n in (stride, dilation))
-    if stride < 1 or dilation < 1:
-        raise RuntimeError(f"conv1d: stride and dilation must be positive, got {stride} and {dilation}")
-    if x.ndim != 3 or w.ndim != 3 or x.shape[1] != w.shape[1] or x.dtype != w.dtype:
-        raise RuntimeError(
-            f"conv1d: input {tuple(x.shape)} of {x.dtype} and weight {tuple(w.shape)} of {w.dtype}: "
-            "expected (N, C, L) and (O, C, K) with equal C and dtype"
-        )
-    same_device("conv1d", input, weight, bias)
-    if bias is not None and (as_array(bias, "conv1d").shape != w.shape[:1] or bias.array.dtype != x.dtype):
-        got = f"bias has shape {tuple(bias.array.shape)} and dtype {bias.array.dtype}"
-        raise RuntimeError(f"conv1d: {got}, expected {tuple(w.shape[:1])} and {x.dtype}")
-    (N, C, L), (O, _, K) = x.shape, w.shape  # noqa: E741
-    reach = dilation * (K - 1)
-    left, right = _conv_padding(padding, reach, stride)
-    length = (L + left + right - reach - 1) // stride + 1
-    if length < 1:
-        raise RuntimeError(
-            f"conv1d: a kernel that spans {reach + 1} does not fit an input of length {L} + padding {left + right}"
-        )
-    xp = of(x)
-    padded = x
-    if left or right:
-        padded = xp.zeros((N, C, L + left + right), x.dtype)
-        padded[:, :, left : left + L] = x
-    taps = [slice(k * dilation, k * dilation + stride * (length - 1) + 1, stride) for k in range(K)]
-    columns = xp.stack([padded[:, :, tap] for tap in taps], axis=2).reshape(
-        N, C * K, length
-    )  # (N, C, K, L') -> (N, C K, L')
-    matrix = w.reshape(O, C * K)
-    z = matrix @ columns  # (O, C K) @ (N, C K, L') -> (N, O, L')
-    if bias is not None:
-        z += bias.array[:, None]
-
-    def grad_x(grad: Array) -> Array:
-        g = (matrix.T @ grad).reshape(N, C, K, length)  # (C K, O) @ (N, O, L')
-        out = xp.zeros((N, C, L + left + right), grad.dtype)
-        for k, tap in enumerate(taps):
-            out[:, :, tap] += g[:, :, k]
-        return out[:, :, left : left + L]
-
-    def grad_w(grad: Array) -> Array:
-        g = grad @ columns.swapaxes(1, 2)  # (N, O, L') @ (N, L', C K)
-        return g.sum(axis=0).reshape(O, C, K)
-
-    return record(
-        "conv1d", z, (input, grad_x, weight), (weight, grad_w, input), (bias, lambda grad: grad.sum(axis=(0, 2)))
-    )
-
-
-def _conv_padding(padding: Any, reach: int, stride: int) -> tuple[int, int]:
-    """How many zeros stand on the left and on the right."""
-    if padding == "valid":
-        return 0, 0
-    if padding == "same":
-        if stride != 1:
-            raise ValueError("conv1d: padding='same' needs stride 1")
-        return reach // 2, reach - reach // 2
-    if isinstance(padding, (tuple, list)):
-        padding = padding[0]
-    if isinstance(padding, str) or padding < 0:
-        raise ValueError(f"conv1d: padding must be >= 0, 'valid' or 'same', got {padding!r}")
-    return padding, padding
 
 
 # --- Attention ---------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The linear layer."""
+"""The linear layer, and the one that makes vectors of pictures for it."""
 
 from __future__ import annotations
 
@@ -37,3 +37,17 @@ class Linear(Module):
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class Flatten(Module):
+    """Joins the dimensions from `start_dim` to `end_dim`: (N, C, H, W) -> (N, C·H·W)."""
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1):
+        self.start_dim, self.end_dim = start_dim, end_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, ..., features) -> (N, all features)"""
+        return x.flatten(self.start_dim, self.end_dim)
+
+    def extra_repr(self) -> str:
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"

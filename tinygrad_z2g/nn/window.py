@@ -1,0 +1,250 @@
+"""Functions that slide a window: convolution and pooling, along one dimension or two.
+
+All rest on one picture. A window of K places (K1 × K2 places in two dimensions) slides over x; the places that its
+tap k meets, one for each position of the window, are a strided slice of x. Stacked, these slices are the columns
+
+    columns[n, c, k, t] = x[n, c, t · stride + k · dilation - padding],
+
+and each function is a sum, a mean or a maximum over them. Backward adds each slice's gradient to where it came from.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..autograd import record
+from ..backend import Array, of
+from ..ops.common import as_array, as_floating, as_int, same_device
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+Sizes = tuple[int, ...]
+
+
+def conv1d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:  # fmt: skip
+    """z[o, t] = b[o] + Σ_c Σ_k W[o, c, k] x[c, t · stride + k · dilation - padding], with x = 0 outside.
+
+    A filter W[o] looks at K places of every channel, wherever they stand (correlation: it is not flipped).
+
+    input (N, C, L) or (C, L), weight (O, C, K), bias (O,) -> (N, O, L') or (O, L'),
+    L' = ⌊(L + 2 padding - dilation (K - 1) - 1) / stride⌋ + 1. padding: a number, "valid" (0) or "same" (L' = L).
+    """
+    return _convolve("conv1d", 1, input, weight, bias, stride, padding, dilation, groups)
+
+
+def conv2d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:  # fmt: skip
+    """z[o, s, t] = b[o] + Σ_c Σ_j Σ_k W[o, c, j, k] x[c, s + j, t + k] for stride 1; else as `conv1d`, on both axes.
+
+    input (N, C, H, W) or (C, H, W), weight (O, C, J, K), bias (O,) -> (N, O, H', W') or (O, H', W').
+    """
+    return _convolve("conv2d", 2, input, weight, bias, stride, padding, dilation, groups)
+
+
+def _convolve(
+    name: str, n: int, input: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any,
+    groups: int,
+) -> Tensor:  # fmt: skip
+    """Convolution along the last n dimensions: the filters as rows of a matrix times the columns of each example.
+
+    z = W columns + b    ∂L/∂W = Σ_n grad columnsᵀ    ∂L/∂columns = Wᵀ grad    ∂L/∂b = Σ_n Σ_t grad
+    """
+    x, w = as_array(input, name), as_array(weight, name)
+    if x.ndim == n + 1:
+        return _convolve(name, n, input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
+    if groups != 1:
+        raise NotImplementedError(f"{name}: groups = {groups} is not offered, only 1")
+    if x.ndim != n + 2 or w.ndim != n + 2 or x.shape[1] != w.shape[1] or x.dtype != w.dtype:
+        places = ("(N, C, L) and (O, C, K)", "(N, C, H, W) and (O, C, J, K)")[n - 1]
+        raise RuntimeError(
+            f"{name}: input {tuple(x.shape)} of {x.dtype} and weight {tuple(w.shape)} of {w.dtype}: "
+            f"expected {places} with equal C and dtype"
+        )
+    same_device(name, input, weight, bias)
+    if bias is not None and (as_array(bias, name).shape != w.shape[:1] or bias.array.dtype != x.dtype):
+        got = f"bias has shape {tuple(bias.array.shape)} and dtype {bias.array.dtype}"
+        raise RuntimeError(f"{name}: {got}, expected {tuple(w.shape[:1])} and {x.dtype}")
+    N, C, O, K = *x.shape[:2], w.shape[0], w.shape[2:]  # noqa: E741
+    steps, spread = _sizes(name, "stride", stride, n), _sizes(name, "dilation", dilation, n)
+    pads = _conv_padding(name, padding, [d * (k - 1) for d, k in zip(spread, K, strict=True)], steps)
+    xp, taps = of(x), math.prod(K)
+    stacked, add_back = _columns(name, x, K, steps, pads, spread, 0)
+    lengths = stacked.shape[3:]
+    columns = stacked.reshape(N, C * taps, math.prod(lengths))  # (N, C, K, L') -> (N, C K, L')
+    matrix = w.reshape(O, C * taps)
+    z = matrix @ columns  # (O, C K) @ (N, C K, L') -> (N, O, L')
+    if bias is not None:
+        z += bias.array[:, None]
+
+    def grad_x(grad: Array) -> Array:
+        g = matrix.T @ grad.reshape(N, O, columns.shape[2])  # (C K, O) @ (N, O, L') -> (N, C K, L')
+        return add_back(g.reshape(N, C, taps, *lengths))
+
+    def grad_w(grad: Array) -> Array:
+        g = grad.reshape(N, O, columns.shape[2]) @ columns.swapaxes(1, 2)  # (N, O, L') @ (N, L', C K)
+        return g.sum(axis=0).reshape(w_shape)
+
+    w_shape, places = w.shape, (0, *range(2, n + 2))
+    return record(
+        name, xp.reshape(z, (N, O, *lengths)),
+        (input, grad_x, weight), (weight, grad_w, input), (bias, lambda grad: grad.sum(axis=places)),
+    )  # fmt: skip
+
+
+def max_pool1d(
+    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor:  # fmt: skip
+    """z[c, t] = max_k x[c, t · stride + k · dilation - padding], with x = -∞ outside. stride: kernel_size if None.
+
+    The gradient goes to the largest place alone, the first of them if several are equal.
+    (N, C, L) -> (N, C, L') or (C, L) -> (C, L'), with L' as in `conv1d`.
+    """
+    return _max_pool("max_pool1d", 1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def max_pool2d(
+    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor:  # fmt: skip
+    """The largest value of each window, as `max_pool1d` along both axes. (N, C, H, W) -> (N, C, H', W')"""
+    return _max_pool("max_pool2d", 2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def _max_pool(
+    name: str, n: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool,
+    return_indices: bool,
+) -> Tensor:  # fmt: skip
+    """Where tap k is the first with the largest value, the gradient is its own: ∂z/∂column_k = [k = argmax]."""
+    if return_indices:
+        raise NotImplementedError(f"{name}: return_indices is not offered; see Tensor.max(dim) for places of maxima")
+    spread = _sizes(name, "dilation", dilation, n)
+    stacked, add_back = _pool_columns(name, n, input, kernel_size, stride, padding, spread, ceil_mode, -math.inf)
+    xp = of(stacked)
+    best = stacked.argmax(axis=2)[:, :, None]  # (N, C, K, L') -> (N, C, 1, L')
+    z = xp.take_along_axis(stacked, best, axis=2)[:, :, 0]
+    taps = xp.arange(stacked.shape[2]).reshape(-1, *[1] * n)  # (K, 1) to be compared with (N, C, 1, L')
+    shape = _without_batch(input, n, z.shape)
+
+    def grad_x(grad: Array) -> Array:
+        return add_back(xp.where(taps == best, grad.reshape(z.shape)[:, :, None], 0)).reshape(input_shape)
+
+    input_shape = input.array.shape
+    return record(name, z.reshape(shape), (input, grad_x))
+
+
+def avg_pool1d(
+    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:  # fmt: skip
+    """z[c, t] = (1/K) Σ_k x[c, t · stride + k - padding], with x = 0 outside. stride: kernel_size if None.
+
+    (N, C, L) -> (N, C, L') or (C, L) -> (C, L'), with L' as in `conv1d`.
+    """
+    name = "avg_pool1d"
+    if not count_include_pad:
+        raise NotImplementedError(f"{name}: count_include_pad=False is not offered; the zeros of the padding count")
+    stacked, add_back = _pool_columns(name, 1, input, kernel_size, stride, padding, (1,), ceil_mode, 0)
+    xp, columns = of(stacked), stacked.shape
+    z = stacked.mean(axis=2)  # (N, C, K, L') -> (N, C, L')
+    shape, input_shape = _without_batch(input, 1, z.shape), input.array.shape
+
+    def grad_x(grad: Array) -> Array:
+        share = (grad * (1 / columns[2])).reshape(*columns[:2], 1, *columns[3:])  # (N, C, 1, L')
+        return add_back(xp.broadcast_to(share, columns)).reshape(input_shape)
+
+    return record(name, z.reshape(shape), (input, grad_x))
+
+
+# --- The picture they share --------------------------------------------------------------------------------------
+
+
+def _columns(
+    name: str, x: Array, kernel: Sizes, stride: Sizes, pads: list[tuple[int, int]], dilation: Sizes, outside: float
+) -> tuple[Array, Callable[[Array], Array]]:
+    """x (N, C, L, ...) -> the columns (N, C, K, L', ...), and the function that adds columns up into such an x."""
+    n, sizes = len(kernel), x.shape[2:]
+    padded_sizes = [size + sum(pad) for size, pad in zip(sizes, pads, strict=True)]
+    reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+    lengths = [(p - r - 1) // s + 1 for p, r, s in zip(padded_sizes, reach, stride, strict=True)]
+    if min(lengths) < 1:
+        span, got = (tuple(v) if n > 1 else v[0] for v in ([r + 1 for r in reach], padded_sizes))
+        raise RuntimeError(f"{name}: a kernel that spans {span} does not fit an input of size {got}, padding included")
+    inner = (..., *(slice(left, left + size) for (left, _), size in zip(pads, sizes, strict=True)))
+    xp, padded = of(x), x
+    if padded_sizes != list(sizes):
+        padded = xp.full((*x.shape[:2], *padded_sizes), outside, x.dtype)
+        padded[inner] = x
+
+    def tap(at: Sizes) -> tuple:
+        """The places that the tap `at` meets as the window moves."""
+        firsts = [k * d for k, d in zip(at, dilation, strict=True)]
+        return (..., *(slice(f, f + s * (m - 1) + 1, s) for f, s, m in zip(firsts, stride, lengths, strict=True)))
+
+    taps = [tap(at) for at in itertools.product(*map(range, kernel))]
+    padded_shape = padded.shape
+
+    def add_back(columns: Array) -> Array:
+        out = xp.zeros(padded_shape, columns.dtype)
+        for k, tap in enumerate(taps):
+            out[tap] += columns[:, :, k]
+        return out[inner]
+
+    return xp.stack([padded[tap] for tap in taps], axis=2), add_back
+
+
+def _pool_columns(
+    name: str, n: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Sizes, ceil_mode: bool,
+    outside: float,
+) -> tuple[Array, Callable[[Array], Array]]:  # fmt: skip
+    """The columns of a pooling function, its arguments checked; an input without batch gets a batch of 1."""
+    x = as_floating(input, name)
+    if x.ndim not in (n + 1, n + 2):
+        raise RuntimeError(f"{name}: got shape {tuple(x.shape)}, expected {n + 2} dimensions, or {n + 1} without batch")
+    if ceil_mode:
+        raise NotImplementedError(f"{name}: ceil_mode is not offered; pad the input instead")
+    kernel = _sizes(name, "kernel_size", kernel_size, n)
+    steps = kernel if stride is None else _sizes(name, "stride", stride, n)
+    pads = _sizes(name, "padding", padding, n, least=0)
+    if any(2 * p > k for p, k in zip(pads, kernel, strict=True)):
+        raise RuntimeError(f"{name}: padding {padding} must be at most half of kernel_size {kernel_size}")
+    x = x if x.ndim == n + 2 else x[None]
+    return _columns(name, x, kernel, steps, [(p, p) for p in pads], dilation, outside)
+
+
+def _without_batch(input: Tensor, n: int, shape: Sizes) -> Sizes:
+    """The shape of the result: as it is, or without the batch of 1 that `_pool_columns` added."""
+    return shape if input.array.ndim == n + 2 else shape[1:]
+
+
+def _sizes(name: str, what: str, value: Any, n: int, least: int = 1) -> Sizes:
+    """One number for each of n dimensions; a single number counts for all."""
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    values = tuple(as_int(v, f"{name}: {what}") for v in values) * (n if len(values) == 1 else 1)
+    if len(values) != n or min(values) < least:
+        raise RuntimeError(
+            f"{name}: {what} must be {'positive' if least else 'at least 0'}, got {value}; expected a number or {n} of them"
+        )
+    return values
+
+
+def _conv_padding(name: str, padding: Any, reach: list[int], stride: Sizes) -> list[tuple[int, int]]:
+    """How many zeros stand before and after, for each dimension."""
+    if padding == "valid":
+        return [(0, 0)] * len(reach)
+    if padding == "same":
+        if max(stride) != 1:
+            raise ValueError(f"{name}: padding='same' needs stride 1, got {stride}")
+        return [(r // 2, r - r // 2) for r in reach]
+    if isinstance(padding, str):
+        raise ValueError(f"{name}: padding must be >= 0, 'valid' or 'same', got {padding!r}")
+    return [(p, p) for p in _sizes(name, "padding", padding, len(reach), least=0)]
