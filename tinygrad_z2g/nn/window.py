@@ -231,9 +231,8 @@ def _sizes(name: str, what: str, value: Any, n: int, least: int = 1) -> Sizes:
     values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     values = tuple(as_int(v, f"{name}: {what}") for v in values) * (n if len(values) == 1 else 1)
     if len(values) != n or min(values) < least:
-        raise RuntimeError(
-            f"{name}: {what} must be {'positive' if least else 'at least 0'}, got {value}; expected a number or {n} of them"
-        )
+        bound = "positive" if least else "at least 0"
+        raise RuntimeError(f"{name}: {what} must be {bound}, one number or {n} of them, got {value}")
     return values
 
 
