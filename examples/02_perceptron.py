@@ -81,7 +81,7 @@ def main() -> None:
         print(f"{name:3s} weights {weights[name].astype(int).tolist()} after {len(history[name])} rounds")
 
     if not args.no_plot:
-        with common.picture(args.out / "02_perceptron.png", columns=3, width=9, height=3.2) as axes:
+        with common.picture(args.out / "02_perceptron.png", columns=3, width=9, height=3.6) as axes:
             for axis, (name, targets) in zip(axes, TABLES.items(), strict=True):
                 w, grid = weights[name], np.linspace(-0.4, 1.4, 60)
                 field = np.array([[perceptron([x, y, 1], list(w)) for x in grid] for y in grid])

@@ -1,0 +1,119 @@
+"""Images: the same framework sees.
+
+A letter was a number; a picture is a grid of them. The filters of step 13, which look at neighbours in a line of
+letters, here look at neighbours in the plane: a small window of weights slides over the image and answers
+wherever its pattern stands (LeCun et al. 1989, Neural Computation 1:541). Pooling keeps the strongest answer of each
+neighbourhood, so that a stroke may be a pixel further left. What comes out goes into a linear layer, one score for each
+digit, and cross-entropy as ever. The data are 1,797 real handwritten digits, 8 by 8 pixels, of which a fifth
+is held out. The reference is a linear layer on the bare pixels.
+
+    python examples/20_images.py
+
+takes about 7 seconds on 2 CPU cores. The last lines look like this:
+
+    claim: the conv net reads 99.17% of the held-out digits, a linear layer 95.28%
+    result: accuracy=0.9917 linear=0.9528 mistakes=3
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import common
+import numpy as np
+
+import tinygrad_z2g as z2g
+from tinygrad_z2g import nn, optim
+
+
+def digits(seed: int, device: str) -> tuple[z2g.Tensor, ...]:
+    """Images (N, 1, 8, 8) in 0..1 and labels (N,), four fifths to learn from and one fifth held out."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        common.fail("the digits come with scikit-learn: pip install 'tinygrad_z2g[examples]'")
+    data = load_digits()
+    order = np.random.default_rng(seed).permutation(len(data.target))
+    images = (data.images[order] / 16).astype(np.float32)[:, None]  # (1797, 8, 8) -> (1797, 1, 8, 8)
+    labels, cut = data.target[order].astype(np.int64), len(order) * 4 // 5
+    parts = images[:cut], labels[:cut], images[cut:], labels[cut:]
+    return tuple(z2g.tensor(part, device=device) for part in parts)
+
+
+class ConvNet(nn.Module):
+    """Two layers of filters, each followed by pooling, and a linear layer: (N, 1, 8, 8) -> (N, 10)"""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 16, 3, padding=1), nn.Conv2d(16, 32, 3, padding=1)
+        self.pool, self.dropout, self.out = nn.MaxPool2d(2), nn.Dropout(0.25), nn.Linear(32 * 2 * 2, 10)
+
+    def forward(self, x: z2g.Tensor) -> z2g.Tensor:
+        x = self.pool(self.conv1(x).relu())  # (N, 1, 8, 8) -> (N, 16, 4, 4)
+        x = self.pool(self.conv2(x).relu())  # (N, 16, 4, 4) -> (N, 32, 2, 2)
+        return self.out(self.dropout(x.flatten(1)))  # (N, 32, 2, 2) -> (N, 128) -> (N, 10)
+
+
+def train(net: nn.Module, images: z2g.Tensor, labels: z2g.Tensor, steps: int, args: argparse.Namespace) -> None:
+    """Adam on random batches of 64."""
+    optimizer = optim.Adam(net.parameters(), lr=2e-3)
+    for step in (bar := common.progress(steps)):
+        batch = z2g.randint(0, len(labels), (64,)).to(args.device)
+        loss = nn.functional.cross_entropy(net(images[batch]), labels[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step % max(1, steps // 5) == 0:
+            bar.write(f"step {step:4d}  loss {loss.item():.4f}")
+
+
+@z2g.no_grad()
+def predict(net: nn.Module, images: z2g.Tensor) -> np.ndarray:
+    """The digit with the highest score for each image."""
+    net.eval()
+    return net(images).argmax(dim=1).cpu().numpy()
+
+
+def main() -> None:
+    args = common.parse(common.arguments("A small convolutional net reads handwritten digits.", 1500))
+    steps = min(args.steps, 60) if args.quick else args.steps
+    images, labels, unseen, truth = digits(args.seed, args.device)
+    truth = truth.cpu().numpy()
+    z2g.manual_seed(args.seed)
+    nets = {
+        "linear layer": nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).to(args.device),
+        "conv net": ConvNet().to(args.device),
+    }
+    accuracy = {}
+    for name, net in nets.items():
+        train(net, images, labels, steps, args)
+        answers = predict(net, unseen)
+        accuracy[name] = float(np.mean(answers == truth))
+        size = sum(p.numel() for p in net.parameters())
+        print(f"{name}: {size} weights, {accuracy[name]:.2%} of {len(truth)} held-out digits are right")
+    wrong = np.flatnonzero(answers != truth)
+
+    if not args.no_plot:
+        with common.picture(args.out / "20_images.png", columns=8, rows=3, width=8, height=3.8) as axes:
+            filters = nets["conv net"].conv1.weight.detach().cpu().numpy()  # (16, 1, 3, 3)
+            for i, axis in enumerate(axes.flat):
+                axis.set(xticks=[], yticks=[])
+                axis.spines[:].set_visible(False)
+                if i < 16:
+                    axis.imshow(filters[i, 0], cmap="RdBu", vmin=-1, vmax=1)
+                elif i - 16 < len(wrong):
+                    k = wrong[i - 16]
+                    axis.imshow(unseen.cpu().numpy()[k, 0], cmap="gray_r")
+                    axis.set_title(f"{truth[k]} read as {answers[k]}", fontsize=8)
+            axes[0, 0].figure.suptitle("the 16 filters of the first layer; below, digits that it gets wrong")
+    if steps >= 1500:
+        common.claim(
+            accuracy["conv net"] >= 0.97 and accuracy["conv net"] > accuracy["linear layer"],
+            f"the conv net reads {accuracy['conv net']:.2%} of the held-out digits, a linear layer "
+            f"{accuracy['linear layer']:.2%}",
+        )
+    common.result(accuracy=f"{accuracy['conv net']:.4f}", linear=f"{accuracy['linear layer']:.4f}", mistakes=len(wrong))
+
+
+if __name__ == "__main__":
+    main()
