@@ -79,7 +79,7 @@ def main() -> None:
         series[name] = [float(np.mean((fourier(target, n // 2) - target) ** 2)) for n in sizes]  # n//2 sin + n//2 cos
 
     if not args.no_plot:
-        with common.picture(args.out / "06_sine_layer.png", columns=2, rows=2, width=7, height=4.2) as axes:
+        with common.picture(args.out / "06_sine_layer.png", columns=2, rows=2, width=6.6, height=4) as axes:
             for (left, right), (name, target) in zip(axes, signals.items(), strict=True):
                 left.plot(X, target, color="lightgray", linewidth=4)
                 for nodes in (15, 150):

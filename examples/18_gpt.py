@@ -6,7 +6,7 @@ corrects every guess; writing is guessing, rolling a die, and feeding the result
 
     python examples/18_gpt.py
 
-takes 2 to 3 minutes on 2 idle CPU cores (the run below had to share them). The last lines look like this:
+takes about 2 minutes on 2 idle CPU cores. The last lines look like this:
 
     The Cat The Mouse The Midnight
     The rain stopped and someone to from half and led.
@@ -15,7 +15,7 @@ takes 2 to 3 minutes on 2 idle CPU cores (the run below had to share them). The 
     And then is sail the wall stood.
 
     result: steps=2000 train_loss=1.370 val_loss=1.360 trigram_loss=1.746 bits_per_char=1.961
-      known_words=97.7% longest_copy=17 seconds=247.1 tokens_per_s=12430
+      known_words=97.7% longest_copy=17 seconds=125.1 tokens_per_s=24558
 """
 
 from __future__ import annotations

@@ -12,7 +12,9 @@ her: the patients are split into five parts, and each part is judged by a model 
 
 takes about 10 seconds on 2 CPU cores. The last lines look like this:
 
-RESULT
+    claim: both are right in over 95 %: logistic regression 98.07%, network 97.72%
+    claim: on 569 patients the hidden layer makes no real difference: -0.35% of the answers
+    result: network=0.9772 logistic=0.9807 network_auc=0.9904 logistic_auc=0.9950
 """
 
 from __future__ import annotations
@@ -75,7 +77,7 @@ def cross_validate(make, x: np.ndarray, t: np.ndarray, steps: int, args: argpars
         net.eval()
         with z2g.no_grad():
             scores = net(z[z2g.tensor(asked, device=args.device)])
-        probability[asked] = scores.softmax(dim=1)[:, 1].cpu().numpy()
+        probability[asked] = nn.functional.softmax(scores, dim=1)[:, 1].cpu().numpy()
         print(f"step {steps} of fold {fold + 1}  loss {losses[-1] if losses else float('nan'):.4f}")
     return probability
 

@@ -1,0 +1,93 @@
+"""The ladder of examples: each step runs, keeps its promise, draws its picture and stays a page long.
+
+The full length, where each script checks its own claim, takes some ten minutes: `pytest -m slow`.
+"""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+STEPS = sorted(EXAMPLES.glob("[0-9][0-9]_*.py"))
+NAMES = [path.stem for path in STEPS]
+
+
+def run(script, *flags):
+    """The finished process of an example, its output as text."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "error", str(script), *map(str, flags)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment)
+
+
+def result(process):
+    """The `result:` line, the last of the output, as a dict."""
+    assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-2000:]
+    line = process.stdout.strip().splitlines()[-1]
+    assert line.startswith("result: ")
+    return dict(pair.split("=", 1) for pair in line.removeprefix("result: ").split())
+
+
+def imports(tree):
+    """The top-level names of all modules that a script imports anywhere."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield (node.module or "").partition(".")[0]
+
+
+@pytest.mark.parametrize("script", STEPS, ids=NAMES)
+def test_quick(script, tmp_path):
+    assert result(run(script, "--quick", "--out", tmp_path))
+    assert (tmp_path / f"{script.stem}.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("script", STEPS, ids=NAMES)
+def test_no_steps_and_no_picture(script, tmp_path):
+    """An untrained model is no error, and no claim is made for it."""
+    assert result(run(script, "--quick", "--no-plot", "--steps", 0, "--seed", 5, "--out", tmp_path))
+    assert not list(tmp_path.glob("*.png"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", STEPS, ids=NAMES)
+def test_full_length(script, tmp_path):
+    """Exit code 0 means that every claim of the script held."""
+    process = run(script, "--out", tmp_path)
+    assert result(process)
+    assert script.stem == "18_gpt" or "claim: " in process.stdout
+
+
+@pytest.mark.parametrize("script", STEPS, ids=NAMES)
+def test_page(script):
+    source = script.read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    number, docstring = int(script.name[:2]), ast.get_docstring(tree)
+    assert f"python examples/{script.name}" in docstring
+    assert "result: " in docstring
+    assert script.stem == "18_gpt" or 40 <= len(source.splitlines()) <= 150
+    used = set(imports(tree))
+    assert not used & {"torch", "tensorflow", "jax"}
+    assert number >= 10 or used <= {"__future__", "numpy", "common", *sys.stdlib_module_names}
+    assert not any(re.match(r"\d\d_", name) for name in used)  # a step stands alone
+
+
+def test_shared_plumbing_is_short():
+    assert len((EXAMPLES / "common.py").read_text(encoding="utf-8").splitlines()) <= 100
+
+
+def test_the_table_shows_every_step():
+    """With a picture small enough for a repository."""
+    page = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    pictures = [EXAMPLES / "pictures" / f"{name}.png" for name in NAMES]
+    for script, picture in zip(STEPS, pictures, strict=True):
+        assert f"[{script.stem}]({script.name})" in page
+        assert f"pictures/{picture.name}" in page
+        assert picture.stat().st_size < 60_000
+    assert sum(picture.stat().st_size for picture in pictures) < 1_500_000
