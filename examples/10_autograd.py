@@ -107,7 +107,7 @@ def main() -> None:
     args = common.parse(common.arguments("Autograd, a Module and Adam learn x².", 5000))
     steps = min(args.steps, 200) if args.quick else args.steps
     difference = largest_difference(args.seed, args.device)
-    common.claim(difference < 1e-5, f"autograd's gradients equal the hand-written ones to {difference:.0e} (float32)")
+    common.claim(difference < 1e-6, f"autograd's gradients equal the hand-written ones to {difference:.0e} (float32)")
     runs = {name: train(name, args, steps) for name in ("SGD", "Adam")}
     net = runs["Adam"][0]
     needed = {name: steps_to_goal(losses) for name, (_, losses) in runs.items()}

@@ -42,6 +42,10 @@ def imports(tree):
             yield (node.module or "").partition(".")[0]
 
 
+def test_the_ladder_is_whole():
+    assert [int(name[:2]) for name in NAMES] == list(range(1, 23))
+
+
 @pytest.mark.parametrize("script", STEPS, ids=NAMES)
 def test_quick(script, tmp_path):
     assert result(run(script, "--quick", "--out", tmp_path))

@@ -86,12 +86,17 @@ class NGram:
 
     def probability(self, character: str, before: str) -> float:
         """P(character | the last n - 1 characters of `before`)."""
-        p = 1 / self.vocabulary_size
+        return self.probabilities(character, before)[0]
+
+    def probabilities(self, characters: str, before: str) -> list[float]:
+        """P(c | the last n - 1 characters of `before`) for each c of `characters`."""
+        p = [1 / self.vocabulary_size] * len(characters)
         for length in range(min(self.n - 1, len(before)) + 1):
             counts = self._counts.get(before[len(before) - length :])
             if not counts:
                 break
-            p = (counts[character] + len(counts) * p) / (counts.total() + len(counts))
+            kinds, total = len(counts), counts.total() + len(counts)
+            p = [(counts[c] + kinds * q) / total for c, q in zip(characters, p, strict=True)]
         return p
 
     def cross_entropy(self, text: str) -> float:
