@@ -33,6 +33,7 @@ from strategies import (
     case,
     dim,
     dims,
+    eighths,
     indices,
     integers,
     masks,
@@ -80,6 +81,7 @@ def axes(a: np.ndarray, dim: Any) -> Any:
 # --- Elementwise -------------------------------------------------------------------------------------------------
 
 numbers = st.sampled_from([2, -1, 0.5, 3.0, -0.75])
+INSIDE = eighths(-7 / 8, 7 / 8)
 limits = st.sampled_from([-1.5625, -0.4375, 0.3125, 1.6875])  # odd multiples of 1/16: no element is ever at a limit
 
 
@@ -144,6 +146,22 @@ ELEMENTWISE = [
     Op("relu", z2g.relu, lambda a: a * (a > 0), case(NONZERO)),
     Op("abs", z2g.abs, np.abs, case(NONZERO)),
     Op("sign", z2g.sign, np.sign, case(NONZERO)),
+    Op("reciprocal", z2g.reciprocal, lambda a: 1 / a, case(NONZERO)),
+    Op("expm1", z2g.expm1, lambda a: np.exp(a) - 1, case(ANY)),
+    Op("log2", z2g.log2, np.log2, case(POSITIVE)),
+    Op("log1p", z2g.log1p, lambda a: np.log(1 + a), case(eighths(-3 / 4, 3))),
+    Op("tan", z2g.tan, lambda a: np.sin(a) / np.cos(a), case(eighths(-5 / 4, 5 / 4))),
+    Op("asin", z2g.asin, np.arcsin, case(INSIDE)),
+    Op("acos", z2g.acos, np.arccos, case(INSIDE)),
+    Op("atan", z2g.atan, np.arctan, case(ANY)),
+    Op("sinh", z2g.sinh, lambda a: (np.exp(a) - np.exp(-a)) / 2, case(ANY)),
+    Op("cosh", z2g.cosh, lambda a: (np.exp(a) + np.exp(-a)) / 2, case(ANY)),
+    Op("floor", z2g.floor, np.floor, case(OFFSET)),
+    Op("ceil", z2g.ceil, np.ceil, case(OFFSET)),
+    Op("round", z2g.round, np.round, case(OFFSET)),
+    # x is an odd multiple of 1/16 and y one of 1/8: x / y is never an integer, where the remainder jumps
+    Op("remainder", z2g.remainder, lambda a, b: a - b * np.floor(a / b), case(OFFSET, NONZERO)),
+    Op("lerp", z2g.lerp, lambda a, b, w: (1 - w) * a + w * b, case(ANY, ANY, ANY)),
     Op("clamp", z2g.clamp, lambda a, min, max: np.clip(a, min, max), case(ANY, extra=bounds)),
     Op("maximum", z2g.maximum, np.maximum, case(ANY, OFFSET)),
     Op("minimum", z2g.minimum, np.minimum, case(ANY, OFFSET)),
@@ -883,6 +901,7 @@ TABLE = [*ELEMENTWISE, *REDUCTIONS, *PRODUCTS, *MOVES, *INDEXING, *IN_PLACE, *NE
 EXEMPT = {
     "no gradient passes: the result is bool or integer": """
         eq ne lt le gt ge __eq__ __ne__ __lt__ __le__ __gt__ __ge__ logical_and logical_or logical_not isnan isfinite
+        isinf isclose allclose equal floor_divide __floordiv__
         __and__ __rand__ __or__ __ror__ __xor__ __rxor__ __invert__ all any argmax argmin one_hot __contains__""",
     "conversion to a dtype or device: test_trap_21_* in test_traps_ops.py": """
         type type_as cpu cuda float double half long int bool""",
@@ -891,6 +910,7 @@ EXEMPT = {
         backward requires_grad requires_grad_ retain_grad register_hook detach data make""",
     "inspection": """
         shape size ndim dim numel dtype device is_leaf grad_fn is_floating_point is_contiguous element_size
+        nbytes
         item tolist numpy __array__ __float__ __int__ __index__ __bool__ __len__ __repr__ __format__
         __deepcopy__ __reduce__ __init__ __hash__""",
 }  # fmt: skip

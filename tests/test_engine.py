@@ -660,6 +660,21 @@ OPS = {
     "relu": (lambda x: x.relu(), "z"),
     "abs": (lambda x: x.abs(), "x"),
     "sign": (lambda x: x.sign(), ""),
+    "reciprocal": (lambda x: x.reciprocal(), "z"),
+    "expm1": (lambda x: x.expm1(), "z"),
+    "log2": (lambda x: x.log2(), "x"),
+    "log1p": (lambda x: x.log1p(), "x"),
+    "tan": (lambda x: x.tan(), "z"),
+    "asin": (lambda x: x.asin(), "x"),
+    "acos": (lambda x: x.acos(), "x"),
+    "atan": (lambda x: x.atan(), "x"),
+    "sinh": (lambda x: x.sinh(), "x"),
+    "cosh": (lambda x: x.cosh(), "x"),
+    "floor": (lambda x: x.floor(), ""),
+    "ceil": (lambda x: x.ceil(), ""),
+    "round": (lambda x: x.round(), ""),
+    "remainder": (lambda x, y: x.remainder(y), "xyz"),
+    "lerp": (lambda x, y: x.lerp(y, 0.3), ""),
     "clamp": (lambda x: x.clamp(0.8, 1.5), "xz"),
     "maximum": (lambda x, y: x.maximum(y), "xy"),
     "minimum": (lambda x, y: x.minimum(y), "xy"),
@@ -735,7 +750,8 @@ OPS = {
 }
 NO_GRADIENT = {
     "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_not", "__and__", "__or__", "__xor__",
-    "__invert__", "isnan", "isfinite", "argmax", "argmin", "all", "any", "__setitem__",
+    "__invert__", "isnan", "isfinite", "isinf", "isclose", "allclose", "equal", "floor_divide",
+    "argmax", "argmin", "all", "any", "__setitem__",
 }  # fmt: skip
 
 

@@ -1332,3 +1332,34 @@ def test_keyword_names_are_those_of_torch(call: Callable) -> None:
 def test_sizes_and_dims_by_keyword(call: Callable, shape: tuple) -> None:
     """What can be given as several numbers can be given as one list by name: `torch.flip(x, dims=[0])` is common."""
     assert call(z2g.ones(2, 3)).shape == shape
+
+
+# --- Steps, remainders and closeness ------------------------------------------------------------------------------
+
+
+def test_remainder_takes_the_sign_of_the_divisor(device: str) -> None:
+    x = z2g.tensor([-3.5, -1, 1, 3.5], device=device)
+    assert (x % 2).tolist() == [0.5, 1, 1, 1.5] and (x % -2).tolist() == [-1.5, -1, -1, -0.5]
+    assert (x // 2).tolist() == [-2, -1, 0, 1]
+    n = z2g.tensor([-7, 7], device=device)
+    assert (n // 2).tolist() == [-4, 3] and (n % 2).tolist() == [1, 1] and (n // 2).dtype == z2g.int64
+    for divide in (z2g.floor_divide, z2g.remainder):
+        with pytest.raises(ZeroDivisionError, match="integer is divided by 0"):
+            divide(n, 0)
+
+
+def test_round_goes_to_the_even_neighbour_and_keeps_the_dtype(device: str) -> None:
+    x = z2g.tensor([-1.5, -0.5, 0.5, 1.5, 2.5], device=device)
+    assert x.round().tolist() == [-2, 0, 0, 2, 2]
+    assert z2g.tensor([1.25], device=device).round(decimals=1).item() == pytest.approx(1.2)
+    for f in (z2g.floor, z2g.ceil, z2g.round):
+        assert f(x).dtype == z2g.float32 and f(z2g.tensor([3], device=device)).dtype == z2g.int64
+
+
+def test_closeness(device: str) -> None:
+    x = z2g.tensor([1.0, math.inf, math.nan], device=device)
+    y = z2g.tensor([1 + 1e-6, math.inf, math.nan], device=device)
+    assert z2g.isclose(x, y).tolist() == [True, True, False]
+    assert z2g.allclose(x, y, equal_nan=True) is True and z2g.allclose(x, y) is False
+    assert z2g.equal(x[:2], x[:2]) is True and z2g.equal(x, x) is False and z2g.equal(x, x[:2]) is False
+    assert z2g.isinf(x).tolist() == [False, True, False]

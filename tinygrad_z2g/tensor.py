@@ -109,6 +109,11 @@ class Tensor(Variable):
         return self.array.dtype.itemsize
 
     @property
+    def nbytes(self) -> int:
+        """Bytes that the elements take: numel times element_size."""
+        return self.array.nbytes
+
+    @property
     def data(self) -> Tensor:
         """The same memory without history, and not watched: writes to it are not noticed by backward."""
         return Tensor.make(self.array)
@@ -190,19 +195,35 @@ class Tensor(Variable):
     __rtruediv__ = elementwise.rdiv
     pow = __pow__ = elementwise.pow
     __rpow__ = elementwise.rpow
+    floor_divide = __floordiv__ = elementwise.floor_divide
+    remainder = __mod__ = elementwise.remainder
+    lerp = elementwise.lerp
     neg = __neg__ = elementwise.neg
     square = elementwise.square
     sqrt = elementwise.sqrt
     rsqrt = elementwise.rsqrt
+    reciprocal = elementwise.reciprocal
     exp = elementwise.exp
+    expm1 = elementwise.expm1
     log = elementwise.log
+    log2 = elementwise.log2
+    log1p = elementwise.log1p
     sin = elementwise.sin
     cos = elementwise.cos
+    tan = elementwise.tan
+    asin = elementwise.asin
+    acos = elementwise.acos
+    atan = elementwise.atan
+    sinh = elementwise.sinh
+    cosh = elementwise.cosh
     tanh = elementwise.tanh
     sigmoid = elementwise.sigmoid
     relu = elementwise.relu
     abs = __abs__ = elementwise.abs
     sign = elementwise.sign
+    floor = elementwise.floor
+    ceil = elementwise.ceil
+    round = elementwise.round
     clamp = clip = elementwise.clamp
     maximum = elementwise.maximum
     minimum = elementwise.minimum
@@ -222,6 +243,10 @@ class Tensor(Variable):
     __invert__ = elementwise.bitwise_not
     isnan = elementwise.isnan
     isfinite = elementwise.isfinite
+    isinf = elementwise.isinf
+    isclose = elementwise.isclose
+    allclose = elementwise.allclose
+    equal = elementwise.equal
 
     # ops/reduction.py
     sum = reduction.sum

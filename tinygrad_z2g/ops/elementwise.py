@@ -7,6 +7,7 @@ After the rule stand the tensors whose numbers it reads (see `autograd.record`).
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,6 +69,33 @@ def div(x: Any, y: Any) -> Tensor:
 def rdiv(x: Any, y: Any) -> Tensor:
     """z = y / x: what Python calls for `2 / x`."""
     return div(y, x)
+
+
+def floor_divide(x: Any, y: Any) -> Tensor:
+    """z = ⌊x / y⌋. No gradient. ZeroDivisionError, as in torch, for integers divided by 0."""
+    a, b = _divisible(x, y, "floor_divide")
+    with np.errstate(all="ignore"):
+        return constant(x if isinstance(x, Variable) else y, a // b)
+
+
+def remainder(x: Any, y: Any) -> Tensor:
+    """z = x - y ⌊x / y⌋, with the sign of y.   ∂z/∂x = 1,  ∂z/∂y = -⌊x / y⌋.   Integers: as floor_divide."""
+    a, b = _divisible(x, y, "remainder")
+    with np.errstate(all="ignore"):
+        z = a % b
+    return record("remainder", z, (x, lambda grad: grad), (y, lambda grad: -grad * ((a - z) / b), x, y, RESULT))
+
+
+def _divisible(x: Any, y: Any, name: str) -> tuple[Any, Any]:
+    a, b = operands(x, y, name)
+    if (a if hasattr(a, "dtype") else b).dtype.kind != "f" and not (b.all() if hasattr(b, "dtype") else b):
+        raise ZeroDivisionError(f"{name}: an integer is divided by 0; convert to float to get inf or nan")
+    return a, b
+
+
+def lerp(x: Tensor, end: Tensor, weight: Any) -> Tensor:
+    """z = x + w (end - x): from x, at w = 0, to end, at w = 1. `weight` is a number or a tensor."""
+    return add(x, mul(sub(end, x), weight))
 
 
 def neg(x: Tensor) -> Tensor:
@@ -146,6 +174,14 @@ def rsqrt(x: Tensor) -> Tensor:
     return record("rsqrt", z, (x, lambda grad: grad * (-0.5 * z * z * z), RESULT))
 
 
+def reciprocal(x: Tensor) -> Tensor:
+    """z = 1 / x.   dz/dx = -1 / x² = -z²"""
+    a = as_floating(x, "reciprocal")
+    with np.errstate(all="ignore"):
+        z = 1 / a
+    return record("reciprocal", z, (x, lambda grad: grad * (-z * z), RESULT))
+
+
 def exp(x: Tensor) -> Tensor:
     """z = eˣ.   dz/dx = z"""
     a = as_floating(x, "exp")
@@ -154,12 +190,36 @@ def exp(x: Tensor) -> Tensor:
     return record("exp", z, (x, lambda grad: grad * z, RESULT))
 
 
+def expm1(x: Tensor) -> Tensor:
+    """z = eˣ - 1, exact for small x.   dz/dx = z + 1"""
+    a = as_floating(x, "expm1")
+    with np.errstate(all="ignore"):
+        z = of(a).expm1(a)
+    return record("expm1", z, (x, lambda grad: grad * (z + 1), RESULT))
+
+
 def log(x: Tensor) -> Tensor:
     """z = ln x.   dz/dx = 1 / x;  -inf at 0, NaN below"""
     a = as_floating(x, "log")
     with np.errstate(all="ignore"):
         z = of(a).log(a)
     return record("log", z, (x, lambda grad: grad / a, x))
+
+
+def log2(x: Tensor) -> Tensor:
+    """z = log₂ x = ln x / ln 2.   dz/dx = 1 / (x ln 2)"""
+    a = as_floating(x, "log2")
+    with np.errstate(all="ignore"):
+        z = of(a).log2(a)
+    return record("log2", z, (x, lambda grad: grad / (a * math.log(2)), x))
+
+
+def log1p(x: Tensor) -> Tensor:
+    """z = ln (1 + x), exact for small x.   dz/dx = 1 / (1 + x)"""
+    a = as_floating(x, "log1p")
+    with np.errstate(all="ignore"):
+        z = of(a).log1p(a)
+    return record("log1p", z, (x, lambda grad: grad / (1 + a), x))
 
 
 def sin(x: Tensor) -> Tensor:
@@ -174,6 +234,52 @@ def cos(x: Tensor) -> Tensor:
     a = as_floating(x, "cos")
     xp = of(a)
     return record("cos", xp.cos(a), (x, lambda grad: grad * -xp.sin(a), x))
+
+
+def tan(x: Tensor) -> Tensor:
+    """z = tan x.   dz/dx = 1 + z²"""
+    a = as_floating(x, "tan")
+    z = of(a).tan(a)
+    return record("tan", z, (x, lambda grad: grad * (1 + z * z), RESULT))
+
+
+def asin(x: Tensor) -> Tensor:
+    """z = arcsin x.   dz/dx = 1 / √(1 - x²);  NaN for |x| > 1"""
+    a = as_floating(x, "asin")
+    with np.errstate(all="ignore"):
+        z = of(a).arcsin(a)
+    return record("asin", z, (x, lambda grad: grad / of(a).sqrt(1 - a * a), x))
+
+
+def acos(x: Tensor) -> Tensor:
+    """z = arccos x.   dz/dx = -1 / √(1 - x²);  NaN for |x| > 1"""
+    a = as_floating(x, "acos")
+    with np.errstate(all="ignore"):
+        z = of(a).arccos(a)
+    return record("acos", z, (x, lambda grad: -grad / of(a).sqrt(1 - a * a), x))
+
+
+def atan(x: Tensor) -> Tensor:
+    """z = arctan x.   dz/dx = 1 / (1 + x²)"""
+    a = as_floating(x, "atan")
+    z = of(a).arctan(a)
+    return record("atan", z, (x, lambda grad: grad / (1 + a * a), x))
+
+
+def sinh(x: Tensor) -> Tensor:
+    """z = (eˣ - e⁻ˣ) / 2.   dz/dx = cosh x"""
+    a = as_floating(x, "sinh")
+    with np.errstate(all="ignore"):
+        z = of(a).sinh(a)
+    return record("sinh", z, (x, lambda grad: grad * of(a).cosh(a), x))
+
+
+def cosh(x: Tensor) -> Tensor:
+    """z = (eˣ + e⁻ˣ) / 2.   dz/dx = sinh x"""
+    a = as_floating(x, "cosh")
+    with np.errstate(all="ignore"):
+        z = of(a).cosh(a)
+    return record("cosh", z, (x, lambda grad: grad * of(a).sinh(a), x))
 
 
 def tanh(x: Tensor) -> Tensor:
@@ -211,6 +317,21 @@ def sign(x: Tensor) -> Tensor:
     """z = -1, 0 or 1.   dz/dx = 0"""
     z = of(as_array(x, "sign")).sign(x.array)
     return record("sign", z, (x, lambda grad: grad * 0))
+
+
+def floor(x: Tensor) -> Tensor:
+    """z = the largest integer ≤ x.   dz/dx = 0"""
+    return record("floor", of(as_array(x, "floor")).floor(x.array).astype(x.array.dtype), (x, lambda grad: grad * 0))
+
+
+def ceil(x: Tensor) -> Tensor:
+    """z = the smallest integer ≥ x.   dz/dx = 0"""
+    return record("ceil", of(as_array(x, "ceil")).ceil(x.array).astype(x.array.dtype), (x, lambda grad: grad * 0))
+
+
+def round(x: Tensor, *, decimals: int = 0) -> Tensor:
+    """z = x rounded to so many decimals, halves to the even neighbour.   dz/dx = 0"""
+    return record("round", of(as_array(x, "round")).round(x.array, decimals), (x, lambda grad: grad * 0))
 
 
 def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
@@ -342,3 +463,25 @@ def isnan(x: Tensor) -> Tensor:
 def isfinite(x: Tensor) -> Tensor:
     """z = x is neither NaN nor infinite, as bool. No gradient."""
     return constant(x, of(as_array(x, "isfinite")).isfinite(x.array))
+
+
+def isinf(x: Tensor) -> Tensor:
+    """Whether each element is inf or -inf, as bool. No gradient."""
+    return constant(x, of(as_array(x, "isinf")).isinf(x.array))
+
+
+def isclose(x: Tensor, y: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
+    """Whether |x - y| ≤ atol + rtol |y|, element by element, as bool; the same infinity is close. No gradient."""
+    a, b = operands(x, y, "isclose")
+    return constant(x, of(a).isclose(a, b, rtol, atol, equal_nan))
+
+
+def allclose(x: Tensor, y: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
+    """Whether all elements are close; see `isclose`. A Python bool, for which a GPU has to be waited for."""
+    return bool(isclose(x, y, rtol, atol, equal_nan).array.all())
+
+
+def equal(x: Tensor, y: Tensor) -> bool:
+    """Whether x and y have one shape and the same elements; nan equals nothing. A Python bool."""
+    same_device("equal", x, y)
+    return as_array(x, "equal").shape == as_array(y, "equal").shape and bool((x.array == y.array).all())
