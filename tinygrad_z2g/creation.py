@@ -140,21 +140,21 @@ def _like(x: Tensor, value: Any, dtype: Any, device: Any, requires_grad: bool) -
     )
 
 
-def zeros_like(x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Zeros in the shape, dtype and device of x."""
-    return _like(x, 0, dtype, device, requires_grad)
+    return _like(input, 0, dtype, device, requires_grad)
 
 
-def ones_like(x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones in the shape, dtype and device of x."""
-    return _like(x, 1, dtype, device, requires_grad)
+    return _like(input, 1, dtype, device, requires_grad)
 
 
 def full_like(
-    x: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """`fill_value` in the shape, dtype and device of x."""
-    return _like(x, fill_value, dtype, device, requires_grad)
+    return _like(input, fill_value, dtype, device, requires_grad)
 
 
 def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -259,18 +259,22 @@ def randperm(n: int, *, generator: Generator | None = None, dtype: Any = dtypes.
     return _random(_stream(generator).permutation(n), dtype, device, False)
 
 
-def rand_like(x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def rand_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """`rand` in the shape, dtype and device of x."""
-    return rand(tuple(x.array.shape), dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)
+    return rand(
+        tuple(input.array.shape), dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad
+    )
 
 
-def randn_like(x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """`randn` in the shape, dtype and device of x."""
-    return randn(tuple(x.array.shape), dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)
+    return randn(
+        tuple(input.array.shape), dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad
+    )
 
 
 def multinomial(
-    x: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
+    input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
 ) -> Tensor:
     """Indices drawn with probability proportional to x, a vector (n,) or rows (m, n) of weights >= 0, int64.
 
@@ -279,7 +283,7 @@ def multinomial(
     """
     if num_samples < 1:
         raise RuntimeError(f"multinomial: cannot draw {num_samples} samples, expected at least 1")
-    weights = backend.to_host(x.array).astype(np.float64)
+    weights = backend.to_host(input.array).astype(np.float64)
     if weights.ndim not in (1, 2):
         raise RuntimeError(f"multinomial: expected weights of shape (n,) or (m, n), got {tuple(weights.shape)}")
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
@@ -296,4 +300,4 @@ def multinomial(
         stream.choice(len(row), num_samples, replace=replacement, p=row / row.sum(), shuffle=False) for row in rows
     ]
     out = np.stack(drawn).astype(np.int64)
-    return Tensor.make(backend.to_device(out if weights.ndim == 2 else out[0], x.device))
+    return Tensor.make(backend.to_device(out if weights.ndim == 2 else out[0], input.device))

@@ -11,6 +11,7 @@ from .reference import (
     attention_backward,
     cross_entropy,
     dropout_mask,
+    erf,
     finite_max,
     gelu_exact,
     gelu_tanh,
@@ -25,7 +26,7 @@ from .reference import (
 )
 
 __all__ = [
-    "adam", "attention", "attention_backward", "cross_entropy", "dropout_mask", "finite_max", "gelu_exact",
+    "adam", "attention", "attention_backward", "cross_entropy", "dropout_mask", "erf", "finite_max", "gelu_exact",
     "gelu_tanh", "layer_norm", "layer_norm_backward", "log_softmax", "sgd", "softmax", "softmax_backward",
     "sum_rows_by_id", "total",
 ]  # fmt: skip

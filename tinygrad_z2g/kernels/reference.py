@@ -132,16 +132,32 @@ _ERFC = (
 )  # fmt: skip
 
 
-def normal_cdf(a: Array) -> Array:
-    """Φ(x) = erfc(-x / √2) / 2, the share of a standard normal below x."""
-    xp = of(a)
-    x = xp.abs(a) * math.sqrt(0.5)
+def erfc(x: Array) -> Array:
+    """1 - erf x for x >= 0, without the cancellation."""
+    xp = of(x)
     t = 2 / (2 + x)
     y = 2 * (2 * t - 1)
     p, q = xp.zeros_like(y), xp.zeros_like(y)
-    for c in reversed(_ERFC[1 : 24 if a.dtype == np.float64 else 11]):  # Clenshaw's recurrence
+    for c in reversed(_ERFC[1 : 24 if x.dtype == np.float64 else 11]):  # Clenshaw's recurrence
         p, q = y * p - q + c, p
-    tail = 0.5 * t * xp.exp(0.5 * (y * p - 2 * q + _ERFC[0]) - x * x)  # Φ(-|x|)
+    return t * xp.exp(0.5 * (y * p - 2 * q + _ERFC[0]) - x * x)
+
+
+def erf(a: Array) -> Array:
+    """erf x = 1 - erfc x; near 0, where that cancels, its Taylor series 2/√π (x - x³/3 + x⁵/(2! 5) - ...)."""
+    xp = of(a)
+    square, term, series = a * a, a, a
+    for n in range(1, 14):  # |x| < 1/2: the first term left out is below float64's rounding
+        term = term * square * (-1 / n)
+        series = series + term * (1 / (2 * n + 1))
+    near = series * (2 / math.sqrt(math.pi))
+    return xp.where(xp.abs(a) < 0.5, near, xp.sign(a) * (1 - erfc(xp.abs(a)))).astype(a.dtype, copy=False)
+
+
+def normal_cdf(a: Array) -> Array:
+    """Φ(x) = erfc(-x / √2) / 2, the share of a standard normal below x."""
+    xp = of(a)
+    tail = 0.5 * erfc(xp.abs(a) * math.sqrt(0.5))  # Φ(-|x|)
     return xp.where(a > 0, 1 - tail, tail)
 
 

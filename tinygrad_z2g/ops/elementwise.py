@@ -8,13 +8,14 @@ After the rule stand the tensors whose numbers it reads (see `autograd.record`).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import dtypes
-from ..autograd import RESULT, Variable, record
-from ..backend import of
+from .. import dtypes, kernels
+from ..autograd import RESULT, Rule, Variable, record
+from ..backend import Array, of
 from .common import as_array, as_floating, constant, operands, same_device
 
 if TYPE_CHECKING:
@@ -29,61 +30,80 @@ def _xp(a: Any, b: Any) -> Any:
 # --- Arithmetic --------------------------------------------------------------------------------------------------
 
 
-def add(x: Any, y: Any, *, alpha: float = 1) -> Tensor:
+def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """z = x + y.   ∂z/∂x = 1,  ∂z/∂y = 1"""
     if alpha != 1:
-        y = mul(y, alpha) if isinstance(y, Variable) else y * alpha
-    a, b = operands(x, y, "add")
-    return record("add", a + b, (x, lambda grad: grad), (y, lambda grad: grad))
+        other = mul(other, alpha) if isinstance(other, Variable) else other * alpha
+    a, b = operands(input, other, "add")
+    return record("add", a + b, (input, lambda grad: grad), (other, lambda grad: grad))
 
 
-def sub(x: Any, y: Any, *, alpha: float = 1) -> Tensor:
+def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """z = x - y.   ∂z/∂x = 1,  ∂z/∂y = -1"""
     if alpha != 1:
-        y = mul(y, alpha) if isinstance(y, Variable) else y * alpha
-    a, b = operands(x, y, "sub")
+        other = mul(other, alpha) if isinstance(other, Variable) else other * alpha
+    a, b = operands(input, other, "sub")
     if (a if hasattr(a, "dtype") else b).dtype.kind == "b":
         raise RuntimeError("sub: subtraction of bool tensors is not defined; use ^ or logical_not, or convert to int")
-    return record("sub", a - b, (x, lambda grad: grad), (y, lambda grad: -grad))
+    return record("sub", a - b, (input, lambda grad: grad), (other, lambda grad: -grad))
 
 
-def rsub(x: Any, y: Any) -> Tensor:
+def rsub(input: Any, other: Any) -> Tensor:
     """z = y - x: what Python calls for `2 - x`."""
-    return sub(y, x)
+    return sub(other, input)
 
 
-def mul(x: Any, y: Any) -> Tensor:
+def mul(input: Any, other: Any) -> Tensor:
     """z = x y.   ∂z/∂x = y,  ∂z/∂y = x"""
-    a, b = operands(x, y, "mul")
-    return record("mul", a * b, (x, lambda grad: grad * b, y), (y, lambda grad: grad * a, x))
+    a, b = operands(input, other, "mul")
+    return record("mul", a * b, (input, lambda grad: grad * b, other), (other, lambda grad: grad * a, input))
 
 
-def div(x: Any, y: Any) -> Tensor:
-    """z = x / y.   ∂z/∂x = 1 / y,  ∂z/∂y = -x / y² = -z / y.   Integers are divided as floats."""
-    a, b = operands(x, y, "div", floating=True)
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """z = x / y.   ∂z/∂x = 1 / y,  ∂z/∂y = -x / y² = -z / y.   Integers are divided as floats.
+
+    rounding_mode "floor" rounds down, "trunc" towards zero; both keep integers, and their gradient is 0.
+    """
+    if rounding_mode is not None:
+        return _div_rounded(input, other, rounding_mode)
+    a, b = operands(input, other, "div", floating=True)
     with np.errstate(all="ignore"):  # x / 0 is ±inf or NaN, as on the GPU and in torch, without a warning
         z = a / b
-    return record("div", z, (x, lambda grad: grad / b, y), (y, lambda grad: -grad * z / b, y, RESULT))
+    return record("div", z, (input, lambda grad: grad / b, other), (other, lambda grad: -grad * z / b, other, RESULT))
 
 
-def rdiv(x: Any, y: Any) -> Tensor:
-    """z = y / x: what Python calls for `2 / x`."""
-    return div(y, x)
-
-
-def floor_divide(x: Any, y: Any) -> Tensor:
-    """z = ⌊x / y⌋. No gradient. ZeroDivisionError, as in torch, for integers divided by 0."""
-    a, b = _divisible(x, y, "floor_divide")
+def _div_rounded(x: Any, y: Any, mode: str) -> Tensor:
+    if mode not in ("floor", "trunc"):
+        raise RuntimeError(f"div: rounding_mode must be None, 'floor' or 'trunc', got {mode!r}")
+    a, b = _divisible(x, y, "div")
+    xp = _xp(a, b)
     with np.errstate(all="ignore"):
-        return constant(x if isinstance(x, Variable) else y, a // b)
+        z = a // b
+        if mode == "trunc":
+            z = xp.trunc(a / b) if z.dtype.kind == "f" else z + ((z < 0) & (z * b != a))
+    return record("div", z, (x, lambda grad: grad * 0), (y, lambda grad: grad * 0))
 
 
-def remainder(x: Any, y: Any) -> Tensor:
+def rdiv(input: Any, other: Any) -> Tensor:
+    """z = y / x: what Python calls for `2 / x`."""
+    return div(other, input)
+
+
+def floor_divide(input: Any, other: Any) -> Tensor:
+    """z = ⌊x / y⌋. No gradient. ZeroDivisionError, as in torch, for integers divided by 0."""
+    a, b = _divisible(input, other, "floor_divide")
+    with np.errstate(all="ignore"):
+        return constant(input if isinstance(input, Variable) else other, a // b)
+
+
+def remainder(input: Any, other: Any) -> Tensor:
     """z = x - y ⌊x / y⌋, with the sign of y.   ∂z/∂x = 1,  ∂z/∂y = -⌊x / y⌋.   Integers: as floor_divide."""
-    a, b = _divisible(x, y, "remainder")
+    a, b = _divisible(input, other, "remainder")
     with np.errstate(all="ignore"):
         z = a % b
-    return record("remainder", z, (x, lambda grad: grad), (y, lambda grad: -grad * ((a - z) / b), x, y, RESULT))
+    return record(
+        "remainder", z, (input, lambda grad: grad), (other, lambda grad: -grad * ((a - z) / b), input, other, RESULT)
+    )
 
 
 def _divisible(x: Any, y: Any, name: str) -> tuple[Any, Any]:
@@ -93,24 +113,19 @@ def _divisible(x: Any, y: Any, name: str) -> tuple[Any, Any]:
     return a, b
 
 
-def lerp(x: Tensor, end: Tensor, weight: Any) -> Tensor:
+def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     """z = x + w (end - x): from x, at w = 0, to end, at w = 1. `weight` is a number or a tensor."""
-    return add(x, mul(sub(end, x), weight))
+    return add(input, mul(sub(end, input), weight))
 
 
-def neg(x: Tensor) -> Tensor:
-    """z = -x.   dz/dx = -1"""
-    return record("neg", -as_array(x, "neg"), (x, lambda grad: -grad))
-
-
-def pow(x: Any, y: Any) -> Tensor:
+def pow(input: Any, exponent: Any) -> Tensor:
     """z = xʸ.   ∂z/∂x = y xʸ⁻¹,  ∂z/∂y = xʸ ln x
 
     At y = 0 the first is 0 for every x; at x = 0 and y ≥ 0 the second is taken as 0, its limit for y > 0.
     """
-    a, b = operands(x, y, "pow")
+    a, b = operands(input, exponent, "pow")
     if not hasattr(b, "dtype"):
-        return _pow_number(x, a, b)
+        return _pow_number(input, a, b)
     xp = of(b)
     if not hasattr(a, "dtype"):
         a = xp.full((), a, b.dtype)
@@ -123,7 +138,10 @@ def pow(x: Any, y: Any) -> Tensor:
         return grad * xp.where((a == 0) & (b >= 0), 0, z * xp.log(a))
 
     return record(
-        "pow", z, (x, lambda grad: grad * xp.where(b == 0, 0, b * a ** (b - 1)), x, y), (y, grad_y, x, y, RESULT)
+        "pow",
+        z,
+        (input, lambda grad: grad * xp.where(b == 0, 0, b * a ** (b - 1)), input, exponent),
+        (exponent, grad_y, input, exponent, RESULT),
     )
 
 
@@ -144,204 +162,225 @@ def _pow_number(x: Tensor, a: Any, n: float) -> Tensor:
     return record("pow", z.copy() if z is a else z, (x, lambda grad: grad * (n * power(n - 1)), x))
 
 
-def rpow(x: Any, y: Any) -> Tensor:
+def rpow(input: Any, other: Any) -> Tensor:
     """z = yˣ: what Python calls for `2 ** x`."""
-    return pow(y, x)
+    return pow(other, input)
 
 
 # --- Functions of one variable -----------------------------------------------------------------------------------
 
-
-def square(x: Tensor) -> Tensor:
-    """z = x².   dz/dx = 2x"""
-    a = as_array(x, "square")
-    return record("square", a * a, (x, lambda grad: grad * (2 * a), x))
+X = "the input"
+Forward = tuple[Array, Rule]  # the result, and the rule that turns its gradient into that of the input
 
 
-def sqrt(x: Tensor) -> Tensor:
-    """z = √x.   dz/dx = 1 / (2z), infinite at 0;  NaN for x < 0"""
-    a = as_floating(x, "sqrt")
-    with np.errstate(all="ignore"):
-        z = of(a).sqrt(a)
-    return record("sqrt", z, (x, lambda grad: grad / (2 * z), RESULT))
+def unary(reads: Any = None, floating: bool = True) -> Callable[[Callable], Callable[[Tensor], Tensor]]:
+    """Make an operation of tensors out of a function of arrays that returns its result and its rule.
 
-
-def rsqrt(x: Tensor) -> Tensor:
-    """z = 1 / √x.   dz/dx = -z³ / 2"""
-    a = as_floating(x, "rsqrt")
-    with np.errstate(all="ignore"):
-        z = 1 / of(a).sqrt(a)
-    return record("rsqrt", z, (x, lambda grad: grad * (-0.5 * z * z * z), RESULT))
-
-
-def reciprocal(x: Tensor) -> Tensor:
-    """z = 1 / x.   dz/dx = -1 / x² = -z²"""
-    a = as_floating(x, "reciprocal")
-    with np.errstate(all="ignore"):
-        z = 1 / a
-    return record("reciprocal", z, (x, lambda grad: grad * (-z * z), RESULT))
-
-
-def exp(x: Tensor) -> Tensor:
-    """z = eˣ.   dz/dx = z"""
-    a = as_floating(x, "exp")
-    with np.errstate(over="ignore"):
-        z = of(a).exp(a)
-    return record("exp", z, (x, lambda grad: grad * z, RESULT))
-
-
-def expm1(x: Tensor) -> Tensor:
-    """z = eˣ - 1, exact for small x.   dz/dx = z + 1"""
-    a = as_floating(x, "expm1")
-    with np.errstate(all="ignore"):
-        z = of(a).expm1(a)
-    return record("expm1", z, (x, lambda grad: grad * (z + 1), RESULT))
-
-
-def log(x: Tensor) -> Tensor:
-    """z = ln x.   dz/dx = 1 / x;  -inf at 0, NaN below"""
-    a = as_floating(x, "log")
-    with np.errstate(all="ignore"):
-        z = of(a).log(a)
-    return record("log", z, (x, lambda grad: grad / a, x))
-
-
-def log2(x: Tensor) -> Tensor:
-    """z = log₂ x = ln x / ln 2.   dz/dx = 1 / (x ln 2)"""
-    a = as_floating(x, "log2")
-    with np.errstate(all="ignore"):
-        z = of(a).log2(a)
-    return record("log2", z, (x, lambda grad: grad / (a * math.log(2)), x))
-
-
-def log1p(x: Tensor) -> Tensor:
-    """z = ln (1 + x), exact for small x.   dz/dx = 1 / (1 + x)"""
-    a = as_floating(x, "log1p")
-    with np.errstate(all="ignore"):
-        z = of(a).log1p(a)
-    return record("log1p", z, (x, lambda grad: grad / (1 + a), x))
-
-
-def sin(x: Tensor) -> Tensor:
-    """z = sin x.   dz/dx = cos x"""
-    a = as_floating(x, "sin")
-    xp = of(a)
-    return record("sin", xp.sin(a), (x, lambda grad: grad * xp.cos(a), x))
-
-
-def cos(x: Tensor) -> Tensor:
-    """z = cos x.   dz/dx = -sin x"""
-    a = as_floating(x, "cos")
-    xp = of(a)
-    return record("cos", xp.cos(a), (x, lambda grad: grad * -xp.sin(a), x))
-
-
-def tan(x: Tensor) -> Tensor:
-    """z = tan x.   dz/dx = 1 + z²"""
-    a = as_floating(x, "tan")
-    z = of(a).tan(a)
-    return record("tan", z, (x, lambda grad: grad * (1 + z * z), RESULT))
-
-
-def asin(x: Tensor) -> Tensor:
-    """z = arcsin x.   dz/dx = 1 / √(1 - x²);  NaN for |x| > 1"""
-    a = as_floating(x, "asin")
-    with np.errstate(all="ignore"):
-        z = of(a).arcsin(a)
-    return record("asin", z, (x, lambda grad: grad / of(a).sqrt(1 - a * a), x))
-
-
-def acos(x: Tensor) -> Tensor:
-    """z = arccos x.   dz/dx = -1 / √(1 - x²);  NaN for |x| > 1"""
-    a = as_floating(x, "acos")
-    with np.errstate(all="ignore"):
-        z = of(a).arccos(a)
-    return record("acos", z, (x, lambda grad: -grad / of(a).sqrt(1 - a * a), x))
-
-
-def atan(x: Tensor) -> Tensor:
-    """z = arctan x.   dz/dx = 1 / (1 + x²)"""
-    a = as_floating(x, "atan")
-    z = of(a).arctan(a)
-    return record("atan", z, (x, lambda grad: grad / (1 + a * a), x))
-
-
-def sinh(x: Tensor) -> Tensor:
-    """z = (eˣ - e⁻ˣ) / 2.   dz/dx = cosh x"""
-    a = as_floating(x, "sinh")
-    with np.errstate(all="ignore"):
-        z = of(a).sinh(a)
-    return record("sinh", z, (x, lambda grad: grad * of(a).cosh(a), x))
-
-
-def cosh(x: Tensor) -> Tensor:
-    """z = (eˣ + e⁻ˣ) / 2.   dz/dx = sinh x"""
-    a = as_floating(x, "cosh")
-    with np.errstate(all="ignore"):
-        z = of(a).cosh(a)
-    return record("cosh", z, (x, lambda grad: grad * of(a).sinh(a), x))
-
-
-def tanh(x: Tensor) -> Tensor:
-    """z = tanh x.   dz/dx = 1 - z²"""
-    a = as_floating(x, "tanh")
-    z = of(a).tanh(a)
-    return record("tanh", z, (x, lambda grad: grad * (1 - z * z), RESULT))
-
-
-def sigmoid(x: Tensor) -> Tensor:
-    """z = 1 / (1 + e⁻ˣ).   dz/dx = z (1 - z)
-
-    Where e⁻ˣ overflows, 1 / ∞ is the right answer: 0.
+    `reads` says whose numbers the rule will need: the input's (X), the result's (RESULT) or none. `floating` converts
+    integers first. Where the function leaves its domain the result is inf or NaN without a warning, as on a GPU.
     """
-    a = as_floating(x, "sigmoid")
-    with np.errstate(over="ignore"):
-        z = 1 / (1 + of(a).exp(-a))
-    return record("sigmoid", z, (x, lambda grad: grad * (z * (1 - z)), RESULT))
+
+    def make(function: Callable[[Array, Any], Forward]) -> Callable[[Tensor], Tensor]:
+        name = function.__name__
+        prepare = as_floating if floating else as_array
+
+        def operation(input: Tensor) -> Tensor:
+            x = prepare(input, name)
+            with np.errstate(all="ignore"):
+                z, rule = function(x, of(x))
+            return record(name, z, (input, rule, input if reads is X else reads))
+
+        operation.__name__ = operation.__qualname__ = name
+        operation.__doc__ = function.__doc__
+        return operation
+
+    return make
 
 
-def relu(x: Tensor) -> Tensor:
+@unary(floating=False)
+def neg(x: Array, xp: Any) -> Forward:
+    """z = -x.   dz/dx = -1"""
+    return -x, lambda grad: -grad
+
+
+@unary(reads=X, floating=False)
+def square(x: Array, xp: Any) -> Forward:
+    """z = x².   dz/dx = 2x"""
+    return x * x, lambda grad: grad * (2 * x)
+
+
+@unary(reads=RESULT)
+def sqrt(x: Array, xp: Any) -> Forward:
+    """z = √x.   dz/dx = 1 / (2z), infinite at 0;  NaN for x < 0"""
+    z = xp.sqrt(x)
+    return z, lambda grad: grad / (2 * z)
+
+
+@unary(reads=RESULT)
+def rsqrt(x: Array, xp: Any) -> Forward:
+    """z = 1 / √x.   dz/dx = -z³ / 2"""
+    z = 1 / xp.sqrt(x)
+    return z, lambda grad: grad * (-0.5 * z * z * z)
+
+
+@unary(reads=RESULT)
+def reciprocal(x: Array, xp: Any) -> Forward:
+    """z = 1 / x.   dz/dx = -z²"""
+    z = 1 / x
+    return z, lambda grad: -grad * z * z
+
+
+@unary(reads=RESULT)
+def exp(x: Array, xp: Any) -> Forward:
+    """z = eˣ.   dz/dx = z"""
+    z = xp.exp(x)
+    return z, lambda grad: grad * z
+
+
+@unary(reads=RESULT)
+def expm1(x: Array, xp: Any) -> Forward:
+    """z = eˣ - 1, exact for small x.   dz/dx = z + 1"""
+    z = xp.expm1(x)
+    return z, lambda grad: grad * (z + 1)
+
+
+@unary(reads=X)
+def log(x: Array, xp: Any) -> Forward:
+    """z = ln x.   dz/dx = 1 / x;  -inf at 0, NaN below"""
+    return xp.log(x), lambda grad: grad / x
+
+
+@unary(reads=X)
+def log2(x: Array, xp: Any) -> Forward:
+    """z = log₂ x = ln x / ln 2.   dz/dx = 1 / (x ln 2)"""
+    return xp.log2(x), lambda grad: grad / (x * math.log(2))
+
+
+@unary(reads=X)
+def log1p(x: Array, xp: Any) -> Forward:
+    """z = ln (1 + x), exact for small x.   dz/dx = 1 / (1 + x)"""
+    return xp.log1p(x), lambda grad: grad / (1 + x)
+
+
+@unary(reads=X)
+def sin(x: Array, xp: Any) -> Forward:
+    """z = sin x.   dz/dx = cos x"""
+    return xp.sin(x), lambda grad: grad * xp.cos(x)
+
+
+@unary(reads=X)
+def cos(x: Array, xp: Any) -> Forward:
+    """z = cos x.   dz/dx = -sin x"""
+    return xp.cos(x), lambda grad: grad * -xp.sin(x)
+
+
+@unary(reads=RESULT)
+def tan(x: Array, xp: Any) -> Forward:
+    """z = tan x.   dz/dx = 1 + z²"""
+    z = xp.tan(x)
+    return z, lambda grad: grad * (1 + z * z)
+
+
+@unary(reads=X)
+def asin(x: Array, xp: Any) -> Forward:
+    """z = arcsin x.   dz/dx = 1 / √(1 - x²);  NaN for |x| > 1"""
+    return xp.arcsin(x), lambda grad: grad / xp.sqrt(1 - x * x)
+
+
+@unary(reads=X)
+def acos(x: Array, xp: Any) -> Forward:
+    """z = arccos x.   dz/dx = -1 / √(1 - x²);  NaN for |x| > 1"""
+    return xp.arccos(x), lambda grad: -grad / xp.sqrt(1 - x * x)
+
+
+@unary(reads=X)
+def atan(x: Array, xp: Any) -> Forward:
+    """z = arctan x.   dz/dx = 1 / (1 + x²)"""
+    return xp.arctan(x), lambda grad: grad / (1 + x * x)
+
+
+@unary(reads=X)
+def sinh(x: Array, xp: Any) -> Forward:
+    """z = (eˣ - e⁻ˣ) / 2.   dz/dx = cosh x"""
+    return xp.sinh(x), lambda grad: grad * xp.cosh(x)
+
+
+@unary(reads=X)
+def cosh(x: Array, xp: Any) -> Forward:
+    """z = (eˣ + e⁻ˣ) / 2.   dz/dx = sinh x"""
+    return xp.cosh(x), lambda grad: grad * xp.sinh(x)
+
+
+@unary(reads=RESULT)
+def tanh(x: Array, xp: Any) -> Forward:
+    """z = tanh x.   dz/dx = 1 - z²"""
+    z = xp.tanh(x)
+    return z, lambda grad: grad * (1 - z * z)
+
+
+@unary(reads=RESULT)
+def sigmoid(x: Array, xp: Any) -> Forward:
+    """z = 1 / (1 + e⁻ˣ).   dz/dx = z (1 - z).   Where e⁻ˣ overflows, 1 / ∞ is the right answer: 0."""
+    z = 1 / (1 + xp.exp(-x))
+    return z, lambda grad: grad * (z * (1 - z))
+
+
+@unary(reads=X)
+def erf(x: Array, xp: Any) -> Forward:
+    """z = 2/√π ∫₀ˣ e^(-t²) dt, the error function.   dz/dx = 2/√π e^(-x²)"""
+    return kernels.erf(x), lambda grad: grad * (2 / math.sqrt(math.pi) * xp.exp(-x * x))
+
+
+@unary(reads=RESULT, floating=False)
+def relu(x: Array, xp: Any) -> Forward:
     """z = max(x, 0).   dz/dx = 1 where x > 0, else 0 (so 0 at the kink x = 0)"""
-    z = of(as_array(x, "relu")).maximum(x.array, 0)
-    return record("relu", z, (x, lambda grad: grad * (z > 0), RESULT))
+    z = xp.maximum(x, 0)
+    return z, lambda grad: grad * (z > 0)
 
 
-def abs(x: Tensor) -> Tensor:
+@unary(reads=X, floating=False)
+def abs(x: Array, xp: Any) -> Forward:
     """z = |x|.   dz/dx = sign x (0 at the kink x = 0)"""
-    a = as_array(x, "abs")
-    xp = of(a)
-    return record("abs", xp.abs(a), (x, lambda grad: grad * xp.sign(a), x))
+    return xp.abs(x), lambda grad: grad * xp.sign(x)
 
 
-def sign(x: Tensor) -> Tensor:
+@unary(floating=False)
+def sign(x: Array, xp: Any) -> Forward:
     """z = -1, 0 or 1.   dz/dx = 0"""
-    z = of(as_array(x, "sign")).sign(x.array)
-    return record("sign", z, (x, lambda grad: grad * 0))
+    return xp.sign(x), lambda grad: grad * 0
 
 
-def floor(x: Tensor) -> Tensor:
+@unary(floating=False)
+def floor(x: Array, xp: Any) -> Forward:
     """z = the largest integer ≤ x.   dz/dx = 0"""
-    return record("floor", of(as_array(x, "floor")).floor(x.array).astype(x.array.dtype), (x, lambda grad: grad * 0))
+    return xp.floor(x).astype(x.dtype, copy=False), lambda grad: grad * 0
 
 
-def ceil(x: Tensor) -> Tensor:
+@unary(floating=False)
+def ceil(x: Array, xp: Any) -> Forward:
     """z = the smallest integer ≥ x.   dz/dx = 0"""
-    return record("ceil", of(as_array(x, "ceil")).ceil(x.array).astype(x.array.dtype), (x, lambda grad: grad * 0))
+    return xp.ceil(x).astype(x.dtype, copy=False), lambda grad: grad * 0
 
 
-def round(x: Tensor, *, decimals: int = 0) -> Tensor:
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """z = x rounded to so many decimals, halves to the even neighbour.   dz/dx = 0"""
-    return record("round", of(as_array(x, "round")).round(x.array, decimals), (x, lambda grad: grad * 0))
+    return record("round", of(as_array(input, "round")).round(input.array, decimals), (input, lambda grad: grad * 0))
 
 
-def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    """z = x limited to [min, max], two numbers or None.   dz/dx = 1 where min ≤ x ≤ max, else 0"""
-    a = as_array(x, "clamp")
+def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """z = x limited to [min, max], each a number, a tensor or None.   dz/dx = 1 where min ≤ x ≤ max, else 0
+
+    Where a bound that is a tensor is the result, it receives the gradient.
+    """
+    a = as_array(input, "clamp")
     if min is None and max is None:
         raise RuntimeError("clamp: got neither min nor max; give at least one")
+    if isinstance(min, Variable) or isinstance(max, Variable):
+        z = input if min is None else where(lt(input, min), min, input)
+        return z if max is None else where(gt(z, max), max, z)
     for bound in (min, max):
         if bound is not None and not isinstance(bound, (int, float)):
-            raise TypeError(f"clamp: expected numbers as bounds, got {type(bound).__name__}; see maximum and minimum")
+            raise TypeError(f"clamp: expected numbers or tensors as bounds, got {type(bound).__name__}")
     if a.dtype.kind != "f" and (isinstance(min, float) or isinstance(max, float)):
         a = a.astype(dtypes.get_default_dtype())
     z, xp = a, of(a)
@@ -349,24 +388,34 @@ def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
         z = xp.maximum(z, min)
     if max is not None:
         z = xp.minimum(z, max)
-    return record("clamp", z, (x, lambda grad: grad * (z == a), x, RESULT))
+    return record("clamp", z, (input, lambda grad: grad * (z == a), input, RESULT))
 
 
 # --- Choices between two -----------------------------------------------------------------------------------------
 
 
-def maximum(x: Any, y: Any) -> Tensor:
+def maximum(input: Any, other: Any) -> Tensor:
     """z = max(x, y).   ∂z/∂x = 1 where x > y, ½ where x = y;  ∂z/∂y likewise"""
-    a, b = operands(x, y, "maximum")
+    a, b = operands(input, other, "maximum")
     xp = _xp(a, b)
-    return record("maximum", xp.maximum(a, b), (x, _share(a, b, xp.greater), x, y), (y, _share(b, a, xp.greater), x, y))
+    return record(
+        "maximum",
+        xp.maximum(a, b),
+        (input, _share(a, b, xp.greater), input, other),
+        (other, _share(b, a, xp.greater), input, other),
+    )
 
 
-def minimum(x: Any, y: Any) -> Tensor:
+def minimum(input: Any, other: Any) -> Tensor:
     """z = min(x, y).   ∂z/∂x = 1 where x < y, ½ where x = y;  ∂z/∂y likewise"""
-    a, b = operands(x, y, "minimum")
+    a, b = operands(input, other, "minimum")
     xp = _xp(a, b)
-    return record("minimum", xp.minimum(a, b), (x, _share(a, b, xp.less), x, y), (y, _share(b, a, xp.less), x, y))
+    return record(
+        "minimum",
+        xp.minimum(a, b),
+        (input, _share(a, b, xp.less), input, other),
+        (other, _share(b, a, xp.less), input, other),
+    )
 
 
 def _share(a: Any, b: Any, wins: Any) -> Any:
@@ -374,32 +423,32 @@ def _share(a: Any, b: Any, wins: Any) -> Any:
     return lambda grad: grad * (wins(a, b) + 0.5 * (a == b)).astype(grad.dtype)
 
 
-def where(condition: Tensor, x: Any, y: Any) -> Tensor:
+def where(condition: Tensor, input: Any, other: Any) -> Tensor:
     """z = x where the condition holds, else y.   The gradient goes to the chosen side; the other gets exactly 0."""
     c = as_array(condition, "where")
     if c.dtype.kind != "b":
         raise RuntimeError(f"where: expected a bool condition, got {c.dtype}; compare it with something first")
-    if not isinstance(x, Variable) and not isinstance(y, Variable):
-        default = dtypes.get_default_dtype() if isinstance(x, float) or isinstance(y, float) else None
-        z = of(c).where(c, x, y)
+    if not isinstance(input, Variable) and not isinstance(other, Variable):
+        default = dtypes.get_default_dtype() if isinstance(input, float) or isinstance(other, float) else None
+        z = of(c).where(c, input, other)
         return constant(condition, z if default is None else z.astype(default))
-    a, b = operands(x, y, "where")
-    same_device("where", condition, *(v for v in (x, y) if isinstance(v, Variable) and v.array.ndim))
+    a, b = operands(input, other, "where")
+    same_device("where", condition, *(v for v in (input, other) if isinstance(v, Variable) and v.array.ndim))
     xp = of(c)
     return record(
         "where",
         xp.where(c, a, b),
-        (x, lambda grad: xp.where(c, grad, 0), condition),
-        (y, lambda grad: xp.where(c, 0, grad), condition),
+        (input, lambda grad: xp.where(c, grad, 0), condition),
+        (other, lambda grad: xp.where(c, 0, grad), condition),
     )
 
 
-def masked_fill(x: Tensor, mask: Tensor, value: Any) -> Tensor:
+def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """z = value where the mask is True, else x.   dz/dx = 0 where the mask is True, else 1
 
     `mask` broadcasts to x. `value` is a number or a 0-d tensor without gradient.
     """
-    a, m = as_array(x, "masked_fill"), as_array(mask, "masked_fill")
+    a, m = as_array(input, "masked_fill"), as_array(mask, "masked_fill")
     if m.dtype.kind != "b":
         raise RuntimeError(f"masked_fill: expected a bool mask, got {m.dtype}; compare it: mask == 0")
     if isinstance(value, Variable):
@@ -408,22 +457,22 @@ def masked_fill(x: Tensor, mask: Tensor, value: Any) -> Tensor:
         value = value.array.astype(a.dtype)
     elif a.dtype.kind != "f" and isinstance(value, float) and not value.is_integer():
         raise RuntimeError(f"masked_fill: value {value} cannot be held by a tensor of {a.dtype}")
-    operands(x, mask, "masked_fill")  # shapes and devices
+    operands(input, mask, "masked_fill")  # shapes and devices
     xp = of(a)
     z = xp.where(m, value, a).astype(a.dtype, copy=False)
-    return record("masked_fill", z, (x, lambda grad: xp.where(m, 0, grad), mask))
+    return record("masked_fill", z, (input, lambda grad: xp.where(m, 0, grad), mask))
 
 
 # --- Comparisons and logic: results are bool, no gradient passes --------------------------------------------------
 
 
 def _comparison(name: str, symbol: str) -> Any:
-    def compare(x: Any, y: Any) -> Tensor:
-        if not isinstance(y, (Variable, int, float, np.ndarray, np.generic)):
+    def compare(input: Any, other: Any) -> Tensor:
+        if not isinstance(other, (Variable, int, float, np.ndarray, np.generic)):
             return NotImplemented  # x == None is False, as for any two things that have nothing in common
-        a, b = operands(x, y, name)
+        a, b = operands(input, other, name)
         z = getattr(_xp(a, b), name)(a, b)
-        return constant(x if isinstance(x, Variable) else y, z)
+        return constant(input if isinstance(input, Variable) else other, z)
 
     compare.__name__ = compare.__qualname__ = symbol
     compare.__doc__ = f"z = ({name.replace('_', ' ')}: x, y), element by element, as bool. No gradient."
@@ -443,45 +492,45 @@ bitwise_or = _comparison("bitwise_or", "bitwise_or")
 bitwise_xor = _comparison("bitwise_xor", "bitwise_xor")
 
 
-def logical_not(x: Tensor) -> Tensor:
+def logical_not(input: Tensor) -> Tensor:
     """z = not x, as bool. No gradient."""
-    return constant(x, of(as_array(x, "logical_not")).logical_not(x.array))
+    return constant(input, of(as_array(input, "logical_not")).logical_not(input.array))
 
 
-def bitwise_not(x: Tensor) -> Tensor:
+def bitwise_not(input: Tensor) -> Tensor:
     """z = ~x for bools and integers. No gradient."""
-    if as_array(x, "bitwise_not").dtype.kind == "f":
-        raise TypeError(f"bitwise_not: expected bool or integers, got {x.array.dtype}")
-    return constant(x, ~x.array)
+    if as_array(input, "bitwise_not").dtype.kind == "f":
+        raise TypeError(f"bitwise_not: expected bool or integers, got {input.array.dtype}")
+    return constant(input, ~input.array)
 
 
-def isnan(x: Tensor) -> Tensor:
+def isnan(input: Tensor) -> Tensor:
     """z = x is NaN, as bool. No gradient."""
-    return constant(x, of(as_array(x, "isnan")).isnan(x.array))
+    return constant(input, of(as_array(input, "isnan")).isnan(input.array))
 
 
-def isfinite(x: Tensor) -> Tensor:
+def isfinite(input: Tensor) -> Tensor:
     """z = x is neither NaN nor infinite, as bool. No gradient."""
-    return constant(x, of(as_array(x, "isfinite")).isfinite(x.array))
+    return constant(input, of(as_array(input, "isfinite")).isfinite(input.array))
 
 
-def isinf(x: Tensor) -> Tensor:
+def isinf(input: Tensor) -> Tensor:
     """Whether each element is inf or -inf, as bool. No gradient."""
-    return constant(x, of(as_array(x, "isinf")).isinf(x.array))
+    return constant(input, of(as_array(input, "isinf")).isinf(input.array))
 
 
-def isclose(x: Tensor, y: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
+def isclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
     """Whether |x - y| ≤ atol + rtol |y|, element by element, as bool; the same infinity is close. No gradient."""
-    a, b = operands(x, y, "isclose")
-    return constant(x, of(a).isclose(a, b, rtol, atol, equal_nan))
+    a, b = operands(input, other, "isclose")
+    return constant(input, of(a).isclose(a, b, rtol, atol, equal_nan))
 
 
-def allclose(x: Tensor, y: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
+def allclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
     """Whether all elements are close; see `isclose`. A Python bool, for which a GPU has to be waited for."""
-    return bool(isclose(x, y, rtol, atol, equal_nan).array.all())
+    return bool(isclose(input, other, rtol, atol, equal_nan).array.all())
 
 
-def equal(x: Tensor, y: Tensor) -> bool:
+def equal(input: Tensor, other: Tensor) -> bool:
     """Whether x and y have one shape and the same elements; nan equals nothing. A Python bool."""
-    same_device("equal", x, y)
-    return as_array(x, "equal").shape == as_array(y, "equal").shape and bool((x.array == y.array).all())
+    same_device("equal", input, other)
+    return as_array(input, "equal").shape == as_array(other, "equal").shape and bool((input.array == other.array).all())

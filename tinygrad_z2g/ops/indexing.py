@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 ALL = slice(None)
 
 
-def getitem(x: Tensor, index: Any) -> Tensor:
+def getitem(input: Tensor, index: Any) -> Tensor:
     """z = x[index]: integers, slices, None, ..., boolean and integer tensors or lists, and mixtures of them.
 
     ∂L/∂x is 0, plus the gradient of each element of z at the place where it was read. Integers, slices, None and ...
     alone give a view; anything else copies. IndexError for an index out of range, too many, or of another type.
     """
-    a = as_array(x, "index")
+    a = as_array(input, "index")
     basic, advanced, tensors = _parse(index, a)
     shape, xp = a.shape, of(a)
     if advanced is None:
@@ -39,25 +39,25 @@ def getitem(x: Tensor, index: Any) -> Tensor:
             out[basic] = grad
             return out
 
-        return record_view("index", a[basic], x, place)
+        return record_view("index", a[basic], input, place)
 
     def scatter(grad: Array) -> Array:
         out = xp.zeros(shape, grad.dtype)
         xp.add.at(out[basic], advanced, grad)  # a += that counts repeated indices
         return out
 
-    return record("index", a[basic][advanced], (x, scatter, *tensors))
+    return record("index", a[basic][advanced], (input, scatter, *tensors))
 
 
-def setitem(x: Tensor, index: Any, value: Any) -> None:
+def setitem(input: Tensor, index: Any, value: Any) -> None:
     """x[index] = value, in place, where value (a tensor, number or array) broadcasts to x[index].
 
     Afterwards ∂L/∂(old x) is 0 at the elements written, and ∂L/∂value is the gradient found there.
     """
-    check_writable(x, "index")
-    a = x.array
+    check_writable(input, "index")
+    a = input.array
     basic, advanced, tensors = _parse(index, a)
-    v = _value(x, value)
+    v = _value(input, value)
     view = a[basic]
     shape = view.shape if advanced is None else view[advanced].shape
     if hasattr(v, "dtype"):
@@ -80,11 +80,11 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
 
     # A value may have leading sizes of 1 in excess of x[index]; its gradient needs them back
     extra = max(0, value.array.ndim - len(shape)) if isinstance(value, Variable) else 0
-    if advanced is None and written_back(x, value, view):
-        x.recorded = x.version[0]
-    z = record("index_put", a, (x, cleared, *tensors), (value, read, *tensors))
+    if advanced is None and written_back(input, value, view):
+        input.recorded = input.version[0]
+    z = record("index_put", a, (input, cleared, *tensors), (value, read, *tensors))
     view[... if advanced is None else advanced] = v
-    written(x, z)
+    written(input, z)
 
 
 def _value(x: Tensor, value: Any) -> Any:
@@ -186,13 +186,13 @@ def _check_range(item: Array, shape: tuple[int, ...], dim: int) -> None:
 # --- One index per element ---------------------------------------------------------------------------------------
 
 
-def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
+def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """z[i][j][k] = x[i][index[i][j][k]][k] for dim = 1, and likewise for others. Indices count from 0.
 
     The rule adds each gradient where its element was read.
     """
-    a, ids = as_array(x, "gather"), as_array(index, "gather")
-    same_device("gather", x, index)
+    a, ids = as_array(input, "gather"), as_array(index, "gather")
+    same_device("gather", input, index)
     if ids.dtype != dtypes.int64:
         raise RuntimeError(f"gather: expected int64 indices, got {ids.dtype}")
     axis = one_dim(dim, a.ndim, "gather")
@@ -202,7 +202,7 @@ def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
             f"larger except in dim {axis}"
         )
     if not a.ndim:
-        return record("gather", a.copy(), (x, lambda grad: grad))
+        return record("gather", a.copy(), (input, lambda grad: grad))
     if isinstance(ids, np.ndarray) and ids.size and not 0 <= ids.min() <= ids.max() < a.shape[axis]:
         raise IndexError(f"gather: index out of range for dim {axis} of size {a.shape[axis]}")
     shape, xp = a.shape, of(a)
@@ -215,23 +215,23 @@ def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
         xp.add.at(out, places, grad)
         return out
 
-    return record("gather", a[places], (x, rule, index))
+    return record("gather", a[places], (input, rule, index))
 
 
-def take_along_dim(x: Tensor, indices: Tensor, dim: int) -> Tensor:
+def take_along_dim(input: Tensor, indices: Tensor, dim: int) -> Tensor:
     """As `gather`, with x and the indices broadcast against each other in the other dimensions."""
-    axis = one_dim(dim, as_array(x, "take_along_dim").ndim, "take_along_dim")
-    shape = [max(m, n) for m, n in zip(x.array.shape, indices.array.shape, strict=True)]
+    axis = one_dim(dim, as_array(input, "take_along_dim").ndim, "take_along_dim")
+    shape = [max(m, n) for m, n in zip(input.array.shape, indices.array.shape, strict=True)]
     return gather(
-        x.expand(*(n if d != axis else -1 for d, n in enumerate(shape))),
+        input.expand(*(n if d != axis else -1 for d, n in enumerate(shape))),
         dim,
         indices.expand(*(n if d != axis else -1 for d, n in enumerate(shape))),
     )
 
 
-def index_select(x: Tensor, dim: int, index: Tensor) -> Tensor:
+def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The slices of x along `dim` whose numbers are in the vector `index`."""
-    axis = one_dim(dim, as_array(x, "index_select").ndim, "index_select")
+    axis = one_dim(dim, as_array(input, "index_select").ndim, "index_select")
     if as_array(index, "index_select").ndim > 1:
         raise IndexError(f"index_select: index must be a vector, got shape {tuple(index.array.shape)}")
-    return getitem(x, (ALL,) * axis + (index.reshape(math.prod(index.array.shape)),))
+    return getitem(input, (ALL,) * axis + (index.reshape(math.prod(index.array.shape)),))

@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from ..tensor import Tensor
 
 
-def matmul(x: Tensor, y: Tensor) -> Tensor:
+def matmul(input: Tensor, other: Tensor) -> Tensor:
     """z = x y, zᵢⱼ = Σₖ xᵢₖ yₖⱼ.   ∂L/∂x = grad yᵀ,  ∂L/∂y = xᵀ grad
 
     A vector on the left is a row, on the right a column, and that dimension leaves the result. Leading dimensions
     are a batch and broadcast. RuntimeError unless the inner sizes, the dtypes and the devices agree.
     """
-    a, b = _factors(x, y, "matmul")
+    a, b = _factors(input, other, "matmul")
     if not a.ndim or not b.ndim:
         raise RuntimeError(f"matmul: {tuple(a.shape)} @ {tuple(b.shape)}: both need at least 1 dimension; see mul")
     if a.ndim > 2 and b.ndim == 2:
-        return _flat_matmul(x, y, a, b)
+        return _flat_matmul(input, other, a, b)
     row, column = a.ndim == 1, b.ndim == 1
     A = a[None, :] if row else a  # (..., n, k)
     B = b[:, None] if column else b  # (..., k, m)
@@ -43,7 +43,7 @@ def matmul(x: Tensor, y: Tensor) -> Tensor:
         g = A.swapaxes(-1, -2) @ grad.reshape(wide)  # (..., k, n) @ (..., n, m)
         return g[..., 0] if column else g
 
-    return record("matmul", z, (x, grad_x, y), (y, grad_y, x))
+    return record("matmul", z, (input, grad_x, other), (other, grad_y, input))
 
 
 def _flat_matmul(x: Tensor, y: Tensor, a: Array, b: Array) -> Tensor:
@@ -62,45 +62,45 @@ def _flat_matmul(x: Tensor, y: Tensor, a: Array, b: Array) -> Tensor:
     )
 
 
-def mm(x: Tensor, y: Tensor) -> Tensor:
+def mm(input: Tensor, mat2: Tensor) -> Tensor:
     """The product of two matrices: `matmul` without batches or vectors."""
-    a, b = as_array(x, "mm"), as_array(y, "mm")
+    a, b = as_array(input, "mm"), as_array(mat2, "mm")
     if a.ndim != 2 or b.ndim != 2:
         raise RuntimeError(f"mm: expected two matrices, got shapes {tuple(a.shape)} and {tuple(b.shape)}; see matmul")
-    return matmul(x, y)
+    return matmul(input, mat2)
 
 
-def bmm(x: Tensor, y: Tensor) -> Tensor:
+def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """The products of two batches of matrices, (B, n, k) and (B, k, m) -> (B, n, m), without broadcasting."""
-    a, b = as_array(x, "bmm"), as_array(y, "bmm")
+    a, b = as_array(input, "bmm"), as_array(mat2, "bmm")
     if a.ndim != 3 or b.ndim != 3 or a.shape[0] != b.shape[0]:
         raise RuntimeError(f"bmm: expected (B, n, k) and (B, k, m), got {tuple(a.shape)} and {tuple(b.shape)}")
-    return matmul(x, y)
+    return matmul(input, mat2)
 
 
-def dot(x: Tensor, y: Tensor) -> Tensor:
+def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """z = Σ x y for two vectors of one length."""
-    a, b = as_array(x, "dot"), as_array(y, "dot")
+    a, b = as_array(input, "dot"), as_array(tensor, "dot")
     if a.ndim != 1 or b.ndim != 1:
         raise RuntimeError(f"dot: expected two vectors, got shapes {tuple(a.shape)} and {tuple(b.shape)}; see matmul")
-    return matmul(x, y)
+    return matmul(input, tensor)
 
 
-def outer(x: Tensor, y: Tensor) -> Tensor:
+def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """zᵢⱼ = xᵢ yⱼ for two vectors."""
-    a, b = as_array(x, "outer"), as_array(y, "outer")
+    a, b = as_array(input, "outer"), as_array(vec2, "outer")
     if a.ndim != 1 or b.ndim != 1:
         raise RuntimeError(f"outer: expected two vectors, got shapes {tuple(a.shape)} and {tuple(b.shape)}")
-    return x.unsqueeze(1) * y
+    return input.unsqueeze(1) * vec2
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """z = x Wᵀ + b.   ∂L/∂x = grad W,  ∂L/∂W = gradᵀ x,  ∂L/∂b = grad, summed over all rows
 
     Shapes: x (..., in), weight (out, in), bias (out,) -> (..., out). All leading dimensions of x together are the
     rows of one matrix product.
     """
-    a, w = _factors(x, weight, "linear")
+    a, w = _factors(input, weight, "linear")
     if w.ndim != 2 or not a.ndim or a.shape[-1] != w.shape[1]:
         raise RuntimeError(
             f"linear: input {tuple(a.shape)} and weight {tuple(w.shape)}: expected (..., in) and (out, in)"
@@ -109,12 +109,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     rows = a.reshape(n, shape[-1])  # (..., in) -> (n, in)
     z = rows @ w.T  # (n, in) @ (in, out)
     edges = [
-        (x, lambda grad: (grad.reshape(n, n_out) @ w).reshape(shape), weight),
-        (weight, lambda grad: grad.reshape(n, n_out).T @ rows, x),
+        (input, lambda grad: (grad.reshape(n, n_out) @ w).reshape(shape), weight),
+        (weight, lambda grad: grad.reshape(n, n_out).T @ rows, input),
     ]
     if bias is not None:
         b = as_array(bias, "linear")
-        same_device("linear", x, bias)
+        same_device("linear", input, bias)
         if b.shape != (n_out,) or b.dtype != a.dtype:
             raise RuntimeError(f"linear: bias {tuple(b.shape)} of {b.dtype}, expected ({n_out},) of {a.dtype}")
         z += b

@@ -34,9 +34,9 @@ def spread(reduced: Array, dims: tuple[int, ...], keepdim: bool) -> Array:
     return reduced if keepdim else of(reduced).expand_dims(reduced, dims)
 
 
-def sum(x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """z = Σ x over `dim`.   dz/dx = 1: each element receives the gradient of its sum. Integers sum to int64."""
-    a = as_array(x, "sum")
+    a = as_array(input, "sum")
     if dtype is not None:
         a = a.astype(dtypes.as_dtype(dtype), copy=False)
     elif a.dtype.kind != "f":
@@ -44,13 +44,13 @@ def sum(x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None)
     dims, shape, xp = many_dims(dim, a.ndim, "sum"), a.shape, of(a)
     z = kernels.total(a, dims, keepdim)
     if z.dtype.kind != "f":
-        return constant(x, z)
-    return record("sum", z, (x, lambda grad: xp.broadcast_to(spread(grad, dims, keepdim), shape)))
+        return constant(input, z)
+    return record("sum", z, (input, lambda grad: xp.broadcast_to(spread(grad, dims, keepdim), shape)))
 
 
-def mean(x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """z = Σ x / n over the n elements along `dim`.   dz/dx = 1 / n. NaN for n = 0; floating point only."""
-    a = as_array(x, "mean")
+    a = as_array(input, "mean")
     if dtype is not None:
         a = a.astype(dtypes.as_dtype(dtype), copy=False)
     if a.dtype.kind != "f":
@@ -59,7 +59,7 @@ def mean(x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
     n = _count(a, dims)
     n = n or math.nan
     z = kernels.total(a, dims, keepdim) / n
-    return record("mean", z, (x, lambda grad: xp.broadcast_to(spread(grad, dims, keepdim) / n, shape)))
+    return record("mean", z, (input, lambda grad: xp.broadcast_to(spread(grad, dims, keepdim) / n, shape)))
 
 
 def _count(a: Array, dims: tuple[int, ...]) -> int:
@@ -68,24 +68,34 @@ def _count(a: Array, dims: tuple[int, ...]) -> int:
 
 
 def var(
-    x: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
 ) -> Tensor:
     """z = Σ (x - m)² / (n - correction), m the mean along `dim`.   dz/dx = 2 (x - m) / (n - correction)
 
     correction: 1 by default (the unbiased estimate, Bessel), 0 for the variance of the data themselves;
     `unbiased` is the older way to say 1 or 0. NaN where n ≤ correction.
     """
-    a, dims, n, keepdim = _moments("var", x, dim, unbiased, keepdim, correction)
+    a, dims, n, keepdim = _moments("var", input, dim, unbiased, keepdim, correction)
     d = a - kernels.total(a, dims, True) / (_count(a, dims) or math.nan)
     z = kernels.total(d * d, dims, keepdim) * n
-    return record("var", z, (x, lambda grad: spread(grad, dims, keepdim) * (2 * n) * d))
+    return record("var", z, (input, lambda grad: spread(grad, dims, keepdim) * (2 * n) * d))
 
 
 def std(
-    x: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
 ) -> Tensor:
     """z = √var(x).   dz/dx = (x - m) / ((n - correction) z); 0 where z = 0.   Arguments as for `var`"""
-    a, dims, n, keepdim = _moments("std", x, dim, unbiased, keepdim, correction)
+    a, dims, n, keepdim = _moments("std", input, dim, unbiased, keepdim, correction)
     xp = of(a)
     d = a - kernels.total(a, dims, True) / (_count(a, dims) or math.nan)
     z = xp.sqrt(kernels.total(d * d, dims, keepdim) * n)
@@ -94,7 +104,7 @@ def std(
         slope = xp.where(z == 0, 0, grad * n / z)
         return spread(slope, dims, keepdim) * d
 
-    return record("std", z, (x, rule, RESULT))
+    return record("std", z, (input, rule, RESULT))
 
 
 def _moments(name: str, x: Any, dim: Any, unbiased: Any, keepdim: bool, correction: Any) -> tuple:
@@ -111,12 +121,12 @@ def _moments(name: str, x: Any, dim: Any, unbiased: Any, keepdim: bool, correcti
     return a, dims, 1 / degrees if degrees > 0 else math.nan, keepdim
 
 
-def prod(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+def prod(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """z = Π x over one `dim` or all.   dz/dxᵢ = Π of the others
 
     The product of the others is (product of those before) x (product of those after): no division, so zeros are fine.
     """
-    a = as_array(x, "prod")
+    a = as_array(input, "prod")
     a = a if a.dtype.kind == "f" else a.astype(dtypes.int64)
     xp = of(a)
     axis = None if dim is None else one_dim(dim, a.ndim, "prod")
@@ -132,24 +142,24 @@ def prod(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
         others = others.reshape(a.shape) if flat else xp.moveaxis(others, -1, axis)
         return (grad if flat else spread(grad, (axis,), keepdim)) * others
 
-    return record("prod", z, (x, rule, x))
+    return record("prod", z, (input, rule, input))
 
 
 # --- Extremes ----------------------------------------------------------------------------------------------------
 
 
-def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The largest element; with a `dim`, (values, indices) along it; with a tensor, `maximum`.
 
     Gradient: along a `dim` all of it goes to the element whose index is returned (the first of equals); over the
     whole tensor equal maxima share it evenly.
     """
-    return _extreme("max", x, dim, keepdim)
+    return _extreme("max", input, dim, keepdim)
 
 
-def min(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The smallest element; otherwise as `max`."""
-    return _extreme("min", x, dim, keepdim)
+    return _extreme("min", input, dim, keepdim)
 
 
 def _extreme(name: str, x: Tensor, dim: Any, keepdim: bool) -> Any:
@@ -164,14 +174,14 @@ def _extreme(name: str, x: Tensor, dim: Any, keepdim: bool) -> Any:
     return ValuesIndices(values.squeeze(dim), indices.squeeze(dim))
 
 
-def amax(x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+def amax(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """z = max x over `dim` (several allowed).   dz/dx = 1/k for each of the k elements equal to z, else 0"""
-    return _shared_extreme("amax", "max", x, dim, keepdim)
+    return _shared_extreme("amax", "max", input, dim, keepdim)
 
 
-def amin(x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+def amin(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """z = min x over `dim` (several allowed).   dz/dx = 1/k for each of the k elements equal to z, else 0"""
-    return _shared_extreme("amin", "min", x, dim, keepdim)
+    return _shared_extreme("amin", "min", input, dim, keepdim)
 
 
 def _shared_extreme(name: str, method: str, x: Tensor, dim: Any, keepdim: bool) -> Tensor:
@@ -188,14 +198,14 @@ def _shared_extreme(name: str, method: str, x: Tensor, dim: Any, keepdim: bool) 
     return record(name, z, (x, rule, x, RESULT))
 
 
-def argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The index of the largest element along `dim` (int64), in the flattened tensor if None. The first of equals."""
-    return _arg_extreme("argmax", x, dim, keepdim)
+    return _arg_extreme("argmax", input, dim, keepdim)
 
 
-def argmin(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The index of the smallest element along `dim` (int64), in the flattened tensor if None. The first of equals."""
-    return _arg_extreme("argmin", x, dim, keepdim)
+    return _arg_extreme("argmin", input, dim, keepdim)
 
 
 def _arg_extreme(name: str, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:
@@ -211,21 +221,21 @@ def _arg_extreme(name: str, x: Tensor, dim: int | None, keepdim: bool) -> Tensor
 # --- Logic and the rest ------------------------------------------------------------------------------------------
 
 
-def all(x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+def all(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Whether every element along `dim` is nonzero, as bool."""
-    a = as_array(x, "all")
-    return constant(x, of(a).all(a, axis=many_dims(dim, a.ndim, "all"), keepdims=keepdim))
+    a = as_array(input, "all")
+    return constant(input, of(a).all(a, axis=many_dims(dim, a.ndim, "all"), keepdims=keepdim))
 
 
-def any(x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Whether some element along `dim` is nonzero, as bool."""
-    a = as_array(x, "any")
-    return constant(x, of(a).any(a, axis=many_dims(dim, a.ndim, "any"), keepdims=keepdim))
+    a = as_array(input, "any")
+    return constant(input, of(a).any(a, axis=many_dims(dim, a.ndim, "any"), keepdims=keepdim))
 
 
-def logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
+def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """z = ln Σ eˣ over `dim`, computed as m + ln Σ eˣ⁻ᵐ with m = max x: no overflow.   dz/dx = eˣ⁻ᶻ = softmax(x)"""
-    a = as_floating(x, "logsumexp")
+    a = as_floating(input, "logsumexp")
     dims, xp = many_dims(dim, a.ndim, "logsumexp"), of(a)
     with np.errstate(all="ignore"):
         m = kernels.finite_max(a, dims)
@@ -234,16 +244,16 @@ def logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     wide = z
     z = z if keepdim else z.reshape(tuple(n for i, n in enumerate(a.shape) if i not in dims))
     softmax = lambda: xp.where(xp.isfinite(wide), xp.exp(a - wide), 0)  # noqa: E731
-    return record("logsumexp", z, (x, lambda grad: spread(grad, dims, keepdim) * softmax(), x, RESULT))
+    return record("logsumexp", z, (input, lambda grad: spread(grad, dims, keepdim) * softmax(), input, RESULT))
 
 
-def norm(x: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
+def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
     """z = (Σ |x|ᵖ)^(1/p) over `dim`, p = 2 (also "fro"), 1 or inf.   For p = 2: dz/dx = x / z, taken as 0 at z = 0"""
     if p in (1, math.inf):
-        return sum(x.abs(), dim, keepdim) if p == 1 else amax(x.abs(), dim, keepdim)
+        return sum(input.abs(), dim, keepdim) if p == 1 else amax(input.abs(), dim, keepdim)
     if p not in (2, "fro"):
         raise NotImplementedError(f"norm: p = {p!r} is not offered; p = 1, 2, 'fro' and inf are")
-    a = as_array(x, "norm")
+    a = as_array(input, "norm")
     if a.dtype.kind != "f":
         raise RuntimeError(f"norm: expected floating point, got {a.dtype}; convert first: x.float().norm()")
     dims, xp = many_dims(dim, a.ndim, "norm"), of(a)
@@ -252,14 +262,16 @@ def norm(x: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tenso
     def rule(grad: Array) -> Array:
         return a * spread(xp.where(z == 0, 0, grad / z), dims, keepdim)
 
-    return record("norm", z, (x, rule, x, RESULT))
+    return record("norm", z, (input, rule, input, RESULT))
 
 
-def cumsum(x: Tensor, dim: int) -> Tensor:
+def cumsum(input: Tensor, dim: int) -> Tensor:
     """zᵢ = x₀ + ... + xᵢ along `dim`.   ∂L/∂xᵢ = Σ of the gradients from i on: a cumulative sum from the far end"""
-    a = as_array(x, "cumsum")
+    a = as_array(input, "cumsum")
     xp, axis = of(a), one_dim(dim, a.ndim, "cumsum")
     a = a if a.dtype.kind == "f" else a.astype(dtypes.int64)
     if not a.ndim:
-        return record("cumsum", a.copy(), (x, lambda grad: grad))
-    return record("cumsum", xp.cumsum(a, axis), (x, lambda grad: xp.flip(xp.cumsum(xp.flip(grad, axis), axis), axis)))
+        return record("cumsum", a.copy(), (input, lambda grad: grad))
+    return record(
+        "cumsum", xp.cumsum(a, axis), (input, lambda grad: xp.flip(xp.cumsum(xp.flip(grad, axis), axis), axis))
+    )

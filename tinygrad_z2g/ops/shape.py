@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 # --- Same elements, other shape ----------------------------------------------------------------------------------
 
 
-def reshape(x: Tensor, *shape: Any) -> Tensor:
+def reshape(input: Tensor, *shape: Any) -> Tensor:
     """The elements of x in row-major order under a new shape; one size may be -1. Shares memory where it can."""
-    a = as_array(x, "reshape")
+    a = as_array(input, "reshape")
     before = a.shape
     z = a.reshape(_full_shape(a, sizes(shape, "reshape"), "reshape"))
     if a.flags.c_contiguous or of(a).may_share_memory(a, z):
-        return record_view("reshape", z, x, lambda grad: grad.reshape(before))
-    return record("reshape", z, (x, lambda grad: grad.reshape(before)))
+        return record_view("reshape", z, input, lambda grad: grad.reshape(before))
+    return record("reshape", z, (input, lambda grad: grad.reshape(before)))
 
 
-def view(x: Tensor, *shape: Any) -> Tensor:
+def view(input: Tensor, *shape: Any) -> Tensor:
     """As `reshape`, but always sharing memory: RuntimeError where only a copy could have that shape.
 
     Given a dtype instead of sizes it is refused: see `to`.
     """
-    a = as_array(x, "view")
+    a = as_array(input, "view")
     before = a.shape
     z = a.reshape(_full_shape(a, sizes(shape, "view"), "view"))
     if z.size and not of(a).may_share_memory(a, z):
@@ -46,7 +46,7 @@ def view(x: Tensor, *shape: Any) -> Tensor:
             f"view: {tuple(a.shape)} with strides {a.strides} cannot become {tuple(z.shape)} without a copy; "
             "use reshape(...), or contiguous().view(...)"
         )
-    return record_view("view", z, x, lambda grad: grad.reshape(before))
+    return record_view("view", z, input, lambda grad: grad.reshape(before))
 
 
 def _full_shape(a: Any, shape: tuple[int, ...], name: str) -> tuple[int, ...]:
@@ -63,82 +63,84 @@ def _full_shape(a: Any, shape: tuple[int, ...], name: str) -> tuple[int, ...]:
     return shape
 
 
-def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Dimensions `start_dim` to `end_dim`, both included, merged into one."""
-    shape = as_array(x, "flatten").shape
+    shape = as_array(input, "flatten").shape
     start, end = one_dim(start_dim, len(shape), "flatten"), one_dim(end_dim, len(shape), "flatten")
     if start > end:
         raise RuntimeError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}")
-    return reshape(x, *shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
+    return reshape(input, *shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
 
 
-def squeeze(x: Tensor, dim: Any = None) -> Tensor:
+def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """Without the dimensions of size 1: all of them, or those named by `dim` that have size 1."""
-    a = as_array(x, "squeeze")
+    a = as_array(input, "squeeze")
     gone = [d for d in many_dims(dim, a.ndim, "squeeze") if a.shape[d] == 1]
     if isinstance(dim, (tuple, list)) and not dim:
         gone = []
     before, after = a.shape, [n for d, n in enumerate(a.shape) if d not in gone]
-    return record_view("squeeze", a.reshape(after), x, lambda grad: grad.reshape(before))
+    return record_view("squeeze", a.reshape(after), input, lambda grad: grad.reshape(before))
 
 
-def unsqueeze(x: Tensor, dim: int) -> Tensor:
+def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """With a new dimension of size 1 at position `dim`."""
-    a = as_array(x, "unsqueeze")
+    a = as_array(input, "unsqueeze")
     before, axis = a.shape, one_dim(dim, a.ndim + 1, "unsqueeze")
-    return record_view("unsqueeze", of(a).expand_dims(a, axis), x, lambda grad: grad.reshape(before))
+    return record_view("unsqueeze", of(a).expand_dims(a, axis), input, lambda grad: grad.reshape(before))
 
 
 # --- Order of the dimensions -------------------------------------------------------------------------------------
 
 
-def transpose(x: Tensor, dim0: int, dim1: int) -> Tensor:
+def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """x with two dimensions exchanged. The rule exchanges them back."""
-    a = as_array(x, "transpose")
+    a = as_array(input, "transpose")
     if not a.ndim:
-        return record_view("transpose", a[...], x, lambda grad: grad)
+        return record_view("transpose", a[...], input, lambda grad: grad)
     i, j = one_dim(dim0, a.ndim, "transpose"), one_dim(dim1, a.ndim, "transpose")
-    return record_view("transpose", a.swapaxes(i, j), x, lambda grad: grad.swapaxes(i, j))
+    return record_view("transpose", a.swapaxes(i, j), input, lambda grad: grad.swapaxes(i, j))
 
 
-def t(x: Tensor) -> Tensor:
+def t(input: Tensor) -> Tensor:
     """The transpose of a matrix; a vector or 0-d tensor as it is."""
-    if as_array(x, "t").ndim > 2:
-        raise RuntimeError(f"t: expected at most 2 dimensions, got shape {tuple(x.array.shape)}; see transpose and mT")
-    return permute(x, *reversed(range(x.array.ndim)))
+    if as_array(input, "t").ndim > 2:
+        raise RuntimeError(
+            f"t: expected at most 2 dimensions, got shape {tuple(input.array.shape)}; see transpose and mT"
+        )
+    return permute(input, *reversed(range(input.array.ndim)))
 
 
-def permute(x: Tensor, *dims: Any) -> Tensor:
+def permute(input: Tensor, *dims: Any) -> Tensor:
     """x with its dimensions in the order `dims`. The rule applies the inverse order."""
-    a = as_array(x, "permute")
+    a = as_array(input, "permute")
     order = tuple(one_dim(d, a.ndim, "permute") for d in sizes(dims, "permute"))
     if sorted(order) != list(range(a.ndim)):
         raise RuntimeError(f"permute: {list(order)} is no permutation of the {a.ndim} dimensions of {tuple(a.shape)}")
     inverse = sorted(range(a.ndim), key=order.__getitem__)
-    return record_view("permute", a.transpose(order), x, lambda grad: grad.transpose(inverse))
+    return record_view("permute", a.transpose(order), input, lambda grad: grad.transpose(inverse))
 
 
 # --- Repetition --------------------------------------------------------------------------------------------------
 
 
-def expand(x: Tensor, *shape: Any) -> Tensor:
+def expand(input: Tensor, *shape: Any) -> Tensor:
     """x as if repeated along its dimensions of size 1, without copying; -1 keeps a size. New dimensions lead.
 
     The rule sums over the repetitions, which is what the engine does with every broadcast.
     """
-    a = as_array(x, "expand")
+    a = as_array(input, "expand")
     wanted = sizes(shape, "expand")
     extra = len(wanted) - a.ndim
     full = tuple(a.shape[i - extra] if n == -1 and i >= extra else n for i, n in enumerate(wanted))
     if extra < 0 or any(n < 0 or (i >= extra and a.shape[i - extra] not in (1, n)) for i, n in enumerate(full)):
         raise RuntimeError(f"expand: shape {tuple(a.shape)} cannot become {list(wanted)}; only sizes of 1 expand")
     wide = a[...] if full == a.shape else of(a).broadcast_to(a, full)
-    return record_view("expand", wide, x, lambda grad: grad)
+    return record_view("expand", wide, input, lambda grad: grad)
 
 
-def repeat(x: Tensor, *repeats: Any) -> Tensor:
+def repeat(input: Tensor, *repeats: Any) -> Tensor:
     """Copies of x laid side by side, `repeats[i]` along dimension i; extra repeats add leading dimensions."""
-    a = as_array(x, "repeat")
+    a = as_array(input, "repeat")
     times = sizes(repeats, "repeat")
     if len(times) < a.ndim or any(n < 0 for n in times):
         raise RuntimeError(f"repeat: got {list(times)} for shape {tuple(a.shape)}; give a count >= 0 per dimension")
@@ -148,7 +150,7 @@ def repeat(x: Tensor, *repeats: Any) -> Tensor:
     def rule(grad: Any) -> Any:
         return grad.reshape(split_shape).sum(axis=tuple(range(0, len(split_shape), 2)))
 
-    return record("repeat", of(a).tile(a, times), (x, rule))
+    return record("repeat", of(a).tile(a, times), (input, rule))
 
 
 # --- Joining and cutting -----------------------------------------------------------------------------------------
@@ -218,9 +220,9 @@ def _joinable(tensors: Any, name: str) -> list:
     return [a.astype(dtype, copy=False) for a in arrays]
 
 
-def split(x: Tensor, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
+def split(tensor: Tensor, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """x cut along `dim` into views: pieces of `split_size` (the last may be smaller), or of the sizes in a list."""
-    n = _length(x, dim, "split")
+    n = _length(tensor, dim, "split")
     if isinstance(split_size, (list, tuple)):
         lengths = [as_int(m, "split: size") for m in split_size]
         if sum(lengths) != n or any(m < 0 for m in lengths):
@@ -231,29 +233,29 @@ def split(x: Tensor, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
             raise RuntimeError(f"split: split_size must be positive, got {step}")
         lengths = [min(step, n - start) for start in range(0, n, step)] if n else [0]
     starts = [sum(lengths[:i]) for i in range(len(lengths))]
-    return tuple(narrow(x, dim, start, length) for start, length in zip(starts, lengths, strict=True))
+    return tuple(narrow(tensor, dim, start, length) for start, length in zip(starts, lengths, strict=True))
 
 
-def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """x cut along `dim` into at most `chunks` views of equal size, the last perhaps smaller."""
     if as_int(chunks, "chunk: chunks") <= 0:
         raise RuntimeError(f"chunk: expected chunks > 0, got {chunks}")
-    n = _length(x, dim, "chunk")
-    return split(x, max(1, -(-n // chunks)), dim) if n else split(x, [0] * chunks, dim)
+    n = _length(input, dim, "chunk")
+    return split(input, max(1, -(-n // chunks)), dim) if n else split(input, [0] * chunks, dim)
 
 
-def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The slices of x along `dim`, as views without that dimension."""
-    n = _length(x, dim, "unbind")
-    axis = one_dim(dim, x.array.ndim, "unbind")
-    return tuple(squeeze(narrow(x, axis, i, 1), axis) for i in range(n))
+    n = _length(input, dim, "unbind")
+    axis = one_dim(dim, input.array.ndim, "unbind")
+    return tuple(squeeze(narrow(input, axis, i, 1), axis) for i in range(n))
 
 
-def narrow(x: Tensor, dim: int, start: int, length: int) -> Tensor:
+def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """The view x[..., start : start + length, ...] along `dim`. The rule puts the gradient there and 0 elsewhere."""
-    a = as_array(x, "narrow")
+    a = as_array(input, "narrow")
     shape, xp = a.shape, of(a)
-    n = _length(x, dim, "narrow")
+    n = _length(input, dim, "narrow")
     start = start + n if start < 0 else start
     if not 0 <= start <= start + length <= n:
         raise RuntimeError(f"narrow: start {start}, length {length} leave dim {dim} of size {n}")
@@ -264,7 +266,7 @@ def narrow(x: Tensor, dim: int, start: int, length: int) -> Tensor:
         out[cut] = grad
         return out
 
-    return record_view("narrow", a[cut], x, rule)
+    return record_view("narrow", a[cut], input, rule)
 
 
 def _length(x: Tensor, dim: int, name: str) -> int:
@@ -274,9 +276,9 @@ def _length(x: Tensor, dim: int, name: str) -> int:
     return a.shape[one_dim(dim, a.ndim, name)]
 
 
-def roll(x: Tensor, shifts: Any, dims: Any = None) -> Tensor:
+def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     """Elements moved along `dims` by `shifts`, those that leave re-entering in front; without dims, flattened."""
-    a = as_array(x, "roll")
+    a = as_array(input, "roll")
     xp = of(a)
     shift = tuple(shifts) if isinstance(shifts, (list, tuple)) else (shifts,)
     axes = None if dims is None else many_dims(dims, a.ndim, "roll")
@@ -288,28 +290,28 @@ def roll(x: Tensor, shifts: Any, dims: Any = None) -> Tensor:
         raise RuntimeError(f"roll: {len(shift)} shifts need as many dims")
     forward = shift if axes is not None else shift[0]
     back = tuple(-s for s in shift) if axes is not None else -shift[0]
-    return record("roll", xp.roll(a, forward, axes), (x, lambda grad: xp.roll(grad, back, axes)))
+    return record("roll", xp.roll(a, forward, axes), (input, lambda grad: xp.roll(grad, back, axes)))
 
 
-def flip(x: Tensor, *dims: Any) -> Tensor:
+def flip(input: Tensor, *dims: Any) -> Tensor:
     """x in reverse order along `dims`. The rule reverses again."""
-    a = as_array(x, "flip")
+    a = as_array(input, "flip")
     xp, wanted = of(a), sizes(dims, "flip")
     axes = many_dims(wanted, a.ndim, "flip") if wanted else ()
-    return record("flip", xp.flip(a, axes).copy(), (x, lambda grad: xp.flip(grad, axes)))
+    return record("flip", xp.flip(a, axes).copy(), (input, lambda grad: xp.flip(grad, axes)))
 
 
 # --- Triangles ---------------------------------------------------------------------------------------------------
 
 
-def tril(x: Tensor, diagonal: int = 0) -> Tensor:
+def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     """The lower triangle of each matrix: elements with column ≤ row + diagonal, 0 elsewhere."""
-    return _triangle("tril", x, diagonal)
+    return _triangle("tril", input, diagonal)
 
 
-def triu(x: Tensor, diagonal: int = 0) -> Tensor:
+def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     """The upper triangle of each matrix: elements with column ≥ row + diagonal, 0 elsewhere."""
-    return _triangle("triu", x, diagonal)
+    return _triangle("triu", input, diagonal)
 
 
 def _triangle(name: str, x: Tensor, diagonal: int) -> Tensor:
@@ -320,9 +322,9 @@ def _triangle(name: str, x: Tensor, diagonal: int) -> Tensor:
     return record(name, cut(a, diagonal), (x, lambda grad: cut(grad, diagonal)))
 
 
-def one_hot(x: Tensor, num_classes: int = -1) -> Tensor:
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """int64 vectors with a 1 at the index x and 0 elsewhere: (...) -> (..., num_classes). -1: largest index + 1."""
-    a = as_array(x, "one_hot")
+    a = as_array(tensor, "one_hot")
     if a.dtype.kind not in "iu":
         raise RuntimeError(f"one_hot: expected integer indices, got {a.dtype}")
     if a.size and a.min() < 0:
@@ -331,16 +333,18 @@ def one_hot(x: Tensor, num_classes: int = -1) -> Tensor:
         num_classes = int(a.max()) + 1 if a.size else 0
     if a.size and a.max() >= num_classes:
         raise RuntimeError(f"one_hot: index {int(a.max())} needs num_classes > {int(a.max())}, got {num_classes}")
-    return constant(x, (a[..., None] == of(a).arange(num_classes)).astype(dtypes.int64))
+    return constant(tensor, (a[..., None] == of(a).arange(num_classes)).astype(dtypes.int64))
 
 
-def contiguous(x: Tensor) -> Tensor:
+def contiguous(input: Tensor) -> Tensor:
     """x itself if its elements lie in row-major order, otherwise a copy that does."""
-    a = as_array(x, "contiguous")
-    return x if a.flags.c_contiguous else record("contiguous", of(a).ascontiguousarray(a), (x, lambda grad: grad))
+    a = as_array(input, "contiguous")
+    return (
+        input if a.flags.c_contiguous else record("contiguous", of(a).ascontiguousarray(a), (input, lambda grad: grad))
+    )
 
 
-def broadcast_to(x: Tensor, shape: Any) -> Tensor:
+def broadcast_to(input: Tensor, shape: Any) -> Tensor:
     """As `expand`, with the shape as one argument."""
-    check_broadcast(as_array(x, "broadcast_to").shape, tuple(shape), "broadcast_to")
-    return expand(x, *shape)
+    check_broadcast(as_array(input, "broadcast_to").shape, tuple(shape), "broadcast_to")
+    return expand(input, *shape)
