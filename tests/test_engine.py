@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g import autograd
+from tinygrad_z2g import engine
 from tinygrad_z2g.nn import functional as F
 
 MODIFIED = "modified by an inplace operation"
@@ -87,7 +87,7 @@ class Counting:
 
     def __call__(self, *inputs):
         array = sum(x.array for x in inputs) * 1.0
-        return autograd.record("counting", array, *((x, self._rule) for x in inputs))
+        return engine.record("counting", array, *((x, self._rule) for x in inputs))
 
 
 # Defects of the package that tests below show: the test's name, and why it fails for now. Mended ones leave the list.
@@ -431,7 +431,7 @@ def test_trap_06_the_walk_lets_go_of_gradients_as_it_goes(device):
 
     y = leaf(numbers(3)) * 1
     for _ in range(50):
-        y = autograd.record("watched", y.array * 1.0, (y, rule))
+        y = engine.record("watched", y.array * 1.0, (y, rule))
     with without_gc():
         y.sum().backward()
     assert len(refs) == 50
@@ -556,7 +556,7 @@ def nodes_of(y):
     found, stack = {}, [y.grad_fn]
     while stack:
         node = stack.pop()
-        if isinstance(node, autograd.Node) and id(node) not in found:
+        if isinstance(node, engine.Node) and id(node) not in found:
             found[id(node)] = weakref.ref(node)
             stack += [edge[0] for edge in node.edges if edge is not None]
     return list(found.values())

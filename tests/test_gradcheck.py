@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g.autograd import record
+from tinygrad_z2g.engine import record
 from tinygrad_z2g.gradcheck import GradcheckError
 
 

@@ -21,8 +21,8 @@ from strategies import ANY, DISTINCT, NONZERO, POSITIVE, SEEDS, Case, case, same
 from test_ops import FEW, bind
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g import autograd, kernels
-from tinygrad_z2g.autograd import record
+from tinygrad_z2g import engine, kernels
+from tinygrad_z2g.engine import record
 
 ROWS = {op.name: op for op in TABLE}
 SQUARE = hnp.array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=3).map(lambda s: (s[0], s[0]))
@@ -243,10 +243,10 @@ def overwrite_rows(ids: Any, rows: Any, n: int) -> np.ndarray:
 
 def match_with(reduce: Callable) -> Callable:
     """The engine's reversal of broadcasting, with `reduce` in place of the sum over the copies."""
-    right = autograd.match
+    right = engine.match
 
     def match(grad: Any, target: Any) -> Any:
-        shape = (target if isinstance(target, autograd.Node) else target.array).shape
+        shape = (target if isinstance(target, engine.Node) else target.array).shape
         while grad.ndim > len(shape):
             grad = reduce(grad, 0, False)
         for i, n in enumerate(shape):
@@ -285,8 +285,8 @@ IN_THE_PACKAGE = [
     ("cross_entropy: class weight twice", "F.cross_entropy", kernels, "cross_entropy",
      cross_entropy_with(weight_twice)),
     ("embedding: repeated ids overwrite", "F.embedding", kernels, "sum_rows_by_id", overwrite_rows),
-    ("engine: copies averaged, not summed", "add", autograd, "match", match_with(averaged)),
-    ("engine: only the first copy counts", "mul", autograd, "match", match_with(first_copy)),
+    ("engine: copies averaged, not summed", "add", engine, "match", match_with(averaged)),
+    ("engine: only the first copy counts", "mul", engine, "match", match_with(first_copy)),
 ]  # fmt: skip
 
 

@@ -1,12 +1,11 @@
 """tinygrad_z2g: a deep-learning framework small enough to read in an evening. `import tinygrad_z2g as z2g`.
 
-The names are torch's. Start reading at `autograd.py`, then `ops/elementwise.py`, then `tensor.py`.
+The names are torch's. Start reading at `engine.py`, then `ops/elementwise.py`, then `tensor.py`.
 """
 
 from math import inf, nan, pi
 
-from . import cuda, nn, optim, random
-from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from . import autograd, cuda, nn, optim, random, utils
 from .backend import Device as device
 from .creation import (
     arange,
@@ -46,6 +45,7 @@ from .dtypes import (
     set_default_dtype,
     uint8,
 )
+from .engine import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .gradcheck import gradcheck
 from .nn.functional import log_softmax, softmax
 from .ops.elementwise import (

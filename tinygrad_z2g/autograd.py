@@ -1,435 +1,188 @@
-"""The engine: record what was computed, then walk it backwards.
+"""What torch.autograd offers: gradients as values (`grad`), operations of your own (`Function`), checks.
 
-Reverse-mode automatic differentiation in three ideas.
-
-1. *Record.* Every operation computes its result and leaves a `Node` behind: who its inputs were, and for each input
-   a rule that turns ∂L/∂output into ∂L/∂input. The rule is the chain rule with the local derivative filled in.
-2. *Walk.* A node is numbered when it is made, and an output is always made after its inputs. So taking the youngest
-   node first visits every node after all of its consumers: descending numbers are a topological order.
-3. *Add.* A value that was used twice receives two gradients, and its gradient is their sum (`+=` in `backward`):
-   the total derivative sums over all paths.
-
-For L = (x + y) · x the walk is: mul (number 2) sends a gradient to the sum and one to x; add (number 1) sends its
-own gradient on to x and to y; x now has two parts and they are added.
-
-The engine knows nothing of the Tensor class beyond `Variable` below, and of arrays little beyond `+` and `sum`.
+The engine itself, which records and walks, is in `engine.py`.
 """
 
 from __future__ import annotations
 
-import functools
-import heapq
-import inspect
-import itertools
-import threading
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
-import numpy as np
+from .anomaly import detect_anomaly, set_detect_anomaly
+from .backend import Array, of
+from .engine import (
+    Node,
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    needs_grad,
+    no_grad,
+    record,
+    record_joint,
+    seed_gradient,
+    set_grad_enabled,
+    source,
+    walk,
+)
+from .gradcheck import gradcheck
+from .tensor import Tensor
 
-from . import kernels
-from .backend import Array, device_of, of
-
-if TYPE_CHECKING:
-    from .tensor import Tensor
-
-Rule = Callable[[Array], Array]  # ∂L/∂output -> ∂L/∂input; reads, never writes
-_F = TypeVar("_F", bound=Callable[..., Any])
+__all__ = [
+    "Function", "backward", "detect_anomaly", "enable_grad", "grad", "gradcheck", "inference_mode", "is_grad_enabled",
+    "no_grad", "set_detect_anomaly", "set_grad_enabled",
+]  # fmt: skip
 
 
-class Variable:
-    """What the engine needs to know of a tensor.
+def _several(x: Any) -> list:
+    return list(x) if isinstance(x, (tuple, list)) else [x]
 
-    array          the numbers
-    grad           ∂L/∂self after backward, a tensor or None
-    _requires_grad whether gradients are wanted, here or at something this was computed from
-    node           the operation that made it; None for a leaf
-    version        shared by all tensors on the same memory: [the number of in-place writes to it, that number at the
-                   last write that was recorded, whether a leaf that requires grad lives there]
-    recorded       the number of writes when this tensor's history was recorded: a later write through another
-                   tensor on the same memory makes that history stale
-    hooks          functions to call with the gradient (leaves only; other tensors keep them on the node)
+
+def _seeds(outputs: list[Tensor], gradients: Any) -> list:
+    """Pairs of an output and the gradient to start with; gradients None: 1 for each, which must be a scalar."""
+    gradients = [None] * len(outputs) if gradients is None else _several(gradients)
+    if len(gradients) != len(outputs):
+        raise RuntimeError(f"grad: got {len(outputs)} outputs but {len(gradients)} gradients of them")
+    for y in outputs:
+        if not isinstance(y, Tensor):
+            raise TypeError(f"grad: expected Tensors, got {type(y).__name__}")
+    return [(y, seed_gradient(y, g)) for y, g in zip(outputs, gradients, strict=True)]
+
+
+def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool = False) -> None:
+    """Add the gradients of several tensors together to the `.grad` of the leaves: Σᵢ ∂yᵢ/∂leaf · gradientᵢ."""
+    pairs = _seeds(_several(tensors), grad_tensors)
+    sum((y * Tensor.make(g)).sum() for y, g in pairs).backward(retain_graph=retain_graph)
+
+
+def grad(
+    outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Tensor | None, ...]:  # fmt: skip
+    """∂(Σ outputs · grad_outputs)/∂input for each input, leaves or not, as a tuple. No `.grad` changes.
+
+    RuntimeError for an input that the outputs do not depend on, unless `allow_unused`, which gives None for it.
     """
+    if create_graph:
+        raise NotImplementedError("grad: create_graph=True is not offered: there are no derivatives of derivatives")
+    xs = _several(inputs)
+    for x in xs:
+        if not needs_grad(x):
+            raise RuntimeError("grad: one of the inputs does not require grad; call requires_grad_() on it first")
+    targets = [source(x) for x in xs]
+    pairs = _seeds(_several(outputs), grad_outputs)
+    found, _, _ = walk(pairs, bool(retain_graph), {t for t in targets if isinstance(t, Node)})
+    missing = [i for i, target in enumerate(targets) if target not in found]
+    if missing and not allow_unused:
+        raise RuntimeError(
+            f"grad: the outputs do not depend on input {missing[0]} of shape {tuple(xs[missing[0]].shape)}; "
+            "allow_unused=True gives None for it"
+        )
+    return tuple(Tensor.make(of(found[t]).array(found[t])) if t in found else None for t in targets)
 
-    __slots__ = ("__weakref__", "_requires_grad", "array", "grad", "hooks", "node", "recorded", "version")
 
-    array: Array
-    grad: Tensor | None
-    hooks: dict[int, Callable] | None
-    node: Node | None
-    recorded: int
-    _requires_grad: bool
-    version: list
+class Context:
+    """What `Function.forward` hands to `Function.backward`: any attributes, and the tensors it saved."""
 
-    def begin(self, array: Array) -> None:
-        """Start as a leaf that holds `array` and has no history."""
-        self.array = np.asarray(array) if isinstance(array, np.generic) else array  # NumPy returns scalars for 0-d
-        self.grad = self.node = self.hooks = None
-        self._requires_grad = False
-        self.recorded = 0
-        self.version = [0, 0, False]
+    def __init__(self, needs_input_grad: tuple[bool, ...]):
+        self.needs_input_grad = needs_input_grad
+        self.saved_tensors: tuple[Tensor, ...] = ()
+        self._constant: tuple[Tensor, ...] = ()
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
+        """Keep tensors for backward. If one is changed in place before that, backward raises."""
+        self.saved_tensors = tensors
+
+    def mark_non_differentiable(self, *outputs: Tensor) -> None:
+        """These outputs get no history, and backward sees zeros as their gradients."""
+        self._constant = outputs
+
+
+class Function:
+    """An operation of your own. Write two static methods and call it by `apply`:
+
+        class Cube(Function):
+            @staticmethod
+            def forward(ctx, x):
+                ctx.save_for_backward(x)
+                return x * x * x
+
+            @staticmethod
+            def backward(ctx, grad):
+                (x,) = ctx.saved_tensors
+                return grad * 3 * x * x
+
+        y = Cube.apply(x)
+
+    Both compute with tensors, and nothing they do is recorded. `backward` receives ∂L/∂output for each output and
+    returns ∂L/∂argument for each argument of `forward`, None where there is none.
+    """
 
     @staticmethod
-    def make(array: Array) -> Tensor:
-        """A new tensor around `array`, without history."""
-        raise NotImplementedError
+    def forward(ctx: Any, *args: Any) -> Any:
+        """The computation: a tensor or a tuple of them."""
+        raise NotImplementedError("Function: define a static method forward(ctx, *args)")
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        """The rule: the gradients of the arguments of `forward`, out of those of its outputs."""
+        raise NotImplementedError("Function: define a static method backward(ctx, *gradients)")
+
+    @classmethod
+    def apply(cls, *args: Any) -> Any:
+        """Compute, and record the rule. The outputs share memory with what `forward` returned."""
+        ctx = Context(tuple(needs_grad(arg) for arg in args))
+        with no_grad():
+            results = cls.forward(ctx, *args)
+        outputs = _several(results)
+        for z in outputs:
+            if not isinstance(z, Tensor):
+                raise TypeError(f"{cls.__name__}.forward: returned {type(z).__name__}, expected Tensors")
+        if not is_grad_enabled() or not any(ctx.needs_input_grad):
+            return results
+        received: list = [None] * len(outputs)
+
+        def rule(nothing: Array) -> list[Array]:
+            grads = [zeros(z) if g is None else Tensor.make(g) for g, z in zip(received, shapes, strict=True)]
+            received[:] = [None] * len(received)
+            with no_grad():
+                return _gradients(cls.__name__, _several(cls.backward(ctx, *grads)), args)
+
+        # Several outputs, one rule: each output's own rule leaves its gradient in `received` and wakes up the hub,
+        # which is older and therefore visited after all of them
+        shapes = [(z.array.shape, z.dtype) for z in outputs]
+        blank = of(outputs[0].array).zeros(())
+        zeros = lambda like: Tensor.make(of(blank).zeros(*like))  # noqa: E731
+        hub = record_joint(cls.__name__, blank, args, rule, *ctx.saved_tensors)
+
+        def output(i: int, z: Tensor) -> Tensor:
+            def deliver(grad: Array) -> Array:
+                received[i] = grad
+                return blank
+
+            if not z.is_floating_point() or any(z is constant for constant in ctx._constant):
+                return z
+            made = record(cls.__name__, z.array, (hub, deliver))
+            made.version, made.recorded = z.version, z.version[0]
+            return made
+
+        made = tuple(output(i, z) for i, z in enumerate(outputs))
+        return made if isinstance(results, (tuple, list)) else made[0]
 
 
-class Node:
-    """One recorded operation.
-
-    It points to the nodes of its inputs and to leaves, never to the tensors in between: an activation that no rule
-    reads is freed as soon as the user's code lets go of it. And nothing here points forward, so there is no
-    reference cycle: dropping the loss frees the graph at once.
-    """
-
-    __slots__ = ("__weakref__", "dtype", "edges", "hooks", "joint", "kept_by", "name", "number", "reads", "shape")
-
-    def __init__(self, name: str, array: Array, edges: list, joint: Callable | None, reads: list):
-        self.name = name
-        self.number = next(_numbers)
-        self.shape = array.shape
-        self.dtype = array.dtype
-        self.edges = edges  # [(Node or leaf, rule)], None once the graph has been used up
-        self.joint = joint  # one rule for all edges, or None
-        self.reads = reads  # [(version, its count when recorded)] of every array a rule will read
-        self.hooks = None  # {key: function}, called with the gradient of this node's output
-        self.kept_by = None  # weak reference to a tensor that asked for its gradient (retain_grad)
-
-    def __repr__(self) -> str:
-        return f"<{self.name} number={self.number} shape={tuple(self.shape)}>"
-
-
-_numbers = itertools.count(1)  # next() on it is atomic, so threads can share it
-
-
-class _Result:
-    """Stands for "this op's own result" among the tensors that a rule reads."""
-
-    def __repr__(self) -> str:
-        return "RESULT"
-
-
-RESULT = _Result()
-
-
-# --- Recording ---------------------------------------------------------------------------------------------------
-
-
-def record(name: str, array: Array, *edges: tuple) -> Tensor:
-    """Wrap an operation's result, with its rules if any input needs a gradient.
-
-    Each edge is `(input, rule, *reads)`: `rule` maps the gradient of the result to the gradient of `input`. It may
-    return the shape of the result where the input was broadcast; the engine sums that back. `reads` names the
-    tensors whose numbers the rule will need, RESULT for the result itself: changing one of them in place before
-    backward is then an error instead of a wrong gradient. Inputs that need no gradient, or are no tensors, are
-    dropped together with their rules.
-    """
-    result = next(edge[0] for edge in edges if isinstance(edge[0], Variable)).make(array)
-    if _mode.enabled:
-        live, reads = [], []
-        for x, rule, *read in edges:
-            if isinstance(x, Variable):
-                target = source(x)
-                if x._requires_grad:
-                    live.append((target, rule))
-                    reads += read
-        if live:
-            _attach(result, name, live, None, reads)
-    return result
-
-
-def record_joint(name: str, array: Array, inputs: tuple, rule: Callable, *reads: Any) -> Tensor:
-    """As `record`, for an operation whose inputs share their backward work.
-
-    The one `rule` returns a tuple with a gradient per input; None where it was not needed.
-    """
-    result = next(x for x in inputs if isinstance(x, Variable)).make(array)
-    if _mode.enabled and any(needs_grad(x) for x in inputs):
-        _attach(result, name, [(source(x), None) if needs_grad(x) else None for x in inputs], rule, list(reads))
-    return result
-
-
-def needs_grad(x: Any) -> bool:
-    """Whether `x` is a tensor that a gradient must reach."""
-    return isinstance(x, Variable) and x._requires_grad
-
-
-def source(x: Variable) -> Node | Variable:
-    """Where the gradient of `x` goes: to the node that made it, or to `x` itself if it is a leaf.
-
-    RuntimeError if x was overwritten through another tensor, so that its history does not describe it any more. A
-    leaf's is no history and outlives plain writes; but not that of a number which has one of its own.
-    """
-    if x.recorded < x.version[1] or (x.node is not None and x.recorded < x.version[0]):
-        raise RuntimeError(
-            f"this tensor of shape {tuple(x.array.shape)} was modified by an inplace operation on another tensor that "
-            "shares its memory (a view, or the tensor it is a view of), so its history no longer describes it; take "
-            "the view again after the change, write into the tensor itself (x[0, 1] = ..., not x[0][1] = ...), or "
-            "change a clone()"
-        )
-    return x if x.node is None else x.node
-
-
-def _attach(result: Variable, name: str, edges: list, joint: Callable | None, reads: list) -> None:
-    versions = [result.version if x is RESULT else x.version for x in reads if x is RESULT or isinstance(x, Variable)]
-    result.node = Node(name, result.array, edges, joint, [(version, version[0]) for version in versions])
-    result._requires_grad = True
-
-
-# --- Walking back ------------------------------------------------------------------------------------------------
-
-
-@np.errstate(all="ignore")  # an infinite slope (√x at 0) is a result, not an accident; the GPU never warns either
-def backward(root: Variable, gradient: Array, retain_graph: bool = False) -> None:
-    """Add ∂L/∂leaf to `leaf.grad` for every leaf that `root` was computed from, where `gradient` is ∂L/∂root.
-
-    The graph is used up on the way, so that its memory is freed early (also if the walk ends in an error);
-    `retain_graph` keeps it for another walk. Raises RuntimeError if the graph was used up before, or if an array
-    that a rule reads was changed in place; then no leaf has been touched.
-    """
-    start = source(root)
-    grads: dict[Node | Variable, Array] = {start: gradient}
-    shared = {id(gradient)}  # arrays that somebody else holds too: no leaf may keep one as its own
-    leaves: list[Variable] = []
-    waiting: list[tuple[int, Node]] = []  # a heap; numbers are negated so that the youngest node comes first
-    kept: list[tuple[Variable, Array]] = []
-
-    def arrive(target: Node | Variable, grad: Array) -> None:
-        grad = match(grad, target)
-        if target in grads:
-            grads[target] = grads[target] + grad  # out of place: the first part may belong to someone else
-            return
-        grads[target] = grad
-        if isinstance(target, Node):
-            heapq.heappush(waiting, (-target.number, target))
-        else:
-            leaves.append(target)
-
-    if isinstance(start, Node):
-        waiting.append((-start.number, start))
-    else:
-        leaves.append(start)
-
-    while waiting:
-        node = heapq.heappop(waiting)[1]
-        grad = grads.pop(node)
-        edges, joint, reads = node.edges, node.joint, node.reads
-        if edges is None:
+def _gradients(name: str, found: list, args: tuple) -> list[Array]:
+    """What `backward` returned, checked against the arguments of `forward`, as an array for each."""
+    while len(found) > len(args) and found[-1] is None:
+        found.pop()
+    if len(found) != len(args):
+        raise RuntimeError(f"{name}.backward: returned {len(found)} gradients, expected {len(args)}, one per argument")
+    arrays = []
+    for i, (g, x) in enumerate(zip(found, args, strict=True)):
+        if g is not None and not isinstance(g, Tensor):
+            raise TypeError(f"{name}.backward: gradient {i} is {type(g).__name__}, expected a Tensor or None")
+        if isinstance(x, Tensor) and g is not None and g.shape != x.shape:
             raise RuntimeError(
-                f"backward: the graph of this result was already used up at '{node.name}' by an earlier backward(); "
-                "call that one with retain_graph=True to walk it twice, or compute the result again"
+                f"{name}.backward: gradient {i} has shape {tuple(g.shape)}, its argument {tuple(x.shape)}"
             )
-        for version, recorded in reads:
-            if version[0] != recorded:
-                raise RuntimeError(
-                    f"backward: a tensor that the gradient of '{node.name}' (output shape {tuple(node.shape)}) needs "
-                    f"was modified by an inplace operation: it is at version {version[0]}, expected version "
-                    f"{recorded}; change a clone() instead, or change it after backward()"
-                )
-        if node.hooks:
-            grad = _run_hooks(node.hooks, grad, root)
-            shared.add(id(grad))
-        tensor = node.kept_by and node.kept_by()
-        if tensor is not None:
-            kept.append((tensor, grad))
-            shared.add(id(grad))
-        if not retain_graph:
-            node.edges = node.joint = node.reads = None
-        if joint is not None:
-            for edge, part in zip(edges, joint(grad), strict=True):
-                if edge is not None:
-                    arrive(edge[0], part)
-        else:
-            for target, rule in edges:
-                arrive(target, rule(grad))
-
-    for leaf in leaves:  # all hooks first: if one raises, no leaf has been touched
-        if leaf.hooks:
-            grads[leaf] = _run_hooks(leaf.hooks, grads[leaf], leaf)
-            shared.add(id(grads[leaf]))
-    for tensor, grad in [*((leaf, grads[leaf]) for leaf in leaves), *kept]:
-        _deposit(tensor, grad, shared)
-
-
-def _deposit(x: Variable, grad: Array, shared: set[int]) -> None:
-    """Add `grad` to `x.grad`, making sure that `x` is its only owner: `a + b` hands one array to a and to b."""
-    if x.grad is not None:
-        x.grad.array += grad
-        x.grad.version[0] += 1
-        return
-    if id(grad) in shared or grad.base is not None or grad.ndim == 0:
-        grad = of(grad).array(grad)  # a copy
-    shared.add(id(grad))
-    x.grad = x.make(grad)
-
-
-def _run_hooks(hooks: dict[int, Callable], grad: Array, like: Variable) -> Array:
-    """Show the gradient to each hook in turn; what a hook returns, if not None, replaces it."""
-    for hook in list(hooks.values()):
-        replacement = hook(like.make(grad))
-        if replacement is not None:
-            if not isinstance(replacement, Variable):
-                raise TypeError(f"hook: returned {type(replacement).__name__}, expected a Tensor or None")
-            got, want = replacement.array, (tuple(grad.shape), grad.dtype)
-            if (tuple(got.shape), got.dtype) != want:
-                raise RuntimeError(f"hook: returned {tuple(got.shape)} of {got.dtype}, expected {want[0]} of {want[1]}")
-            grad = replacement.array
-    return grad
-
-
-def match(grad: Array, target: Any) -> Array:
-    """`grad` in the shape and dtype of `target`: the reverse of broadcasting, the one place where it is undone.
-
-    An input of shape (3, 1) used as (2, 3, 4) was copied 2 x 4 times, so its gradient is the sum over the copies.
-    """
-    array = target if isinstance(target, Node) else target.array
-    shape = array.shape
-    if grad.shape != shape:
-        extra = grad.ndim - len(shape)
-        axes = tuple(range(extra)) + tuple(
-            extra + i for i, n in enumerate(shape) if n == 1 and grad.shape[extra + i] != 1
+        arrays.append(
+            of(x.array).zeros_like(x.array) if g is None and needs_grad(x) else None if g is None else g.array
         )
-        grad = kernels.total(grad, axes, False).reshape(shape)
-    return grad if grad.dtype == array.dtype else grad.astype(array.dtype)
-
-
-def seed_gradient(root: Variable, gradient: Variable | None) -> Array:
-    """The gradient that a backward pass starts with: 1 for a scalar, otherwise what the caller gave, checked."""
-    if not root._requires_grad:
-        raise RuntimeError("backward: this tensor does not require grad and has no grad_fn; nothing to differentiate")
-    array = root.array
-    if gradient is None:
-        if array.size != 1:
-            raise RuntimeError(
-                f"backward: grad can be implicitly created only for scalar outputs, got shape {tuple(array.shape)}; "
-                "reduce it first (.sum(), .mean()) or pass gradient="
-            )
-        return of(array).ones_like(array)
-    if not isinstance(gradient, Variable):
-        raise TypeError(f"backward: gradient must be a Tensor or None, got {type(gradient).__name__}")
-    if gradient.array.shape != array.shape:
-        raise RuntimeError(
-            f"backward: gradient has shape {tuple(gradient.array.shape)}, expected the tensor's {tuple(array.shape)}"
-        )
-    if device_of(gradient.array) != device_of(array):
-        raise RuntimeError(f"backward: gradient is on {device_of(gradient.array)}, the tensor on {device_of(array)}")
-    return gradient.array.astype(array.dtype, copy=False)
-
-
-# --- Switching recording off -------------------------------------------------------------------------------------
-
-
-class _Mode(threading.local):
-    enabled = True  # each thread starts with recording on
-
-
-_mode = _Mode()
-
-
-def is_grad_enabled() -> bool:
-    """Whether operations are being recorded in this thread."""
-    return _mode.enabled
-
-
-class set_grad_enabled:
-    """Switch recording on or off: as a statement, as a context (`with`), which restores, or as a decorator."""
-
-    def __init__(self, mode: bool):
-        self._mode = bool(mode)
-        self._outer = [_mode.enabled]
-        _mode.enabled = self._mode
-
-    def __enter__(self) -> None:
-        _mode.enabled = self._mode
-
-    def __exit__(self, *exc_info: object) -> None:
-        _mode.enabled = self._outer[-1]
-
-    def __call__(self, function: _F) -> _F:
-        _mode.enabled = self._outer[-1]  # decorating must not switch the mode of the code around it
-        return _decorate(function, self._mode)
-
-
-class _Switch:
-    """A context and decorator that sets the mode inside and restores it after, also when nested or reused."""
-
-    _inside: bool
-
-    def __init__(self) -> None:
-        self._outer: list[bool] = []
-
-    def __enter__(self) -> None:
-        self._outer.append(_mode.enabled)
-        _mode.enabled = self._inside
-
-    def __exit__(self, *exc_info: object) -> None:
-        _mode.enabled = self._outer.pop()
-
-    def __call__(self, function: _F) -> _F:
-        return _decorate(function, self._inside)
-
-    def __new__(cls, function: Callable | None = None) -> Any:
-        # `@no_grad` without parentheses works like `@no_grad()`
-        return super().__new__(cls) if function is None else _decorate(function, cls._inside)
-
-
-class no_grad(_Switch):
-    """Record nothing inside: `with no_grad(): ...` or `@no_grad()`. Saves the graph's memory and time."""
-
-    _inside = False
-
-
-class enable_grad(_Switch):
-    """Record again inside a `no_grad` block."""
-
-    _inside = True
-
-
-class inference_mode(_Switch):
-    """The same as `no_grad` here: there is nothing further to save. `inference_mode(False)` records."""
-
-    _inside = False
-
-    def __new__(cls, mode: bool | Callable = True) -> Any:
-        if callable(mode):
-            return _decorate(mode, cls._inside)
-        return object.__new__(cls) if mode else enable_grad()
-
-    def __init__(self, mode: bool = True):
-        super().__init__()
-
-
-def _decorate(function: _F, enabled: bool) -> _F:
-    """`function` run with recording on or off. A generator gets its mode in each step, its caller keeps its own."""
-    if inspect.isgeneratorfunction(function):
-
-        @functools.wraps(function)
-        def generator(*args: Any, **kwargs: Any) -> Iterator:
-            steps = function(*args, **kwargs)
-            send, value = steps.send, None
-            while True:
-                outer, _mode.enabled = _mode.enabled, enabled
-                try:
-                    item = send(value)
-                except StopIteration as stop:
-                    return stop.value
-                finally:
-                    _mode.enabled = outer
-                try:
-                    value = yield item
-                    send = steps.send
-                except BaseException as error:  # GeneratorExit too: clean-up runs in the generator's own mode
-                    send, value = steps.throw, error
-
-        return generator  # type: ignore[return-value]
-
-    @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        outer, _mode.enabled = _mode.enabled, enabled
-        try:
-            return function(*args, **kwargs)
-        finally:
-            _mode.enabled = outer
-
-    return wrapper  # type: ignore[return-value]
+    return arrays

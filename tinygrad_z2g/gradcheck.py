@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from . import backend, dtypes
-from .autograd import enable_grad, no_grad
+from .engine import enable_grad, no_grad
 from .tensor import Tensor
 
 STEP = 2.0**-14  # near the cube root of float64's epsilon, where rounding and truncation errors balance

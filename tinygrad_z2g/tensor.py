@@ -1,6 +1,6 @@
 """`Tensor`: an array that remembers how it was computed.
 
-The class itself holds little: the array, its gradient, and the way back (see `autograd.Variable`). Every operation
+The class itself holds little: the array, its gradient, and the way back (see `engine.Variable`). Every operation
 is a function in `ops/`, where forward and gradient rule stand side by side; the table in the middle of this file
 makes them methods and operators. Moving, converting, printing and writing in place are here.
 """
@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from . import autograd, backend, dtypes
-from .autograd import Variable, record
+from . import backend, dtypes, engine
 from .backend import Array, Device
+from .engine import Variable, record
 from .ops import elementwise, indexing, inplace, linalg, reduction
 from .ops import shape as shapes
 from .ops.common import one_dim
@@ -88,7 +88,7 @@ class Tensor(Variable):
         return self.node is None
 
     @property
-    def grad_fn(self) -> autograd.Node | None:
+    def grad_fn(self) -> engine.Node | None:
         """The recorded operation that made this tensor; `grad_fn.name` is its name."""
         return self.node
 
@@ -129,7 +129,7 @@ class Tensor(Variable):
     # --- Gradients -----------------------------------------------------------------------------------------------
 
     def backward(self, gradient: Tensor | None = None, retain_graph: bool = False, create_graph: bool = False) -> None:
-        """Add ∂self/∂leaf to `leaf.grad` for every leaf this was computed from. See `autograd.backward`.
+        """Add ∂self/∂leaf to `leaf.grad` for every leaf this was computed from. See `engine.backward`.
 
         `gradient` is ∂L/∂self, needed unless self has one element. RuntimeError if there is nothing to
         differentiate or the graph was used up before.
@@ -139,7 +139,7 @@ class Tensor(Variable):
                 "backward: create_graph=True is not offered: rules work on arrays, not on tensors, which keeps them "
                 "short and fast; there are no derivatives of derivatives"
             )
-        autograd.backward(self, autograd.seed_gradient(self, gradient), retain_graph)
+        engine.backward(self, engine.seed_gradient(self, gradient), retain_graph)
 
     @property
     def requires_grad(self) -> bool:

@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass
 
 from .. import creation
-from ..autograd import no_grad
 from ..backend import to_host
+from ..engine import no_grad
 from ..nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, TransformerBlock, init
 from ..nn import functional as F
 from ..nn.transformer import Cache

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import kernels
-from ..autograd import RESULT, needs_grad, record, record_joint
 from ..backend import Array, of
+from ..engine import RESULT, needs_grad, record, record_joint
 from ..ops.common import as_array, as_floating, as_int, one_dim, same_device
 from ..ops.elementwise import relu, sigmoid, tanh
 from ..ops.linalg import linear

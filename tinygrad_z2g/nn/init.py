@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from ..autograd import no_grad
+from ..engine import no_grad
 from ..ops.common import as_array
 from ..random import Generator, default_generator
 from ..tensor import Tensor

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from ..autograd import no_grad
+from ..engine import no_grad
 from ..tensor import RemovableHandle, Tensor
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..autograd import no_grad
 from ..backend import of, to_device
+from ..engine import no_grad
 from ..tensor import Tensor
 
 

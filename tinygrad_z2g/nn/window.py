@@ -15,8 +15,8 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..autograd import record
 from ..backend import Array, of
+from ..engine import record
 from ..ops.common import as_array, as_floating, as_int, same_device
 
 if TYPE_CHECKING:

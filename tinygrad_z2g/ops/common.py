@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..autograd import Variable, record
 from ..backend import Array, device_of, of, to_device
+from ..engine import Variable, record
 
 
 def as_array(x: Any, name: str) -> Array:

@@ -2,7 +2,7 @@
 
 Each function computes its result in one line and then states, per input, the rule that turns `grad` = ∂L/∂z into
 ∂L/∂input: the chain rule, element by element, `grad * dz/dx`. Operands broadcast; the engine undoes that.
-After the rule stand the tensors whose numbers it reads (see `autograd.record`).
+After the rule stand the tensors whose numbers it reads (see `engine.record`).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import dtypes, kernels
-from ..autograd import RESULT, Rule, Variable, record
 from ..backend import Array, of
+from ..engine import RESULT, Rule, Variable, record
 from .common import as_array, as_floating, constant, operands, same_device
 
 if TYPE_CHECKING:

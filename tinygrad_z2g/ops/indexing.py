@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import dtypes
-from ..autograd import Variable, record
 from ..backend import Array, device_of, of, to_device
+from ..engine import Variable, record
 from .common import as_array, as_int, one_dim, record_view, same_device
 from .inplace import check_writable, written, written_back
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..autograd import Variable, is_grad_enabled, needs_grad, source
 from ..backend import Array
+from ..engine import Variable, is_grad_enabled, needs_grad, source
 from .common import as_array
 
 if TYPE_CHECKING:

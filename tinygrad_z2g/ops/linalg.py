@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from .. import kernels
-from ..autograd import record
 from ..backend import Array
+from ..engine import record
 from .common import as_array, check_broadcast, same_device
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .. import dtypes, kernels
-from ..autograd import RESULT, Variable, record
 from ..backend import Array, of
+from ..engine import RESULT, Variable, record
 from .common import as_array, as_floating, constant, many_dims, one_dim
 from .elementwise import maximum, minimum
 from .indexing import take_along_dim

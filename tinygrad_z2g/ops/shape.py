@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import dtypes
-from ..autograd import Variable, record
 from ..backend import of
+from ..engine import Variable, record
 from .common import as_array, as_int, check_broadcast, constant, many_dims, one_dim, record_view, same_device, sizes
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..autograd import enable_grad, no_grad
 from ..backend import Array, device_of, of, to_device
+from ..engine import enable_grad, no_grad
 from ..tensor import Tensor
 
 
