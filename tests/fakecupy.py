@@ -417,9 +417,16 @@ def _wrapped_along(a: np.ndarray, indices: np.ndarray, axis: int | None) -> np.n
     return np.asarray(indices.astype(np.int64) % size) if size and indices.dtype.kind in "iu" else indices
 
 
+def _diagonal(a: np.ndarray, offset: int = 0, axis1: int = 0, axis2: int = 1) -> np.ndarray:
+    """CuPy's diagonal is a view like any other; NumPy's may not be written to."""
+    view = np.diagonal(a, offset, axis1, axis2)
+    view.flags.writeable = a.flags.writeable
+    return view
+
+
 TWINS: dict[str, Callable] = {
-    "astype": _astype, "ptp": np.ptp, "put": _put, "put_along_axis": _put_along_axis, "take": _take,
-    "take_along_axis": _take_along_axis,
+    "astype": _astype, "diagonal": _diagonal, "ptp": np.ptp, "put": _put, "put_along_axis": _put_along_axis,
+    "take": _take, "take_along_axis": _take_along_axis,
 }  # fmt: skip
 
 

@@ -98,6 +98,7 @@ def choose(x: Any, y: Any, condition: Any) -> Any:
     return z2g.where(condition, x, y)
 
 
+ROUNDED = {"floor": np.floor, "trunc": np.trunc}
 erf = np.vectorize(math.erf, otypes=[float])
 
 
@@ -144,6 +145,14 @@ ELEMENTWISE = [
     Op("tanh", z2g.tanh, np.tanh, case(ANY)),
     Op("sigmoid", z2g.sigmoid, sigmoid, case(ANY)),
     Op("relu", z2g.relu, lambda a: a * (a > 0), case(NONZERO)),
+    Op("F.relu", F.relu, lambda a: a * (a > 0), case(NONZERO)),
+    Op("F.relu, inplace", lambda x: F.relu(x * 1, inplace=True), lambda a: a * (a > 0), case(NONZERO)),
+    Op("F.leaky_relu", F.leaky_relu, lambda a, negative_slope: np.where(a > 0, a, negative_slope * a),
+       case(NONZERO, negative_slope=st.sampled_from([0.01, 0.5, 0, -1.5]))),
+    Op("erf", z2g.erf, erf, case(ANY)),
+    # x / y is never an integer, where the rounded quotient jumps
+    Op("div, rounded", z2g.div, lambda a, b, rounding_mode: ROUNDED[rounding_mode](a / b),
+       case(OFFSET, NONZERO, rounding_mode=st.sampled_from(["floor", "trunc"]))),
     Op("abs", z2g.abs, np.abs, case(NONZERO)),
     Op("sign", z2g.sign, np.sign, case(NONZERO)),
     Op("reciprocal", z2g.reciprocal, lambda a: 1 / a, case(NONZERO)),
@@ -163,12 +172,18 @@ ELEMENTWISE = [
     Op("remainder", z2g.remainder, lambda a, b: a - b * np.floor(a / b), case(OFFSET, NONZERO)),
     Op("lerp", z2g.lerp, lambda a, b, w: (1 - w) * a + w * b, case(ANY, ANY, ANY)),
     Op("clamp", z2g.clamp, lambda a, min, max: np.clip(a, min, max), case(ANY, extra=bounds)),
+    Op("clamp to tensors", lambda x, low, high: z2g.clamp(x, low, high), lambda a, low, high: np.clip(a, low, high),
+       case(OFFSET, eighths(-3, 0), eighths(1 / 8, 3)), (z2g.clamp,)),
+    Op("clamp to one tensor", lambda x, low: x.clamp(min=low, max=2.03125), lambda a, low: np.clip(a, low, 2.03125),
+       case(OFFSET, eighths(-3, 2))),
     Op("maximum", z2g.maximum, np.maximum, case(ANY, OFFSET)),
     Op("minimum", z2g.minimum, np.minimum, case(ANY, OFFSET)),
     Op("max(x, y)", z2g.max, np.maximum, case(ANY, OFFSET)),
     Op("min(x, y)", z2g.min, np.minimum, case(ANY, OFFSET)),
     Op("where", choose, lambda a, b, condition: np.where(condition, a, b),
        case(ANY, ANY, shapes=broadcast(3), extra=conditions), (z2g.where,)),
+    Op("x.where", lambda x, y, condition: x.where(condition, y), lambda a, b, condition: np.where(condition, a, b),
+       case(ANY, ANY, shapes=broadcast(3), extra=conditions), (Tensor.where,)),
     Op("where, a number", lambda x, condition, n: z2g.where(condition, n, x),
        lambda a, condition, n: np.where(condition, n, a),
        case(ANY, shapes=broadcast(3), extra=conditions, n=numbers)),
@@ -246,8 +261,26 @@ def extreme(pick: Callable, arg: Callable) -> Callable:
     return twin
 
 
-def cumulative(a: np.ndarray, dim: int) -> np.ndarray:
-    return np.cumsum(a, axis=dim) if a.ndim else a
+def cumulative(ufunc: Callable) -> Callable:
+    return lambda a, dim: ufunc(a, axis=dim) if a.ndim else a
+
+
+def ordered(a: np.ndarray, dim: int, descending: bool) -> tuple:
+    if not a.ndim:
+        return a, np.zeros((), np.int64)
+    indices = np.argsort(-a if descending else a, axis=dim)
+    return np.take_along_axis(a, indices, dim), indices
+
+
+def largest(a: np.ndarray, k: int, dim: int, largest: bool) -> tuple:
+    values, indices = ordered(a, dim, largest)
+    return (np.take(values, range(k), dim), np.take(indices, range(k), dim)) if a.ndim else (values, indices)
+
+
+def how_many(draw: Any, shapes: list) -> dict:
+    axis = draw(dim(shapes[0]))
+    k = draw(st.integers(0, shapes[0][axis])) if shapes[0] else 1
+    return {"k": k, "dim": axis, "largest": draw(st.booleans())}
 
 
 NONEMPTY_ROWS = shape_of(1, 3, least=2)
@@ -273,7 +306,10 @@ REDUCTIONS = [
     Op("norm", z2g.norm, norm, case(NONZERO, p=st.sampled_from([2, "fro", 1, 2.0]), dim=dims, keepdim=keepdims)),
     Op("norm, inf", z2g.norm, norm,
        case(DISTINCT_SIZES, shapes=FILLED, p=st.just(math.inf), dim=dims, keepdim=keepdims)),
-    Op("cumsum", z2g.cumsum, cumulative, case(ANY, dim=dim)),
+    Op("cumsum", z2g.cumsum, cumulative(np.cumsum), case(ANY, dim=dim)),
+    Op("cumprod", z2g.cumprod, cumulative(np.cumprod), case(ANY, dim=dim)),
+    Op("sort", z2g.sort, ordered, case(DISTINCT, dim=dim, descending=st.booleans())),
+    Op("topk", z2g.topk, largest, case(DISTINCT, shapes=FILLED, extra=how_many)),
 ]  # fmt: skip
 
 
@@ -298,11 +334,49 @@ def linear(x: np.ndarray, w: np.ndarray, b: Any = 0) -> np.ndarray:
     return np.einsum("...i,oi->...o", x, w) + b
 
 
+EQUATIONS = [
+    ("ik,kj->ij", ["ik", "kj"]), ("ik,kj", ["ik", "kj"]), ("bij,bjk->bik", ["bij", "bjk"]), ("i,j->ij", ["i", "j"]),
+    ("ij->ji", ["ij"]), ("ij->", ["ij"]), ("ij->i", ["ij"]), ("ij", ["ij"]), ("ii->i", ["ii"]), ("ii", ["ii"]),
+    ("iji->j", ["iji"]), ("i,i", ["i", "i"]), ("...ij,...jk->...ik", ["bij", "bjk"]),
+    ("...ij,jk->...ik", ["abij", "jk"]), ("i...->...", ["iab"]), ("ij,jk,kl->il", ["ij", "jk", "kl"]),
+    ("bhtd,bhsd->bhts", ["bhtd", "bhsd"]),
+    ("ij,k->i", ["ij", "k"]), ("...i,...i", ["abi", "bi"]), ("iii->i", ["iii"]),
+]  # fmt: skip
+
+
+@st.composite
+def summed(draw: Any) -> Case:
+    equation, operands = draw(st.sampled_from(EQUATIONS))
+    size = {c: draw(st.sampled_from([2, 3, 1, 2, 0])) for c in "abdhijklst"}
+    return Case([draw(arrays(tuple(size[c] for c in letters))) for letters in operands], {"equation": equation})
+
+
+@st.composite
+def contracted(draw: Any) -> Case:
+    """Two arrays that share some sizes, at any place, listed or as a number."""
+    common, left, right = (draw(shape_of(0, 2)) for _ in range(3))
+    n = len(common)
+    if draw(st.booleans()):
+        return Case([draw(arrays((*left, *common))), draw(arrays((*common, *right)))], {"dims": n})
+    a, b = draw(st.permutations(range(n + len(left)))), draw(st.permutations(range(n + len(right))))
+    inputs = [draw(arrays(tuple((*common, *rest)[i] for i in places))) for rest, places in ((left, a), (right, b))]
+    return Case(inputs, {"dims": [[places.index(i) for i in range(n)] for places in (a, b)]})
+
+
 PRODUCTS = [
     Op("matmul", z2g.matmul, np.matmul, case(ANY, ANY, shapes=multipliable())),
     Op("mm", z2g.mm, np.matmul, case(ANY, ANY, shapes=MATRICES)),
     Op("bmm", z2g.bmm, np.matmul, case(ANY, ANY, shapes=BATCHES)),
     Op("dot", z2g.dot, np.dot, case(ANY, ANY, shapes=same(2, VECTORS))),
+    Op("mv", z2g.mv, np.matmul, case(ANY, ANY, shapes=st.tuples(sides, sides).map(lambda s: [s, s[1:]]))),
+    Op(
+        "einsum",
+        lambda *xs, equation: z2g.einsum(equation, *xs),
+        lambda *xs, equation: np.einsum(equation, *xs),
+        summed(),
+        (z2g.einsum,),
+    ),
+    Op("tensordot", z2g.tensordot, lambda a, b, dims: np.tensordot(a, b, dims), contracted()),
     Op("outer", z2g.outer, np.outer, case(ANY, ANY, shapes=st.tuples(VECTORS, VECTORS))),
     Op("F.linear", F.linear, linear, linear_case()),
 ]
@@ -459,6 +533,31 @@ def triangle(a: np.ndarray) -> np.ndarray:
     return np.arange(a.shape[-1]) - np.arange(a.shape[-2])[:, None]
 
 
+def factored(draw: Any, shapes: list) -> dict:
+    axis = draw(dim(shapes[0]))
+    n = shapes[0][axis]
+    parts = draw(st.sampled_from([(n,), (1, n), (n, 1), (-1, n) if n else (n, 2), (n, -1) if n else (2, n)]))
+    return {"dim": axis, "sizes": (2, -1) if n and n % 2 == 0 and draw(st.booleans()) else parts}
+
+
+def unflatten(a: np.ndarray, dim: int, sizes: tuple) -> np.ndarray:
+    dim %= a.ndim
+    return a.reshape(*a.shape[:dim], *sizes, *a.shape[dim + 1 :]) if a.size else a.reshape(
+        *a.shape[:dim], *[1 if n == -1 else n for n in sizes], *a.shape[dim + 1 :])  # fmt: skip
+
+
+def moved(draw: Any, shapes: list) -> dict:
+    n = len(shapes[0])
+    source = draw(some_dims(shapes[0]))
+    return {"source": source, "destination": tuple(draw(st.permutations(range(n)))[: len(source)])} if n else {
+        "source": (), "destination": ()}  # fmt: skip
+
+
+def corners(draw: Any, shapes: list) -> dict:
+    i, j = draw(st.permutations(range(len(shapes[0]))))[:2]
+    return {"offset": draw(st.integers(-2, 2)), "dim1": i, "dim2": j - len(shapes[0])}
+
+
 MOVES = [
     Op("reshape", lambda x, shape: z2g.reshape(x, shape), lambda a, shape: a.reshape(shape),
        case(ANY, shape=other_shape), (z2g.reshape,)),
@@ -478,6 +577,15 @@ MOVES = [
     Op("x.mT", lambda x: x.mT, lambda a: np.swapaxes(a, -1, -2), case(ANY, shapes=MATRIX_LIKE), (Tensor.mT,)),
     Op("permute", lambda x, order: z2g.permute(x, order), lambda a, order: a.transpose(order),
        case(ANY, order=order), (z2g.permute,)),
+    Op("unflatten", z2g.unflatten, unflatten, case(ANY, shapes=WITH_DIM, extra=factored), strided=False),
+    Op("movedim", z2g.movedim, lambda a, source, destination: np.moveaxis(a, source, destination),
+       case(ANY, extra=moved)),
+    Op("diagonal", z2g.diagonal, lambda a, offset, dim1, dim2: np.diagonal(a, offset, dim1, dim2),
+       case(ANY, shapes=MATRIX_LIKE, extra=corners)),
+    Op("diag", z2g.diag, lambda a, diagonal: np.diag(a, diagonal),
+       case(ANY, shapes=shape_of(1, 2), diagonal=st.integers(-2, 2))),
+    Op("tile", lambda x, times: x.tile(*times), lambda a, times: np.tile(a, times),
+       case(ANY, times=st.lists(st.integers(0, 2), max_size=4)), (Tensor.tile,)),
     Op("expand", lambda x, shape: x.expand(*shape), lambda a, shape: np.broadcast_to(a, filled_in(a.shape, shape)),
        case(ANY, shape=wider), (Tensor.expand,)),
     Op("expand_as", lambda x, like: x.expand_as(like), lambda a, like: np.broadcast_to(a, like.shape),
@@ -592,6 +700,50 @@ def selected(draw: Any, shapes: list) -> dict:
     return {"dim": axis, "index": draw(integers((draw(st.integers(0, 4)),), 0, shape[axis] - 1))}
 
 
+def scattered(draw: Any, shapes: list) -> dict:
+    """An index as for gather, without repetitions: which of two writers wins is not defined."""
+    (shape,) = shapes
+    axis = draw(dim(shape))
+    size = [draw(st.integers(0, n)) for n in shape]
+    index = np.zeros(tuple(size), np.int64)
+    if shape and index.size:
+        rows = np.moveaxis(index, axis, -1)
+        for place in np.ndindex(rows.shape[:-1]):
+            rows[place] = draw(st.permutations(range(shape[axis])))[: rows.shape[-1]]
+    return {"dim": axis, "index": index}
+
+
+@st.composite
+def scattering(draw: Any, repeats: bool) -> Case:
+    """x, src that is at least as large as the index, dim and index."""
+    shape = draw(FILLED)
+    kwargs = (gathered if repeats else scattered)(draw, [shape])
+    src = tuple(n + draw(st.integers(0, 1)) for n in kwargs["index"].shape)
+    return Case([draw(arrays(shape)), draw(arrays(src))], kwargs)
+
+
+def scatter(a: np.ndarray, src: Any, dim: int, index: np.ndarray, add: bool = False) -> np.ndarray:
+    """Element by element."""
+    out = a.copy()
+    for place in np.ndindex(index.shape):
+        there = list(place)
+        if place:
+            there[dim] = index[place]
+        value = src[place] if isinstance(src, np.ndarray) else src
+        out[tuple(there)] = out[tuple(there)] * add + value
+    return out
+
+
+def several_times(draw: Any, shapes: list) -> dict:
+    axis = draw(st.none() | dim(shapes[0]))
+    n = math.prod(shapes[0]) if axis is None else shapes[0][axis]
+    return {"dim": axis, "repeats": draw(st.integers(0, 3) | integers((n,), 0, 3))}
+
+
+def chosen(draw: Any, shapes: list) -> dict:
+    return {"mask": draw(masks(shapes[1]))}
+
+
 MASK = "how many elements a boolean mask selects decides the shape of the result"
 
 INDEXING = [
@@ -602,6 +754,19 @@ INDEXING = [
     Op("gather", z2g.gather, gather, case(ANY, shapes=FILLED, extra=gathered)),
     Op("take_along_dim", z2g.take_along_dim, lambda a, indices, dim: np.take_along_axis(a, indices, dim),
        case(ANY, shapes=FILLED_WITH_DIM, extra=along)),
+    Op("scatter", lambda x, src, dim, index: z2g.scatter(x, dim, index, src), scatter,
+       scattering(repeats=False), (z2g.scatter,)),
+    Op("scatter a number", lambda x, dim, index, n: x.scatter(dim, index, value=n),
+       lambda a, dim, index, n: scatter(a, n, dim, index), case(ANY, shapes=FILLED, extra=scattered, n=numbers)),
+    Op("scatter_add", lambda x, src, dim, index: z2g.scatter_add(x, dim, index, src),
+       lambda a, src, dim, index: scatter(a, src, dim, index, add=True), scattering(repeats=True), (z2g.scatter_add,)),
+    Op("select", lambda x, dim: z2g.select(x, dim, -1), lambda a, dim: np.take(a, -1, dim),
+       case(ANY, shapes=FILLED_WITH_DIM, dim=dim), (z2g.select,)),
+    Op("masked_select", z2g.masked_select, lambda a, mask: np.broadcast_to(a, np.broadcast_shapes(a.shape, mask.shape))[
+        np.broadcast_to(mask, np.broadcast_shapes(a.shape, mask.shape))],
+       case(ANY, shapes=broadcast(2), extra=chosen), waits=MASK),
+    Op("repeat_interleave", z2g.repeat_interleave, lambda a, dim, repeats: np.repeat(a, repeats, dim),
+       case(ANY, shapes=WITH_DIM, extra=several_times), waits="how often decides the shape of the result"),
     Op("index_select", z2g.index_select, lambda a, dim, index: np.take(a, index, dim),
        case(ANY, shapes=FILLED_WITH_DIM, extra=selected)),
 ]  # fmt: skip
@@ -625,6 +790,11 @@ IN_PLACE = [
        case(ANY, extra=bounds), (Tensor.clamp_,)),
     Op("masked_fill_", lambda x, mask, n: x.clone().masked_fill_(mask, n), lambda a, mask, n: np.where(mask, n, a),
        case(ANY, shapes=broadcast_into(), extra=condition_into, n=numbers), (Tensor.masked_fill_,)),
+    Op("scatter_", lambda x, src, dim, index: x.clone().scatter_(dim, index, src), scatter,
+       scattering(repeats=False), (Tensor.scatter_,)),
+    Op("scatter_add_", lambda x, src, dim, index: x.clone().scatter_add_(dim, index, src),
+       lambda a, src, dim, index: scatter(a, src, dim, index, add=True), scattering(repeats=True),
+       (Tensor.scatter_add_,)),
     Op("fill_", lambda x, n: x.clone().fill_(n), lambda a, n: np.full_like(a, n), case(ANY, n=numbers), (Tensor.fill_,)),  # noqa: E501
     Op("zero_", lambda x: x.clone().zero_(), np.zeros_like, case(ANY), (Tensor.zero_,)),
     Op("copy_", lambda x, y: x.clone().copy_(y), lambda a, b: np.broadcast_to(b, a.shape),
@@ -668,8 +838,44 @@ def cross_entropy(a: np.ndarray, target: np.ndarray, **kwargs: Any) -> Any:
     return nll(a - np.log(np.exp(a).sum(axis=min(1, a.ndim - 1), keepdims=True)), target, **kwargs)
 
 
+def smoothed(a: np.ndarray, target: np.ndarray, label_smoothing: float, **kwargs: Any) -> Any:
+    """(1 - ε) times the loss for the target, plus ε / C times those for each class in turn."""
+    C, reduction = a.shape[min(1, a.ndim - 1)], kwargs.pop("reduction")
+    weight = np.ones(C) if kwargs["weight"] is None else kwargs["weight"]
+    counts = target != kwargs["ignore_index"]
+    own = cross_entropy(a, target, **kwargs, reduction="none")
+    every = sum(cross_entropy(a, np.full_like(target, c), weight=weight, reduction="none") for c in range(C))
+    every = every * counts
+    losses = (1 - label_smoothing) * own + label_smoothing / C * every
+    return reduce(losses, reduction, (weight[np.where(counts, target, 0)] * counts).sum())
+
+
+def likelihood(a: np.ndarray, target: np.ndarray, weight: Any, reduction: str, label_smoothing: float) -> Any:
+    axis = min(1, a.ndim - 1)
+    C = a.shape[axis]
+    logp = np.moveaxis(a - np.log(np.exp(a).sum(axis=axis, keepdims=True)), axis, -1)
+    q = (1 - label_smoothing) * np.moveaxis(target, axis, -1) + label_smoothing / C
+    losses = -(q * logp * (1 if weight is None else weight)).sum(-1)
+    return reduce(losses, reduction)
+
+
 @st.composite
-def labelled(draw: Any, shapes: Any) -> Case:
+def likely(draw: Any) -> Case:
+    """Scores, probabilities in the same shape (both differentiable), class weights."""
+    shape = draw(SCORES)
+    classes = shape[1] if len(shape) > 1 else shape[0]
+    inputs = [draw(arrays(shape)), draw(arrays(shape, eighths(0, 1)))]
+    return Case(inputs, {"weight": draw(st.none() | arrays((classes,), POSITIVE)), "reduction": draw(reductions),
+                         "label_smoothing": draw(st.sampled_from([0.0, 0.25]))})  # fmt: skip
+
+
+def binary(p: np.ndarray, t: np.ndarray, reduction: str, pos_weight: Any = None) -> Any:
+    w = 1 if pos_weight is None else pos_weight
+    return reduce(-(w * t * np.log(p) + (1 - t) * np.log(1 - p)), reduction)
+
+
+@st.composite
+def labelled(draw: Any, shapes: Any, smoothing: bool = False) -> Case:
     """Scores, targets, class weights. The mean needs a target that counts: without one it is 0 / 0."""
     shape = draw(shapes)
     classes, places = (shape[1], (shape[0], *shape[2:])) if len(shape) > 1 else (shape[0], ())
@@ -682,13 +888,13 @@ def labelled(draw: Any, shapes: Any) -> Case:
         ignore = ignore if classes > 1 else -100
         target = np.where((target < 0) & (target != ignore), 0, target)
     weight = draw(st.none() | arrays((classes,), POSITIVE))
-    return Case(
-        [draw(arrays(shape))], {"target": target, "weight": weight, "ignore_index": ignore, "reduction": reduction}
-    )
+    kwargs = {"target": target, "weight": weight, "ignore_index": ignore, "reduction": reduction}
+    if smoothing:
+        kwargs["label_smoothing"] = draw(st.sampled_from([0.125, 0.5, 1.0]))
+    return Case([draw(arrays(shape))], kwargs)
 
 
 SCORES = shape_of(1, 4, least=1)
-ROWS = shape_of(2, 2, least=1)
 
 
 @st.composite
@@ -710,6 +916,23 @@ def layer_norm(x: np.ndarray, *parameters: np.ndarray, shape: tuple, names: list
 
 def call_layer_norm(x: Tensor, *parameters: Tensor, shape: tuple, names: list, eps: float) -> Tensor:
     return F.layer_norm(x, shape, **dict(zip(names, parameters, strict=True)), eps=eps)
+
+
+@st.composite
+def rms_normalised(draw: Any) -> Case:
+    shape = draw(shape_of(1, 2, least=1))
+    inputs = [draw(arrays((*draw(shape_of(0, 2)), *shape), NONZERO)), draw(arrays(shape))]
+    return Case(inputs[: draw(st.sampled_from([2, 1]))], {"shape": shape, "eps": draw(st.sampled_from([None, 0.125]))})
+
+
+def rms_norm(x: np.ndarray, weight: Any = 1, *, shape: tuple, eps: float | None) -> np.ndarray:
+    last = tuple(range(-len(shape), 0))
+    eps = np.finfo(x.dtype).eps if eps is None else eps
+    return x / np.sqrt((x**2).mean(axis=last, keepdims=True) + eps) * weight
+
+
+def call_rms_norm(x: Tensor, weight: Any = None, *, shape: tuple, eps: float | None) -> Tensor:
+    return F.rms_norm(x, shape, weight, eps)
 
 
 @st.composite
@@ -877,7 +1100,20 @@ NETWORK = [
     Op("F.l1_loss", F.l1_loss, lambda a, b, reduction: reduce(np.abs(a - b), reduction),
        case(ANY, OFFSET, shapes=PAIRS, reduction=reductions)),
     Op("F.cross_entropy", F.cross_entropy, cross_entropy, labelled(SCORES)),
-    Op("F.nll_loss", F.nll_loss, nll, labelled(ROWS)),
+    Op("F.nll_loss", F.nll_loss, nll, labelled(SCORES)),
+    Op("F.cross_entropy, smoothed", F.cross_entropy, smoothed, labelled(SCORES, smoothing=True)),
+    Op("F.cross_entropy, probabilities", F.cross_entropy, likelihood, likely()),
+    Op("F.binary_cross_entropy", F.binary_cross_entropy, binary, case(
+        eighths(1 / 8, 7 / 8), eighths(0, 1), shapes=PAIRS, reduction=reductions)),
+    Op("F.binary_cross_entropy_with_logits", F.binary_cross_entropy_with_logits,
+       lambda a, t, pos_weight, reduction: binary(sigmoid(a), t, reduction, pos_weight),
+       case(ANY, eighths(0, 1), shapes=PAIRS, reduction=reductions, pos_weight=st.none() | arrays((), POSITIVE))),
+    Op("F.rms_norm", call_rms_norm, rms_norm, rms_normalised(), (F.rms_norm,)),
+    Op("F.normalize", F.normalize, lambda a, p, dim: a / norm(a, p, dim, True),
+       case(NONZERO, p=st.sampled_from([2, 1, 2.0]), dim=dim)),
+    Op("F.cosine_similarity", F.cosine_similarity,
+       quiet(lambda a, b, dim: (a * b).sum(axes(a, dim)) / (norm(a, 2, dim) * norm(b, 2, dim) + 1e-99)),
+       case(NONZERO, NONZERO, shapes=same(2), dim=dim)),
     Op("F.layer_norm", call_layer_norm, layer_norm, normalised(), (F.layer_norm,)),
     Op("F.dropout", drop, dropped, case(ANY, p=st.sampled_from([0.5, 0.25, 0, 1]), seed=SEEDS), (F.dropout,)),
     Op("F.embedding", lambda w, ids: F.embedding(ids, w), lambda w, ids: w[ids], looked_up(), (F.embedding,)),
@@ -901,7 +1137,7 @@ TABLE = [*ELEMENTWISE, *REDUCTIONS, *PRODUCTS, *MOVES, *INDEXING, *IN_PLACE, *NE
 EXEMPT = {
     "no gradient passes: the result is bool or integer": """
         eq ne lt le gt ge __eq__ __ne__ __lt__ __le__ __gt__ __ge__ logical_and logical_or logical_not isnan isfinite
-        isinf isclose allclose equal floor_divide __floordiv__
+        isinf isclose allclose equal floor_divide __floordiv__ argsort count_nonzero
         __and__ __rand__ __or__ __ror__ __xor__ __rxor__ __invert__ all any argmax argmin one_hot __contains__""",
     "conversion to a dtype or device: test_trap_21_* in test_traps_ops.py": """
         type type_as cpu cuda float double half long int bool""",

@@ -414,7 +414,7 @@ def test_repr():
         "  )\n"
         ")"
     )
-    assert repr(nn.ModuleDict({"a": nn.Dropout(0.1)})) == "ModuleDict(\n  (a): Dropout(p=0.1)\n)"
+    assert repr(nn.ModuleDict({"a": nn.Dropout(0.1)})) == "ModuleDict(\n  (a): Dropout(p=0.1, inplace=False)\n)"
     assert repr(nn.Embedding(3, 2)) == "Embedding(3, 2)"
     assert repr(nn.LayerNorm(3)) == "LayerNorm((3,), eps=1e-05, elementwise_affine=True)"
 

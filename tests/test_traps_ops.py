@@ -317,7 +317,6 @@ def test_trap_15_negative_step(device: str) -> None:
         (0.5,),
         (..., ...),
         (np.zeros(3, bool),),
-        ("a",),
         (np.array([0.5]),),
         ([-3],),
     ],
@@ -462,7 +461,7 @@ def test_trap_16_only_one_part_is_used(device: str) -> None:
     ],
 )
 def test_trap_16_errors(call: Callable) -> None:
-    with pytest.raises(RuntimeError):
+    with pytest.raises((RuntimeError, ValueError)):
         call(z2g.ones(3, 2), z2g.ones(2, 2))
 
 
@@ -1318,7 +1317,6 @@ def test_keyword_names_are_those_of_torch(call: Callable) -> None:
     call(z2g.ones(2, 3))
 
 
-@pytest.mark.xfail(strict=True, reason="*dims and *shape have no name")
 @pytest.mark.parametrize(
     ("call", "shape"),
     [

@@ -10,18 +10,22 @@ from .backend import Device as device
 from .creation import (
     arange,
     as_tensor,
+    bernoulli,
     empty,
+    empty_like,
     eye,
     from_numpy,
     full,
     full_like,
     linspace,
     multinomial,
+    normal,
     ones,
     ones_like,
     rand,
     rand_like,
     randint,
+    randint_like,
     randn,
     randn_like,
     randperm,
@@ -47,7 +51,6 @@ from .dtypes import (
 )
 from .engine import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .gradcheck import gradcheck
-from .nn.functional import log_softmax, softmax
 from .ops.elementwise import (
     abs,
     acos,
@@ -62,6 +65,7 @@ from .ops.elementwise import (
     div,
     eq,
     equal,
+    erf,
     exp,
     expm1,
     floor,
@@ -104,8 +108,17 @@ from .ops.elementwise import (
     tanh,
     where,
 )
-from .ops.indexing import gather, index_select, take_along_dim
-from .ops.linalg import bmm, dot, matmul, mm, outer
+from .ops.indexing import (
+    gather,
+    index_select,
+    masked_select,
+    repeat_interleave,
+    scatter,
+    scatter_add,
+    select,
+    take_along_dim,
+)
+from .ops.linalg import bmm, dot, einsum, matmul, mm, mv, outer, tensordot
 from .ops.reduction import (
     all,
     amax,
@@ -113,8 +126,9 @@ from .ops.reduction import (
     any,
     argmax,
     argmin,
+    count_nonzero,
+    cumprod,
     cumsum,
-    logsumexp,
     max,
     mean,
     min,
@@ -128,9 +142,12 @@ from .ops.shape import (
     broadcast_to,
     cat,
     chunk,
+    diag,
+    diagonal,
     flatten,
     flip,
     hstack,
+    movedim,
     narrow,
     permute,
     reshape,
@@ -139,19 +156,24 @@ from .ops.shape import (
     squeeze,
     stack,
     t,
+    tile,
     transpose,
     tril,
     triu,
     unbind,
+    unflatten,
     unsqueeze,
     vstack,
 )
+from .ops.softmax import log_softmax, logsumexp, softmax
+from .ops.sorting import argsort, sort, topk
 from .random import Generator, manual_seed
 from .serialization import load, save
 from .tensor import Size, Tensor
 
 __version__ = "0.1.0"
 concat = cat
+swapaxes = transpose
 clip = clamp
 true_divide = div
 float = float32

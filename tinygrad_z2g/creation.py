@@ -107,19 +107,19 @@ def full(
     return _constant((size,), fill_value, dtype, device, requires_grad)
 
 
-def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def zeros(*args: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """zeros(2, 3) or zeros((2, 3)): a tensor of zeros."""
-    return _constant(size, 0, dtype, device, requires_grad)
+    return _constant(sizes(args, "size", size), 0, dtype, device, requires_grad)
 
 
-def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def ones(*args: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """ones(2, 3) or ones((2, 3)): a tensor of ones."""
-    return _constant(size, 1, dtype, device, requires_grad)
+    return _constant(sizes(args, "size", size), 1, dtype, device, requires_grad)
 
 
-def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def empty(*args: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor to be overwritten. It holds zeros, so that forgetting to cannot show stray memory."""
-    return _constant(size, 0, dtype, device, requires_grad)
+    return _constant(sizes(args, "size", size), 0, dtype, device, requires_grad)
 
 
 def _constant(size: tuple, value: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
@@ -148,6 +148,11 @@ def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires
 def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones in the shape, dtype and device of x."""
     return _like(input, 1, dtype, device, requires_grad)
+
+
+def empty_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """`empty` in the shape, dtype and device of x."""
+    return _like(input, 0, dtype, device, requires_grad)
 
 
 def full_like(
@@ -219,21 +224,31 @@ def _stream(generator: Generator | None) -> np.random.Generator:
 
 
 def rand(
-    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    *args: Any,
+    size: Any = None,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Uniform on [0, 1)."""
     kind = _floating(dtype, "rand")
-    sample = _stream(generator).random(sizes(size, "rand"), np.float64 if kind == dtypes.float64 else np.float32)
+    sample = _stream(generator).random(sizes(args, "rand", size), np.float64 if kind == dtypes.float64 else np.float32)
     below_1 = np.nextafter(kind.type(1), kind.type(0))  # float16 would round the largest samples up to 1
     return _random(np.minimum(sample.astype(kind), below_1), kind, device, requires_grad)
 
 
 def randn(
-    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    *args: Any,
+    size: Any = None,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Normal with mean 0 and standard deviation 1."""
     kind = _floating(dtype, "randn")
-    return _random(_stream(generator).standard_normal(sizes(size, "randn")), kind, device, requires_grad)
+    return _random(_stream(generator).standard_normal(sizes(args, "randn", size)), kind, device, requires_grad)
 
 
 def randint(
@@ -271,6 +286,41 @@ def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires
     return randn(
         tuple(input.array.shape), dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad
     )
+
+
+def randint_like(input: Tensor, low: int, high: int | None = None, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """`randint` in the shape, dtype and device of x."""
+    low, high = (0, low) if high is None else (low, high)
+    return randint(low, high, tuple(input.shape), dtype=dtype or input.dtype, device=device or input.device)
+
+
+def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
+    """1 with probability x, else 0, for each element of x, in its dtype and on its device."""
+    p = backend.to_host(input.array)
+    if not ((p >= 0) & (p <= 1)).all():
+        raise RuntimeError("bernoulli: probabilities must be between 0 and 1")
+    return _random(_stream(generator).random(p.shape) < p, input.dtype, input.device, False)
+
+
+def normal(
+    mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None, dtype: Any = None,
+    device: Any = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Normal with this mean and standard deviation: numbers with a `size`, or tensors, one sample for each element."""
+    given = [x for x in (mean, std) if isinstance(x, Tensor)]
+    if size is None and not given:
+        raise TypeError("normal: numbers as mean and std need a size; or give a tensor")
+    if not given:
+        shape = sizes((size,), "normal")
+        low = std
+    else:
+        dtype, device = given[0].dtype, given[0].device
+        mean, std = (backend.to_host(x.array) if isinstance(x, Tensor) else x for x in (mean, std))
+        shape, low = np.broadcast_shapes(np.shape(mean), np.shape(std)), np.min(std, initial=np.inf)
+    if low < 0:
+        raise RuntimeError(f"normal: std must be >= 0, got {low}")
+    sample = mean + std * _stream(generator).standard_normal(shape)
+    return _random(sample, _floating(dtype, "normal"), device, requires_grad)
 
 
 def multinomial(

@@ -18,8 +18,9 @@ import numpy as np
 from . import backend, dtypes, engine
 from .backend import Array, Device
 from .engine import Variable, record
-from .ops import elementwise, indexing, inplace, linalg, reduction
+from .ops import elementwise, indexing, inplace, linalg, reduction, sorting
 from .ops import shape as shapes
+from .ops import softmax as softmaxes
 from .ops.common import one_dim
 from .random import Generator, default_generator
 
@@ -218,6 +219,7 @@ class Tensor(Variable):
     cosh = elementwise.cosh
     tanh = elementwise.tanh
     sigmoid = elementwise.sigmoid
+    erf = elementwise.erf
     relu = elementwise.relu
     abs = __abs__ = elementwise.abs
     sign = elementwise.sign
@@ -262,29 +264,44 @@ class Tensor(Variable):
     argmin = reduction.argmin
     all = reduction.all
     any = reduction.any
-    logsumexp = reduction.logsumexp
     norm = reduction.norm
     cumsum = reduction.cumsum
+    cumprod = reduction.cumprod
+    count_nonzero = reduction.count_nonzero
+
+    # ops/softmax.py and ops/sorting.py
+    softmax = softmaxes.softmax
+    log_softmax = softmaxes.log_softmax
+    logsumexp = softmaxes.logsumexp
+    sort = sorting.sort
+    argsort = sorting.argsort
+    topk = sorting.topk
 
     # ops/linalg.py
     matmul = __matmul__ = linalg.matmul
     mm = linalg.mm
     bmm = linalg.bmm
     dot = linalg.dot
+    mv = linalg.mv
     outer = linalg.outer
 
     # ops/shape.py
     reshape = shapes.reshape
     view = shapes.view
     flatten = shapes.flatten
+    unflatten = shapes.unflatten
     squeeze = shapes.squeeze
     unsqueeze = shapes.unsqueeze
     transpose = swapaxes = shapes.transpose
     t = shapes.t
     permute = shapes.permute
+    movedim = shapes.movedim
+    diagonal = shapes.diagonal
+    diag = shapes.diag
     expand = shapes.expand
     broadcast_to = shapes.broadcast_to
     repeat = shapes.repeat
+    tile = shapes.tile
     split = shapes.split
     chunk = shapes.chunk
     unbind = shapes.unbind
@@ -301,6 +318,11 @@ class Tensor(Variable):
     gather = indexing.gather
     take_along_dim = indexing.take_along_dim
     index_select = indexing.index_select
+    scatter = indexing.scatter
+    scatter_add = indexing.scatter_add
+    select = indexing.select
+    masked_select = indexing.masked_select
+    repeat_interleave = indexing.repeat_interleave
 
     @property
     def T(self) -> Tensor:
@@ -315,6 +337,10 @@ class Tensor(Variable):
     def expand_as(self, other: Tensor) -> Tensor:
         """`expand` to the shape of another tensor."""
         return shapes.expand(self, *other.array.shape)
+
+    def where(self, condition: Tensor, other: Any) -> Tensor:
+        """self where the condition holds, else other."""
+        return elementwise.where(condition, self, other)
 
     def view_as(self, other: Tensor) -> Tensor:
         """`view` in the shape of another tensor."""
@@ -350,6 +376,14 @@ class Tensor(Variable):
     def masked_fill_(self, mask: Tensor, value: Any) -> Tensor:
         """self = value where the mask is True"""
         return inplace.update(self, "masked_fill_", elementwise.masked_fill, mask, value)
+
+    def scatter_(self, dim: int, index: Tensor, src: Any = None, *, value: float | None = None) -> Tensor:
+        """self = scatter(self, dim, index, src)"""
+        return inplace.update(self, "scatter_", indexing.scatter, dim, index, src, value=value)
+
+    def scatter_add_(self, dim: int, index: Tensor, src: Tensor) -> Tensor:
+        """self = scatter_add(self, dim, index, src)"""
+        return inplace.update(self, "scatter_add_", indexing.scatter_add, dim, index, src)
 
     def fill_(self, value: float) -> Tensor:
         """self = value everywhere"""
@@ -389,10 +423,13 @@ class Tensor(Variable):
         """A copy with memory of its own, through which gradients pass."""
         return record("clone", self.array.copy(), (self, lambda grad: grad))
 
-    def to(self, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False) -> Tensor:
+    def to(
+        self, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False, copy: bool = False
+    ) -> Tensor:
         """In another dtype and/or on another device: `to(float64)`, `to("cuda")`, `to(device, dtype)`, `to(other)`.
 
-        Returns self where nothing changes, unless `copy`. Gradients pass, converted back.
+        Returns self where nothing changes, unless `copy`. Gradients pass, converted back. `non_blocking` is a hint
+        that changes nothing here.
         """
         for arg in args:
             if isinstance(arg, Tensor):
@@ -423,7 +460,7 @@ class Tensor(Variable):
         """On the CPU."""
         return self.to(device="cpu")
 
-    def cuda(self, device: Any = "cuda") -> Tensor:
+    def cuda(self, device: Any = "cuda", non_blocking: bool = False) -> Tensor:
         """On a GPU."""
         return self.to(device=device)
 
@@ -477,10 +514,17 @@ class Tensor(Variable):
         return np.array(self.numpy(), dtype, copy=copy)
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._scalar("float"))
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._scalar("int"))
+
+    def _scalar(self, kind: str) -> Any:
+        if self.array.size != 1:
+            raise ValueError(
+                f"{kind}: a tensor of shape {tuple(self.array.shape)} has {self.array.size} elements, not 1"
+            )
+        return self.array.item()
 
     def __index__(self) -> int:
         if self.array.dtype.kind == "f" or self.array.size != 1:

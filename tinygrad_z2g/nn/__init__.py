@@ -1,14 +1,14 @@
 """Layers, and the functions they are made of."""
 
 from . import functional, init, utils
-from .activation import GELU, ReLU, Sigmoid, SiLU, Sine, Softmax, Tanh
+from .activation import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, SiLU, Sine, Softmax, Softplus, Tanh
 from .attention import MultiheadAttention
 from .conv import AvgPool1d, Conv1d, Conv2d, MaxPool1d, MaxPool2d
 from .dropout import Dropout
 from .embedding import Embedding
 from .linear import Flatten, Linear
-from .loss import CrossEntropyLoss, L1Loss, MSELoss
+from .loss import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, MSELoss, NLLLoss
 from .module import Identity, Module, ModuleDict, ModuleList, Parameter, Sequential
-from .norm import LayerNorm
+from .norm import LayerNorm, RMSNorm
 from .recurrent import LSTM, LSTMCell
 from .transformer import CausalSelfAttention, TransformerBlock

@@ -8,11 +8,31 @@ from .module import Module
 
 
 class ReLU(Module):
-    """max(x, 0)"""
+    """max(x, 0), written over the input if `inplace`"""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def __init__(self, inplace: bool = False):
+        self.inplace = inplace
+
+    def forward(self, input: Tensor) -> Tensor:
         """max(x, 0)"""
-        return x.relu()
+        return F.relu(input, self.inplace)
+
+    def extra_repr(self) -> str:
+        return "inplace=True" if self.inplace else ""
+
+
+class LeakyReLU(Module):
+    """x where x > 0, else negative_slope · x"""
+
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False):
+        self.negative_slope, self.inplace = negative_slope, inplace
+
+    def forward(self, input: Tensor) -> Tensor:
+        """x or negative_slope · x"""
+        return F.leaky_relu(input, self.negative_slope, self.inplace)
+
+    def extra_repr(self) -> str:
+        return f"negative_slope={self.negative_slope}" + (", inplace=True" if self.inplace else "")
 
 
 class GELU(Module):
@@ -32,9 +52,29 @@ class GELU(Module):
 class SiLU(Module):
     """x σ(x)"""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def __init__(self, inplace: bool = False):
+        self.inplace = inplace
+
+    def forward(self, input: Tensor) -> Tensor:
         """x σ(x)"""
-        return F.silu(x)
+        return F.silu(input, self.inplace)
+
+    def extra_repr(self) -> str:
+        return "inplace=True" if self.inplace else ""
+
+
+class Softplus(Module):
+    """ln(1 + e^(βx)) / β, a smooth ReLU. See `functional.softplus`."""
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0):
+        self.beta, self.threshold = beta, threshold
+
+    def forward(self, input: Tensor) -> Tensor:
+        """ln(1 + e^(βx)) / β"""
+        return F.softplus(input, self.beta, self.threshold)
+
+    def extra_repr(self) -> str:
+        return f"beta={self.beta}, threshold={self.threshold}"
 
 
 class Tanh(Module):
@@ -62,6 +102,20 @@ class Softmax(Module):
     def forward(self, x: Tensor) -> Tensor:
         """e^x / Σ e^x"""
         return F.softmax(x, self.dim)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class LogSoftmax(Module):
+    """x - ln Σ e^x along `dim`"""
+
+    def __init__(self, dim: int):
+        self.dim = dim
+
+    def forward(self, input: Tensor) -> Tensor:
+        """x - ln Σ e^x"""
+        return F.log_softmax(input, self.dim)
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .. import kernels
 from ..backend import Array, of
-from ..engine import RESULT, needs_grad, record, record_joint
-from ..ops.common import as_array, as_floating, as_int, one_dim, same_device
-from ..ops.elementwise import relu, sigmoid, tanh
+from ..engine import needs_grad, record, record_joint
+from ..ops import elementwise
+from ..ops.common import as_array, as_floating, as_int, same_device
+from ..ops.elementwise import sigmoid, tanh
+from ..ops.inplace import update
 from ..ops.linalg import linear
+from ..ops.reduction import norm
 from ..ops.shape import one_hot
+from ..ops.softmax import log_softmax, softmax
 from ..random import default_generator
 from .window import avg_pool1d, conv1d, conv2d, max_pool1d, max_pool2d
 
@@ -26,13 +30,29 @@ if TYPE_CHECKING:
     from ..tensor import Tensor
 
 __all__ = [
-    "avg_pool1d", "conv1d", "conv2d", "cross_entropy", "dropout", "embedding", "gelu", "l1_loss", "layer_norm",
-    "linear", "log_softmax", "max_pool1d", "max_pool2d", "mse_loss", "nll_loss", "one_hot", "pad", "relu",
+    "avg_pool1d", "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv1d", "conv2d", "cosine_similarity",
+    "cross_entropy", "dropout", "embedding", "gelu", "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax",
+    "max_pool1d", "max_pool2d", "mse_loss", "nll_loss", "normalize", "one_hot", "pad", "relu", "rms_norm",
     "scaled_dot_product_attention", "sigmoid", "silu", "softmax", "softplus", "tanh",
 ]  # fmt: skip
 
 
 # --- Activations -------------------------------------------------------------------------------------------------
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """z = max(x, 0), in place if asked to; see `ops.elementwise.relu`."""
+    return update(input, "relu_", elementwise.relu) if inplace else elementwise.relu(input)
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """z = x where x > 0, else s x with s = negative_slope.   dz/dx = 1 where x > 0, else s"""
+    if inplace:
+        return update(input, "leaky_relu_", leaky_relu, negative_slope)
+    a = as_array(input, "leaky_relu")
+    xp = of(a)
+    z = xp.where(a > 0, a, a * negative_slope)
+    return record("leaky_relu", z, (input, lambda grad: xp.where(a > 0, grad, grad * negative_slope), input))
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
@@ -48,9 +68,9 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     return record("gelu", z, (input, lambda grad: grad * slope))
 
 
-def silu(input: Tensor) -> Tensor:
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """z = x σ(x), also called swish."""
-    return input * sigmoid(input)
+    return update(input, "silu_", silu) if inplace else input * sigmoid(input)
 
 
 def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
@@ -64,41 +84,18 @@ def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
     return record("softplus", z, (input, lambda grad: grad * slope))
 
 
-def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
-    """pᵢ = e^xᵢ / Σⱼ e^xⱼ along `dim`.   ∂L/∂x = p (grad - Σ p grad)
-
-    Every probability is lowered by what the others gain: raising xᵢ raises pᵢ by pᵢ (1 - pᵢ), lowers pⱼ by pᵢ pⱼ.
-    """
-    if dtype is not None:
-        input = input.to(dtype=dtype)
-    a = as_floating(input, "softmax")
-    axis = one_dim(dim, a.ndim, "softmax")
-    p = kernels.softmax(a.reshape(a.shape or (1,)), axis).reshape(a.shape)
-    if not a.ndim:
-        return record("softmax", p, (input, lambda grad: grad * 0))
-    return record("softmax", p, (input, lambda grad: kernels.softmax_backward(p, grad, axis), RESULT))
-
-
-def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
-    """zᵢ = xᵢ - ln Σⱼ e^xⱼ along `dim`.   ∂L/∂x = grad - eᶻ Σ grad, where eᶻ = softmax(x)"""
-    if dtype is not None:
-        input = input.to(dtype=dtype)
-    a = as_floating(input, "log_softmax")
-    axis, xp = one_dim(dim, a.ndim, "log_softmax"), of(a)
-    z = kernels.log_softmax(a.reshape(a.shape or (1,)), axis).reshape(a.shape)
-    if not a.ndim:
-        return record("log_softmax", z, (input, lambda grad: grad * 0))
-    return record("log_softmax", z, (input, lambda grad: grad - xp.exp(z) * grad.sum(axis=axis, keepdims=True), RESULT))
-
-
 # --- Losses ------------------------------------------------------------------------------------------------------
 
 
 def _reduce(losses: Tensor, reduction: str, name: str) -> Tensor:
     """The losses themselves ("none"), their sum or their mean."""
+    _check_reduction(reduction, name)
+    return losses if reduction == "none" else getattr(losses, reduction)()
+
+
+def _check_reduction(reduction: str, name: str) -> None:
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{name}: reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
-    return losses if reduction == "none" else getattr(losses, reduction)()
 
 
 def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
@@ -120,8 +117,9 @@ def _same_shape(input: Tensor, target: Tensor, name: str) -> None:
 
 
 def cross_entropy(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
-) -> Tensor:
+    input: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:  # fmt: skip
     """L = -w[t] ln p[t], p = softmax(input) over the classes, t the target; the mean is over Σ w[t].
 
     ∂L/∂input = w[t] (p - onehot(t)): what the model believes minus what is true.
@@ -129,9 +127,14 @@ def cross_entropy(
     input (C,), (N, C) or (N, C, d1, ...), unnormalised; target integers (), (N,) or (N, d1, ...) in 0..C-1. Targets
     equal to `ignore_index` count nowhere. `weight` (C,) rescales classes. On the CPU a target out of range raises
     IndexError; on the GPU nobody looks (it would stop the GPU at every step), so check before uploading.
+
+    The target may also hold a probability for each class, in the shape of the input. `label_smoothing` ε mixes
+    every target with equal probabilities: (1 - ε) onehot(t) + ε / C.
     """
-    _reduce(target, reduction, "cross_entropy") if reduction not in ("none", "mean", "sum") else None
+    _check_reduction(reduction, "cross_entropy")
     a, ids = as_floating(input, "cross_entropy"), as_array(target, "cross_entropy")
+    if label_smoothing or (ids.dtype.kind == "f" and ids.shape == a.shape and a.ndim):
+        return _soft_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
     if ids.dtype.kind not in "iu":
         raise RuntimeError(f"cross_entropy: expected integer class indices as target, got {ids.dtype}")
     same_device("cross_entropy", input, target, weight)
@@ -172,22 +175,89 @@ def cross_entropy(
     return record("cross_entropy", z, (input, rule))
 
 
+def _soft_cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str, smoothing: float
+) -> Tensor:
+    """L = -Σ q ln p over the classes, q the target as probabilities. Composed: no rule of its own is needed."""
+    if not 0 <= smoothing <= 1:
+        raise RuntimeError(f"cross_entropy: label_smoothing must be between 0 and 1, got {smoothing}")
+    dim = min(1, input.ndim - 1)
+    C = input.shape[dim]
+    shape = [C if d == dim else 1 for d in range(input.ndim)]
+    by_class = 1 if weight is None else weight.reshape(shape)  # broadcasts along all dimensions but the classes'
+    if target.is_floating_point():
+        q = (target * (1 - smoothing) + smoothing / C) * by_class
+        count = input.numel() / C  # probabilities average over the samples, whatever the weights
+    else:
+        counted = target != ignore_index
+        ids = target * counted  # class 0 stands in for ignored targets
+        _check_ids(ids.array, C, "cross_entropy", "target")
+        classes = of(ids.array).arange(C).reshape(shape)
+        onehot = input.make((of(ids.array).expand_dims(ids.array, dim) == classes).astype(input.dtype))
+        q = (onehot * (1 - smoothing) + smoothing / C) * by_class * counted.unsqueeze(dim)
+        count = (onehot * by_class * counted.unsqueeze(dim)).sum()
+    losses = -(q * log_softmax(input, dim)).sum(dim)
+    return losses.sum() / count if reduction == "mean" else _reduce(losses, reduction, "cross_entropy")
+
+
 def nll_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
 ) -> Tensor:
-    """L = -w[t] input[t], with input (N, C) the log-probabilities: `cross_entropy` after `log_softmax`."""
+    """L = -w[t] input[t], with input the log-probabilities: `cross_entropy` after `log_softmax`, with its shapes."""
     a, ids = as_floating(input, "nll_loss"), as_array(target, "nll_loss")
-    if a.ndim != 2 or ids.shape != a.shape[:1] or ids.dtype.kind not in "iu":
+    expected = a.shape[:1] + a.shape[2:] if a.ndim > 1 else ()
+    if not a.ndim or ids.shape != expected or ids.dtype.kind not in "iu":
         raise ValueError(
-            f"nll_loss: expected input (N, C) and integer target (N,), got {tuple(a.shape)} and {tuple(ids.shape)}"
+            f"nll_loss: input {tuple(a.shape)} needs an integer target of shape {tuple(expected)}, "
+            f"got {tuple(ids.shape)} of {ids.dtype}"
         )
+    dim = min(1, a.ndim - 1)
     counted = ids != ignore_index
     safe = ids * counted
-    _check_ids(safe, a.shape[1], "nll_loss", "target")
+    _check_ids(safe, a.shape[dim], "nll_loss", "target")
     w = counted.astype(a.dtype) if weight is None else as_array(weight, "nll_loss")[safe] * counted
-    picked = input[(target.make(of(ids).arange(len(ids))), target.make(safe))]
+    picked = input.gather(dim, target.make(of(ids).expand_dims(safe, dim))).squeeze(dim)
     losses = -picked.masked_fill(target.make(w == 0), 0.0) * target.make(w)  # 0 · -inf is NaN
     return losses.sum() / target.make(w).sum() if reduction == "mean" else _reduce(losses, reduction, "nll_loss")
+
+
+def binary_cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean"
+) -> Tensor:
+    """L = -(t ln p + (1 - t) ln (1 - p)) with p the input, a probability, and t the target, in 0..1.
+
+    ∂L/∂p = (p - t) / (p (1 - p)),  ∂L/∂t = ln (1 - p) - ln p.   Logarithms are cut off at -100, so that a
+    certainty that is wrong costs 100 and not infinity. See `binary_cross_entropy_with_logits` for scores.
+    """
+    _same_shape(input, target, "binary_cross_entropy")
+    p, t = as_floating(input, "binary_cross_entropy"), as_floating(target, "binary_cross_entropy")
+    same_device("binary_cross_entropy", input, target)
+    if isinstance(p, np.ndarray) and not ((p >= 0) & (p <= 1)).all():
+        raise RuntimeError("binary_cross_entropy: the input must be probabilities, between 0 and 1; see sigmoid")
+    xp = of(p)
+    with np.errstate(divide="ignore"):
+        yes, no = xp.maximum(xp.log(p), -100), xp.maximum(xp.log1p(-p), -100)
+    losses = record(
+        "binary_cross_entropy",
+        -(t * yes + (1 - t) * no),
+        (input, lambda grad: grad * (p - t) / xp.maximum(p * (1 - p), 1e-12), input, target),
+        (target, lambda grad: grad * (no - yes)),
+    )
+    return _reduce(losses if weight is None else losses * weight, reduction, "binary_cross_entropy")
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean",
+    pos_weight: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """L = -(w t ln σ(x) + (1 - t) ln (1 - σ(x))), w = pos_weight, written so that nothing overflows:
+
+    L = (1 - t) x + (1 + (w - 1) t) softplus(-x), since ln σ(x) = -softplus(-x) and ln (1 - σ(x)) = -x - softplus(-x).
+    """
+    _same_shape(input, target, "binary_cross_entropy_with_logits")
+    factor = 1 if pos_weight is None else 1 + (pos_weight - 1) * target
+    losses = (1 - target) * input + factor * softplus(-input, threshold=math.inf)
+    return _reduce(losses if weight is None else losses * weight, reduction, "binary_cross_entropy_with_logits")
 
 
 def _check_ids(ids: Array, n: int, name: str, what: str) -> None:
@@ -242,13 +312,42 @@ def layer_norm(
     )
 
 
-def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+def rms_norm(
+    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
+    """z = x w / √(mean(x²) + eps) over the last dimensions: `layer_norm` without the mean. eps: the dtype's epsilon.
+
+    (Zhang & Sennrich 2019, arXiv:1910.07467)
+    """
+    shape = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
+    a = as_floating(input, "rms_norm")
+    if not shape or a.shape[-len(shape) :] != shape:
+        raise RuntimeError(f"rms_norm: input {tuple(a.shape)} does not end in normalized_shape {shape}")
+    eps = float(np.finfo(a.dtype).eps) if eps is None else eps
+    z = input * (input.square().mean(tuple(range(-len(shape), 0)), keepdim=True) + eps).rsqrt()
+    return z if weight is None else z * weight
+
+
+def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
+    """z = x / max(‖x‖ₚ, eps) along `dim`: vectors of length 1."""
+    return input / norm(input, p, dim, keepdim=True).clamp(min=eps)
+
+
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """z = x₁ · x₂ / (max(‖x₁‖, eps) max(‖x₂‖, eps)) along `dim`: the cosine of the angle between vectors."""
+    lengths = [norm(x, 2, dim, keepdim=True).clamp(min=eps) for x in (x1, x2)]
+    return ((x1 / lengths[0]) * (x2 / lengths[1])).sum(dim)
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """z = x m: each element is dropped (m = 0) with probability p, or else scaled by m = 1 / (1 - p).
 
     The scale keeps the expected value, so that nothing changes when `training` is False: then z = x. The same m
     serves backward. (Srivastava et al. 2014)
     """
     _check_probability(p, "dropout")
+    if inplace:
+        return update(input, "dropout_", dropout, p, training)
     if not training or p == 0:
         return input
     a = as_floating(input, "dropout")

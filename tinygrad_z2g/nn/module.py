@@ -137,6 +137,26 @@ class Module:
         """Set `self.name`: the same as assigning it."""
         setattr(self, name, parameter)
 
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Set `self.name`: the same as assigning it."""
+        setattr(self, name, module)
+
+    register_module = add_module
+
+    def get_parameter(self, target: str) -> Parameter:
+        """The parameter of this dotted name. AttributeError if there is none."""
+        for name, parameter in self._tensors("", True, parameters=True):
+            if name == target:
+                return parameter
+        raise AttributeError(f"{type(self).__name__} has no parameter '{target}'")
+
+    def get_submodule(self, target: str) -> Module:
+        """The module of this dotted name, "" for this one. AttributeError if there is none."""
+        for name, module in self.named_modules():
+            if name == target:
+                return module
+        raise AttributeError(f"{type(self).__name__} has no module '{target}'")
+
     def _members(self) -> Iterator[tuple[str, Any]]:
         """Parameters and modules among the attributes, and inside lists, tuples and dicts there."""
         for name, value in vars(self).items():
@@ -259,6 +279,10 @@ class Module:
     def double(self) -> Module:
         """Convert to float64."""
         return self.to(dtype="float64")
+
+    def half(self) -> Module:
+        """Convert to float16."""
+        return self.to(dtype="float16")
 
     def float(self) -> Module:
         """Convert to float32."""

@@ -1,4 +1,4 @@
-"""Layer normalisation."""
+"""Layer and root-mean-square normalisation."""
 
 from __future__ import annotations
 
@@ -29,6 +29,29 @@ class LayerNorm(Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., *normalized_shape), same shape out"""
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.weight is not None}"
+
+
+class RMSNorm(Module):
+    """Each vector divided by the root of its mean square, then multiplied by a learned `weight`, which starts at 1.
+
+    x (..., *normalized_shape), same shape out. See `functional.rms_norm`.
+    """
+
+    def __init__(
+        self, normalized_shape: Any, eps: float | None = None, elementwise_affine: bool = True, device: Any = None,
+        dtype: Any = None,
+    ):  # fmt: skip
+        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.eps = eps
+        ones = creation.ones(self.normalized_shape, device=device, dtype=dtype)
+        self.weight = Parameter(ones) if elementwise_affine else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., *normalized_shape), same shape out"""
+        return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
 
     def extra_repr(self) -> str:
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.weight is not None}"

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..backend import of, to_device
 from ..engine import no_grad
+from ..ops.shape import cat
 from ..tensor import Tensor
 
 
@@ -47,6 +48,11 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     """Limit every element of every gradient to [-clip_value, clip_value]."""
     for g in _grads(parameters):
         g.clamp_(-clip_value, clip_value)
+
+
+def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
+    """All parameters one after the other as one vector. Gradients pass."""
+    return cat([p.reshape(-1) for p in parameters])
 
 
 def _grads(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:

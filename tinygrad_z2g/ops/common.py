@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import numbers
 from typing import Any
 
@@ -10,6 +11,21 @@ import numpy as np
 from .. import dtypes
 from ..backend import Array, device_of, of, to_device
 from ..engine import Variable, record
+
+
+def numpy_names(function: Any) -> Any:
+    """Let `axis` and `keepdims`, NumPy's words, stand for `dim` and `keepdim`, as torch does."""
+
+    @functools.wraps(function)
+    def renamed(*args: Any, **kwargs: Any) -> Any:
+        for theirs, ours in (("axis", "dim"), ("keepdims", "keepdim")):
+            if theirs in kwargs:
+                if ours in kwargs:
+                    raise TypeError(f"{function.__name__}: got both {ours} and {theirs}, which mean the same")
+                kwargs[ours] = kwargs.pop(theirs)
+        return function(*args, **kwargs)
+
+    return renamed
 
 
 def as_array(x: Any, name: str) -> Array:
@@ -137,8 +153,12 @@ def many_dims(dim: Any, ndim: int, name: str) -> tuple[int, ...]:
     return dims if ndim else ()
 
 
-def sizes(shape: tuple, name: str) -> tuple[int, ...]:
-    """A shape given as `f(2, 3)` or `f((2, 3))`."""
+def sizes(shape: tuple, name: str, named: Any = None) -> tuple[int, ...]:
+    """Sizes or dims given as `f(2, 3)`, as `f((2, 3))`, or by name (`named`) as `f(shape=(2, 3))`."""
+    if named is not None:
+        if shape:
+            raise TypeError(f"{name}: got sizes or dims both by position, {shape}, and by name, {named}")
+        shape = (named,)
     if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
         shape = tuple(shape[0])
     return tuple(as_int(n, f"{name}: size") for n in shape)
@@ -158,6 +178,20 @@ def constant(like: Variable, array: Array) -> Any:
 
 
 __all__ = [
-    "Array", "Variable", "as_array", "as_floating", "as_int", "check_broadcast", "constant", "many_dims", "of",
-    "one_dim", "operands", "record", "record_view", "same_device", "sizes",
+    "Array",
+    "Variable",
+    "as_array",
+    "as_floating",
+    "as_int",
+    "check_broadcast",
+    "constant",
+    "many_dims",
+    "numpy_names",
+    "of",
+    "one_dim",
+    "operands",
+    "record",
+    "record_view",
+    "same_device",
+    "sizes",
 ]  # fmt: skip

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import dtypes
-from ..backend import Array, device_of, of, to_device
+from ..backend import Array, device_of, of, to_device, to_host
 from ..engine import Variable, record
-from .common import as_array, as_int, one_dim, record_view, same_device
+from .common import as_array, as_int, check_broadcast, numpy_names, one_dim, record_view, same_device
 from .inplace import check_writable, written, written_back
 
 if TYPE_CHECKING:
@@ -166,7 +166,8 @@ def _item(item: Any, a: Array) -> Any:
                           if isinstance(item, (list, tuple)) else item)  # fmt: skip
         item = item.astype(np.int64) if item.size == 0 and item.dtype.kind == "f" else item.copy()
     else:
-        raise IndexError(f"index: expected int, slice, None, ..., list or tensor, got {type(item).__name__}")
+        error = TypeError if isinstance(item, str) else IndexError
+        raise error(f"index: expected int, slice, None, ..., list or tensor, got {type(item).__name__}")
     if item.dtype.kind not in "bi":  # in torch uint8 means a mask, elsewhere an index; so neither here
         raise IndexError(f"index: tensors used as indices must be signed integer or bool, got {item.dtype}")
     return item
@@ -191,42 +192,98 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
 
     The rule adds each gradient where its element was read.
     """
-    a, ids = as_array(input, "gather"), as_array(index, "gather")
-    same_device("gather", input, index)
-    if ids.dtype != dtypes.int64:
-        raise RuntimeError(f"gather: expected int64 indices, got {ids.dtype}")
-    axis = one_dim(dim, a.ndim, "gather")
-    if ids.ndim != a.ndim or any(m > n for d, (m, n) in enumerate(zip(ids.shape, a.shape, strict=True)) if d != axis):
-        raise RuntimeError(
-            f"gather: index of shape {tuple(ids.shape)} must have the dimensions of x, {tuple(a.shape)}, and be no "
-            f"larger except in dim {axis}"
-        )
-    if not a.ndim:
-        return record("gather", a.copy(), (input, lambda grad: grad))
-    if isinstance(ids, np.ndarray) and ids.size and not 0 <= ids.min() <= ids.max() < a.shape[axis]:
-        raise IndexError(f"gather: index out of range for dim {axis} of size {a.shape[axis]}")
+    a, places = as_array(input, "gather"), _places("gather", input, dim, index)
     shape, xp = a.shape, of(a)
-    grid = [xp.arange(n).reshape((-1,) + (1,) * (ids.ndim - 1 - d)) for d, n in enumerate(ids.shape)]
-    grid[axis] = ids
-    places = tuple(grid)
 
     def rule(grad: Array) -> Array:
         out = xp.zeros(shape, grad.dtype)
         xp.add.at(out, places, grad)
         return out
 
-    return record("gather", a[places], (input, rule, index))
+    return record("gather", a[places].copy(), (input, rule, index))
 
 
-def take_along_dim(input: Tensor, indices: Tensor, dim: int) -> Tensor:
-    """As `gather`, with x and the indices broadcast against each other in the other dimensions."""
-    axis = one_dim(dim, as_array(input, "take_along_dim").ndim, "take_along_dim")
-    shape = [max(m, n) for m, n in zip(input.array.shape, indices.array.shape, strict=True)]
-    return gather(
-        input.expand(*(n if d != axis else -1 for d, n in enumerate(shape))),
-        dim,
-        indices.expand(*(n if d != axis else -1 for d, n in enumerate(shape))),
-    )
+def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: float | None = None) -> Tensor:
+    """A copy of x with z[i][index[i][j][k]][k] = src[i][j][k] for dim = 1, and likewise for others.
+
+    `src`, a number or a tensor at least as large as `index`, is what `gather` would read back; where several write
+    to one place, one of them wins. The gradient of an element written goes to src, that of x there is 0.
+    """
+    a, places = as_array(input, "scatter"), _places("scatter", input, dim, index)
+    source = _scattered("scatter", input, index, value if src is None else src)
+    z = a.copy()
+    z[places] = source.array if isinstance(source, Variable) else source
+
+    def rule(grad: Array) -> Array:
+        grad = grad.copy()
+        grad[places] = 0
+        return grad
+
+    return record("scatter", z, (input, rule, index), (source, lambda grad: grad[places], index))
+
+
+def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """A copy of x with z[i][index[i][j][k]][k] += src[i][j][k] for dim = 1: the reverse of `gather`.
+
+    Where several write to one place, all are added. ∂L/∂x = grad,  ∂L/∂src = gather(grad)
+    """
+    a, places = as_array(input, "scatter_add"), _places("scatter_add", input, dim, index)
+    source = _scattered("scatter_add", input, index, src)
+    z = a.copy()
+    of(a).add.at(z, places, source.array if isinstance(source, Variable) else source)
+    return record("scatter_add", z, (input, lambda grad: grad), (source, lambda grad: grad[places], index))
+
+
+def _places(name: str, x: Tensor, dim: int, index: Tensor) -> tuple:
+    """What NumPy is to be indexed by: `index` along `dim`, and in the other dimensions each position itself."""
+    a, ids = as_array(x, name), as_array(index, name)
+    same_device(name, x, index)
+    if ids.dtype != dtypes.int64:
+        raise RuntimeError(f"{name}: expected int64 indices, got {ids.dtype}")
+    axis = one_dim(dim, a.ndim, name)
+    if ids.ndim != a.ndim or any(m > n for d, (m, n) in enumerate(zip(ids.shape, a.shape, strict=True)) if d != axis):
+        raise RuntimeError(
+            f"{name}: index of shape {tuple(ids.shape)} must have the dimensions of x, {tuple(a.shape)}, and be no "
+            f"larger except in dim {axis}"
+        )
+    if not a.ndim:
+        return (...,)
+    if isinstance(ids, np.ndarray) and ids.size and not 0 <= ids.min() <= ids.max() < a.shape[axis]:
+        bad = ids.min() if ids.min() < 0 else ids.max()
+        raise RuntimeError(f"{name}: index {bad} is out of range for dim {axis} of size {a.shape[axis]}")
+    grid = [of(a).arange(n).reshape((-1,) + (1,) * (ids.ndim - 1 - d)) for d, n in enumerate(ids.shape)]
+    grid[axis] = ids
+    return tuple(grid)
+
+
+def _scattered(name: str, x: Tensor, index: Tensor, src: Any) -> Any:
+    """The part of `src` that is written: as large as `index`, of x's dtype; a number as it is."""
+    if not isinstance(src, Variable):
+        if not isinstance(src, (int, float)):
+            raise TypeError(f"{name}: src must be a Tensor or a number, got {type(src).__name__}")
+        return src
+    same_device(name, x, src)
+    if src.array.dtype != x.array.dtype:
+        raise RuntimeError(f"{name}: src is {src.array.dtype}, expected {x.array.dtype}, as x is")
+    size, have = index.array.shape, src.array.shape
+    if len(have) != len(size) or any(m > n for m, n in zip(size, have, strict=True)):
+        raise RuntimeError(f"{name}: src of shape {tuple(have)} is smaller than index, {tuple(size)}")
+    return src if have == size else getitem(src, tuple(slice(n) for n in size))
+
+
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
+    """As `gather`, with x and the indices broadcast against each other in the other dimensions; without `dim`, flat."""
+    if dim is None:
+        input, indices, dim = input.reshape(-1), indices.reshape(-1), 0
+    a, ids = as_array(input, "take_along_dim"), as_array(indices, "take_along_dim")
+    axis = one_dim(dim, a.ndim, "take_along_dim")
+    if a.ndim != ids.ndim:
+        raise RuntimeError(
+            f"take_along_dim: x has {a.ndim} dimensions, indices {ids.ndim}; expected as many, "
+            f"got shapes {tuple(a.shape)} and {tuple(ids.shape)}"
+        )
+    shape = [-1 if d == axis else m if n == 1 else n for d, (m, n) in enumerate(zip(a.shape, ids.shape, strict=True))]
+    return gather(input.expand(*shape), dim, indices.expand(*shape))
 
 
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
@@ -235,3 +292,37 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     if as_array(index, "index_select").ndim > 1:
         raise IndexError(f"index_select: index must be a vector, got shape {tuple(index.array.shape)}")
     return getitem(input, (ALL,) * axis + (index.reshape(math.prod(index.array.shape)),))
+
+
+def select(input: Tensor, dim: int, index: int) -> Tensor:
+    """The slice number `index` of x along `dim`, as a view without that dimension."""
+    if not as_array(input, "select").ndim:
+        raise IndexError("select: a 0-d tensor has no slices")
+    return getitem(input, (ALL,) * one_dim(dim, input.array.ndim, "select") + (as_int(index, "select: index"),))
+
+
+def masked_select(input: Tensor, mask: Tensor) -> Tensor:
+    """A vector of the elements of x where `mask` is True; the two broadcast against each other."""
+    a, m = as_array(input, "masked_select"), as_array(mask, "masked_select")
+    if m.dtype.kind != "b":
+        raise RuntimeError(f"masked_select: expected a bool mask, got {m.dtype}; compare it: mask == 0")
+    same_device("masked_select", input, mask)
+    check_broadcast(a.shape, m.shape, "masked_select")
+    shape = np.broadcast_shapes(a.shape, m.shape)
+    return getitem(input.expand(*shape), mask.expand(*shape))
+
+
+@numpy_names
+def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None) -> Tensor:
+    """Each slice of x along `dim` several times in a row: [a, b] twice is [a, a, b, b]. Without `dim`, flattened.
+
+    `repeats` is one number, or a tensor with one for each slice (which a GPU has to be waited for).
+    """
+    if dim is None:
+        input, dim = input.reshape(-1), 0
+    n = as_array(input, "repeat_interleave").shape[one_dim(dim, input.array.ndim, "repeat_interleave")]
+    times = to_host(repeats.array) if isinstance(repeats, Variable) else np.asarray(repeats)
+    if times.dtype.kind not in "iu" or (times < 0).any() or times.shape not in ((), (1,), (n,)):
+        raise RuntimeError(f"repeat_interleave: repeats must be an integer >= 0, or {n} of them, got {repeats}")
+    index = np.repeat(np.arange(n), times)
+    return index_select(input, dim, input.make(to_device(index, device_of(input.array))))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import TYPE_CHECKING
+import string
+from typing import TYPE_CHECKING, Any
 
-from .. import kernels
-from ..backend import Array
+from .. import dtypes, kernels
+from ..backend import Array, of
 from ..engine import record
-from .common import as_array, check_broadcast, same_device
+from .common import as_array, check_broadcast, one_dim, same_device
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -92,6 +94,116 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
     if a.ndim != 1 or b.ndim != 1:
         raise RuntimeError(f"outer: expected two vectors, got shapes {tuple(a.shape)} and {tuple(b.shape)}")
     return input.unsqueeze(1) * vec2
+
+
+def mv(input: Tensor, vec: Tensor) -> Tensor:
+    """The product of a matrix and a vector, (n, k) and (k,) -> (n,)."""
+    a, b = as_array(input, "mv"), as_array(vec, "mv")
+    if a.ndim != 2 or b.ndim != 1:
+        raise RuntimeError(f"mv: expected a matrix and a vector, got shapes {tuple(a.shape)} and {tuple(b.shape)}")
+    return matmul(input, vec)
+
+
+def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
+    """Σ over pairs of dimensions: the last `dims` of a with the first of b, or those listed as ([of a], [of b]).
+
+    The free dimensions of a, then those of b, remain: a is made a matrix (free, summed), b one (summed, free).
+    """
+    m, n = as_array(a, "tensordot").ndim, as_array(b, "tensordot").ndim
+    if isinstance(dims, int):
+        if not 0 <= dims <= min(m, n):
+            raise RuntimeError(f"tensordot: cannot sum over {dims} dims of {tuple(a.shape)} and {tuple(b.shape)}")
+        dims = (list(range(m - dims, m)), list(range(dims)))
+    left, right = ([d] if isinstance(d, int) else list(d) for d in dims)
+    left = [one_dim(d, m, "tensordot") for d in left]
+    right = [one_dim(d, n, "tensordot") for d in right]
+    sizes = [a.shape[d] for d in left]
+    if sizes != [b.shape[d] for d in right]:
+        raise RuntimeError(
+            f"tensordot: dims {left} of {tuple(a.shape)} and {right} of {tuple(b.shape)} differ in number or size"
+        )
+    free_a, free_b = ([d for d in range(k) if d not in gone] for k, gone in ((m, left), (n, right)))
+    K = math.prod(sizes)
+    shape_a, shape_b = [a.shape[d] for d in free_a], [b.shape[d] for d in free_b]
+    A = a.permute(*free_a, *left).reshape(math.prod(shape_a), K)  # (free, summed)
+    B = b.permute(*right, *free_b).reshape(K, math.prod(shape_b))  # (summed, free)
+    return matmul(A, B).reshape(*shape_a, *shape_b)
+
+
+def einsum(equation: str, *operands: Any) -> Tensor:
+    """Einstein's sum: "ik,kj->ij" is zᵢⱼ = Σₖ xᵢₖ yₖⱼ. Letters name dimensions; those not in the result are summed.
+
+    ∂L/∂x is again such a sum: the gradient stands in x's place, and x's letters are the result's. For the example
+    "ij,kj->ik". Without "->" the result has the letters that occur once, sorted; "..." stands for leading dimensions.
+    A letter twice in one operand ("ii->i") means its diagonal.
+    """
+    if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
+        operands = tuple(operands[0])
+    for x in operands:
+        as_array(x, "einsum")
+    same_device("einsum", *operands)
+    inputs, output = _letters(equation, operands)
+    xs = list(operands)
+    for i, letters in enumerate(inputs):
+        while len(set(letters)) < len(letters):
+            twice = next(c for c in letters if letters.count(c) > 1)
+            first, second = letters.index(twice), letters.rindex(twice)
+            xs[i] = xs[i].diagonal(0, first, second)
+            letters = "".join(c for d, c in enumerate(letters) if d not in (first, second)) + twice
+        inputs[i] = letters
+    arrays = [x.array for x in xs]
+    dtype = functools.reduce(dtypes.promote, (a.dtype for a in arrays))
+    arrays = [a.astype(dtype, copy=False) for a in arrays]
+    xp = of(arrays[0])
+    z = xp.einsum(",".join(inputs) + "->" + output, *arrays, optimize=True)
+
+    def edge(i: int) -> tuple:
+        others = [j for j in range(len(arrays)) if j != i]
+        seen = set(output).union(*(inputs[j] for j in others))
+        alone = [(c, arrays[i].shape[d]) for d, c in enumerate(inputs[i]) if c not in seen]  # summed in x already
+        terms = ",".join([output, *(inputs[j] for j in others), *(c for c, _ in alone)])
+
+        def rule(grad: Array) -> Array:
+            ones = [xp.ones(n, dtype) for _, n in alone]
+            return xp.einsum(f"{terms}->{inputs[i]}", grad, *(arrays[j] for j in others), *ones, optimize=True)
+
+        return (xs[i], rule, *(xs[j] for j in others))
+
+    return record("einsum", z, *(edge(i) for i in range(len(xs))))
+
+
+def _letters(equation: str, operands: tuple) -> tuple[list[str], str]:
+    """The letters of each operand and of the result, with "..." and a missing result written out."""
+    left, arrow, output = equation.replace(" ", "").partition("->")
+    inputs = left.split(",")
+    if len(inputs) != len(operands):
+        raise RuntimeError(f"einsum: {equation!r} names {len(inputs)} operands, got {len(operands)}")
+    free = [c for c in string.ascii_letters if c not in equation]
+    rest = 0  # how many dimensions "..." stands for, at most
+    for i, (letters, x) in enumerate(zip(inputs, operands, strict=True)):
+        ndim, named = x.array.ndim, letters.replace("...", "")
+        if not all(c in string.ascii_letters for c in named) or letters.count("...") > 1:
+            raise ValueError(f"einsum: {letters!r} in {equation!r}: expected letters and at most one '...'")
+        more = ndim - len(named)
+        if more < 0 or (more and "..." not in letters):
+            raise RuntimeError(f"einsum: {letters!r} does not fit an operand of shape {tuple(x.array.shape)}")
+        inputs[i] = letters.replace("...", "".join(free[k] for k in range(more))[::-1])
+        rest = max(rest, more if "..." in letters else 0)
+    dots = "".join(free[:rest])[::-1]
+    if not arrow:
+        joined = "".join(inputs)
+        output = dots + "".join(sorted(c for c in set(joined) if joined.count(c) == 1 and c not in dots))
+    output = output.replace("...", dots)
+    if len(set(output)) < len(output) or not set(output) <= set("".join(inputs)):
+        raise RuntimeError(
+            f"einsum: the result {output!r} of {equation!r} must name letters of the operands, each once"
+        )
+    sizes: dict[str, int] = {}
+    for letters, x in zip(inputs, operands, strict=True):
+        for c, n in zip(letters, x.array.shape, strict=True):
+            if n != 1 and sizes.setdefault(c, n) != n:
+                raise RuntimeError(f"einsum: letter {c!r} of {equation!r} has sizes {sizes[c]} and {n}")
+    return inputs, output
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -9,12 +9,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from .. import dtypes, kernels
 from ..backend import Array, of
 from ..engine import RESULT, Variable, record
-from .common import as_array, as_floating, constant, many_dims, one_dim
+from .common import as_array, constant, many_dims, numpy_names, one_dim
 from .elementwise import maximum, minimum
 from .indexing import take_along_dim
 
@@ -34,13 +32,17 @@ def spread(reduced: Array, dims: tuple[int, ...], keepdim: bool) -> Array:
     return reduced if keepdim else of(reduced).expand_dims(reduced, dims)
 
 
+def _converted(a: Array, dtype: Any) -> Array:
+    """`a` in the dtype asked for, or in that of its sums and products: int64 for integers and bools."""
+    if dtype is None:
+        dtype = a.dtype if a.dtype.kind == "f" else dtypes.int64
+    return a.astype(dtypes.as_dtype(dtype), copy=False)
+
+
+@numpy_names
 def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """z = Σ x over `dim`.   dz/dx = 1: each element receives the gradient of its sum. Integers sum to int64."""
-    a = as_array(input, "sum")
-    if dtype is not None:
-        a = a.astype(dtypes.as_dtype(dtype), copy=False)
-    elif a.dtype.kind != "f":
-        a = a.astype(dtypes.int64, copy=False)
+    a = _converted(as_array(input, "sum"), dtype)
     dims, shape, xp = many_dims(dim, a.ndim, "sum"), a.shape, of(a)
     z = kernels.total(a, dims, keepdim)
     if z.dtype.kind != "f":
@@ -48,6 +50,7 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
     return record("sum", z, (input, lambda grad: xp.broadcast_to(spread(grad, dims, keepdim), shape)))
 
 
+@numpy_names
 def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """z = Σ x / n over the n elements along `dim`.   dz/dx = 1 / n. NaN for n = 0; floating point only."""
     a = as_array(input, "mean")
@@ -67,6 +70,7 @@ def _count(a: Array, dims: tuple[int, ...]) -> int:
     return math.prod(a.shape[d] for d in dims)
 
 
+@numpy_names
 def var(
     input: Tensor,
     dim: Any = None,
@@ -86,6 +90,7 @@ def var(
     return record("var", z, (input, lambda grad: spread(grad, dims, keepdim) * (2 * n) * d))
 
 
+@numpy_names
 def std(
     input: Tensor,
     dim: Any = None,
@@ -121,13 +126,13 @@ def _moments(name: str, x: Any, dim: Any, unbiased: Any, keepdim: bool, correcti
     return a, dims, 1 / degrees if degrees > 0 else math.nan, keepdim
 
 
-def prod(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+@numpy_names
+def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """z = Π x over one `dim` or all.   dz/dxᵢ = Π of the others
 
     The product of the others is (product of those before) x (product of those after): no division, so zeros are fine.
     """
-    a = as_array(input, "prod")
-    a = a if a.dtype.kind == "f" else a.astype(dtypes.int64)
+    a = _converted(as_array(input, "prod"), dtype)
     xp = of(a)
     axis = None if dim is None else one_dim(dim, a.ndim, "prod")
     z = a.prod() if axis is None or not a.ndim else a.prod(axis=axis, keepdims=keepdim)
@@ -148,6 +153,7 @@ def prod(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor
 # --- Extremes ----------------------------------------------------------------------------------------------------
 
 
+@numpy_names
 def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The largest element; with a `dim`, (values, indices) along it; with a tensor, `maximum`.
 
@@ -157,6 +163,7 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     return _extreme("max", input, dim, keepdim)
 
 
+@numpy_names
 def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The smallest element; otherwise as `max`."""
     return _extreme("min", input, dim, keepdim)
@@ -174,11 +181,13 @@ def _extreme(name: str, x: Tensor, dim: Any, keepdim: bool) -> Any:
     return ValuesIndices(values.squeeze(dim), indices.squeeze(dim))
 
 
+@numpy_names
 def amax(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """z = max x over `dim` (several allowed).   dz/dx = 1/k for each of the k elements equal to z, else 0"""
     return _shared_extreme("amax", "max", input, dim, keepdim)
 
 
+@numpy_names
 def amin(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """z = min x over `dim` (several allowed).   dz/dx = 1/k for each of the k elements equal to z, else 0"""
     return _shared_extreme("amin", "min", input, dim, keepdim)
@@ -188,7 +197,8 @@ def _shared_extreme(name: str, method: str, x: Tensor, dim: Any, keepdim: bool) 
     a = as_array(x, name)
     dims = many_dims(dim, a.ndim, name)
     if a.size == 0 and _count(a, dims) == 0:
-        raise IndexError(f"{name}: shape {tuple(a.shape)} has no elements along dim {dims}; its {method} is undefined")
+        error = RuntimeError if dim is None else IndexError
+        raise error(f"{name}: shape {tuple(a.shape)} has no elements along dim {dims}; its {method} is undefined")
     z = getattr(a, method)(axis=dims, keepdims=keepdim)
 
     def rule(grad: Array) -> Array:
@@ -198,11 +208,13 @@ def _shared_extreme(name: str, method: str, x: Tensor, dim: Any, keepdim: bool) 
     return record(name, z, (x, rule, x, RESULT))
 
 
+@numpy_names
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The index of the largest element along `dim` (int64), in the flattened tensor if None. The first of equals."""
     return _arg_extreme("argmax", input, dim, keepdim)
 
 
+@numpy_names
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The index of the smallest element along `dim` (int64), in the flattened tensor if None. The first of equals."""
     return _arg_extreme("argmin", input, dim, keepdim)
@@ -221,32 +233,21 @@ def _arg_extreme(name: str, x: Tensor, dim: int | None, keepdim: bool) -> Tensor
 # --- Logic and the rest ------------------------------------------------------------------------------------------
 
 
+@numpy_names
 def all(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Whether every element along `dim` is nonzero, as bool."""
     a = as_array(input, "all")
     return constant(input, of(a).all(a, axis=many_dims(dim, a.ndim, "all"), keepdims=keepdim))
 
 
+@numpy_names
 def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Whether some element along `dim` is nonzero, as bool."""
     a = as_array(input, "any")
     return constant(input, of(a).any(a, axis=many_dims(dim, a.ndim, "any"), keepdims=keepdim))
 
 
-def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
-    """z = ln Σ eˣ over `dim`, computed as m + ln Σ eˣ⁻ᵐ with m = max x: no overflow.   dz/dx = eˣ⁻ᶻ = softmax(x)"""
-    a = as_floating(input, "logsumexp")
-    dims, xp = many_dims(dim, a.ndim, "logsumexp"), of(a)
-    with np.errstate(all="ignore"):
-        m = kernels.finite_max(a, dims)
-        m = xp.where(m == math.inf, 0, m)  # ln e^inf is inf; with m = inf it would be NaN
-        z = xp.log(xp.exp(a - m).sum(axis=dims, keepdims=True)) + m
-    wide = z
-    z = z if keepdim else z.reshape(tuple(n for i, n in enumerate(a.shape) if i not in dims))
-    softmax = lambda: xp.where(xp.isfinite(wide), xp.exp(a - wide), 0)  # noqa: E731
-    return record("logsumexp", z, (input, lambda grad: spread(grad, dims, keepdim) * softmax(), input, RESULT))
-
-
+@numpy_names
 def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
     """z = (Σ |x|ᵖ)^(1/p) over `dim`, p = 2 (also "fro"), 1 or inf.   For p = 2: dz/dx = x / z, taken as 0 at z = 0"""
     if p in (1, math.inf):
@@ -265,13 +266,43 @@ def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> T
     return record("norm", z, (input, rule, input, RESULT))
 
 
-def cumsum(input: Tensor, dim: int) -> Tensor:
+@numpy_names
+def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """zᵢ = x₀ + ... + xᵢ along `dim`.   ∂L/∂xᵢ = Σ of the gradients from i on: a cumulative sum from the far end"""
-    a = as_array(input, "cumsum")
+    a = _converted(as_array(input, "cumsum"), dtype)
     xp, axis = of(a), one_dim(dim, a.ndim, "cumsum")
-    a = a if a.dtype.kind == "f" else a.astype(dtypes.int64)
     if not a.ndim:
         return record("cumsum", a.copy(), (input, lambda grad: grad))
     return record(
         "cumsum", xp.cumsum(a, axis), (input, lambda grad: xp.flip(xp.cumsum(xp.flip(grad, axis), axis), axis))
     )
+
+
+@numpy_names
+def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """zᵢ = x₀ x₁ ... xᵢ along `dim`.   ∂L/∂xᵢ = (x₀ ... xᵢ₋₁) Sᵢ with Sᵢ = gradᵢ + xᵢ₊₁ Sᵢ₊₁, from the far end
+
+    Sᵢ collects every zⱼ that xᵢ is a factor of, without dividing by xᵢ: zeros are fine.
+    """
+    a = _converted(as_array(input, "cumprod"), dtype)
+    xp, axis = of(a), one_dim(dim, a.ndim, "cumprod")
+    if not a.ndim:
+        return record("cumprod", a.copy(), (input, lambda grad: grad))
+    z = xp.cumprod(a, axis)
+
+    def rule(grad: Array) -> Array:
+        rows, before = xp.moveaxis(a, axis, 0), xp.moveaxis(z, axis, 0)  # (n, ...)
+        out = xp.moveaxis(grad, axis, 0).copy()
+        for i in reversed(range(len(out) - 1)):
+            out[i] += rows[i + 1] * out[i + 1]
+        out[1:] *= before[:-1]
+        return xp.moveaxis(out, 0, axis)
+
+    return record("cumprod", z, (input, rule, input, RESULT))
+
+
+@numpy_names
+def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
+    """How many elements along `dim` (one, several or all) are not 0, int64. No gradient."""
+    a = as_array(input, "count_nonzero")
+    return constant(input, (a != 0).sum(axis=many_dims(dim, a.ndim, "count_nonzero"), dtype=dtypes.int64))

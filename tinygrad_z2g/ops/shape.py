@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING, Any
 from .. import dtypes
 from ..backend import of
 from ..engine import Variable, record
-from .common import as_array, as_int, check_broadcast, constant, many_dims, one_dim, record_view, same_device, sizes
+from .common import (
+    as_array,
+    as_int,
+    check_broadcast,
+    constant,
+    many_dims,
+    numpy_names,
+    one_dim,
+    record_view,
+    same_device,
+    sizes,
+)
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -23,11 +34,11 @@ if TYPE_CHECKING:
 # --- Same elements, other shape ----------------------------------------------------------------------------------
 
 
-def reshape(input: Tensor, *shape: Any) -> Tensor:
+def reshape(input: Tensor, *args: Any, shape: Any = None) -> Tensor:
     """The elements of x in row-major order under a new shape; one size may be -1. Shares memory where it can."""
     a = as_array(input, "reshape")
     before = a.shape
-    z = a.reshape(_full_shape(a, sizes(shape, "reshape"), "reshape"))
+    z = a.reshape(_full_shape(a, sizes(args, "reshape", shape), "reshape"))
     if a.flags.c_contiguous or of(a).may_share_memory(a, z):
         return record_view("reshape", z, input, lambda grad: grad.reshape(before))
     return record("reshape", z, (input, lambda grad: grad.reshape(before)))
@@ -72,6 +83,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return reshape(input, *shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
 
 
+@numpy_names
 def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """Without the dimensions of size 1: all of them, or those named by `dim` that have size 1."""
     a = as_array(input, "squeeze")
@@ -82,11 +94,25 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     return record_view("squeeze", a.reshape(after), input, lambda grad: grad.reshape(before))
 
 
+@numpy_names
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """With a new dimension of size 1 at position `dim`."""
     a = as_array(input, "unsqueeze")
     before, axis = a.shape, one_dim(dim, a.ndim + 1, "unsqueeze")
     return record_view("unsqueeze", of(a).expand_dims(a, axis), input, lambda grad: grad.reshape(before))
+
+
+def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
+    """Dimension `dim` split into several of these sizes, one of which may be -1: the reverse of `flatten`."""
+    a = as_array(input, "unflatten")
+    axis = one_dim(dim, a.ndim, "unflatten")
+    n, parts = _length(input, dim, "unflatten"), tuple(sizes)
+    known = math.prod(m for m in parts if m != -1)
+    if parts.count(-1) == 1 and known and n % known == 0:
+        parts = tuple(n // known if m == -1 else m for m in parts)
+    if not parts or math.prod(parts) != n or min(parts) < 0:
+        raise RuntimeError(f"unflatten: sizes {list(sizes)} do not multiply up to {n}, the size of dim {dim}")
+    return view(input, *a.shape[:axis], *parts, *a.shape[axis + 1 :])
 
 
 # --- Order of the dimensions -------------------------------------------------------------------------------------
@@ -110,14 +136,71 @@ def t(input: Tensor) -> Tensor:
     return permute(input, *reversed(range(input.array.ndim)))
 
 
-def permute(input: Tensor, *dims: Any) -> Tensor:
+def permute(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
     """x with its dimensions in the order `dims`. The rule applies the inverse order."""
     a = as_array(input, "permute")
-    order = tuple(one_dim(d, a.ndim, "permute") for d in sizes(dims, "permute"))
+    order = tuple(one_dim(d, a.ndim, "permute") for d in sizes(args, "permute", dims))
     if sorted(order) != list(range(a.ndim)):
         raise RuntimeError(f"permute: {list(order)} is no permutation of the {a.ndim} dimensions of {tuple(a.shape)}")
     inverse = sorted(range(a.ndim), key=order.__getitem__)
     return record_view("permute", a.transpose(order), input, lambda grad: grad.transpose(inverse))
+
+
+def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
+    """x with the dimensions `source`, one or several, moved to the places `destination`; others keep their order."""
+    ndim = as_array(input, "movedim").ndim
+    start, end = many_dims(_listed(source), ndim, "movedim"), many_dims(_listed(destination), ndim, "movedim")
+    if len(start) != len(end):
+        raise RuntimeError(f"movedim: source {source} and destination {destination} must have equally many dims")
+    order = [d for d in range(ndim) if d not in start]
+    for place, d in sorted(zip(end, start, strict=True)):
+        order.insert(place, d)
+    return permute(input, order)
+
+
+def _listed(dim: Any) -> tuple:
+    return tuple(dim) if isinstance(dim, (tuple, list)) else (dim,)
+
+
+def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """The elements x[..., i, i + offset, ...] of dims dim1 and dim2, as a view: those two leave, a last one comes."""
+    a = as_array(input, "diagonal")
+    i, j = one_dim(dim1, a.ndim, "diagonal"), one_dim(dim2, a.ndim, "diagonal")
+    if i == j or a.ndim < 2:
+        raise RuntimeError(f"diagonal: dims {dim1} and {dim2} of shape {tuple(a.shape)} must be two different ones")
+    shape, xp = a.shape, of(a)
+
+    def rule(grad: Any) -> Any:
+        out = xp.zeros(shape, grad.dtype)
+        _diagonal(out, offset, i, j)[...] = grad
+        return out
+
+    return record_view("diagonal", _diagonal(a, offset, i, j), input, rule)
+
+
+def _diagonal(a: Any, offset: int, i: int, j: int) -> Any:
+    """A view of the diagonal that can be written to, unlike NumPy's own."""
+    z = of(a).diagonal(a, offset, i, j)
+    if hasattr(z.flags, "writeable"):
+        z.flags.writeable = a.flags.writeable
+    return z
+
+
+def diag(input: Tensor, diagonal: int = 0) -> Tensor:
+    """Of a matrix, its diagonal (a copy); of a vector, the matrix that has it as its diagonal and 0 elsewhere."""
+    a = as_array(input, "diag")
+    if a.ndim not in (1, 2):
+        raise RuntimeError(f"diag: expected a vector or a matrix, got shape {tuple(a.shape)}")
+    xp, shape = of(a), a.shape
+
+    def rule(grad: Any) -> Any:
+        if len(shape) == 1:
+            return xp.diagonal(grad, diagonal)
+        out = xp.zeros(shape, grad.dtype)
+        _diagonal(out, diagonal, 0, 1)[...] = grad
+        return out
+
+    return record("diag", xp.diag(a, diagonal).copy(), (input, rule))
 
 
 # --- Repetition --------------------------------------------------------------------------------------------------
@@ -153,9 +236,16 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
     return record("repeat", of(a).tile(a, times), (input, rule))
 
 
+def tile(input: Tensor, *counts: Any, dims: Any = None) -> Tensor:
+    """As `repeat`, but missing counts are 1 for the leading dimensions."""
+    times = sizes(counts, "tile", dims)
+    return repeat(input, *(1,) * (as_array(input, "tile").ndim - len(times)), *times)
+
+
 # --- Joining and cutting -----------------------------------------------------------------------------------------
 
 
+@numpy_names
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """The tensors joined along `dim`; other sizes must agree. The rule cuts the gradient at the seams."""
     arrays = _joinable(tensors, "cat")
@@ -183,6 +273,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return record("cat", of(first).concatenate([a for _, a in parts], axis), *edges)
 
 
+@numpy_names
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """The tensors, all of one shape, joined along a new dimension `dim`. The rule takes each its slice."""
     arrays = _joinable(tensors, "stack")
@@ -211,7 +302,7 @@ def _joinable(tensors: Any, name: str) -> list:
     if isinstance(tensors, Variable) or not isinstance(tensors, (list, tuple)):
         raise TypeError(f"{name}: expected a list or tuple of Tensors, got {type(tensors).__name__}")
     if not tensors:
-        raise RuntimeError(f"{name}: expected a non-empty list of Tensors")
+        raise (ValueError if name == "cat" else RuntimeError)(f"{name}: expected a non-empty list of Tensors")
     arrays = [as_array(x, name) for x in tensors]
     same_device(name, *tensors)
     dtype = arrays[0].dtype
@@ -244,8 +335,11 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     return split(input, max(1, -(-n // chunks)), dim) if n else split(input, [0] * chunks, dim)
 
 
+@numpy_names
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The slices of x along `dim`, as views without that dimension."""
+    if not as_array(input, "unbind").ndim:
+        raise IndexError("unbind: expected at least 1 dimension, got a 0-d tensor")
     n = _length(input, dim, "unbind")
     axis = one_dim(dim, input.array.ndim, "unbind")
     return tuple(squeeze(narrow(input, axis, i, 1), axis) for i in range(n))
@@ -256,8 +350,10 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     a = as_array(input, "narrow")
     shape, xp = a.shape, of(a)
     n = _length(input, dim, "narrow")
+    if not -n <= start <= n:
+        raise IndexError(f"narrow: start {start} is out of range for dim {dim} of size {n}")
     start = start + n if start < 0 else start
-    if not 0 <= start <= start + length <= n:
+    if not start <= start + length <= n:
         raise RuntimeError(f"narrow: start {start}, length {length} leave dim {dim} of size {n}")
     cut = (slice(None),) * one_dim(dim, a.ndim, "narrow") + (slice(start, start + length),)
 
@@ -293,10 +389,10 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     return record("roll", xp.roll(a, forward, axes), (input, lambda grad: xp.roll(grad, back, axes)))
 
 
-def flip(input: Tensor, *dims: Any) -> Tensor:
+def flip(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
     """x in reverse order along `dims`. The rule reverses again."""
     a = as_array(input, "flip")
-    xp, wanted = of(a), sizes(dims, "flip")
+    xp, wanted = of(a), sizes(args, "flip", dims)
     axes = many_dims(wanted, a.ndim, "flip") if wanted else ()
     return record("flip", xp.flip(a, axes).copy(), (input, lambda grad: xp.flip(grad, axes)))
 
