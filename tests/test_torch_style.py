@@ -5,6 +5,7 @@ forward pass written out, gradients by central differences of it (never by our o
 formulas.
 """
 
+import json
 import math
 import runpy
 from pathlib import Path
@@ -394,3 +395,122 @@ def test_sequences(script):
     model.zero_grad()
     value.backward()
     check_gradients(loss, list(model.parameters()))
+
+
+# --- Weights move both ways ----------------------------------------------------------------------------------------
+
+# Architectures, and the names and shapes that torch gives their weights
+MODELS = {
+    "mlp": (
+        lambda: nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2, bias=False)),
+        {"0.weight": (5, 3), "0.bias": (5,), "2.weight": (2, 5)},
+    ),
+    "lstm": (
+        lambda: nn.LSTM(3, 4, num_layers=2, batch_first=True),
+        {f"{kind}_l{i}": (16,) if "bias" in kind else (16, 4 if "hh" in kind or i else 3)
+         for i in range(2) for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")},
+    ),
+    "attention": (
+        lambda: nn.MultiheadAttention(6, 2, batch_first=True),
+        {"in_proj_weight": (18, 6), "in_proj_bias": (18,), "out_proj.weight": (6, 6), "out_proj.bias": (6,)},
+    ),
+    "convolutions": (
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(32, 2), nn.LayerNorm(2)
+        ),
+        {"0.weight": (2, 1, 3, 3), "0.bias": (2,), "3.weight": (2, 32), "3.bias": (2,),
+         "4.weight": (2,), "4.bias": (2,)},
+    ),
+    "embedding": (
+        lambda: nn.ModuleDict({"table": nn.Embedding(7, 3), "norm": nn.RMSNorm(3), "taps": nn.Conv1d(2, 4, 3)}),
+        {"table.weight": (7, 3), "norm.weight": (3,), "taps.weight": (4, 2, 3), "taps.bias": (4,)},
+    ),
+}  # fmt: skip
+
+
+def by_hand(arrays):
+    """The bytes of a safetensors file: the length of the header, the header as JSON, the numbers."""
+    header, blobs, start = {}, [], 0
+    for name, a in arrays.items():
+        blob = a.astype("<f4").tobytes()
+        header[name] = {"dtype": "F32", "shape": list(a.shape), "data_offsets": [start, start + len(blob)]}
+        blobs.append(blob)
+        start += len(blob)
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + b"".join(blobs)
+
+
+def read_by_hand(data):
+    n = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + n])
+    header.pop("__metadata__", None)
+    body = data[8 + n :]
+    return {
+        name: np.frombuffer(body[slice(*entry["data_offsets"])], "<f4").reshape(entry["shape"])
+        for name, entry in header.items()
+    }
+
+
+def mlp(p, x):
+    return np.tanh(x @ p["0.weight"].T + p["0.bias"]) @ p["2.weight"].T
+
+
+def attention(p, x):
+    q, k, v = np.split(x @ p["in_proj_weight"].T + p["in_proj_bias"], 3, axis=-1)
+    heads = [softmax(q[..., h] @ k[..., h].swapaxes(-1, -2) / math.sqrt(3)) @ v[..., h]
+             for h in (slice(0, 3), slice(3, 6))]  # fmt: skip
+    return np.concatenate(heads, -1) @ p["out_proj.weight"].T + p["out_proj.bias"]
+
+
+def convolutions(p, x):
+    h = np.maximum(conv2d(x, p["0.weight"], p["0.bias"], 1), 0).reshape(len(x), -1)
+    return layer_norm(h @ p["3.weight"].T + p["3.bias"], p["4.weight"], p["4.bias"])
+
+
+def recurrent(p, x):
+    zero = np.zeros((2, len(x), 4))
+    return lstm({f"lstm.{name}": a for name, a in p.items()}, x, (zero, zero), 2)[0]
+
+
+OUTPUTS = {  # the input's shape, how to call our module, the same in NumPy
+    "mlp": ((4, 3), lambda m, x: m(x), mlp),
+    "lstm": ((2, 5, 3), lambda m, x: m(x)[0], recurrent),
+    "attention": ((2, 5, 6), lambda m, x: m(x, x, x)[0], attention),
+    "convolutions": ((3, 1, 4, 4), lambda m, x: m(x), convolutions),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_weights_come_from_torch_and_go_there(device, tmp_path, name):
+    """A file as torch writes it, made here by hand from formulas, loads; ours has the same names and shapes."""
+    make, shapes = MODELS[name]
+    arrays = {key: wave(key, shape) for key, shape in shapes.items()}
+    theirs = tmp_path / "theirs.safetensors"
+    theirs.write_bytes(by_hand(arrays))
+    module = make()
+    assert module.load_state_dict(z2g.load(theirs)) == ([], [])
+    for key, p in module.state_dict().items():
+        np.testing.assert_allclose(host(p), arrays[key], atol=1e-6)
+    if name in OUTPUTS:
+        shape, call, expected = OUTPUTS[name]
+        x = np.cos(np.arange(math.prod(shape))).reshape(shape)
+        found = call(module.eval(), z2g.tensor(x.astype(np.float32)))
+        np.testing.assert_allclose(host(found), expected(arrays, x), atol=1e-5)
+    ours = tmp_path / "ours.safetensors"
+    z2g.save(module.state_dict(), ours)
+    back = read_by_hand(ours.read_bytes())
+    assert {key: a.shape for key, a in back.items()} == shapes
+    for key, a in back.items():
+        np.testing.assert_allclose(a, arrays[key], atol=1e-6)
+
+
+def test_a_tied_weight_may_come_under_one_of_its_names(script):
+    """Files that torch code writes hold shared memory once; which of the names it has is the writer's choice."""
+    model = script("gpt2_file")["model"]
+    for left_out in ("lm_head.weight", "transformer.wte.weight"):
+        state = {name: z2g.full_like(p, 0.5) for name, p in model.state_dict().items() if name != left_out}
+        assert model.load_state_dict(state) == ([], [])
+        assert (model.lm_head.weight == 0.5).all() and (model.transformer.wte.weight == 0.5).all()
+        model.lm_head.weight.data.zero_()
+    with pytest.raises(RuntimeError, match=r"missing keys: transformer\.wpe\.weight"):
+        model.load_state_dict({name: p for name, p in state.items() if "wpe" not in name})

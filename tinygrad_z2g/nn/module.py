@@ -193,7 +193,9 @@ class Module:
         unexpected (both only if `strict`) and wrongly shaped key; then nothing has been changed.
         """
         own = self.state_dict()
-        missing = [name for name in own if name not in state_dict]
+        # A tied tensor has two names but one memory, and files made by torch hold it only once
+        found = {id(tensor.version) for name, tensor in own.items() if name in state_dict}
+        missing = [name for name, tensor in own.items() if name not in state_dict and id(tensor.version) not in found]
         unexpected = [name for name in state_dict if name not in own]
         problems = []
         if strict and missing:
