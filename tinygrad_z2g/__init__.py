@@ -180,6 +180,6 @@ float = float32
 int = int32
 
 
-def is_tensor(x: object) -> bool:
-    """Whether x is a Tensor."""
-    return isinstance(x, Tensor)
+def is_tensor(obj: object) -> bool:
+    """Whether obj is a Tensor."""
+    return isinstance(obj, Tensor)

@@ -55,7 +55,7 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool = False)
 
 def grad(
     outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
-    allow_unused: bool = False,
+    *, allow_unused: bool = False,
 ) -> tuple[Tensor | None, ...]:  # fmt: skip
     """∂(Σ outputs · grad_outputs)/∂input for each input, leaves or not, as a tuple. No `.grad` changes.
 

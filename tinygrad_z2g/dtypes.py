@@ -31,12 +31,12 @@ def get_default_dtype() -> np.dtype:
     return _default
 
 
-def set_default_dtype(dtype: Any) -> None:
-    """Make `dtype`, a floating-point one, the type of new tensors. Raises TypeError for others."""
+def set_default_dtype(d: Any) -> None:
+    """Make `d`, a floating-point one, the type of new tensors. Raises TypeError for others."""
     global _default
-    if as_dtype(dtype).kind != "f":
-        raise TypeError(f"set_default_dtype: got {dtype}, expected a floating-point dtype such as float32")
-    _default = as_dtype(dtype)
+    if as_dtype(d).kind != "f":
+        raise TypeError(f"set_default_dtype: got {d}, expected a floating-point dtype such as float32")
+    _default = as_dtype(d)
 
 
 def as_dtype(dtype: Any) -> np.dtype:

@@ -302,7 +302,6 @@ class Tensor(Variable):
     broadcast_to = shapes.broadcast_to
     repeat = shapes.repeat
     tile = shapes.tile
-    split = shapes.split
     chunk = shapes.chunk
     unbind = shapes.unbind
     narrow = shapes.narrow
@@ -341,6 +340,10 @@ class Tensor(Variable):
     def where(self, condition: Tensor, other: Any) -> Tensor:
         """self where the condition holds, else other."""
         return elementwise.where(condition, self, other)
+
+    def split(self, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
+        """Cut along `dim` into views: pieces of `split_size`, or of the sizes in a list."""
+        return shapes.split(self, split_size, dim)
 
     def view_as(self, other: Tensor) -> Tensor:
         """`view` in the shape of another tensor."""

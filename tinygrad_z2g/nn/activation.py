@@ -41,9 +41,9 @@ class GELU(Module):
     def __init__(self, approximate: str = "none"):
         self.approximate = approximate
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """x Φ(x)"""
-        return F.gelu(x, self.approximate)
+        return F.gelu(input, self.approximate)
 
     def extra_repr(self) -> str:
         return f"approximate='{self.approximate}'"
@@ -80,17 +80,17 @@ class Softplus(Module):
 class Tanh(Module):
     """tanh x"""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """tanh x"""
-        return x.tanh()
+        return input.tanh()
 
 
 class Sigmoid(Module):
     """1 / (1 + e⁻ˣ)"""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """1 / (1 + e⁻ˣ)"""
-        return x.sigmoid()
+        return input.sigmoid()
 
 
 class Softmax(Module):
@@ -99,9 +99,9 @@ class Softmax(Module):
     def __init__(self, dim: int):
         self.dim = dim
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """e^x / Σ e^x"""
-        return F.softmax(x, self.dim)
+        return F.softmax(input, self.dim)
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"
@@ -127,9 +127,9 @@ class Sine(Module):
     def __init__(self, omega: float = 1.0):
         self.omega = omega
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """sin(ω x)"""
-        return (x * self.omega).sin() if self.omega != 1 else x.sin()
+        return (input * self.omega).sin() if self.omega != 1 else input.sin()
 
     def extra_repr(self) -> str:
         return f"omega={self.omega}"

@@ -19,11 +19,14 @@ class _Conv(Module):
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
-        dilation: Any = 1, groups: int = 1, bias: bool = True, device: Any = None, dtype: Any = None,
+        dilation: Any = 1, groups: int = 1, bias: bool = True, padding_mode: str = "zeros", device: Any = None,
+        dtype: Any = None,
     ):  # fmt: skip
         name = type(self).__name__
         if groups != 1:
             raise NotImplementedError(f"{name}: groups = {groups} is not offered, only 1")
+        if padding_mode != "zeros":
+            raise NotImplementedError(f"{name}: padding_mode {padding_mode!r} is not offered, only 'zeros'")
         kernel = kernel_size if isinstance(kernel_size, (tuple, list)) else (kernel_size,) * self.dimensions
         if len(kernel) != self.dimensions or min(kernel) < 1:
             raise ValueError(f"{name}: kernel_size must be {self.dimensions} positive, got {kernel_size}")
@@ -49,9 +52,9 @@ class Conv1d(_Conv):
 
     dimensions = 1
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """(N, in, L) -> (N, out, L')"""
-        return F.conv1d(x, self.weight, self.bias, self.stride, self.padding, self.dilation)
+        return F.conv1d(input, self.weight, self.bias, self.stride, self.padding, self.dilation)
 
 
 class Conv2d(_Conv):
@@ -63,44 +66,56 @@ class Conv2d(_Conv):
 
     dimensions = 2
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """(N, in, H, W) -> (N, out, H', W')"""
-        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation)
+        return F.conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation)
 
 
 class _Pool(Module):
-    """What the poolings share: the window and how it moves."""
+    """What the poolings share: a function of `functional` and its settings, which it checks when called."""
 
-    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0):
-        self.kernel_size, self.stride, self.padding = (
-            kernel_size,
-            stride if stride is not None else kernel_size,
-            padding,
-        )
+    function: Any
+
+    def __init__(self, kernel_size: Any, stride: Any, padding: Any, **settings: Any):
+        self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
+        self.settings = settings
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, L) -> (N, C, L'), or (N, C, H, W) -> (N, C, H', W')"""
+        return type(self).function(input, self.kernel_size, self.stride, self.padding, **self.settings)
 
     def extra_repr(self) -> str:
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+        settings = "".join(f", {name}={value}" for name, value in self.settings.items())
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}{settings}"
 
 
 class MaxPool1d(_Pool):
     """The largest value of each window of a sequence; see `functional.max_pool1d`."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, L) -> (N, C, L')"""
-        return F.max_pool1d(x, self.kernel_size, self.stride, self.padding)
+    function = staticmethod(F.max_pool1d)
+
+    def __init__(
+        self, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, return_indices: bool = False,
+        ceil_mode: bool = False,
+    ):  # fmt: skip
+        super().__init__(
+            kernel_size, stride, padding, dilation=dilation, return_indices=return_indices, ceil_mode=ceil_mode
+        )
 
 
-class MaxPool2d(_Pool):
+class MaxPool2d(MaxPool1d):
     """The largest value of each window of a picture; see `functional.max_pool2d`."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H', W')"""
-        return F.max_pool2d(x, self.kernel_size, self.stride, self.padding)
+    function = staticmethod(F.max_pool2d)
 
 
 class AvgPool1d(_Pool):
     """The mean of each window of a sequence; see `functional.avg_pool1d`."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, L) -> (N, C, L')"""
-        return F.avg_pool1d(x, self.kernel_size, self.stride, self.padding)
+    function = staticmethod(F.avg_pool1d)
+
+    def __init__(
+        self, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ):  # fmt: skip
+        super().__init__(kernel_size, stride, padding, ceil_mode=ceil_mode, count_include_pad=count_include_pad)

@@ -133,9 +133,9 @@ class Module:
         self._transient = tuple(b for b in self._transient if b != name) + (() if persistent else (name,))
         setattr(self, name, tensor)
 
-    def register_parameter(self, name: str, parameter: Parameter | None) -> None:
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Set `self.name`: the same as assigning it."""
-        setattr(self, name, parameter)
+        setattr(self, name, param)
 
     def add_module(self, name: str, module: Module | None) -> None:
         """Set `self.name`: the same as assigning it."""
@@ -245,11 +245,11 @@ class Module:
             parameter.requires_grad_(requires_grad)
         return self
 
-    def apply(self, function: Callable[[Module], Any]) -> Module:
-        """Call `function` on every part, innermost first, then on this module. Returns self."""
+    def apply(self, fn: Callable[[Module], Any]) -> Module:
+        """Call `fn` on every part, innermost first, then on this module. Returns self."""
         for child in self.children():
-            child.apply(function)
-        function(self)
+            child.apply(fn)
+        fn(self)
         return self
 
     def to(self, *args: Any, **kwargs: Any) -> Module:
@@ -393,11 +393,11 @@ class Sequential(_Sequence):
     def _of(cls, modules: list[Module]) -> Sequential:
         return cls(*modules)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, input: Any) -> Any:
         """The last module's output."""
         for module in self:
-            x = module(x)
-        return x
+            input = module(input)
+        return input
 
 
 class ModuleList(_Sequence):
@@ -451,6 +451,6 @@ class Identity(Module):
     def __init__(self, *args: Any, **kwargs: Any):
         pass
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """x"""
-        return x
+        return input

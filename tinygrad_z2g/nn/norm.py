@@ -26,9 +26,9 @@ class LayerNorm(Module):
         self.weight = Parameter(creation.ones(self.normalized_shape, **make)) if elementwise_affine else None
         self.bias = Parameter(creation.zeros(self.normalized_shape, **make)) if elementwise_affine and bias else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """(..., *normalized_shape), same shape out"""
-        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+        return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.weight is not None}"
@@ -49,9 +49,9 @@ class RMSNorm(Module):
         ones = creation.ones(self.normalized_shape, device=device, dtype=dtype)
         self.weight = Parameter(ones) if elementwise_affine else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """(..., *normalized_shape), same shape out"""
-        return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
+        return F.rms_norm(input, self.normalized_shape, self.weight, self.eps)
 
     def extra_repr(self) -> str:
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.weight is not None}"

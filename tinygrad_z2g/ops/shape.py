@@ -311,15 +311,15 @@ def _joinable(tensors: Any, name: str) -> list:
     return [a.astype(dtype, copy=False) for a in arrays]
 
 
-def split(tensor: Tensor, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
-    """x cut along `dim` into views: pieces of `split_size` (the last may be smaller), or of the sizes in a list."""
+def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """x cut along `dim` into views: pieces of one size (the last may be smaller), or of the sizes in a list."""
     n = _length(tensor, dim, "split")
-    if isinstance(split_size, (list, tuple)):
-        lengths = [as_int(m, "split: size") for m in split_size]
+    if isinstance(split_size_or_sections, (list, tuple)):
+        lengths = [as_int(m, "split: size") for m in split_size_or_sections]
         if sum(lengths) != n or any(m < 0 for m in lengths):
             raise RuntimeError(f"split: sizes {lengths} must be >= 0 and sum to {n}, the size of dim {dim}")
     else:
-        step = as_int(split_size, "split: split_size")
+        step = as_int(split_size_or_sections, "split: split_size")
         if step < 0 or (step == 0 and n):
             raise RuntimeError(f"split: split_size must be positive, got {step}")
         lengths = [min(step, n - start) for start in range(0, n, step)] if n else [0]

@@ -1,0 +1,141 @@
+"""The page API.md says what is offered: every name on it exists, and nothing offered is missing from it."""
+
+import importlib
+import inspect
+import re
+import types
+from pathlib import Path
+
+import pytest
+
+import tinygrad_z2g as z2g
+from tinygrad_z2g import nn
+
+PAGE = (Path(z2g.__file__).parent / "API.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^## (tinygrad_z2g\S*)\n(.*?)(?=^## )", PAGE, re.M | re.S))
+
+
+def space(name):
+    """The module or class of this dotted name."""
+    if name in ("tinygrad_z2g.Tensor", "tinygrad_z2g.nn.Module"):
+        return getattr(importlib.import_module(name.rpartition(".")[0]), name.rpartition(".")[2])
+    return importlib.import_module(name)
+
+
+def offered(name):
+    """Its public names: those it lists, or else those that it defines, or re-exports if it is a package."""
+    thing = space(name)
+    if hasattr(thing, "__all__"):
+        return set(thing.__all__)
+    names = {n for n, value in vars(thing).items() if n[0] != "_" and not isinstance(value, types.ModuleType)}
+    if inspect.ismodule(thing) and not hasattr(thing, "__path__"):
+        names = {n for n in names if getattr(getattr(thing, n), "__module__", "") == name}
+    return names
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_the_page_lists_what_there_is(name):
+    listed = re.findall(r"`(\w+)`", SECTIONS[name])
+    prose = {"len", "float", "int", "bool", "format", "grad", "array"} if name == "tinygrad_z2g.Tensor" else set()
+    assert set(listed) - prose <= offered(name) and offered(name) <= set(listed)
+
+
+def test_the_page_has_every_namespace():
+    """Each file that users import from has a section."""
+    assert set(SECTIONS) == {f"tinygrad_z2g{suffix}" for suffix in (
+        "", ".Tensor", ".nn", ".nn.Module", ".nn.functional", ".nn.init", ".nn.utils", ".optim", ".optim.lr_scheduler",
+        ".autograd", ".utils.data", ".cuda", ".text", ".models",
+    )}  # fmt: skip
+
+
+SURFACE = {
+    "tinygrad_z2g": """
+        tensor as_tensor from_numpy zeros ones full empty eye arange linspace zeros_like ones_like full_like rand randn
+        randint randperm rand_like randn_like multinomial bernoulli normal manual_seed Generator no_grad inference_mode
+        enable_grad set_grad_enabled is_grad_enabled is_tensor float32 float64 float16 int64 long int32 bool device
+        get_default_dtype set_default_dtype save load inf nan pi einsum tensordot cat concat stack hstack vstack""",
+    "both": """
+        add sub mul div true_divide floor_divide remainder pow neg abs sign sqrt rsqrt square reciprocal exp expm1 log
+        log1p log2 sin cos tan tanh sinh cosh asin acos atan sigmoid relu erf floor ceil round clamp clip maximum
+        minimum where lerp logical_and logical_or logical_not isnan isinf isfinite isclose allclose equal any all sum
+        mean prod var std max min amax amin argmax argmin logsumexp norm cumsum cumprod topk sort argsort count_nonzero
+        matmul mm bmm mv dot outer reshape flatten unflatten squeeze unsqueeze transpose t permute movedim swapaxes
+        broadcast_to repeat_interleave tile roll flip split chunk unbind narrow select index_select gather scatter
+        scatter_add take_along_dim masked_fill masked_select tril triu diag diagonal""",
+    "tinygrad_z2g.Tensor": """
+        view T mT expand expand_as repeat contiguous add_ sub_ mul_ div_ zero_ fill_ copy_ clamp_ masked_fill_ normal_
+        uniform_ requires_grad_ shape size dim ndim numel dtype device requires_grad is_leaf grad_fn item tolist numpy
+        detach clone to cpu cuda float double half long int bool type element_size backward register_hook retain_grad
+        data""",
+    "tinygrad_z2g.nn": """
+        Parameter Module Sequential ModuleList ModuleDict Identity Linear Conv1d Conv2d MaxPool1d AvgPool1d MaxPool2d
+        Embedding LayerNorm RMSNorm Dropout Flatten ReLU LeakyReLU GELU SiLU Tanh Sigmoid Softplus Softmax LogSoftmax
+        Sine LSTM LSTMCell MultiheadAttention MSELoss L1Loss CrossEntropyLoss NLLLoss BCELoss BCEWithLogitsLoss""",
+    "tinygrad_z2g.nn.Module": """
+        forward parameters named_parameters modules named_modules children register_buffer register_parameter buffers
+        state_dict load_state_dict apply train eval to zero_grad requires_grad_ extra_repr register_forward_hook""",
+    "tinygrad_z2g.nn.functional": """
+        relu leaky_relu gelu silu tanh sigmoid softplus softmax log_softmax mse_loss l1_loss cross_entropy nll_loss
+        binary_cross_entropy binary_cross_entropy_with_logits layer_norm rms_norm dropout max_pool1d avg_pool1d
+        max_pool2d conv2d scaled_dot_product_attention pad one_hot linear conv1d embedding normalize
+        cosine_similarity""",
+    "tinygrad_z2g.nn.init": """
+        zeros_ ones_ constant_ normal_ uniform_ trunc_normal_ xavier_uniform_ xavier_normal_ kaiming_uniform_
+        kaiming_normal_""",
+    "tinygrad_z2g.nn.utils": "clip_grad_norm_ clip_grad_value_ parameters_to_vector",
+    "tinygrad_z2g.optim": "SGD Adam AdamW",
+    "tinygrad_z2g.optim.lr_scheduler": "StepLR CosineAnnealingLR LambdaLR",
+    "tinygrad_z2g.cuda": "is_available device_count synchronize manual_seed",
+    "tinygrad_z2g.utils.data": "Dataset TensorDataset DataLoader random_split",
+    "tinygrad_z2g.autograd": "grad gradcheck Function set_detect_anomaly",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SURFACE)
+def test_the_surface_that_was_promised(name):
+    """What the project set out to offer, independent of what the page says."""
+    spaces = ["tinygrad_z2g", "tinygrad_z2g.Tensor"] if name == "both" else [name]
+    missing = [(s, n) for s in spaces for n in SURFACE[name].split() if not hasattr(space(s), n)]
+    assert missing == []
+
+
+@pytest.mark.parametrize("call, keywords", [
+    (nn.Linear, "in_features out_features bias device dtype"),
+    (nn.Conv2d, "in_channels out_channels kernel_size stride padding dilation groups bias padding_mode device dtype"),
+    (nn.MaxPool2d, "kernel_size stride padding dilation return_indices ceil_mode"),
+    (nn.AvgPool1d, "kernel_size stride padding ceil_mode count_include_pad"),
+    (nn.LayerNorm, "normalized_shape eps elementwise_affine bias device dtype"),
+    (nn.RMSNorm, "normalized_shape eps elementwise_affine device dtype"),
+    (nn.LSTM, "input_size hidden_size num_layers bias batch_first dropout bidirectional"),
+    (nn.Dropout, "p inplace"),
+    (nn.LeakyReLU, "negative_slope inplace"),
+    (z2g.optim.SGD, "params lr momentum dampening weight_decay nesterov"),
+    (z2g.optim.AdamW, "params lr betas eps weight_decay"),
+    (z2g.add, "input other alpha"), (z2g.div, "input other rounding_mode"), (z2g.pow, "input exponent"),
+    (z2g.where, "condition input other"), (z2g.clamp, "input min max"), (z2g.lerp, "input end weight"),
+    (z2g.sum, "input dim keepdim dtype"), (z2g.topk, "input k dim largest sorted"), (z2g.mm, "input mat2"),
+    (z2g.sort, "input dim descending stable"), (z2g.flatten, "input start_dim end_dim"), (z2g.cat, "tensors dim"),
+    (z2g.split, "tensor split_size_or_sections dim"), (z2g.gather, "input dim index"),
+    (z2g.scatter, "input dim index src value"), (z2g.diagonal, "input offset dim1 dim2"),
+    (z2g.repeat_interleave, "input repeats dim"), (z2g.multinomial, "input num_samples replacement generator"),
+    (z2g.nn.functional.cross_entropy, "input target weight ignore_index reduction label_smoothing"),
+    (z2g.nn.functional.scaled_dot_product_attention, "query key value attn_mask dropout_p is_causal scale"),
+    (z2g.nn.functional.layer_norm, "input normalized_shape weight bias eps"),
+    (z2g.nn.functional.rms_norm, "input normalized_shape weight eps"),
+    (z2g.autograd.grad, "outputs inputs grad_outputs retain_graph create_graph allow_unused"),
+], ids=lambda value: getattr(value, "__name__", ""))  # fmt: skip
+def test_parameters_have_torch_s_names_in_torch_s_order(call, keywords):
+    parameters = [name for name in inspect.signature(call).parameters if name != "self"]
+    assert parameters[: len(keywords.split())] == keywords.split()
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "prod", "amax", "argmax", "all", "any", "logsumexp", "std", "var"])
+def test_numpy_s_words_are_understood(name):
+    x = z2g.tensor([[1.0, 2.0], [3.0, 5.0]])
+    x = x > 2 if name in ("all", "any") else x
+    expected = getattr(z2g, name)(x, dim=1, keepdim=True)
+    assert z2g.equal(getattr(z2g, name)(x, axis=1, keepdims=True), expected)
+    assert z2g.equal(getattr(x, name)(axis=1, keepdims=True), expected)
+    with pytest.raises(TypeError, match="both dim and axis"):
+        getattr(x, name)(dim=1, axis=1)
+    assert z2g.cat([x, x], axis=1).shape == (2, 4) and x.unsqueeze(axis=0).shape == (1, 2, 2)

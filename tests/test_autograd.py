@@ -1,0 +1,288 @@
+"""`autograd.grad`, operations of one's own, and the search for the first NaN."""
+
+import gc
+import math
+import weakref
+
+import numpy as np
+import pytest
+
+import tinygrad_z2g as z2g
+from tinygrad_z2g.autograd import Function, backward, detect_anomaly, grad, gradcheck, set_detect_anomaly
+
+
+def leaf(values):
+    return z2g.tensor(values, dtype=z2g.float64, requires_grad=True)
+
+
+# --- grad ---------------------------------------------------------------------------------------------------------
+
+
+def test_grad_of_leaves_and_of_what_lies_between(device):
+    x, y = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    h = x * y
+    (of_x, of_h) = grad((h * h).sum(), [x, h])
+    assert of_h.tolist() == [6, 16] and of_x.tolist() == [18, 64]
+    assert x.grad is None and y.grad is None and h.grad is None
+    assert of_x.grad_fn is None and not of_x.requires_grad
+
+
+def test_grad_of_one_input_is_a_tuple_too(device):
+    x = leaf(3.0)
+    assert [g.item() for g in grad(x * x, x)] == [6]
+
+
+def test_grad_of_several_outputs_is_their_sum(device):
+    x = leaf([1.0, 2.0])
+    a, b = x * 2, x.square()
+    (g,) = grad([a, b], x, [z2g.tensor([1.0, 10.0], dtype=z2g.float64), z2g.tensor([1.0, 1.0], dtype=z2g.float64)])
+    assert g.tolist() == [2 + 2, 20 + 4]
+
+
+def test_grad_of_the_output_itself(device):
+    x = leaf(3.0)
+    y = x * x
+    assert grad(y, y)[0].item() == 1
+
+
+def test_grad_frees_the_graph_unless_told_not_to(device):
+    x = leaf(3.0)
+    y = x.square() * x
+    assert grad(y, x, retain_graph=True)[0].item() == 27
+    assert grad(y, x)[0].item() == 27
+    with pytest.raises(RuntimeError, match="already used up"):
+        grad(y, x)
+
+
+def test_grad_of_an_input_that_plays_no_part(device):
+    x, y = leaf(1.0), leaf(2.0)
+    assert grad(x * 2, [x, y], allow_unused=True)[1] is None
+    with pytest.raises(RuntimeError, match=r"do not depend on input 1.*allow_unused"):
+        grad(x * 2, [x, y])
+    with pytest.raises(NotImplementedError, match="create_graph"):
+        grad(x * 2, x, create_graph=True)
+    with pytest.raises(RuntimeError, match="1 outputs but 2 gradients"):
+        grad(x * 2, x, [z2g.ones(()), z2g.ones(())])
+
+
+def test_gradients_returned_are_nobody_elses(device):
+    """The gradient of a + b is one array for both; what is returned may be written to."""
+    a, b = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    of_a, of_b = grad((a + b).sum(), [a, b])
+    of_a.mul_(100)
+    assert of_b.tolist() == [1, 1]
+
+
+def test_hooks_change_what_grad_returns(device):
+    x = leaf([1.0, 2.0])
+    h = x * 3
+    h.register_hook(lambda g: g * 10)
+    assert [g.tolist() for g in grad(h.sum(), [x, h])] == [[30, 30], [10, 10]]
+
+
+def test_backward_of_several_tensors(device):
+    x = leaf([1.0, 2.0])
+    backward([x.sum(), (x * x).sum()])
+    assert x.grad.tolist() == [3, 5]
+
+
+# --- Function -----------------------------------------------------------------------------------------------------
+
+
+class Scale(Function):
+    """z = k x, where k is a plain number."""
+
+    @staticmethod
+    def forward(ctx, x, k):
+        ctx.k = k
+        return x * k
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * ctx.k, None
+
+
+class Exp(Function):
+    """Saves its own output."""
+
+    @staticmethod
+    def forward(ctx, x):
+        y = x.exp()
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        (y,) = ctx.saved_tensors
+        return grad * y
+
+
+class Polar(Function):
+    """Two inputs, two outputs and one without gradient."""
+
+    @staticmethod
+    def forward(ctx, r, angle):
+        ctx.save_for_backward(r, angle)
+        quadrant = (angle / (math.pi / 2)).floor()
+        ctx.mark_non_differentiable(quadrant)
+        return r * angle.cos(), r * angle.sin(), quadrant
+
+    @staticmethod
+    def backward(ctx, dx, dy, none):
+        r, angle = ctx.saved_tensors
+        assert none.shape == r.shape and not none.any()
+        return dx * angle.cos() + dy * angle.sin(), r * (dy * angle.cos() - dx * angle.sin())
+
+
+def test_an_operation_of_ones_own(device):
+    x = leaf([1.0, -2.0])
+    y = Scale.apply(x, 3)
+    assert y.grad_fn.name == "Scale"
+    (y * y).sum().backward()
+    assert x.grad.tolist() == [18, -36]
+    assert gradcheck(lambda x: Scale.apply(x.sin(), -0.5) * x, leaf([0.3, 0.7]))
+
+
+def test_saving_the_output(device):
+    assert gradcheck(lambda x: Exp.apply(x) * x, leaf([0.3, -0.7]))
+    x = leaf([0.0, 1.0])
+    y = Exp.apply(x)
+    y.add_(1)
+    with pytest.raises(RuntimeError, match=r"gradient of 'Exp'.*modified by an inplace operation"):
+        y.sum().backward()
+
+
+def test_several_outputs(device):
+    r, angle = leaf([1.0, 2.0]), leaf([0.5, 2.0])
+    assert gradcheck(lambda r, a: Polar.apply(r, a)[:2], [r, angle])
+    assert gradcheck(lambda r, a: Polar.apply(r, a)[1], [r, angle])  # one of them unused: zeros arrive for it
+    x, y, quadrant = Polar.apply(r, angle)
+    assert not quadrant.requires_grad and quadrant.tolist() == [0, 1]
+    (x + y).sum().backward(retain_graph=True)
+    first = r.grad.tolist()
+    (x + y).sum().backward()
+    np.testing.assert_allclose(r.grad.tolist(), [2 * v for v in first])
+
+
+def test_what_needs_no_gradient_is_told(device):
+    seen = []
+
+    class Tell(Function):
+        @staticmethod
+        def forward(ctx, a, b, n):
+            seen.append(ctx.needs_input_grad)
+            seen.append(z2g.is_grad_enabled())
+            return a * b * n
+
+        @staticmethod
+        def backward(ctx, grad):
+            seen.append(z2g.is_grad_enabled())
+            return grad, None, None
+
+    a, b = leaf([1.0]), z2g.ones(1, dtype=z2g.float64)
+    Tell.apply(a, b, 2).sum().backward()
+    assert seen == [(True, False, False), False, False]
+    assert Tell.apply(b, b, 2).grad_fn is None
+    with z2g.no_grad():
+        assert Tell.apply(a, b, 2).grad_fn is None
+
+
+class Wrong(Function):
+    @staticmethod
+    def forward(ctx, x, y, answer):
+        ctx.answer = answer
+        return x + y
+
+    @staticmethod
+    def backward(ctx, grad):
+        return ctx.answer(grad)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "message"),
+    [
+        (lambda g: g, RuntimeError, "returned 1 gradients, expected 3"),
+        (lambda g: (g, g, None, g), RuntimeError, "returned 4 gradients, expected 3"),
+        (lambda g: (g, 1.0, None), TypeError, "gradient 1 is float"),
+        (lambda g: (g, g[:1], None), RuntimeError, r"gradient 1 has shape \(1,\), its argument \(2,\)"),
+    ],
+)
+def test_a_wrong_rule_is_refused(device, answer, error, message):
+    x, y = leaf([1.0, 2.0]), leaf([1.0, 2.0])
+    with pytest.raises(error, match=message):
+        Wrong.apply(x, y, answer).sum().backward()
+    assert x.grad is None and y.grad is None
+
+
+def test_none_is_no_gradient_and_more_of_it_is_ignored(device):
+    x, y = leaf([1.0, 2.0]), leaf([1.0, 2.0])
+    Wrong.apply(x, y, lambda g: (g, None, None, None)).sum().backward()
+    assert x.grad.tolist() == [1, 1] and y.grad.tolist() == [0, 0]
+
+
+def test_what_is_missing_is_named():
+    with pytest.raises(NotImplementedError, match="forward"):
+        Function.apply(leaf(1.0))
+
+    class NoTensor(Function):
+        @staticmethod
+        def forward(ctx, x):
+            return 3.0
+
+    with pytest.raises(TypeError, match=r"NoTensor\.forward: returned float"):
+        NoTensor.apply(leaf(1.0))
+
+
+def test_a_function_leaves_no_cycle(device):
+    gc.collect()
+    gc.disable()
+    try:
+        x = leaf([1.0, 2.0])
+        y = Exp.apply(x)
+        node = weakref.ref(y.grad_fn)
+        del y
+        assert node() is None
+    finally:
+        gc.enable()
+
+
+# --- The first NaN ------------------------------------------------------------------------------------------------
+
+
+def test_the_operation_that_made_nan_is_named_with_its_line(device):
+    x = leaf([1.0, -1.0])
+    with detect_anomaly(), pytest.raises(RuntimeError) as caught:
+        (x * 2).log().sum()  # this line
+    message = str(caught.value)
+    assert "'log' made nan in its result of shape (2,)" in message
+    assert __file__ in message and "(x * 2).log().sum()  # this line" in message
+
+
+def test_the_rule_that_made_nan_is_named_with_the_line_of_its_operation(device):
+    x = leaf([0.0, 1.0])
+    with set_detect_anomaly(True):
+        root = x.sqrt()  # this line
+        loss = (root * 0).sum()  # 0 · ∞
+        with pytest.raises(RuntimeError) as caught:
+            loss.backward()
+    message = str(caught.value)
+    assert "gradient rule of 'sqrt'" in message and "root = x.sqrt()  # this line" in message
+    assert x.grad is None
+
+
+def test_nan_that_was_put_in_is_nobodys_fault(device):
+    x = leaf([math.nan, 1.0])
+    with detect_anomaly():
+        (x * 2).sum().backward()
+    assert math.isinf(z2g.tensor([0.0]).log().item())  # and inf is no NaN
+
+
+def test_the_search_is_off_again_afterwards(device):
+    with detect_anomaly():
+        pass
+    assert z2g.tensor([-1.0]).log().isnan().all()
+    set_detect_anomaly(True)
+    with pytest.raises(RuntimeError, match="log"):
+        z2g.tensor([-1.0]).log()
+    set_detect_anomaly(False)
+    assert z2g.tensor([-1.0]).log().isnan().all()
