@@ -5,28 +5,8 @@ will stand beside it under the same name and be picked here, so that the operati
 device they run on.
 """
 
+# isort: off
 from .reference import (
-    adam,
-    attention,
-    attention_backward,
-    cross_entropy,
-    dropout_mask,
-    erf,
-    finite_max,
-    gelu_exact,
-    gelu_tanh,
-    layer_norm,
-    layer_norm_backward,
-    log_softmax,
-    sgd,
-    softmax,
-    softmax_backward,
-    sum_rows_by_id,
-    total,
-)
-
-__all__ = [
-    "adam", "attention", "attention_backward", "cross_entropy", "dropout_mask", "erf", "finite_max", "gelu_exact",
-    "gelu_tanh", "layer_norm", "layer_norm_backward", "log_softmax", "sgd", "softmax", "softmax_backward",
-    "sum_rows_by_id", "total",
-]  # fmt: skip
+    adam, attention, attention_backward, cross_entropy, dropout_mask, erf, finite_max, gelu_exact, gelu_tanh,
+    layer_norm, layer_norm_backward, log_softmax, sgd, softmax, softmax_backward, sum_rows_by_id, total,
+)  # fmt: skip
