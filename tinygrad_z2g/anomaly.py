@@ -2,14 +2,15 @@
 
 A NaN spreads: one in the loss makes every gradient NaN, and the place where it shows is not where it arose. With
 `set_detect_anomaly(True)` every operation looks at its result and every rule at its gradient, and the first that
-turns numbers into NaN raises, naming itself and the line of the program that called it.
+turns numbers into NaN raises, naming itself and the line of the program that called it. It covers the operations that
+were called while it was on.
 """
 
 from __future__ import annotations
 
 import linecache
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +50,29 @@ def check_result(name: str, array: Array, inputs: Iterable[Any]) -> None:
         raise RuntimeError(f"anomaly: '{name}' made nan in its result of shape {tuple(array.shape)}, called {here()}")
 
 
-def check_gradient(node: Any, grad: Array, part: Array | None) -> None:
-    """Raise RuntimeError if the rule of `node` made NaN out of a gradient `grad` that had none."""
-    if part is not None and _has_nan(part) and not _has_nan(grad):
-        raise RuntimeError(
-            f"anomaly: the gradient rule of '{node.name}' (output shape {tuple(node.shape)}) made nan; the operation "
-            f"was called {node.trace or 'before set_detect_anomaly(True)'}"
-        )
+def watched(name: str, array: Array, edges: list, joint: Callable | None) -> tuple[list, Callable | None]:
+    """The rules of an operation, each of which raises RuntimeError if it makes NaN out of a gradient without any."""
+    place = here()
+
+    def check(grad: Array, part: Array | None) -> None:
+        if part is not None and _has_nan(part) and not _has_nan(grad):
+            raise RuntimeError(
+                f"anomaly: the gradient rule of '{name}' (output shape {tuple(array.shape)}) made nan; the operation "
+                f"was called {place}"
+            )
+
+    def watch(rule: Callable) -> Callable:
+        def watching(grad: Array) -> Any:
+            result = rule(grad)
+            for part in result if isinstance(result, (tuple, list)) else [result]:
+                check(grad, part)
+            return result
+
+        return watching
+
+    if joint is not None:
+        return edges, watch(joint)
+    return [(target, watch(rule)) for target, rule in edges], None
 
 
 def _has_nan(array: Array) -> bool:

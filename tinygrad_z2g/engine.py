@@ -83,9 +83,7 @@ class Node:
     reference cycle: dropping the loss frees the graph at once.
     """
 
-    __slots__ = (
-        "__weakref__", "dtype", "edges", "hooks", "joint", "kept_by", "name", "number", "reads", "shape", "trace",
-    )  # fmt: skip
+    __slots__ = ("__weakref__", "dtype", "edges", "hooks", "joint", "kept_by", "name", "number", "reads", "shape")
 
     def __init__(self, name: str, array: Array, edges: list, joint: Callable | None, reads: list):
         self.name = name
@@ -97,7 +95,6 @@ class Node:
         self.reads = reads  # [(version, its count when recorded)] of every array a rule will read
         self.hooks = None  # {key: function}, called with the gradient of this node's output
         self.kept_by = None  # weak reference to a tensor that asked for its gradient (retain_grad)
-        self.trace = anomaly.here() if anomaly.enabled else None  # the user's line that called the operation
 
     def __repr__(self) -> str:
         return f"<{self.name} number={self.number} shape={tuple(self.shape)}>"
@@ -128,19 +125,20 @@ def record(name: str, array: Array, *edges: tuple) -> Tensor:
     backward is then an error instead of a wrong gradient. Inputs that need no gradient, or are no tensors, are
     dropped together with their rules.
     """
-    result = next(edge[0] for edge in edges if isinstance(edge[0], Variable)).make(array)
-    if anomaly.enabled:
-        anomaly.check_result(name, result.array, (edge[0] for edge in edges))
-    if _mode.enabled:
-        live, reads = [], []
-        for x, rule, *read in edges:
-            if isinstance(x, Variable):
+    recording, live, reads, like = _mode.enabled, [], [], None
+    for x, rule, *read in edges:
+        if isinstance(x, Variable):
+            like = x
+            if recording:
                 target = source(x)
                 if x._requires_grad:
                     live.append((target, rule))
                     reads += read
-        if live:
-            _attach(result, name, live, None, reads)
+    result = like.make(array)
+    if anomaly.enabled:
+        anomaly.check_result(name, result.array, (edge[0] for edge in edges))
+    if live:
+        _attach(result, name, live, None, reads)
     return result
 
 
@@ -179,8 +177,14 @@ def source(x: Variable) -> Node | Variable:
 
 
 def _attach(result: Variable, name: str, edges: list, joint: Callable | None, reads: list) -> None:
-    versions = [result.version if x is RESULT else x.version for x in reads if x is RESULT or isinstance(x, Variable)]
-    result.node = Node(name, result.array, edges, joint, [(version, version[0]) for version in versions])
+    if anomaly.enabled:
+        edges, joint = anomaly.watched(name, result.array, edges, joint)
+    versions = []
+    for x in reads:
+        version = result.version if x is RESULT else x.version if isinstance(x, Variable) else None
+        if version is not None:
+            versions.append((version, version[0]))
+    result.node = Node(name, result.array, edges, joint, versions)
     result._requires_grad = True
 
 
@@ -257,13 +261,13 @@ def walk(
             shared.add(id(grad))
         if not retain_graph:
             node.edges = node.joint = node.reads = None
-        # One at a time: each part can be added up and freed before the next is computed
-        parts = joint(grad) if joint is not None else (rule(grad) for _, rule in edges)
-        for edge, part in zip(edges, parts, strict=True):
-            if edge is not None:
-                if anomaly.enabled:
-                    anomaly.check_gradient(node, grad, part)
-                arrive(edge[0], part)
+        if joint is not None:
+            for edge, part in zip(edges, joint(grad), strict=True):
+                if edge is not None:
+                    arrive(edge[0], part)
+        else:
+            for target, rule in edges:
+                arrive(target, rule(grad))
 
     for leaf in leaves:  # all hooks first: if one raises, no leaf has been touched
         if leaf.hooks:

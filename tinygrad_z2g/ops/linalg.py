@@ -22,6 +22,8 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     are a batch and broadcast. RuntimeError unless the inner sizes, the dtypes and the devices agree.
     """
     a, b = _factors(input, other, "matmul")
+    if a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0]:
+        return record("matmul", a @ b, (input, lambda grad: grad @ b.T, other), (other, lambda grad: a.T @ grad, input))
     if not a.ndim or not b.ndim:
         raise RuntimeError(f"matmul: {tuple(a.shape)} @ {tuple(b.shape)}: both need at least 1 dimension; see mul")
     if a.ndim > 2 and b.ndim == 2:
