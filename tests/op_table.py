@@ -46,6 +46,7 @@ from strategies import (
 import tinygrad_z2g as z2g
 import tinygrad_z2g.nn.functional as F
 from tinygrad_z2g import Tensor
+from tinygrad_z2g.nn.recurrent import lstm_scan
 
 
 @dataclass(frozen=True)
@@ -1093,6 +1094,23 @@ def dropped(a: np.ndarray, p: float, seed: int) -> np.ndarray:
     return a * mask
 
 
+@st.composite
+def recurrent(draw: Any) -> Case:
+    """Inputs, h, c and the weights of a layer of LSTM."""
+    L, N, H = draw(st.integers(0, 4)), draw(st.integers(1, 3)), draw(st.integers(1, 2))
+    return Case([draw(arrays(shape)) for shape in [(L, N, 4 * H), (N, H), (N, H), (4 * H, H)]])
+
+
+def lstm(inputs: np.ndarray, h: np.ndarray, c: np.ndarray, w: np.ndarray) -> tuple:
+    hs = []
+    for gates in inputs:
+        i, f, g, o = np.split(gates + h @ w.T, 4, axis=1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        hs.append(h)
+    return np.array(hs).reshape(-1, *h.shape), c
+
+
 NETWORK = [
     Op("softmax", z2g.softmax, softmax, case(ANY, dim=dim)),
     Op("log_softmax", z2g.log_softmax, lambda a, dim: np.log(softmax(a, dim)), case(ANY, dim=dim)),
@@ -1125,6 +1143,7 @@ NETWORK = [
     Op("F.max_pool1d", F.max_pool1d, pool(np.max, 1, -np.inf), pooled(1, DISTINCT)),
     Op("F.max_pool2d", F.max_pool2d, pool(np.max, 2, -np.inf), pooled(2, DISTINCT)),
     Op("F.avg_pool1d", F.avg_pool1d, pool(np.mean, 1, 0), pooled(1)),
+    Op("lstm_scan", lstm_scan, lstm, recurrent()),
     Op("F.attention", F.scaled_dot_product_attention, attention, attended()),
     Op("F.attention, dropout", attend_and_drop, attention_dropped, attended(masked=False)),
 ]  # fmt: skip

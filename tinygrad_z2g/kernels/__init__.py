@@ -8,5 +8,6 @@ device they run on.
 # isort: off
 from .reference import (
     adam, attention, attention_backward, cross_entropy, dropout_mask, erf, finite_max, gelu_exact, gelu_tanh,
-    layer_norm, layer_norm_backward, log_softmax, sgd, softmax, softmax_backward, sum_rows_by_id, total,
+    layer_norm, layer_norm_backward, log_softmax, lstm, lstm_backward, sgd, softmax, softmax_backward,
+    sum_rows_by_id, total,
 )  # fmt: skip

@@ -23,6 +23,15 @@ def total(a: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
     summed that way are off by 1 %. Long sums of that kind are therefore taken in float64.
     """
     n = math.prod(a.shape[i] for i in axis)
+    if (
+        axis == (0,)
+        and a.ndim == 2
+        and 0 < n <= 4096
+        and not keepdims
+        and a.dtype.kind == "f"
+        and a.dtype != np.float16
+    ):
+        return of(a).ones(n, a.dtype) @ a  # 2 to 8 times faster than .sum, and as exact for so few
     if n > 4096 and a.dtype != np.float64 and a.dtype.kind == "f" and a.ndim - 1 not in axis:
         return a.sum(axis=axis, keepdims=keepdims, dtype=np.float64).astype(a.dtype)
     return a.sum(axis=axis, keepdims=keepdims)
@@ -40,16 +49,32 @@ def finite_max(a: Array, axis: int | tuple[int, ...]) -> Array:
     return xp.maximum(a.max(axis=axis, keepdims=True), lowest)
 
 
-def softmax(a: Array, axis: int) -> Array:
-    """p = e^(a - m) / Σ e^(a - m) with m = max a, which changes nothing but keeps eˣ from overflowing.
+def exponentials(a: Array, axis: int) -> tuple[Array, Array, Array]:
+    """a - m, e^(a - m) and the sums of these along `axis`. Any m changes no probability; max a keeps eˣ from overflowing.
 
-    A row that is -inf throughout has nothing to choose from and gives zeros, not 0/0.
+    Where nothing overflows, and no sum is nearly 0, m = 0 does, and saves NumPy's slow maximum of rows: 78 of
+    120 µs for 1,600 rows of 16. (A GPU would have to stop to look, so there m is the maximum.)
     """
     xp = of(a)
+    if xp is np and a.size and a.dtype != np.float16 and axis in (-1, a.ndim - 1) and a.max() < 60:
+        e = np.exp(a)
+        sums = row_sums(e)
+        if sums.min() > 1e-20:
+            return a, e, sums
     with np.errstate(invalid="ignore"):  # a row with +inf
-        p = a - finite_max(a, axis)
-    xp.exp(p, out=p)
-    total = p.sum(axis=axis, keepdims=True)
+        shifted = a - finite_max(a, axis)
+    e = xp.exp(shifted)
+    return shifted, e, e.sum(axis=axis, keepdims=True)
+
+
+def row_sums(a: Array) -> Array:
+    """Σ along the last axis, kept with size 1: as a product with ones, 3 to 6 times faster than .sum."""
+    return (a @ of(a).ones(a.shape[-1], a.dtype))[..., None]
+
+
+def softmax(a: Array, axis: int) -> Array:
+    """p = eᵃ / Σ eᵃ. A row that is -inf throughout has nothing to choose from and gives zeros, not 0/0."""
+    _, p, total = exponentials(a, axis)
     p /= total + (total == 0)
     return p
 
@@ -57,16 +82,15 @@ def softmax(a: Array, axis: int) -> Array:
 def softmax_backward(p: Array, grad: Array, axis: int) -> Array:
     """∂L/∂a = p (grad - Σ p grad): softmax's Jacobian is diag(p) - p pᵀ."""
     g = p * grad
-    g -= p * g.sum(axis=axis, keepdims=True)
+    g -= p * (row_sums(g) if axis in (-1, g.ndim - 1) else g.sum(axis=axis, keepdims=True))
     return g
 
 
 def log_softmax(a: Array, axis: int) -> Array:
-    """log p = a - m - ln Σ e^(a - m), m = max a."""
-    xp = of(a)
+    """log p = a - m - ln Σ e^(a - m)"""
     with np.errstate(all="ignore"):  # a row of -inf, with +inf, or an empty one
-        shifted = a - finite_max(a, axis)
-        return shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
+        shifted, _, total = exponentials(a, axis)
+        return shifted - of(a).log(total)
 
 
 def cross_entropy(logits: Array, target: Array, weight: Array) -> tuple[Array, Array]:
@@ -74,15 +98,14 @@ def cross_entropy(logits: Array, target: Array, weight: Array) -> tuple[Array, A
 
     logits (N, C), target (N,) in 0..C-1, weight (N,). Returns losses (N,) and gradients (N, C).
     """
-    xp = of(logits)
-    logp = log_softmax(logits, 1)
-    rows = xp.arange(len(logits))
-    losses = (
-        -xp.where(weight == 0, 0, logp[rows, target]) * weight
-    )  # a row of weight 0 may hold inf, and 0 · inf is NaN
-    g = xp.exp(logp, out=logp)
-    g[rows, target] -= 1
-    g *= weight[:, None]
+    xp, rows = of(logits), of(logits).arange(len(logits))
+    with np.errstate(all="ignore"):
+        shifted, g, total = exponentials(logits, 1)
+        g /= total
+        logp = shifted[rows, target] - xp.log(total[:, 0])
+        losses = -xp.where(weight == 0, 0, logp) * weight  # a row of weight 0 may hold inf, and 0 · inf is NaN
+        g[rows, target] -= 1
+        g *= weight[:, None]
     return losses, g
 
 
@@ -226,6 +249,75 @@ def attention_backward(grad: Array, q: Array, k: Array, v: Array, p: Array, kept
     grad_q = xp.matmul(s, k)  # (..., T, S) @ (..., S, d) -> (..., T, d)
     grad_k = xp.matmul(s.swapaxes(-1, -2), q)  # (..., S, T) @ (..., T, d) -> (..., S, d)
     return grad_q, grad_k, grad_v
+
+
+# --- LSTM --------------------------------------------------------------------------------------------------------
+
+
+def lstm(inputs: Array, h: Array, c: Array, w: Array) -> tuple[Array, Array, Array, Array]:
+    """All steps of a layer: i, f, o = σ(gates), g = tanh(gates), gates = inputs[t] + w h; c = f c + i g; h = o tanh c.
+
+    inputs (L, N, 4H) in the order i, f, g, o; h, c (N, H); w (4H, H). Returns out (L + 1, N, H), which is h after each
+    step and at the end c, and what backward needs: the gates after their nonlinearity (L, N, 4H), c before each step
+    (L, N, H), tanh c after it (L, N, H). As tanh x = 2σ(2x) - 1, one σ over all four gates does, and as
+    σ(x) = 1 / (1 + e⁻ˣ), the signs and the 2 are put into inputs and weights beforehand. (A quarter of the time that
+    the same takes from tensor operations.)
+    """
+    xp, (L, N, H) = of(inputs), (*inputs.shape[:2], w.shape[1])
+    sign = xp.full(4 * H, -1, inputs.dtype)
+    sign[2 * H : 3 * H] = -2
+    gates = inputs * sign
+    w = (w * sign[:, None]).T  # (H, 4H)
+    out = xp.empty((L + 1, N, H), inputs.dtype)
+    cells, tanhs = xp.empty((L, N, H), inputs.dtype), xp.empty((L, N, H), inputs.dtype)
+    with np.errstate(over="ignore"):  # 1 / (1 + ∞) is the right answer: 0
+        for t in range(L):
+            s = gates[t]
+            s += h @ w  # (N, H) @ (H, 4H)
+            xp.exp(s, out=s)
+            s += 1
+            xp.reciprocal(s, out=s)
+            i, f, g, o = (s[:, k * H : (k + 1) * H] for k in range(4))
+            g *= 2
+            g -= 1
+            cells[t] = c
+            c = f * c
+            c += i * g
+            xp.tanh(c, out=tanhs[t])
+            h = xp.multiply(o, tanhs[t], out=out[t])
+    out[L] = c
+    return out, gates, cells, tanhs
+
+
+def lstm_backward(
+    grad: Array, out: Array, gates: Array, cells: Array, tanhs: Array, h: Array, w: Array
+) -> tuple[Array, Array, Array, Array]:
+    """The gradients of inputs, h, c and w in `lstm`, from that of `out`: backwards through time, step by step.
+
+    dh and dc are ∂L/∂h and ∂L/∂c after step t. c reaches L through h, dc += dh o (1 - tanh² c), and through the next c.
+    """
+    xp, (L, N, H) = of(grad), cells.shape
+    d = xp.empty_like(gates)  # ∂L/∂gates, before the nonlinearity
+    dh, dc = xp.zeros_like(h), grad[L].copy()
+    for t in reversed(range(L)):
+        s, tanh = gates[t], tanhs[t]
+        i, f, g, o = (s[:, k * H : (k + 1) * H] for k in range(4))
+        dh += grad[t]
+        through_h = tanh * tanh
+        xp.subtract(1, through_h, out=through_h)
+        through_h *= o
+        through_h *= dh
+        dc += through_h
+        for k, (left, right) in enumerate([(dc, g), (dc, cells[t]), (dc, i), (dh, tanh)]):
+            xp.multiply(left, right, out=d[t, :, k * H : (k + 1) * H])
+        slope = s * s  # of σ: s - s²; of tanh: 1 - s²
+        xp.subtract(s, slope, out=slope)
+        slope[:, 2 * H : 3 * H] += 1 - g
+        d[t] *= slope
+        dh = d[t] @ w  # (N, 4H) @ (4H, H)
+        dc *= f
+    before = xp.concatenate([h[None], out[: L - 1]]) if L else out[:0]  # h before each step
+    return d, dh, dc, d.reshape(L * N, 4 * H).T @ before.reshape(L * N, H)
 
 
 # --- Dropout -----------------------------------------------------------------------------------------------------

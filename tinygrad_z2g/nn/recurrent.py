@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .. import creation
+from .. import creation, kernels
+from ..engine import RESULT, record_joint
 from ..ops.shape import stack
 from ..tensor import Tensor
 from . import functional as F
@@ -23,6 +24,19 @@ def lstm_step(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     i, f, g, o = gates.chunk(4, dim=1)
     c = f.sigmoid() * c + i.sigmoid() * g.tanh()
     return o.sigmoid() * c.tanh(), c
+
+
+def lstm_scan(inputs: Tensor, h: Tensor, c: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """`lstm_step` for every step t of a sequence, with gates = inputs[t] + w h: one operation for the whole layer.
+
+    inputs (L, N, 4H), h and c (N, H), w (4H, H) -> h after every step, (L, N, H), and the last c.
+    """
+    out, *kept = kernels.lstm(inputs.array, h.array, c.array, w.array)
+    both = record_joint(
+        "lstm", out, (inputs, h, c, w),
+        lambda grad: kernels.lstm_backward(grad, out, *kept, h.array, w.array), RESULT, h, w,
+    )  # fmt: skip
+    return both[:-1], both[-1]
 
 
 class LSTMCell(Module):
@@ -121,11 +135,9 @@ class LSTM(Module):
         """One layer over the whole sequence: (L, N, in) -> (L, N, H), and the last h and c."""
         w_ih, w_hh = getattr(self, f"weight_ih_l{layer}"), getattr(self, f"weight_hh_l{layer}")
         b_ih, b_hh = getattr(self, f"bias_ih_l{layer}"), getattr(self, f"bias_hh_l{layer}")
-        outputs = []
-        for from_input in F.linear(x, w_ih, b_ih).unbind(0):  # all steps in one product; (N, 4H) each
-            h, c = lstm_step(from_input + F.linear(h, w_hh, b_hh), c)
-            outputs.append(h)
-        return stack(outputs), h, c
+        bias = None if b_ih is None else b_ih + b_hh
+        outputs, c = lstm_scan(F.linear(x, w_ih, bias), h, c, w_hh)  # what comes from x in one product for all steps
+        return outputs, outputs[-1] if len(outputs) else h, c
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, batch_first={self.batch_first}"
