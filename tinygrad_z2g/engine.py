@@ -125,16 +125,16 @@ def record(name: str, array: Array, *edges: tuple) -> Tensor:
     backward is then an error instead of a wrong gradient. Inputs that need no gradient, or are no tensors, are
     dropped together with their rules.
     """
-    recording, live, reads, like = _mode.enabled, [], [], None
-    for x, rule, *read in edges:
-        if isinstance(x, Variable):
-            like = x
-            if recording:
+    like = edges[0][0] if isinstance(edges[0][0], Variable) else edges[1][0]  # `2 * x` has its tensor second
+    result = like.make(array)
+    live, reads = [], []
+    if _mode.enabled:
+        for x, rule, *read in edges:
+            if isinstance(x, Variable):
                 target = source(x)
                 if x._requires_grad:
                     live.append((target, rule))
                     reads += read
-    result = like.make(array)
     if anomaly.enabled:
         anomaly.check_result(name, result.array, (edge[0] for edge in edges))
     if live:

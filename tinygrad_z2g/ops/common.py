@@ -134,7 +134,8 @@ def as_int(value: Any, name: str) -> int:
 
 def one_dim(dim: Any, ndim: int, name: str) -> int:
     """`dim` counted from the front. Raises IndexError if it is out of range; a 0-d tensor accepts 0 and -1."""
-    dim = as_int(dim, f"{name}: dim")
+    if type(dim) is not int:  # the usual case needs no message to be prepared
+        dim = as_int(dim, f"{name}: dim")
     bound = max(ndim, 1)
     if not -bound <= dim < bound:
         raise IndexError(f"{name}: dim {dim} is out of range for {ndim} dimensions, expected {-bound} to {bound - 1}")
@@ -161,7 +162,7 @@ def sizes(shape: tuple, name: str, named: Any = None) -> tuple[int, ...]:
         shape = (named,)
     if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
         shape = tuple(shape[0])
-    return tuple(as_int(n, f"{name}: size") for n in shape)
+    return tuple([n if type(n) is int else as_int(n, f"{name}: size") for n in shape])
 
 
 def record_view(name: str, array: Array, x: Variable, rule: Any) -> Any:

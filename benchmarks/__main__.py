@@ -1,0 +1,225 @@
+"""`python -m benchmarks`: every workload on tinygrad_z2g and, where installed, on torch.
+
+Pairs of one step each, alternating in one process, give the ratio; with --apart each library runs in a process of its
+own, in alternating blocks, so that the idle threads of one do not hold the cores that the other needs. Figures are
+medians; the range is that of the ratios. Also measured: peak memory of W2's process, the time that the import takes,
+and the rate of matrix products, which gives the floor: no step can be faster than its FLOPs at that rate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import cProfile
+import io
+import json
+import os
+import platform
+import pstats
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import workloads
+from .workloads import WORKLOADS
+
+INNER = {"W4": 50, "tiny": 500}  # steps per measurement, so that each takes some milliseconds
+
+
+def clock(step: Callable, name: str) -> float:
+    """Seconds per step."""
+    inner = INNER.get(name, 1)
+    start = time.perf_counter()
+    for _ in range(inner):
+        step()
+    return (time.perf_counter() - start) / inner
+
+
+def library(name: str) -> Any:
+    """z2g or torch; None where it is not installed."""
+    with contextlib.suppress(ImportError):
+        return workloads.ours() if name == "z2g" else workloads.torch_eager()
+    return None
+
+
+def paired(name: str, reps: int) -> dict[str, Any]:
+    """One workload on both libraries, one step each in turn."""
+    make = WORKLOADS[name][0]
+    libraries = [lib for lib in (library("z2g"), library("torch")) if lib]
+    steps = [make(lib) for lib in libraries]
+    times: list[list[float]] = [[] for _ in steps]
+    for rep in range(reps + 3):
+        for step, found in zip(steps, times, strict=True):
+            seconds = clock(step, name)
+            if rep >= 3:  # the first ones warm up
+                found.append(seconds)
+    return summary(name, times)
+
+
+def apart(name: str, reps: int) -> dict[str, Any]:
+    """One workload on both libraries, each in processes of its own, three blocks of each in turn."""
+    times: list[list[float]] = [[], []]
+    for _ in range(3):
+        for lib, found in zip(("z2g", "torch"), times, strict=True):
+            command = [sys.executable, "-m", "benchmarks", "--block", lib, "--workload", name, "--reps", str(reps)]
+            run = subprocess.run(command, capture_output=True, text=True, check=False)
+            if run.returncode:
+                print(run.stderr[-500:], file=sys.stderr)
+            else:
+                found += json.loads(run.stdout)
+    return summary(name, [t for t in times if t])
+
+
+def summary(name: str, times: list[list[float]]) -> dict[str, Any]:
+    """Medians in seconds, and the ratios of corresponding measurements."""
+    row: dict[str, Any] = {"workload": name, "z2g": statistics.median(times[0]), "bound": WORKLOADS[name][1]}
+    if len(times) > 1:
+        ratios = sorted(a / b for a, b in zip(*times, strict=False))
+        row |= {
+            "torch": statistics.median(times[1]),
+            "ratio": statistics.median(ratios),
+            "range": [ratios[0], ratios[-1]],
+        }
+    return row
+
+
+def peak_gflops(n: int = 1024) -> float:
+    """The rate of float32 matrix products, the best of ten."""
+    a = np.ones((n, n), np.float32)
+    times = []
+    for _ in range(10):
+        start = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - start)
+    return 2 * n**3 / min(times) / 1e9
+
+
+def memory(lib: str) -> float | None:
+    """Peak resident memory of a process that trains W2 for 10 steps, MiB; None where Linux does not tell."""
+    code = f"""
+from benchmarks import workloads as w
+step = w.small_gpt(w.ours() if {lib!r} == "z2g" else w.torch_eager())
+for _ in range(10): step()
+print(int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024)
+"""
+    return output(code)
+
+
+def import_time(module: str) -> float | None:
+    """Seconds that `import module` takes in a new process, the best of five."""
+    code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
+    found = [output(code) for _ in range(5)]
+    return None if None in found else min(found)  # type: ignore[type-var]
+
+
+def output(code: str) -> float | None:
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return float(run.stdout) if run.returncode == 0 else None
+
+
+def profile(name: str, reps: int) -> str:
+    """Where a step's time goes: the functions with the most time of their own. A rule is named by its line."""
+    step = WORKLOADS[name][0](workloads.ours())
+    step()
+    profiler = cProfile.Profile()
+    profiler.enable()
+    for _ in range(reps):
+        step()
+    profiler.disable()
+    text = io.StringIO()
+    pstats.Stats(profiler, stream=text).strip_dirs().sort_stats("tottime").print_stats(20)
+    return text.getvalue()
+
+
+SCALING = {"T": [32, 64, 128, 256, 512], "C": [64, 128, 256, 512], "B": [4, 8, 16, 32], "L": [1, 2, 4, 8]}
+
+
+def scaling(reps: int) -> dict[str, Any]:
+    """Seconds per step of W2 against context, width, batch and depth, with the exponent of the last doublings."""
+    found = {}
+    for what, values in SCALING.items():
+        seconds = []
+        for value in values:
+            step = workloads.small_gpt(workloads.ours(), **{what: value})
+            step()
+            seconds.append(statistics.median(clock(step, "") for _ in range(reps)))
+        exponent = np.polyfit(np.log(values[1:]), np.log(seconds[1:]), 1)[0]
+        found[what] = {"values": values, "seconds": seconds, "exponent": float(exponent)}
+    return found
+
+
+def ms(seconds: float) -> str:
+    return f"{seconds * 1e3:9.3f} ms"
+
+
+def show(row: dict[str, Any], rate: float) -> None:
+    floor = workloads.flops(row["workload"]) / rate / 1e9
+    line = f"{row['workload']:9} z2g {ms(row['z2g'])}"
+    if "torch" in row:
+        low, high = row["range"]
+        line += (
+            f"   torch {ms(row['torch'])}   ratio {row['ratio']:.2f} ({low:.2f}..{high:.2f}), at most {row['bound']}"
+        )
+    print(line + (f"   floor {ms(floor)}" if floor == floor else ""), flush=True)
+
+
+def main() -> None:
+    """Parse the arguments, measure, print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--workload", choices=list(WORKLOADS), help="only this one")
+    parser.add_argument("--reps", type=int, default=15, help="pairs to measure (default 15)")
+    parser.add_argument("--apart", action="store_true", help="each library in a process of its own")
+    parser.add_argument("--profile", action="store_true", help="where the time goes (needs --workload)")
+    parser.add_argument("--scaling", action="store_true", help="W2 against context, width, batch and depth")
+    parser.add_argument("--json", metavar="FILE", help="write the figures to a file too")
+    parser.add_argument("--block", choices=["z2g", "torch"], help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.reps < 1:
+        parser.error("--reps must be at least 1")
+    if args.block:
+        step = WORKLOADS[args.workload][0](library(args.block))
+        print(json.dumps([clock(step, args.workload) for _ in range(args.reps + 3)][3:]))
+        return
+    if args.profile:
+        if not args.workload:
+            parser.error("--profile needs --workload")
+        print(profile(args.workload, args.reps))
+        return
+    figures: dict[str, Any] = {
+        "machine": platform.platform(), "python": platform.python_version(), "numpy": np.__version__,
+        "cores": os.cpu_count(), "threads": os.environ.get("OMP_NUM_THREADS", "default"), "gflops": peak_gflops(),
+    }  # fmt: skip
+    print(" ".join(f"{key}={value}" for key, value in figures.items()))
+    if args.scaling:
+        figures["scaling"] = scaling(min(args.reps, 5))
+        for what, row in figures["scaling"].items():
+            points = "  ".join(f"{v}: {s * 1e3:.1f}" for v, s in zip(row["values"], row["seconds"], strict=True))
+            print(f"{what}: ms per step  {points}   exponent {row['exponent']:.2f}")
+    else:
+        names = [args.workload] if args.workload else list(WORKLOADS)
+        figures["rows"] = []
+        for name in names:
+            reps = max(3, args.reps // 3) if name == "W3" else args.reps
+            figures["rows"].append((apart if args.apart else paired)(name, reps))
+            show(figures["rows"][-1], figures["gflops"])
+        if not args.workload:
+            for what, measure in (("memory of W2, MiB", memory), ("import, s", None)):
+                ours, theirs = (
+                    measure(x) if measure else import_time(y) for x, y in (("z2g", "tinygrad_z2g"), ("torch", "torch"))
+                )
+                figures[what] = {"z2g": ours, "torch": theirs}
+                print(
+                    f"{what}: z2g {ours:.2f}" + (f"  torch {theirs:.2f}  ratio {ours / theirs:.2f}" if theirs else "")
+                )
+    if args.json:
+        with open(args.json, "w", encoding="utf-8") as file:
+            json.dump(figures, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
