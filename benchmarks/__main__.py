@@ -153,6 +153,21 @@ def scaling(reps: int) -> dict[str, Any]:
     return found
 
 
+def draw(found: dict[str, Any], path: str) -> None:
+    """Seconds per step against each size, both axes logarithmic: a straight line is a power, its slope the exponent."""
+    import matplotlib.pyplot as plt
+
+    _, axes = plt.subplots(1, len(found), figsize=(3 * len(found), 2.8), sharey=True, layout="constrained")
+    names = {"T": "context", "C": "width", "B": "batch", "L": "layers"}
+    for axis, (what, row) in zip(axes, found.items(), strict=True):
+        axis.loglog(row["values"], [s * 1e3 for s in row["seconds"]], "o-")
+        axis.set(xlabel=names[what], title=f"exponent {row['exponent']:.2f}")
+        axis.set_xticks(row["values"], row["values"], minor=False)
+        axis.set_xticks([], minor=True)
+    axes[0].set_ylabel("ms per training step")
+    plt.savefig(path, dpi=80)
+
+
 def ms(seconds: float) -> str:
     return f"{seconds * 1e3:9.3f} ms"
 
@@ -176,6 +191,7 @@ def main() -> None:
     parser.add_argument("--apart", action="store_true", help="each library in a process of its own")
     parser.add_argument("--profile", action="store_true", help="where the time goes (needs --workload)")
     parser.add_argument("--scaling", action="store_true", help="W2 against context, width, batch and depth")
+    parser.add_argument("--picture", metavar="FILE", help="with --scaling: draw it (needs matplotlib)")
     parser.add_argument("--json", metavar="FILE", help="write the figures to a file too")
     parser.add_argument("--block", choices=["z2g", "torch"], help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -200,6 +216,8 @@ def main() -> None:
         for what, row in figures["scaling"].items():
             points = "  ".join(f"{v}: {s * 1e3:.1f}" for v, s in zip(row["values"], row["seconds"], strict=True))
             print(f"{what}: ms per step  {points}   exponent {row['exponent']:.2f}")
+        if args.picture:
+            draw(figures["scaling"], args.picture)
     else:
         names = [args.workload] if args.workload else list(WORKLOADS)
         figures["rows"] = []

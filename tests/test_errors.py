@@ -316,6 +316,7 @@ SETTINGS = {
     "one tensor": (lambda: optim.Adam(leaf(1)), TypeError, ["iterable"]),
     "a result": (lambda: optim.Adam([leaf(1) * 2]), ValueError, ["lea"]),
     "beta": (lambda: optim.Adam([leaf(1)], betas=(0.9, 1.5)), ValueError, ["beta 2", "1.5"]),
+    "threads": (lambda: z2g.set_num_threads(0), ValueError, ["set_num_threads", "0", ">= 1"]),
     "seed": (lambda: z2g.manual_seed(-5), ValueError, ["-5"]),
     "step 0": (lambda: z2g.arange(0, 3, 0), RuntimeError, ["step"]),
     "wrong direction": (lambda: z2g.arange(3, 0), RuntimeError, ["3", "0"]),
@@ -562,3 +563,30 @@ def test_trap_46_importing_needs_and_touches_no_cupy(tmp_path):
     command = [sys.executable, "-c", IMPORT_EVERYTHING]
     process = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert process.returncode == 0, process.stderr
+
+
+# --- Threads -------------------------------------------------------------------------------------------------------
+
+
+def test_threads_can_be_set():
+    import threadpoolctl
+
+    def threads():
+        return {pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}
+
+    before = max(threads())
+    x = z2g.ones(64, 64, device="cpu")
+    try:
+        z2g.set_num_threads(1)
+        one = x @ x
+        assert threads() == {1}
+        z2g.set_num_threads(2)
+        assert z2g.allclose(x @ x, one)
+    finally:
+        z2g.set_num_threads(before)
+
+
+def test_threads_without_threadpoolctl(monkeypatch):
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    with pytest.raises(ImportError, match=r"pip install threadpoolctl, or set OMP_NUM_THREADS"):
+        z2g.set_num_threads(1)

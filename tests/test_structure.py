@@ -27,7 +27,7 @@ LAYERS = [
     ["models"],
     [""],  # the package itself: re-exports only
 ]
-OPTIONAL = ["cupy", "matplotlib", "safetensors", "torch", "tqdm"]
+OPTIONAL = ["cupy", "matplotlib", "safetensors", "threadpoolctl", "torch", "tqdm"]
 
 
 # --- Reading the source ------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from math import inf, nan, pi
 
 from . import autograd, cuda, nn, optim, random, utils
 from .backend import Device as device
+from .backend import set_num_threads
 from .creation import (
     arange, as_tensor, bernoulli, empty, empty_like, eye, from_numpy, full, full_like, linspace, multinomial,
     normal, ones, ones_like, rand, rand_like, randint, randint_like, randn, randn_like, randperm, tensor, zeros,

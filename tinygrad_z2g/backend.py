@@ -175,3 +175,18 @@ def keep_freed_memory() -> None:
 
 
 keep_freed_memory()
+
+
+def set_num_threads(n: int) -> None:
+    """Let matrix products on the CPU use n threads. ImportError without threadpoolctl; ValueError unless n >= 1.
+
+    Results do not depend on n beyond rounding. Without threadpoolctl, set OMP_NUM_THREADS before Python starts.
+    """
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"set_num_threads: got {n!r}, expected an int >= 1")
+    try:
+        import threadpoolctl
+    except ImportError as error:
+        hint = "pip install threadpoolctl, or set OMP_NUM_THREADS before Python starts"
+        raise ImportError(f"set_num_threads: needs the threadpoolctl package: {hint}") from error
+    threadpoolctl.threadpool_limits(limits=n, user_api="blas")
