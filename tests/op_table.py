@@ -191,6 +191,9 @@ ELEMENTWISE = [
     Op("masked_fill", lambda x, condition, n: z2g.masked_fill(x, condition, n),
        lambda a, condition, n: np.where(condition, n, a),
        case(ANY, shapes=broadcast(3), extra=conditions, n=numbers), (z2g.masked_fill,)),
+    Op("masked_fill, a tensor", lambda x, v, condition: x.masked_fill(condition, v),
+       lambda a, v, condition: np.where(condition, v, a),
+       case(ANY, ANY, shapes=broadcast_into().map(lambda s: [s[0], (), s[1]]), extra=conditions)),
     Op("F.gelu", F.gelu, gelu, case(ANY, approximate=st.sampled_from(["none", "tanh"]))),
     Op("F.silu", F.silu, lambda a: a * sigmoid(a), case(ANY)),
     # The threshold lies between two values of βx, where the function jumps by a little

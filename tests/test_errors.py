@@ -188,6 +188,7 @@ DTYPES = {
     "mean": (lambda: T([1, 2]).mean(), RuntimeError, ["mean", "int64", "float()"]),
     "std": (lambda: T([1, 2]).std(), RuntimeError, ["std", "int64"]),
     "norm": (lambda: T([1, 2]).norm(), RuntimeError, ["norm", "int64"]),
+    "float minus bool": (lambda: x(1) - T([True]), RuntimeError, ["sub", "bool"]),
     "bool minus bool": (lambda: T([True]) - T([True]), RuntimeError, ["sub", "bool"]),
     "negative power": (lambda: T([2]) ** -1, RuntimeError, ["pow", "-1", "float"]),
     "condition": (lambda: z2g.where(x(2), x(2), x(2)), RuntimeError, ["where", "bool", "float32"]),

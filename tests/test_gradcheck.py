@@ -3,12 +3,18 @@ say where, and leave everything as it was."""
 
 from __future__ import annotations
 
+import importlib
+import json
+
 import numpy as np
 import pytest
+from op_table import EXEMPT
 
 import tinygrad_z2g as z2g
+from tinygrad_z2g import kernels
 from tinygrad_z2g.engine import record
 from tinygrad_z2g.gradcheck import GradcheckError
+from tinygrad_z2g.gradcheck.cases import cases
 
 
 def points(*shape: int, seed: int = 0) -> z2g.Tensor:
@@ -206,3 +212,66 @@ def test_noncontiguous_and_shared_inputs() -> None:
     assert np.array_equal(base, np.linspace(0.5, 2.0, 12).reshape(3, 4))
     y = points(2)
     assert z2g.gradcheck(lambda a, b: a * b, (y, y))
+
+
+# --- Modules, and the command -------------------------------------------------------------------------------------
+
+
+def test_the_parameters_of_a_module_are_checked(device: str) -> None:
+    layer = z2g.nn.Linear(3, 2).double()
+    assert z2g.gradcheck(layer, points(4, 3))
+    assert z2g.gradcheck(layer, z2g.ones(4, 3, dtype=z2g.float64))  # the input itself needs no gradient
+
+    class Forgetful(z2g.nn.Linear):
+        def forward(self, input: z2g.Tensor) -> z2g.Tensor:
+            return input @ self.weight.t() + self.bias * 2 - self.bias.detach()
+
+    with pytest.raises(GradcheckError, match="worst: bias of shape"):
+        z2g.gradcheck(Forgetful(3, 2).double(), points(4, 3))
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The command, in this process."""
+    monkeypatch.setattr("sys.argv", ["gradcheck", *arguments])
+    return importlib.import_module("tinygrad_z2g.gradcheck.__main__").main()
+
+
+def test_the_command_checks_everything_and_prints_a_table(device, monkeypatch, capsys, tmp_path) -> None:
+    path = tmp_path / "table.json"
+    assert run(monkeypatch, "--json", str(path), "--device", "cpu" if device == "cpu" else "cuda") == 0
+    out = capsys.readouterr().out
+    table = json.loads(path.read_text())
+    assert f"{len(table)} operations" in out and "0 failed" in out and "\033" not in out
+    assert all(row["ok"] and row["float64"] < 1e-6 and row["float32"] < 2e-4 for row in table)
+
+
+def test_the_command_knows_every_operation() -> None:
+    """Every function of the package and of nn.functional that has a gradient, as a case of its name or as a layer."""
+    known = {name.split(".")[-1].lower() for name, _, _ in cases()}
+    exempt = {name for names in EXEMPT.values() for name in names.split()}
+    functions = [f for f in vars(z2g).values() if getattr(f, "__module__", "").startswith("tinygrad_z2g.ops")]
+    public = {f.__name__ for f in functions} | set(z2g.nn.functional.__all__)
+    assert public - exempt - known == {"scaled_dot_product_attention"}  # its case is called F.attention
+
+
+def test_the_command_fails_for_a_wrong_rule(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(kernels, "softmax_backward", lambda p, grad, axis: p * grad)
+    assert run(monkeypatch, "--op", "softmax") == 1
+    out = capsys.readouterr().out
+    assert "softmax" in out and "FAILED" in out and "analytic" in out and "1 failed" in out
+
+
+def test_the_command_finds_what_float32_loses(monkeypatch, capsys) -> None:
+    rough = kernels.layer_norm
+    monkeypatch.setattr(kernels, "layer_norm", lambda a, eps: rough(a, eps if a.dtype == np.float64 else 0.1))
+    assert run(monkeypatch, "--op", "F.layer_norm") == 1
+    assert "float32 differs from float64" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), [(["--op", "sofmax"], "no operation 'sofmax'"), (["--device", "tpu"], "tpu")]
+)
+def test_the_command_refuses_wrong_arguments(monkeypatch, capsys, arguments, words) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(monkeypatch, *arguments)
+    assert caught.value.code == 2 and words in capsys.readouterr().err

@@ -16,7 +16,7 @@ import numpy as np
 from .. import dtypes, kernels
 from ..backend import Array, of
 from ..engine import RESULT, Rule, Variable, record
-from .common import as_array, as_floating, constant, operands, same_device
+from .common import as_array, as_floating, check_broadcast, constant, operands, same_device
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -43,7 +43,7 @@ def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     if alpha != 1:
         other = mul(other, alpha) if isinstance(other, Variable) else other * alpha
     a, b = operands(input, other, "sub")
-    if (a if hasattr(a, "dtype") else b).dtype.kind == "b":
+    if any(isinstance(v, bool) or (isinstance(v, Variable) and v.array.dtype.kind == "b") for v in (input, other)):
         raise RuntimeError("sub: subtraction of bool tensors is not defined; use ^ or logical_not, or convert to int")
     return record("sub", a - b, (input, lambda grad: grad), (other, lambda grad: -grad))
 
@@ -452,16 +452,18 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """z = value where the mask is True, else x.   dz/dx = 0 where the mask is True, else 1
 
-    `mask` broadcasts to x. `value` is a number or a 0-d tensor without gradient.
+    `mask` broadcasts to x. `value` is a number or a 0-d tensor, which receives the gradient where the mask is True.
     """
     a, m = as_array(input, "masked_fill"), as_array(mask, "masked_fill")
     if m.dtype.kind != "b":
         raise RuntimeError(f"masked_fill: expected a bool mask, got {m.dtype}; compare it: mask == 0")
     if isinstance(value, Variable):
-        if value.array.ndim or value.requires_grad:
-            raise RuntimeError("masked_fill: value must be a number or a 0-d tensor without gradient; see where()")
-        value = value.array.astype(a.dtype)
-    elif a.dtype.kind != "f" and isinstance(value, float) and not value.is_integer():
+        if value.array.ndim:
+            shape = tuple(value.array.shape)
+            raise RuntimeError(f"masked_fill: value must be a number or a 0-d tensor, got shape {shape}; see where()")
+        check_broadcast(a.shape, m.shape, "masked_fill")
+        return where(mask, value.to(input.device, a.dtype), input)
+    if a.dtype.kind != "f" and isinstance(value, float) and not value.is_integer():
         raise RuntimeError(f"masked_fill: value {value} cannot be held by a tensor of {a.dtype}")
     operands(input, mask, "masked_fill")  # shapes and devices
     xp = of(a)

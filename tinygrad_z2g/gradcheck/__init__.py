@@ -11,13 +11,13 @@ hides whole classes of errors: the outputs of a softmax sum to 1 whatever its gr
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import backend, dtypes
-from .engine import enable_grad, no_grad
-from .tensor import Tensor
+from .. import backend, dtypes
+from ..engine import enable_grad, no_grad
+from ..tensor import Tensor
 
 STEP = 2.0**-14  # near the cube root of float64's epsilon, where rounding and truncation errors balance
 
@@ -26,28 +26,51 @@ class GradcheckError(RuntimeError):
     """An analytic gradient disagrees with the measured one. The message reports the worst element."""
 
 
+class Report(NamedTuple):
+    """What a comparison found."""
+
+    derivatives: int  # how many were compared
+    failures: int  # how many disagree
+    error: float  # the worst |analytic - measured| / max(1, |measured|)
+    message: str  # where, with both values; or what else is wrong
+
+
 def gradcheck(
     fn: Callable[..., Any], inputs: Tensor | Sequence[Any], *, eps: float = STEP, atol: float = 1e-7,
     rtol: float = 1e-6, seed: int = 0, raise_exception: bool = True,
 ) -> bool:  # fmt: skip
     """Compare the gradients of `fn(*inputs)` with central differences, element by element. Returns whether they agree.
 
-    Every float64 input that requires grad is checked; other inputs are passed on as they are. `fn` returns a tensor
-    or a tuple of them, and must return the same for the same inputs. Each derivative is measured at steps eps and
-    eps / 2, and the pair extrapolated to h = 0 (Richardson), which leaves an error of order h⁴. The allowed
-    difference is atol · Σ|w| + rtol · |measured| + what the two steps say the measurement itself is worth.
+    Every float64 input that requires grad is checked, and if fn is a module its parameters are too; other inputs are
+    passed on as they are. `fn` returns a tensor or a tuple of them, and must return the same for the same inputs. Each
+    derivative is measured at steps eps and eps / 2, and the pair extrapolated to h = 0 (Richardson), which leaves an
+    error of order h⁴. The allowed difference is atol · Σ|w| + rtol · |measured| + what the two steps say the
+    measurement itself is worth.
 
     Raises GradcheckError with input, index, both values and shapes of the worst element (unless told not to raise),
     and ValueError if no input can be checked or one of them is not float64.
     """
+    report = compare(fn, inputs, eps=eps, atol=atol, rtol=rtol, seed=seed)
+    if report.failures and raise_exception:
+        raise GradcheckError(f"gradcheck: {report.message}")
+    return not report.failures
+
+
+def compare(
+    fn: Callable[..., Any], inputs: Tensor | Sequence[Any], *, eps: float = STEP, atol: float = 1e-7,
+    rtol: float = 1e-6, seed: int = 0,
+) -> Report:  # fmt: skip
+    """The comparison that `gradcheck` judges by."""
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    checked = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
+    given = [(f"input {i}", x) for i, x in enumerate(inputs) if isinstance(x, Tensor)]
+    own = fn.named_parameters() if hasattr(fn, "named_parameters") else []
+    checked = [(name, x) for name, x in [*given, *own] if x.requires_grad]
     if not checked:
         raise ValueError("gradcheck: no input requires grad; there is nothing to check")
-    for i in checked:
-        if inputs[i].dtype != dtypes.float64:
+    for name, x in checked:
+        if x.dtype != dtypes.float64:
             raise ValueError(
-                f"gradcheck: input {i} is {inputs[i].dtype}; differences need float64: make it with dtype=float64, "
+                f"gradcheck: {name} is {x.dtype}; differences need float64: make it with dtype=float64, "
                 "or convert a module with .double()"
             )
     rng = np.random.default_rng(seed)
@@ -63,42 +86,34 @@ def gradcheck(
         outputs = _outputs(fn(*inputs))
     # Entries in ±[0.5, 1.5]: none near 0, where an error would go unseen
     weights += [rng.uniform(0.5, 1.5, z.shape) * rng.choice([-1.0, 1.0], z.shape) for z in outputs]
-    analytic = _analytic(outputs, weights, [inputs[i] for i in checked])
+    analytic = _analytic(outputs, weights, [x for _, x in checked])
 
     scale = sum(np.abs(w).sum() for w in weights)
     worst: tuple[float, str] = (0.0, "")
     failures = total = 0
-    for i, gradient in zip(checked, analytic, strict=True):
-        x = inputs[i]
+    error = 0.0
+    for (name, x), gradient in zip(checked, analytic, strict=True):
         if gradient.shape != tuple(x.shape) or gradient.dtype != x.dtype:
-            return _fail(f"input {i}: gradient has shape {gradient.shape}, dtype {gradient.dtype}", raise_exception)
+            return Report(0, 1, np.inf, f"{name}: gradient has shape {gradient.shape}, dtype {gradient.dtype}")
         for index in np.ndindex(*x.shape):
             measured, noise = _slope(phi, x, index, eps)
             value = float(gradient[index])
-            excess = abs(value - measured) / (atol * max(1.0, scale) + rtol * abs(measured) + noise)
+            difference = abs(value - measured)
+            excess = difference / (atol * max(1.0, scale) + rtol * abs(measured) + noise)
+            error = max(error, difference / max(1.0, abs(measured)))
             total += 1
             if not excess <= 1:  # NaN counts as a failure too
                 failures += 1
                 report = (
-                    f"input {i} of shape {tuple(x.shape)}, element {index}: "
-                    f"analytic {value:.10g}, measured {measured:.10g}, difference {abs(value - measured):.3g}"
+                    f"{name} of shape {tuple(x.shape)}, element {index}: "
+                    f"analytic {value:.10g}, measured {measured:.10g}, difference {difference:.3g}"
                 )
                 if not worst[1] or not excess <= worst[0]:
                     worst = (excess, report)
-    if failures:
-        shapes = ", ".join(str(tuple(z.shape)) for z in outputs)
-        name = getattr(fn, "__name__", type(fn).__name__)
-        return _fail(
-            f"{name}: {failures} of {total} derivatives disagree; worst: {worst[1]} (outputs {shapes}, seed {seed})",
-            raise_exception,
-        )
-    return True
-
-
-def _fail(message: str, raise_exception: bool) -> bool:
-    if raise_exception:
-        raise GradcheckError(f"gradcheck: {message}")
-    return False
+    shapes = ", ".join(str(tuple(z.shape)) for z in outputs)
+    title = getattr(fn, "__name__", type(fn).__name__)
+    message = f"{title}: {failures} of {total} derivatives disagree; worst: {worst[1]} (outputs {shapes}, seed {seed})"
+    return Report(total, failures, error, message if failures else "")
 
 
 def _outputs(result: Any) -> list[Tensor]:
