@@ -1,7 +1,9 @@
 """The examples as a user runs them: a subprocess, its exit code, its words, its files."""
 
 import os
+import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,6 +52,35 @@ def test_same_seed_same_poem(tmp_path):
     first, second = (run(*SMALL, "--steps", 10, "--out", tmp_path / name).stdout for name in "ab")
     timeless = [re.sub(r"(seconds|tokens_per_s|weights:)\S*.*", "", out) for out in (first, second)]
     assert timeless[0] == timeless[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no kill -9")
+def test_killed_50_times_the_run_ends_with_the_same_weights(tmp_path):
+    """kill -9 at random moments, also while a checkpoint is written, and --resume: bit for bit the same weights."""
+    import tinygrad_z2g as z2g
+
+    flags = (*SMALL, "--dropout", 0.2, "--steps", 150, "--context", 16, "--width", 32)
+    result(run(*flags, "--out", tmp_path / "whole"))
+    cut, environment = tmp_path / "cut", {**os.environ, "PYTHONPATH": str(ROOT)}
+    checkpoint, rng, kills = cut / "checkpoint.safetensors", random.Random(0), 0
+    while kills < 50:
+        resume = ["--resume"] if checkpoint.exists() else []
+        command = [sys.executable, str(GPT), *map(str, flags), *resume, "--out", str(cut)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+        try:
+            _, err = process.communicate(timeout=rng.uniform(0.3, 2.0))
+            assert process.returncode == 0, err  # it came to the end: start again
+            shutil.rmtree(cut)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            kills += 1
+    result(run(*flags, *(["--resume"] if checkpoint.exists() else []), "--out", cut))
+    whole, again = (z2g.load(folder / "checkpoint.safetensors") for folder in (tmp_path / "whole", cut))
+    assert whole["step"] == again["step"] == 150
+    for name, tensor in whole["model"].items():
+        assert z2g.equal(tensor, again["model"][name]), name
 
 
 def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path):

@@ -450,8 +450,9 @@ def _decorate(function: _F, enabled: bool) -> _F:
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        outer, _mode.enabled = _mode.enabled, enabled
-        try:
+        outer = _mode.enabled
+        try:  # before the mode changes, so that Ctrl-C at any moment restores it
+            _mode.enabled = enabled
             return function(*args, **kwargs)
         finally:
             _mode.enabled = outer

@@ -372,10 +372,14 @@ def sgd(w: Array, g: Array, lr: float) -> None:
     w -= lr * g
 
 
-def adam(w: Array, g: Array, m: Array, v: Array, step: int, lr: float, beta1: float, beta2: float, eps: float) -> None:
-    """m = β₁ m + (1 - β₁) g;  v = β₂ v + (1 - β₂) g²;  w -= lr m̂ / (√v̂ + ε)
+def adam(
+    w: Array, g: Array, m: Array, v: Array, step: int, lr: float, beta1: float, beta2: float, eps: float,
+    decay: float = 0.0,
+) -> None:  # fmt: skip
+    """m = β₁ m + (1 - β₁) g;  v = β₂ v + (1 - β₂) g²;  w -= lr (m̂ / (√v̂ + ε) + decay · w)
 
     m̂ = m / (1 - β₁ᵗ) and v̂ = v / (1 - β₂ᵗ) correct for m and v having started at 0; t is `step`, counted from 1.
+    w is written once, at the end: whatever interrupts this leaves it as it was or as it should be.
     """
     xp = of(w)
     scratch = g * (1 - beta1)
@@ -390,4 +394,6 @@ def adam(w: Array, g: Array, m: Array, v: Array, step: int, lr: float, beta1: fl
     scratch += eps
     xp.divide(m, scratch, out=scratch)
     scratch *= lr / (1 - beta1**step)
+    if decay:
+        scratch += w * (lr * decay)
     w -= scratch

@@ -18,6 +18,8 @@ class Adam(Optimizer):
     `weight_decay` adds weight_decay · w to g. (Kingma & Ba 2015, arXiv:1412.6980)
     """
 
+    decoupled = False  # whether the weight decay acts on w itself, not through g
+
     def __init__(
         self, params: Iterable, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
         weight_decay: float = 0.0,
@@ -31,30 +33,25 @@ class Adam(Optimizer):
         super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay})
 
     def _update(self, p: Tensor, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
-        if group["weight_decay"]:
-            grad = self._decay(p, grad, group["lr"], group["weight_decay"])
+        decay = group["weight_decay"]
+        if decay and not self.decoupled:
+            grad, decay = grad + decay * p.array, 0  # the gradient of L + weight_decay / 2 · w²
         m, v = memory(state, "exp_avg", p), memory(state, "exp_avg_sq", p)
         step = state["step"] = state.get("step", 0) + 1
-        kernels.adam(p.array, grad, m, v, step, group["lr"], *group["betas"], group["eps"])
-
-    def _decay(self, p: Tensor, grad: Array, lr: float, weight_decay: float) -> Array:
-        """The gradient of L + weight_decay / 2 · w²."""
-        return grad + weight_decay * p.array
+        beta1, beta2 = group["betas"]
+        kernels.adam(p.array, grad, m, v, step, group["lr"], beta1, beta2, group["eps"], decay)
 
 
 class AdamW(Adam):
-    """Adam whose weight decay does not pass through m and v: w -= lr · weight_decay · w, then Adam's step.
+    """Adam whose weight decay does not pass through m and v: w -= lr (m̂ / (√v̂ + ε) + weight_decay · w).
 
     So the decay is the same for weights with large and small gradients. (Loshchilov & Hutter 2019, arXiv:1711.05101)
     """
+
+    decoupled = True
 
     def __init__(
         self, params: Iterable, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
         weight_decay: float = 0.01,
     ):  # fmt: skip
         super().__init__(params, lr, betas, eps, weight_decay)
-
-    def _decay(self, p: Tensor, grad: Array, lr: float, weight_decay: float) -> Array:
-        """The weight itself shrinks; the gradient stays as it is."""
-        p.array *= 1 - lr * weight_decay
-        return grad
