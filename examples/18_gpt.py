@@ -8,14 +8,13 @@ corrects every guess; writing is guessing, rolling a die, and feeding the result
 
 takes about 2 minutes on 2 idle CPU cores. The last lines look like this:
 
-    The Cat The Mouse The Midnight
-    The rain stopped and someone to from half and led.
-    And left the sat on the was stone.
-    The painter was with her head a sun,
-    And then is sail the wall stood.
+    The Barn Lost The Black
+    The did She lick of the stars,
+    The cat sat one the cat has earn the wall
+    Waitest the stood him and still the bark.
 
-    result: steps=2000 train_loss=1.370 val_loss=1.360 trigram_loss=1.746 bits_per_char=1.961
-      known_words=97.7% longest_copy=17 seconds=125.1 tokens_per_s=24558
+    result: steps=2000 train_loss=1.369 val_loss=1.360 trigram_loss=1.746 bits_per_char=1.961
+      known_words=97.7% longest_copy=16 seconds=115.5 tokens_per_s=26598
 """
 
 from __future__ import annotations
