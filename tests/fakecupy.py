@@ -814,11 +814,13 @@ cuda = _Module(
     Stream=types.SimpleNamespace(null=_stream), get_current_stream=lambda device_id=-1: _stream,
 )  # fmt: skip
 linalg = _Module("cupy.linalg", np.linalg)
+stride_tricks = _Module("cupy.lib.stride_tricks", np.lib.stride_tricks)
+lib = _Module("cupy.lib", stride_tricks=stride_tricks)
 random = _Module("cupy.random", Generator=Generator, default_rng=Generator)
 cupy = _Module(
     "cupy", np, ndarray=ndarray, ufunc=ufunc, array=_array, asarray=_asarray, asanyarray=_asarray,
     copy=_copy, asnumpy=_asnumpy, get_array_module=_get_array_module, is_available=cuda.is_available,
-    cuda=cuda, linalg=linalg, random=random, __version__=NAMES.get("version", {}).get("cupy", ""),
+    cuda=cuda, linalg=linalg, lib=lib, random=random, __version__=NAMES.get("version", {}).get("cupy", ""),
 )  # fmt: skip
 
 
@@ -836,7 +838,7 @@ def installed(devices: int = 2) -> Iterator[types.ModuleType]:
     before, devices_before, current_before = loaded(), _devices, _machine.current
     for name in before:
         del sys.modules[name]
-    parts = (cupy, cuda, runtime, linalg, random)
+    parts = (cupy, cuda, runtime, linalg, lib, stride_tricks, random)
     sys.modules.update({module.__name__: module for module in parts})
     sys.modules["cupyx"] = None  # type: ignore[assignment]  # importing it fails
     _devices, _machine.current = devices, 0
@@ -882,6 +884,7 @@ def regenerate() -> None:
     spaces = {
         "cupy": real, "cupy.ndarray": real.ndarray, "cupy.linalg": real.linalg, "cupy.random": real.random,
         "cupy.random.Generator": real.random.Generator, "cupy.cuda": real.cuda,
+        "cupy.lib.stride_tricks": real.lib.stride_tricks,
     }  # fmt: skip
     names: dict[str, dict[str, str]] = {"version": {"cupy": real.__version__}}
     for space, thing in spaces.items():

@@ -129,12 +129,13 @@ def record(name: str, array: Array, *edges: tuple) -> Tensor:
     result = like.make(array)
     live, reads = [], []
     if _mode.enabled:
-        for x, rule, *read in edges:
+        for edge in edges:
+            x = edge[0]
             if isinstance(x, Variable):
                 target = source(x)
                 if x._requires_grad:
-                    live.append((target, rule))
-                    reads += read
+                    live.append((target, edge[1]))
+                    reads += edge[2:]
     if anomaly.enabled:
         anomaly.check_result(name, result.array, (edge[0] for edge in edges))
     if live:
@@ -166,14 +167,15 @@ def source(x: Variable) -> Node | Variable:
     RuntimeError if x was overwritten through another tensor, so that its history does not describe it any more. A
     leaf's is no history and outlives plain writes; but not that of a number which has one of its own.
     """
-    if x.recorded < x.version[1] or (x.node is not None and x.recorded < x.version[0]):
+    recorded, node = x.recorded, x.node
+    if recorded < x.version[0] and (node is not None or recorded < x.version[1]):
         raise RuntimeError(
             f"this tensor of shape {tuple(x.array.shape)} was modified by an inplace operation on another tensor that "
             "shares its memory (a view, or the tensor it is a view of), so its history no longer describes it; take "
             "the view again after the change, write into the tensor itself (x[0, 1] = ..., not x[0][1] = ...), or "
             "change a clone()"
         )
-    return x if x.node is None else x.node
+    return x if node is None else node
 
 
 def _attach(result: Variable, name: str, edges: list, joint: Callable | None, reads: list) -> None:
@@ -181,9 +183,10 @@ def _attach(result: Variable, name: str, edges: list, joint: Callable | None, re
         edges, joint = anomaly.watched(name, result.array, edges, joint)
     versions = []
     for x in reads:
-        version = result.version if x is RESULT else x.version if isinstance(x, Variable) else None
-        if version is not None:
-            versions.append((version, version[0]))
+        if x is RESULT:
+            x = result
+        if isinstance(x, Variable):
+            versions.append((x.version, x.version[0]))
     result.node = Node(name, result.array, edges, joint, versions)
     result._requires_grad = True
 
@@ -220,12 +223,14 @@ def walk(
     found: dict[Node | Variable, Array] = {}
 
     def arrive(target: Node | Variable, grad: Array) -> None:
-        grad = match(grad, target)
+        like = target if type(target) is Node else target.array
+        if grad.shape != like.shape or grad.dtype is not like.dtype:
+            grad = match(grad, target)
         if target in grads:
             grads[target] = grads[target] + grad  # out of place: the first part may belong to someone else
             return
         grads[target] = grad
-        if isinstance(target, Node):
+        if like is target:
             heapq.heappush(waiting, (-target.number, target))
         else:
             leaves.append(target)
@@ -236,13 +241,13 @@ def walk(
     while waiting:
         node = heapq.heappop(waiting)[1]
         grad = grads.pop(node)
-        edges, joint, reads = node.edges, node.joint, node.reads
+        edges, joint = node.edges, node.joint
         if edges is None:
             raise RuntimeError(
                 f"backward: the graph of this result was already used up at '{node.name}' by an earlier backward(); "
                 "call that one with retain_graph=True to walk it twice, or compute the result again"
             )
-        for version, recorded in reads:
+        for version, recorded in node.reads:
             if version[0] != recorded:
                 raise RuntimeError(
                     f"backward: a tensor that the gradient of '{node.name}' (output shape {tuple(node.shape)}) needs "
@@ -252,8 +257,7 @@ def walk(
         if node.hooks:
             grad = _run_hooks(node.hooks, grad, roots[0][0])
             shared.add(id(grad))
-        tensor = node.kept_by and node.kept_by()
-        if tensor is not None:
+        if node.kept_by and (tensor := node.kept_by()) is not None:
             kept.append((tensor, grad))
             shared.add(id(grad))
         if node in wanted:

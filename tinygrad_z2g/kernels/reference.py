@@ -266,34 +266,38 @@ def lstm(inputs: Array, h: Array, c: Array, w: Array) -> tuple[Array, Array, Arr
 
     inputs (L, N, 4H) in the order i, f, g, o; h, c (N, H); w (4H, H). Returns out (L + 1, N, H), which is h after each
     step and at the end c, and what backward needs: the gates after their nonlinearity (L, N, 4H), c before each step
-    (L, N, H), tanh c after it (L, N, H). As tanh x = 2σ(2x) - 1, one σ over all four gates does, and as
-    σ(x) = 1 / (1 + e⁻ˣ), the signs and the 2 are put into inputs and weights beforehand. (A quarter of the time that
-    the same takes from tensor operations.)
+    and after the last (L + 1, N, H), tanh c after each (L, N, H). As σ(x) = (1 + tanh(x/2)) / 2, one tanh over all
+    four gates does, the halves put into inputs and weights beforehand: NumPy's tanh takes less than half of the time
+    of 1 / (1 + e⁻ˣ). (All in all a sixth of the time that the same takes from tensor operations.)
     """
     xp, (L, N, H) = of(inputs), (*inputs.shape[:2], w.shape[1])
-    sign = xp.full(4 * H, -1, inputs.dtype)
-    sign[2 * H : 3 * H] = -2
-    gates = inputs * sign
-    w = (w * sign[:, None]).T  # (H, 4H)
+    half = xp.full(4 * H, 0.5, inputs.dtype)
+    half[2 * H : 3 * H] = 1  # g is no σ
+    shift = xp.full(4 * H, 0.5, inputs.dtype)
+    shift[2 * H : 3 * H] = 0
+    gates = inputs * half
+    w = xp.ascontiguousarray((w * half[:, None]).T)  # (4H, H) -> (H, 4H); a third faster than the transposed view
     out = xp.empty((L + 1, N, H), inputs.dtype)
-    cells, tanhs = xp.empty((L, N, H), inputs.dtype), xp.empty((L, N, H), inputs.dtype)
-    with np.errstate(over="ignore"):  # 1 / (1 + ∞) is the right answer: 0
-        for t in range(L):
-            s = gates[t]
-            s += h @ w  # (N, H) @ (H, 4H)
-            xp.exp(s, out=s)
-            s += 1
-            xp.reciprocal(s, out=s)
-            i, f, g, o = (s[:, k * H : (k + 1) * H] for k in range(4))
-            g *= 2
-            g -= 1
-            cells[t] = c
-            c = f * c
-            c += i * g
-            xp.tanh(c, out=tanhs[t])
-            h = xp.multiply(o, tanhs[t], out=out[t])
-    out[L] = c
+    cells, tanhs = xp.empty_like(out), xp.empty((L, N, H), inputs.dtype)
+    cells[0] = c
+    for t in range(L):
+        s, c = gates[t], cells[t + 1]
+        s += h @ w  # (N, H) @ (H, 4H)
+        xp.tanh(s, out=s)
+        s *= half
+        s += shift
+        i, f, g, o = by_gate(s)
+        xp.multiply(f, cells[t], out=c)
+        c += i * g
+        xp.tanh(c, out=tanhs[t])
+        h = xp.multiply(o, tanhs[t], out=out[t])
+    out[L] = cells[L]
     return out, gates, cells, tanhs
+
+
+def by_gate(a: Array) -> Array:
+    """The gates i, f, g, o of `a` (N, 4H) as a view (4, N, H)."""
+    return a.reshape(len(a), 4, -1).swapaxes(0, 1)  # (N, 4H) -> (N, 4, H) -> (4, N, H)
 
 
 def lstm_backward(
@@ -303,25 +307,28 @@ def lstm_backward(
 
     dh and dc are ∂L/∂h and ∂L/∂c after step t. c reaches L through h, dc += dh o (1 - tanh² c), and through the next c.
     """
-    xp, (L, N, H) = of(grad), cells.shape
+    xp, (L, N, H) = of(grad), tanhs.shape
     d = xp.empty_like(gates)  # ∂L/∂gates, before the nonlinearity
     dh, dc = xp.zeros_like(h), grad[L].copy()
+    through_h, slope = xp.empty_like(h), xp.empty((N, 4 * H), grad.dtype)
     for t in reversed(range(L)):
         s, tanh = gates[t], tanhs[t]
-        i, f, g, o = (s[:, k * H : (k + 1) * H] for k in range(4))
+        (i, f, g, o), (di, df, dg, do) = by_gate(s), by_gate(d[t])
         dh += grad[t]
-        through_h = tanh * tanh
+        xp.multiply(tanh, tanh, out=through_h)
         xp.subtract(1, through_h, out=through_h)
         through_h *= o
         through_h *= dh
         dc += through_h
-        for k, (left, right) in enumerate([(dc, g), (dc, cells[t]), (dc, i), (dh, tanh)]):
-            xp.multiply(left, right, out=d[t, :, k * H : (k + 1) * H])
-        slope = s * s  # of σ: s - s²; of tanh: 1 - s²
-        xp.subtract(s, slope, out=slope)
+        xp.multiply(dc, g, out=di)
+        xp.multiply(dc, cells[t], out=df)
+        xp.multiply(dc, i, out=dg)
+        xp.multiply(dh, tanh, out=do)
+        xp.multiply(s, s, out=slope)
+        xp.subtract(s, slope, out=slope)  # of σ: s - s²; of tanh: 1 - s²
         slope[:, 2 * H : 3 * H] += 1 - g
         d[t] *= slope
-        dh = d[t] @ w  # (N, 4H) @ (4H, H)
+        xp.matmul(d[t], w, out=dh)  # (N, 4H) @ (4H, H)
         dc *= f
     before = xp.concatenate([h[None], out[: L - 1]]) if L else out[:0]  # h before each step
     return d, dh, dc, d.reshape(L * N, 4 * H).T @ before.reshape(L * N, H)

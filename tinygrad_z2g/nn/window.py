@@ -1,11 +1,11 @@
 """Functions that slide a window: convolution and pooling, along one dimension or two.
 
-All rest on one picture. A window of K places (K1 × K2 places in two dimensions) slides over x; the places that its
-tap k meets, one for each position of the window, are a strided slice of x. Stacked, these slices are the columns
+All rest on one picture. A window of K places (K1 × K2 places in two dimensions) slides over x; what it sees,
 
-    columns[n, k, c, t] = x[n, c, t · stride + k · dilation - padding],
+    windows[n, c, k, t] = x[n, c, t · stride + k · dilation - padding],
 
-and each function is a sum, a mean or a maximum over them. Backward adds each slice's gradient to where it came from.
+is a view of x: no number is copied before it is needed. Each function is a sum, a mean or a maximum over k (and c).
+Backward adds the gradient of each place that a window saw to where it came from.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from .. import kernels
 from ..backend import Array, of
 from ..engine import record
 from ..ops.common import as_array, as_floating, as_int, same_device
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from ..tensor import Tensor
 
 Sizes = tuple[int, ...]
+CACHED = 2**17  # numbers, half a megabyte of float32: the columns that are made at a time
 
 
 def conv1d(
@@ -54,11 +58,12 @@ def _convolve(
     name: str, n: int, input: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any,
     groups: int,
 ) -> Tensor:  # fmt: skip
-    """Convolution along the last n dimensions: the filters as rows of a matrix times the columns of all examples.
+    """Convolution along the last n dimensions: the filters as rows of a matrix times the windows as its columns.
 
     z = W columns + b    ∂L/∂W = grad columnsᵀ    ∂L/∂columns = Wᵀ grad    ∂L/∂b = Σ_n Σ_t grad
 
-    (With the examples inside the columns each is one product of two matrices, 1.5 times faster than one per example.)
+    A few examples at a time, so that their columns are still in the cache when they are multiplied, and are never all
+    in memory: 1.4 times faster than all at once. (On a GPU all at once: each product is a launch.)
     """
     x, w = as_array(input, name), as_array(weight, name)
     if x.ndim == n + 1:
@@ -78,31 +83,44 @@ def _convolve(
     N, C, O, K = *x.shape[:2], w.shape[0], w.shape[2:]  # noqa: E741
     steps, spread = _sizes(name, "stride", stride, n), _sizes(name, "dilation", dilation, n)
     pads = _conv_padding(name, padding, [d * (k - 1) for d, k in zip(spread, K, strict=True)], steps)
-    xp, taps = of(x), math.prod(K)
-    stacked, add_back = _columns(name, x.swapaxes(0, 1), K, steps, pads, spread, 0)  # (C, K, N, L')
-    lengths = stacked.shape[3:]
-    width = N * math.prod(lengths)
-    columns = stacked.reshape(C * taps, width)  # (C, K, N, L') -> (C K, N L')
-    matrix = w.reshape(O, C * taps)
-    z = matrix @ columns  # (O, C K) @ (C K, N L') -> (O, N L')
-    if bias is not None:
-        z += bias.array[:, None]
-    z = xp.ascontiguousarray(z.reshape(O, N, *lengths).swapaxes(0, 1))  # (O, N L') -> (N, O, L')
+    windows, add_back = _windows(name, x, K, steps, pads, spread, 0)  # (N, C, K, L')
+    lengths, fan_in, matrix = windows.shape[2 + n :], C * math.prod(K), w.reshape(O, -1)  # (O, C, K) -> (O, C K)
+    xp = of(x)
+    together = N if xp is not np else max(1, CACHED // (fan_in * math.prod(lengths)))
+    blocks = [slice(i, i + together) for i in range(0, N, max(together, 1))]
+
+    def columns(block: slice) -> Array:
+        return xp.moveaxis(windows[block], 0, n + 1).reshape(fan_in, -1)  # (m, C, K, L') -> (C K, m L')
 
     def by_filter(grad: Array) -> Array:
-        return grad.swapaxes(0, 1).reshape(O, width)  # (N, O, L') -> (O, N L')
+        return grad.swapaxes(0, 1).reshape(O, -1)  # (m, O, L') -> (O, m L')
+
+    def by_example(a: Array) -> Array:
+        return a.reshape(len(a), -1, *lengths).swapaxes(0, 1)  # (., m L') -> (m, ., L')
+
+    z = xp.empty((N, O, *lengths), x.dtype)
+    for block in blocks:
+        z[block] = by_example(matrix @ columns(block))  # (O, C K) @ (C K, m L')
+    if bias is not None:
+        z += bias.array.reshape(O, *[1] * n)
 
     def grad_x(grad: Array) -> Array:
-        g = matrix.T @ by_filter(grad)  # (C K, O) @ (O, N L') -> (C K, N L')
-        return add_back(g.reshape(C, taps, N, *lengths)).swapaxes(0, 1)
+        g = xp.empty(x_shape, grad.dtype)
+        for block in blocks:
+            seen = by_example(matrix.T @ by_filter(grad[block]))  # (C K, O) @ (O, m L') -> (m, C K, L')
+            g[block] = add_back(seen.reshape(len(seen), C, *K, *lengths))
+        return g
 
     def grad_w(grad: Array) -> Array:
-        return (by_filter(grad) @ columns.T).reshape(w_shape)  # (O, N L') @ (N L', C K)
+        g = xp.zeros((fan_in, O), grad.dtype)
+        for block in blocks:
+            g += columns(block) @ by_filter(grad[block]).T  # (C K, m L') @ (m L', O), faster than its transpose
+        return g.T.reshape(w_shape)
 
-    w_shape, places = w.shape, (0, *range(2, n + 2))
+    x_shape, w_shape, places = x.shape, w.shape, (0, *range(2, n + 2))
     return record(
         name, z,
-        (input, grad_x, weight), (weight, grad_w, input), (bias, lambda grad: grad.sum(axis=places)),
+        (input, grad_x, weight), (weight, grad_w, input), (bias, lambda grad: kernels.total(grad, places, False)),
     )  # fmt: skip
 
 
@@ -134,15 +152,16 @@ def _max_pool(
     if return_indices:
         raise NotImplementedError(f"{name}: return_indices is not offered; see Tensor.max(dim) for places of maxima")
     spread = _sizes(name, "dilation", dilation, n)
-    stacked, add_back = _pool_columns(name, n, input, kernel_size, stride, padding, spread, ceil_mode, -math.inf)
-    xp = of(stacked)
-    best = stacked.argmax(axis=1)[:, None]  # (N, K, C, L') -> (N, 1, C, L')
-    z = xp.take_along_axis(stacked, best, axis=1)[:, 0]
-    taps = xp.arange(stacked.shape[1]).reshape(-1, *[1] * (n + 1))  # (K, 1, 1) to be compared with (N, 1, C, L')
-    shape = _without_batch(input, n, z.shape)
+    windows, add_back = _pool_windows(name, n, input, kernel_size, stride, padding, spread, ceil_mode, -math.inf)
+    xp, kernel, lengths = of(windows), windows.shape[2 : 2 + n], windows.shape[2 + n :]
+    seen = windows.reshape(*windows.shape[:2], math.prod(kernel), *lengths)  # (N, C, K1, K2, L') -> (N, C, K, L')
+    best = seen.argmax(axis=2)[:, :, None]  # (N, C, K, L') -> (N, C, 1, L')
+    z = xp.take_along_axis(seen, best, axis=2)[:, :, 0]
+    taps = xp.arange(math.prod(kernel)).reshape(-1, *[1] * n)  # (K, 1) to be compared with (N, C, 1, L')
+    shape, wide = _without_batch(input, n, z.shape), windows.shape
 
     def grad_x(grad: Array) -> Array:
-        return add_back(xp.where(taps == best, grad.reshape(z.shape)[:, None], 0)).reshape(input_shape)
+        return add_back(xp.where(taps == best, grad.reshape(best.shape), 0).reshape(wide)).reshape(input_shape)
 
     input_shape = input.array.shape
     return record(name, z.reshape(shape), (input, grad_x))
@@ -159,14 +178,14 @@ def avg_pool1d(
     name = "avg_pool1d"
     if not count_include_pad:
         raise NotImplementedError(f"{name}: count_include_pad=False is not offered; the zeros of the padding count")
-    stacked, add_back = _pool_columns(name, 1, input, kernel_size, stride, padding, (1,), ceil_mode, 0)
-    xp, columns = of(stacked), stacked.shape
-    z = stacked.mean(axis=1)  # (N, K, C, L') -> (N, C, L')
+    windows, add_back = _pool_windows(name, 1, input, kernel_size, stride, padding, (1,), ceil_mode, 0)
+    xp, wide = of(windows), windows.shape
+    z = windows.mean(axis=2)  # (N, C, K, L') -> (N, C, L')
     shape, input_shape = _without_batch(input, 1, z.shape), input.array.shape
 
     def grad_x(grad: Array) -> Array:
-        share = (grad * (1 / columns[1])).reshape(columns[0], 1, *columns[2:])  # (N, 1, C, L')
-        return add_back(xp.broadcast_to(share, columns)).reshape(input_shape)
+        share = (grad * (1 / wide[2])).reshape(*wide[:2], 1, wide[3])  # (N, C, 1, L')
+        return add_back(xp.broadcast_to(share, wide)).reshape(input_shape)
 
     return record(name, z.reshape(shape), (input, grad_x))
 
@@ -174,10 +193,13 @@ def avg_pool1d(
 # --- The picture they share --------------------------------------------------------------------------------------
 
 
-def _columns(
+def _windows(
     name: str, x: Array, kernel: Sizes, stride: Sizes, pads: list[tuple[int, int]], dilation: Sizes, outside: float
 ) -> tuple[Array, Callable[[Array], Array]]:
-    """x (N, C, L, ...) -> the columns (N, K, C, L', ...), and the function that adds columns up into such an x."""
+    """x (N, C, L) -> the windows (N, C, K, L'), a view, and the function that adds such windows up into such an x.
+
+    In two dimensions L is H, W and K is K1, K2. The function takes any number of examples.
+    """
     n, sizes = len(kernel), x.shape[2:]
     padded_sizes = [size + sum(pad) for size, pad in zip(sizes, pads, strict=True)]
     reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
@@ -191,28 +213,28 @@ def _columns(
         padded = xp.full((*x.shape[:2], *padded_sizes), outside, x.dtype)
         padded[inner] = x
 
-    def tap(at: Sizes) -> tuple:
-        """The places that the tap `at` meets as the window moves."""
-        firsts = [k * d for k, d in zip(at, dilation, strict=True)]
-        return (..., *(slice(f, f + s * (m - 1) + 1, s) for f, s, m in zip(firsts, stride, lengths, strict=True)))
+    example, channel, *place = padded.strides  # in bytes: how far apart in memory neighbours lie
+    along = [[step * b for step, b in zip(steps, place, strict=True)] for steps in (dilation, stride)]
+    windows = xp.lib.stride_tricks.as_strided(
+        padded, (*x.shape[:2], *kernel, *lengths), (example, channel, *along[0], *along[1])
+    )
 
-    taps = [tap(at) for at in itertools.product(*map(range, kernel))]
-    padded_shape = padded.shape
-
-    def add_back(columns: Array) -> Array:
-        out = xp.zeros(padded_shape, columns.dtype)
-        for k, tap in enumerate(taps):
-            out[tap] += columns[:, k]
+    def add_back(seen: Array) -> Array:
+        out = xp.zeros((*seen.shape[:2], *padded_sizes), seen.dtype)
+        for at in itertools.product(*map(range, kernel)):  # where this place of the window goes as the window moves
+            firsts = [k * d for k, d in zip(at, dilation, strict=True)]
+            moves = (slice(f, f + s * (m - 1) + 1, s) for f, s, m in zip(firsts, stride, lengths, strict=True))
+            out[(..., *moves)] += seen[(slice(None), slice(None), *at)]
         return out[inner]
 
-    return xp.stack([padded[tap] for tap in taps], axis=1), add_back
+    return windows, add_back
 
 
-def _pool_columns(
+def _pool_windows(
     name: str, n: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Sizes, ceil_mode: bool,
     outside: float,
 ) -> tuple[Array, Callable[[Array], Array]]:  # fmt: skip
-    """The columns of a pooling function, its arguments checked; an input without batch gets a batch of 1."""
+    """The windows of a pooling function, its arguments checked; an input without batch gets a batch of 1."""
     x = as_floating(input, name)
     if x.ndim not in (n + 1, n + 2):
         raise RuntimeError(f"{name}: got shape {tuple(x.shape)}, expected {n + 2} dimensions, or {n + 1} without batch")
@@ -224,11 +246,11 @@ def _pool_columns(
     if any(2 * p > k for p, k in zip(pads, kernel, strict=True)):
         raise RuntimeError(f"{name}: padding {padding} must be at most half of kernel_size {kernel_size}")
     x = x if x.ndim == n + 2 else x[None]
-    return _columns(name, x, kernel, steps, [(p, p) for p in pads], dilation, outside)
+    return _windows(name, x, kernel, steps, [(p, p) for p in pads], dilation, outside)
 
 
 def _without_batch(input: Tensor, n: int, shape: Sizes) -> Sizes:
-    """The shape of the result: as it is, or without the batch of 1 that `_pool_columns` added."""
+    """The shape of the result: as it is, or without the batch of 1 that `_pool_windows` added."""
     return shape if input.array.ndim == n + 2 else shape[1:]
 
 

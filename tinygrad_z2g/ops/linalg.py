@@ -248,7 +248,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def _factors(x: Tensor, y: Tensor, name: str) -> tuple[Array, Array]:
     a, b = as_array(x, name), as_array(y, name)
-    same_device(name, x, y)
+    if a.device != b.device:
+        same_device(name, x, y)
     if a.dtype != b.dtype:
         raise RuntimeError(
             f"{name}: expected both of one dtype, got {a.dtype} and {b.dtype}; convert one with .to(dtype)"
