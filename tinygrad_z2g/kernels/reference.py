@@ -64,7 +64,7 @@ def exponentials(a: Array, axis: int) -> tuple[Array, Array, Array]:
             return shifted, e, e.sum(axis=axis, keepdims=True)
         e = np.exp(a)
         sums = row_sums(e)
-        if 1e-20 < sums.min() and sums.max() < 1e30:  # in all rows; false for NaN
+        if sums.min() > 1e-20 and sums.max() < 1e30:  # in all rows; false for NaN
             return a, e, sums
         rest = ~((sums > 1e-20) & (sums < 1e30))[..., 0]
         shifted = a.copy()
@@ -405,10 +405,10 @@ def adam(
     v *= beta2
     v += scratch
     xp.sqrt(v, out=scratch)
-    scratch *= 1 / math.sqrt(1 - beta2**step)
-    scratch += eps
+    root = math.sqrt(1 - beta2**step)  # √v̂ + ε = (√v + ε root) / root: the two corrections become numbers
+    scratch += eps * root
     xp.divide(m, scratch, out=scratch)
-    scratch *= lr / (1 - beta1**step)
+    scratch *= lr * root / (1 - beta1**step)
     if decay:
         scratch += w * (lr * decay)
     w -= scratch

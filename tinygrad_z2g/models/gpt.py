@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .. import creation
-from ..backend import to_host
+import numpy as np
+
+from .. import creation, kernels
+from ..backend import to_device, to_host
 from ..engine import no_grad
 from ..nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, TransformerBlock, init
 from ..nn import functional as F
@@ -148,13 +150,13 @@ def sample(
         raise ValueError(f"sample: top_p must be between 0 and 1, got {top_p}")
     if temperature == 0:
         return scores.argmax(1)
-    scores = scores.detach().cpu().double() / temperature
-    order = (-scores.array).argsort(axis=1, kind="stable")  # likeliest first
-    ranked = F.softmax(scores.take_along_dim(Tensor.make(order), 1), -1).array.copy()  # (B, V)
+    host = to_host(scores.array).astype(np.float64) / temperature
+    order = (-host).argsort(axis=1, kind="stable")  # likeliest first
+    ranked = kernels.softmax(np.take_along_axis(host, order, axis=1), 1)  # (B, V)
     if top_k is not None:
         ranked[:, top_k:] = 0
     if top_p is not None:
         before = ranked.cumsum(axis=1) - ranked  # probability of all likelier tokens
         ranked[:, 1:][before[:, 1:] >= top_p] = 0  # the likeliest always stays
-    choice = creation.multinomial(Tensor.make(ranked), 1, generator=generator)  # (B, 1)
-    return Tensor.make(order).gather(1, choice)[:, 0]
+    choice = creation.multinomial(Tensor.make(ranked), 1, generator=generator).array  # (B, 1)
+    return Tensor.make(to_device(np.take_along_axis(order, choice, axis=1)[:, 0], scores.device))

@@ -7,6 +7,7 @@ these do too, and writing into one shows in the other.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,7 @@ def view(input: Tensor, *shape: Any) -> Tensor:
     a = as_array(input, "view")
     before = a.shape
     z = a.reshape(_full_shape(a, sizes(shape, "view"), "view"))
-    if z.size and not of(a).may_share_memory(a, z):
+    if not a.flags.c_contiguous and z.size and not of(a).may_share_memory(a, z):
         raise RuntimeError(
             f"view: {tuple(a.shape)} with strides {a.strides} cannot become {tuple(z.shape)} without a copy; "
             "use reshape(...), or contiguous().view(...)"
@@ -62,6 +63,8 @@ def view(input: Tensor, *shape: Any) -> Tensor:
 
 def _full_shape(a: Any, shape: tuple[int, ...], name: str) -> tuple[int, ...]:
     """`shape` with its -1 filled in. Raises RuntimeError unless it holds exactly the elements of `a`."""
+    if shape and min(shape) >= 0 and math.prod(shape) == a.size:  # the usual case
+        return shape
     known = math.prod(n for n in shape if n != -1)
     free = shape.count(-1)
     valid = free <= 1 and all(n >= -1 for n in shape)
@@ -250,27 +253,24 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """The tensors joined along `dim`; other sizes must agree. The rule cuts the gradient at the seams."""
     arrays = _joinable(tensors, "cat")
     # As in torch, an empty vector joins anything
-    parts = [(x, a) for x, a in zip(tensors, arrays, strict=True) if a.shape != (0,)] or [(tensors[0], arrays[0])]
-    first = parts[0][1]
+    parts = [a for a in arrays if a.shape != (0,)] or arrays[:1]
+    first = parts[0]
     axis = one_dim(dim, first.ndim, "cat")
-    for _, a in parts:
-        if a.ndim != first.ndim or any(
-            m != n for d, (m, n) in enumerate(zip(a.shape, first.shape, strict=True)) if d != axis
-        ):
+    before, after = first.shape[:axis], first.shape[axis + 1 :]
+    edges: list = []
+    start = 0
+    for x, a in zip(tensors, arrays, strict=True):
+        if a.shape == (0,) and a is not first:
+            edges.append((x, lambda grad: grad.reshape(-1)[:0]))
+            continue
+        if a.ndim != first.ndim or a.shape[:axis] != before or a.shape[axis + 1 :] != after:
             raise RuntimeError(
                 f"cat: shapes {tuple(first.shape)} and {tuple(a.shape)} must agree in every dimension except {axis}"
             )
-    edges: list = [
-        (x, lambda grad: grad.reshape(-1)[:0])
-        for x, a in zip(tensors, arrays, strict=True)
-        if a is not first and a.shape == (0,)
-    ]
-    start = 0
-    for x, a in parts:
         cut = (slice(None),) * axis + (slice(start, start + a.shape[axis]),)
         edges.append((x, lambda grad, cut=cut: grad[cut]))
         start += a.shape[axis]
-    return record("cat", of(first).concatenate([a for _, a in parts], axis), *edges)
+    return record("cat", of(first).concatenate(parts, axis), *edges)
 
 
 @numpy_names
@@ -306,6 +306,8 @@ def _joinable(tensors: Any, name: str) -> list:
     arrays = [as_array(x, name) for x in tensors]
     same_device(name, *tensors)
     dtype = arrays[0].dtype
+    if all(a.dtype == dtype for a in arrays):
+        return arrays
     for a in arrays:
         dtype = dtypes.promote(dtype, a.dtype)
     return [a.astype(dtype, copy=False) for a in arrays]
@@ -323,8 +325,8 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
         if step < 0 or (step == 0 and n):
             raise RuntimeError(f"split: split_size must be positive, got {step}")
         lengths = [min(step, n - start) for start in range(0, n, step)] if n else [0]
-    starts = [sum(lengths[:i]) for i in range(len(lengths))]
-    return tuple(narrow(tensor, dim, start, length) for start, length in zip(starts, lengths, strict=True))
+    starts = itertools.accumulate(lengths, initial=0)
+    return tuple([narrow(tensor, dim, start, length) for start, length in zip(starts, lengths)])  # noqa: B905
 
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
@@ -348,8 +350,7 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """The view x[..., start : start + length, ...] along `dim`. The rule puts the gradient there and 0 elsewhere."""
     a = as_array(input, "narrow")
-    shape, xp = a.shape, of(a)
-    n = _length(input, dim, "narrow")
+    n, shape, xp = _length(input, dim, "narrow"), a.shape, of(a)
     if not -n <= start <= n:
         raise IndexError(f"narrow: start {start} is out of range for dim {dim} of size {n}")
     start = start + n if start < 0 else start
