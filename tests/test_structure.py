@@ -21,7 +21,7 @@ NAME = PACKAGE.name
 LAYERS = [
     ["backend", "dtypes", "random", "trace"],
     ["anomaly", "engine", "kernels"],
-    ["explain", "ops"],
+    ["explain", "formula", "ops"],
     ["tensor"],
     ["autograd", "creation", "cuda", "gradcheck", "nn", "optim", "serialization", "text", "utils"],
     ["models"],
