@@ -182,15 +182,13 @@ class Story:
     _repr_markdown_ = markdown
 
     def _head(self) -> str:
-        name = self.names.get(self.root.node)
-        value = self.show(self.root.array)
-        named = f"{name} = " if name not in (None, "L") else ""
-        return f"L = {named}{value}. In each step, z is the result and grad = ∂L/∂z."
+        name = self.names.get(self.root.node, "L")
+        value = ("" if name == "L" else f"{name} = ") + self.show(self.root.array)
+        return f"L = {value}. In each step, z is the result and grad = ∂L/∂z."
 
     def _foot(self) -> list[str]:
-        if all(hasattr(node, "place") for node in self.steps):
-            return []
-        return ["", "(Run the forward pass inside `with z2g.trace():` and each step shows its source line.)"]
+        noted = all(hasattr(node, "place") for node in self.steps)
+        return [] if noted else ["\n(Run the forward pass `with z2g.trace():` and each step shows its source line.)"]
 
     def _chapters(self) -> Iterator[tuple[str, str, str, list[str]]]:
         """A title, the line of the program, the formula and the lines of numbers of each step; then of the leaves."""
@@ -201,8 +199,7 @@ class Story:
             for name, value in step.values.items():
                 fits = len(body[-1] + name + value) < WIDTH
                 body[-1:] = [f"{body[-1]},  {name} = {value}"] if fits else [body[-1], f"with {name} = {value}"]
-            if node.hooks:
-                body.append("(backward() will also call the hooks of this tensor, which may change the gradient)")
+            body += ["(backward() will call this tensor's hooks, which may change grad)"] if node.hooks else []
             body += [f"{what}   → {self._refer(target)}" for what, target in step.sent]
             file, line, owner = self._where(node)
             place = f"{file}  {textwrap.shorten(line, WIDTH - 40, placeholder=' ...')}  {owner}".strip()
@@ -213,10 +210,11 @@ class Story:
         yield "At the end: what backward() adds to .grad", "", "", body
 
     def _line(self, node: Node, step: Step) -> str:
+        file, _, owner = self._where(node)
+        place = f"{file} {owner.strip('[]').partition(': ')[0]:<26}" if file else ""
         goes = ", ".join(dict.fromkeys(self._refer(target) for _, target in step.sent))
         (grad,) = self._sum("grad ", node, step.grad)
-        file, _, owner = self._where(node)
-        return f"{self._refer(node):<17} → {self._title(node):<18} {grad:<31} → {goes:<24} {file} {owner}".rstrip()
+        return f"{self._refer(node):<17} → {self._title(node):<16} {grad:<30} {place}→ {goes}"
 
     def _sum(self, start: str, target: Target, total: str) -> list[str]:
         """The gradient that a node or a leaf receives; where several paths meet, their parts and the +=."""
@@ -236,12 +234,11 @@ class Story:
 
     def _where(self, node: Node) -> tuple[str, str, str]:
         """File and line, the line itself, and the module, as far as they were noted."""
-        place = getattr(node, "place", None)
-        if place is None:
+        if (place := getattr(node, "place", None)) is None:
             return "", "", ""
         module = place.module and place.module()
-        path = self.modules.get(id(module), "")
-        owner = "" if module is None else f"[{path + ': ' * bool(path)}{type(module).__name__}]"
+        path = f"{self.modules[id(module)]}: " if self.modules.get(id(module)) else ""
+        owner = "" if module is None else f"[{path}{type(module).__name__}]"
         return f"{os.path.basename(place.code.co_filename)}:{place.line}", place.marked, owner
 
 

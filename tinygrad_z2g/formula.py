@@ -61,7 +61,8 @@ def _argument(rule: Callable, maker: Any, before: str, node: Node, i: int) -> st
     if not inspect.isroutine(maker):
         return ""
     if node.joint is not None:
-        return dict(enumerate(inspect.signature(maker).parameters)).get(i, "")
+        names = [p.name for p in inspect.signature(maker).parameters.values() if p.kind != p.VAR_POSITIONAL]
+        return names[i] if i < len(names) else ""
     if rule.__name__ == "<lambda>":
         found = re.search(r"(?:\(|, )(\w+), lambda [^()]*$", before)
     else:
