@@ -4,6 +4,7 @@ that is explained changes by it. `trace` notes the right lines, and nothing when
 import copy
 import gc
 import itertools
+import os
 import re
 import sys
 import weakref
@@ -21,7 +22,7 @@ from tinygrad_z2g.autograd import Function, detect_anomaly
 from tinygrad_z2g.engine import Node
 from tinygrad_z2g.explain import story
 from tinygrad_z2g.models import GPT, GPTConfig
-from tinygrad_z2g.trace import observers
+from tinygrad_z2g.trace import PACKAGE, observers
 
 F = nn.functional
 columns = pytest.mark.skipif(sys.version_info < (3, 11), reason="Python knows columns of expressions from 3.11 on")
@@ -181,7 +182,9 @@ def test_where_paths_meet_stands_the_sum(device):
         "   b (): 35\n"
     ) in text  # fmt: skip
     short = str(story(tensors["loss"], tensors, level=1))
-    assert "grad norm 15.65 (+= of 2)" in short and "a (2,): norm 53.67 (+= of 2)" in short
+    assert re.search(r"^   4. mul +→ c \(2,\) +grad norm 15.65 \(\+= of 2\) +→ a, b$", short, re.M)
+    assert re.search(r"^   2. mul +→ \(2,\) +grad norm 1.414 +→ 4. mul, 3. add$", short, re.M)
+    assert "a (2,): norm 53.67 (+= of 2)" in short
 
 
 def test_both_sides_of_one_operation():
@@ -205,6 +208,16 @@ def test_all_paths_to_a_tensor_in_between():
     assert "c (2,): [8, -4]   from 2. mul\n        += [6, -3]   from 3. add\n         = [14, -7]" in str(told_c)
     assert len(whole(str(story(tensors["loss"], tensors, to=tensors["c"], level=1)))) == 3
     assert "to (2,): " in str(story(tensors["loss"], to=tensors["c"]))
+
+
+def test_what_lies_behind_to_does_not_matter():
+    x = z2g.tensor([1.0, 2.0], requires_grad=True)
+    h = x * 2
+    h.sum().backward()
+    loss = (h * 3).sum()
+    with pytest.raises(RuntimeError, match="already used up at 'mul'"):
+        story(loss)
+    assert list(story(loss, to=h).ends.values()) == ["[3, 3]"]
 
 
 def test_levels():
@@ -343,6 +356,8 @@ def test_hooks_are_not_called_but_mentioned():
     x.register_hook(calls.append)
     y.retain_grad()
     text = str(story(y.sum(), {"x": x}))
+    story(y.sum(), to=x)
+    story(y.sum(), to=y)
     assert calls == [] and y.grad is None and x.grad is None
     assert text.count("hooks") == 1 and "x (2,): [2, 2]" in text
 
@@ -386,6 +401,7 @@ def test_names(capsys):
     assert "0.weight (1, 2): [[1, 1]]" in str(story(loss, model))
     assert "net.0.weight (1, 2): " in str(story(loss, {"net": model, "loss": loss, "other": 3}))
     assert "x1 (1, 2): [[1, 1]]\n   x2 (1,): [1]" in str(story(loss))
+    assert "x1 (1, 2): [[1, 1]]\n   b (1,): [1]" in str(story(loss, {"_": model[0].weight, "b": model[0].bias}))
     (weight_of_the_module * 3).explain()  # without names: the global variables of the caller
     assert "weight_of_the_module (1,): [3]" in capsys.readouterr().out
 
@@ -517,6 +533,14 @@ def test_trace_knows_the_module_and_does_not_keep_it_alive():
     del net
     gc.collect()
     assert alive() is None and "[Linear]" not in str(story(loss))
+
+
+def test_a_program_beside_the_package_is_no_part_of_it():
+    program = compile("y = x.exp()", f"{PACKAGE.rstrip(os.sep)}_experiments/train.py", "exec")
+    space = {"x": z2g.tensor([1.0], requires_grad=True)}
+    with z2g.trace():
+        exec(program, space)
+    assert str(space["y"].node.place).startswith(f"in {PACKAGE.rstrip(os.sep)}_experiments/train.py, line 1")
 
 
 def test_the_lines_of_a_loop():
