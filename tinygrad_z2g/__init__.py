@@ -44,6 +44,7 @@ from .ops.sorting import argsort, sort, topk
 from .random import Generator, manual_seed
 from .serialization import load, save
 from .tensor import Size, Tensor
+from .trace import trace
 
 __version__ = "0.1.0"
 concat = cat

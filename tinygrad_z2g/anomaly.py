@@ -8,33 +8,38 @@ were called while it was on.
 
 from __future__ import annotations
 
-import linecache
-import sys
+import functools
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 from .backend import Array
-
-PACKAGE = str(Path(__file__).parent)
-
-enabled = False
+from .trace import Observer, here, observing
 
 
-class set_detect_anomaly:
+class _Search(Observer):
+    def computed(self, name: str, array: Array, inputs: Iterable[Any]) -> None:
+        """Raise RuntimeError if `array` holds NaN though no input did."""
+        if _has_nan(array) and not any(_has_nan(x.array) for x in inputs if hasattr(x, "array")):
+            raise RuntimeError(
+                f"anomaly: '{name}' made nan in its result of shape {tuple(array.shape)}, called {here()}"
+            )
+
+    def recorded(self, node: Any) -> None:
+        """Let each rule raise RuntimeError if it makes NaN out of a gradient without any."""
+        watch = _watching(node.name, node.shape)
+        if node.joint is not None:
+            node.joint = watch(node.joint)
+        else:
+            node.edges = [(target, watch(rule)) for target, rule in node.edges]
+
+
+class set_detect_anomaly(observing):
     """Look for NaN from now on, or no more: as a statement, or as a context (`with`), which restores."""
 
+    observer = _Search()
+
     def __init__(self, mode: bool, check_nan: bool = True):
-        global enabled
-        self._outer = enabled
-        enabled = bool(mode) and check_nan
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *exc_info: object) -> None:
-        global enabled
-        enabled = self._outer
+        super().__init__(bool(mode) and check_nan)
 
 
 class detect_anomaly(set_detect_anomaly):
@@ -44,24 +49,18 @@ class detect_anomaly(set_detect_anomaly):
         super().__init__(True, check_nan)
 
 
-def check_result(name: str, array: Array, inputs: Iterable[Any]) -> None:
-    """Raise RuntimeError if `array` holds NaN though no input did."""
-    if _has_nan(array) and not any(_has_nan(x.array) for x in inputs if hasattr(x, "array")):
-        raise RuntimeError(f"anomaly: '{name}' made nan in its result of shape {tuple(array.shape)}, called {here()}")
-
-
-def watched(name: str, array: Array, edges: list, joint: Callable | None) -> tuple[list, Callable | None]:
-    """The rules of an operation, each of which raises RuntimeError if it makes NaN out of a gradient without any."""
+def _watching(name: str, shape: tuple) -> Callable[[Callable], Callable]:
     place = here()
 
     def check(grad: Array, part: Array | None) -> None:
         if part is not None and _has_nan(part) and not _has_nan(grad):
             raise RuntimeError(
-                f"anomaly: the gradient rule of '{name}' (output shape {tuple(array.shape)}) made nan; the operation "
+                f"anomaly: the gradient rule of '{name}' (output shape {tuple(shape)}) made nan; the operation "
                 f"was called {place}"
             )
 
     def watch(rule: Callable) -> Callable:
+        @functools.wraps(rule)
         def watching(grad: Array) -> Any:
             result = rule(grad)
             for part in result if isinstance(result, (tuple, list)) else [result]:
@@ -70,19 +69,8 @@ def watched(name: str, array: Array, edges: list, joint: Callable | None) -> tup
 
         return watching
 
-    if joint is not None:
-        return edges, watch(joint)
-    return [(target, watch(rule)) for target, rule in edges], None
+    return watch
 
 
 def _has_nan(array: Array) -> bool:
     return array.dtype.kind == "f" and bool((array != array).any())
-
-
-def here() -> str:
-    """The innermost line of the program that is not in this package: `in train.py, line 12: y = x.log()`."""
-    frame = sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
-        frame = frame.f_back
-    path, line = frame.f_code.co_filename, frame.f_lineno
-    return f"in {path}, line {line}: {linecache.getline(path, line).strip()}"

@@ -141,6 +141,7 @@ class Function:
         received: list = [None] * len(outputs)
 
         def rule(nothing: Array) -> list[Array]:
+            """The `backward` of this class, now that the gradients of all its outputs are there"""
             grads = [zeros(z) if g is None else Tensor.make(g) for g, z in zip(received, shapes, strict=True)]
             received[:] = [None] * len(received)
             with no_grad():
@@ -155,6 +156,7 @@ class Function:
 
         def output(i: int, z: Tensor) -> Tensor:
             def deliver(grad: Array) -> Array:
+                """The gradient of one output, kept for the step of this class that is waited for"""
                 received[i] = grad
                 return blank
 

@@ -27,8 +27,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from . import anomaly, kernels
+from . import kernels
 from .backend import Array, device_of, of
+from .trace import observers
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -83,7 +84,8 @@ class Node:
     reference cycle: dropping the loss frees the graph at once.
     """
 
-    __slots__ = ("__weakref__", "dtype", "edges", "hooks", "joint", "kept_by", "name", "number", "reads", "shape")
+    __slots__ = ("__weakref__", "dtype", "edges", "hooks", "joint", "kept_by", "name", "number", "place", "reads",
+                 "shape")  # fmt: skip
 
     def __init__(self, name: str, array: Array, edges: list, joint: Callable | None, reads: list):
         self.name = name
@@ -95,6 +97,7 @@ class Node:
         self.reads = reads  # [(version, its count when recorded)] of every array a rule will read
         self.hooks = None  # {key: function}, called with the gradient of this node's output
         self.kept_by = None  # weak reference to a tensor that asked for its gradient (retain_grad)
+        # place: where it was called; set by `trace` alone
 
     def __repr__(self) -> str:
         return f"<{self.name} number={self.number} shape={tuple(self.shape)}>"
@@ -136,8 +139,9 @@ def record(name: str, array: Array, *edges: tuple) -> Tensor:
                 if x._requires_grad:
                     live.append((target, edge[1]))
                     reads += edge[2:]
-    if anomaly.enabled:
-        anomaly.check_result(name, result.array, (edge[0] for edge in edges))
+    if observers:
+        for observer in observers:
+            observer.computed(name, result.array, [edge[0] for edge in edges])
     if live:
         _attach(result, name, live, None, reads)
     return result
@@ -149,8 +153,9 @@ def record_joint(name: str, array: Array, inputs: tuple, rule: Callable, *reads:
     The one `rule` returns a tuple with a gradient per input; None where it was not needed.
     """
     result = next(x for x in inputs if isinstance(x, Variable)).make(array)
-    if anomaly.enabled:
-        anomaly.check_result(name, result.array, inputs)
+    if observers:
+        for observer in observers:
+            observer.computed(name, result.array, inputs)
     if _mode.enabled and any(needs_grad(x) for x in inputs):
         _attach(result, name, [(source(x), None) if needs_grad(x) else None for x in inputs], rule, list(reads))
     return result
@@ -179,8 +184,6 @@ def source(x: Variable) -> Node | Variable:
 
 
 def _attach(result: Variable, name: str, edges: list, joint: Callable | None, reads: list) -> None:
-    if anomaly.enabled:
-        edges, joint = anomaly.watched(name, result.array, edges, joint)
     versions = []
     for x in reads:
         if x is RESULT:
@@ -189,6 +192,9 @@ def _attach(result: Variable, name: str, edges: list, joint: Callable | None, re
             versions.append((x.version, x.version[0]))
     result.node = Node(name, result.array, edges, joint, versions)
     result._requires_grad = True
+    if observers:
+        for observer in observers:
+            observer.recorded(result.node)
 
 
 # --- Walking back ------------------------------------------------------------------------------------------------

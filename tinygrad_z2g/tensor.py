@@ -18,6 +18,7 @@ import numpy as np
 from . import backend, dtypes, engine
 from .backend import Array, Device
 from .engine import Variable, record
+from .explain import story
 from .ops import elementwise, indexing, inplace, linalg, reduction, sorting
 from .ops import shape as shapes
 from .ops import softmax as softmaxes
@@ -145,6 +146,20 @@ class Tensor(Variable):
                 "short and fast; there are no derivatives of derivatives"
             )
         engine.backward(self, engine.seed_gradient(self, gradient), retain_graph)
+
+    def explain(
+        self, names: Any = None, *, to: Tensor | None = None, level: int = 2, gradient: Tensor | None = None,
+        markdown: bool = False,
+    ) -> None:  # fmt: skip
+        """Print the backward pass from here, step by step, without doing it: no graph, no `.grad` changes.
+
+        `names`, a module or a dict such as locals(), says what to call the tensors; the caller's global variables
+        if None. See `explain.story`, which returns what is printed here.
+        """
+        told = story(
+            self, sys._getframe(1).f_globals if names is None else names, to=to, level=level, gradient=gradient
+        )
+        print(told.markdown() if markdown else told)
 
     @property
     def requires_grad(self) -> bool:
