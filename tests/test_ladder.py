@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
-STEPS = sorted(EXAMPLES.glob("[0-9][0-9]_*.py"))
+STEPS = sorted(EXAMPLES.glob("[0-9][0-9]_*.py"))[1:]  # 00_one_page stands before the ladder: tests/test_one_page.py
 NAMES = [path.stem for path in STEPS]
 
 
