@@ -6,7 +6,7 @@ that falls nicely.
 """
 
 import numpy as np
-from plaque import course, plaque
+from plaque import course, fit, plaque
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import nn
@@ -40,14 +40,8 @@ def right(h: z2g.Tensor) -> z2g.Tensor:
 def train(scale) -> tuple[list[float], list[str]]:
     """The loss before each step, and the names of the parameters that never got a gradient."""
     z2g.manual_seed(1)
-    net, losses = Net(scale), []
-    optimizer = z2g.optim.Adam(net.parameters(), lr=0.01)
-    for _ in range(200):
-        loss = nn.functional.mse_loss(net(x), t)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    net = Net(scale)
+    losses = fit(net, lambda: nn.functional.mse_loss(net(x), t), 200)
     return losses, [name for name, p in net.named_parameters() if p.grad is None]
 
 

@@ -54,6 +54,7 @@ assert bad[-1] < bad[0] / 2 and good[-1] < good[0] / 2 and off[0] > 0.1 and off[
 try:
     wrong(first.clone().requires_grad_(), RESULT).sum().backward()
 except RuntimeError as error:
-    print("and say what a rule reads, record(..., (a, rule, RESULT)); then the engine answers:", str(error)[:60], "...")
+    print("        record(..., (a, rule, RESULT)) says what the rule reads, and the engine answers to h += x:")
+    print(f"        {str(error)[:100]} ...")
 else:
     raise AssertionError("the engine did not notice")
