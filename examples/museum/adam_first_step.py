@@ -1,4 +1,4 @@
-"""Trap 33. Adam without bias correction.
+"""Adam without bias correction.
 
     m = 0.9 m + 0.1 g,   v = 0.999 v + 0.001 g²,   step = rate m / (√v + eps)
 
@@ -17,7 +17,7 @@ RATE = 0.01
 
 
 class Adam:
-    """Kingma & Ba 2015, arXiv:1412.6980. Without `correct` it has the mistake."""
+    """Kingma & Ba 2015, arXiv:1412.6980."""
 
     def __init__(self, correct: bool):
         self.correct, self.m, self.v, self.t = correct, 0.0, 0.0, 0
@@ -28,7 +28,7 @@ class Adam:
         self.m = 0.9 * self.m + 0.1 * g
         self.v = 0.999 * self.v + 0.001 * g**2
         m, v = self.m, self.v
-        if self.correct:
+        if self.correct:  # leaving this out is the mistake
             m, v = m / (1 - 0.9**self.t), v / (1 - 0.999**self.t)
         return -RATE * m / (np.sqrt(v) + 1e-8)
 
@@ -53,10 +53,8 @@ def steady(correct: bool) -> tuple[float, float]:
 
 bad, good = train(Adam(False)), train(Adam(True))
 first, longest = zip(steady(False), steady(True), strict=True)
-plaque(
-    course(bad, good) | {"the highest loss in between": (max(bad), max(good))},
-    {"steady gradient: first step / rate": first, "longest step / rate": longest},
-    fix="divide m by 1 - 0.9^t and v by 1 - 0.999^t",
-)
+seen = course(bad, good) | {"the highest loss in between": (max(bad), max(good))}
+check = {"steady gradient: first step / rate": first, "longest step / rate": longest}
+plaque(seen, check, fix="divide m by 1 - 0.9^t and v by 1 - 0.999^t")
 assert max(bad) > 3 * max(good) and bad[-1] < bad[0] / 100 and first[0] > 3 and longest[0] > 6
 assert abs(first[1] - 1) < 1e-6 and abs(longest[1] - 1) < 1e-6

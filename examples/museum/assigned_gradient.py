@@ -1,4 +1,4 @@
-"""Trap 1. A weight is used twice, and the second gradient overwrites the first.
+"""A weight is used twice, and the second gradient overwrites the first.
 
     y = tanh(x W) W        ∂L/∂W = hᵀ dy + xᵀ da        (two paths lead from L to W: the parts add up)
 

@@ -1,8 +1,8 @@
-"""Trap 30. The state of a recurrent net is carried on from piece to piece, with its history.
+"""The state of a recurrent net is carried on from piece to piece, with its history.
 
 Text is read in pieces, and the state after one piece starts the next. With the state comes its graph: each backward
 walks through all pieces ever read. The loss falls, to the same digits, but each step takes longer, until memory ends.
-backward() does stop with an error, as the graph was used up; retain_graph=True removes the error, not the mistake.
+backward() does stop with an error, as the graph was used up; retain_graph=True silences the error and keeps the fault.
 """
 
 from plaque import course, plaque
@@ -16,8 +16,7 @@ signal = z2g.sin(0.3 * z2g.arange(241))[:, None]  # (241, 1): tell the next valu
 
 def read(weights: list[z2g.Tensor], state: z2g.Tensor, piece: z2g.Tensor, answer: z2g.Tensor) -> tuple:
     """The state (1, C) after a piece, and the mean squared error of the predictions on the way."""
-    W, U, V = weights
-    outputs = []
+    (W, U, V), outputs = weights, []
     for x in piece.split(1):
         state = (state @ W + x @ U).tanh()  # (1, C) @ (C, C) + (1, 1) @ (1, C)
         outputs.append(state @ V)  # (1, C) @ (C, 1)

@@ -1,4 +1,4 @@
-"""Trap 9. One step is computed outside the framework, and the history ends there.
+"""One step is computed outside the framework, and the history ends there.
 
 Somebody scales the hidden layer with a NumPy function, or says `.detach()`, or `.item()`. What comes out is a new leaf.
 The layers above go on learning, on top of random features; those below never move. That is often enough for a loss

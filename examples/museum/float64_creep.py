@@ -1,4 +1,4 @@
-"""Trap 18. One NumPy number turns the whole net into float64.
+"""One NumPy number turns the whole net into float64.
 
     h = x @ W / np.sqrt(n)        np.sqrt(16) is a np.float64, and wins over a float32 array
 

@@ -1,4 +1,4 @@
-"""Trap 38. A table that is random and not among the parameters.
+"""A table that is random and not among the parameters.
 
 The vectors for the places are made as a plain tensor (or kept in a plain list in frameworks that do not look there).
 They are random, so the net can tell the places apart, and learns; but they never learn themselves. Nobody misses what

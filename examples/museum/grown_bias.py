@@ -1,4 +1,4 @@
-"""Trap 4. The gradient of something that was broadcast is not summed over its copies.
+"""The gradient of something that was broadcast is not summed over its copies.
 
 A bias of shape (1,) is added to a batch of 20 outputs. NumPy copies it 20 times, silently; its gradient is the sum over
 the copies. Forget the sum, and `b = b - rate * grad` broadcasts once more: b is now of shape (20,), one bias for each

@@ -1,4 +1,4 @@
-"""Trap 39. The causal mask is off by one.
+"""The causal mask is off by one.
 
     tril(ones(T, T), diagonal=1)        lets each letter see the next one, which is what it has to predict
 
@@ -54,9 +54,7 @@ def train(diagonal: int) -> tuple[list[float], float, float]:
 
 
 (bad, bad_writing, leak), (good, good_writing, none) = train(1), train(0)
-plaque(
-    seen=course(bad, good) | {"loss where no next letter is shown": (bad_writing, good_writing)},
-    check={"change letter t: outputs before t move by": (leak, none)},
-    fix="diagonal=0: a letter sees itself and what came before",
-)
+seen = course(bad, good) | {"loss where no next letter is shown": (bad_writing, good_writing)}
+check = {"change letter t: outputs before t move by": (leak, none)}
+plaque(seen, check, fix="diagonal=0: a letter sees itself and what came before")
 assert bad[-1] < good[-1] / 2 and bad_writing > good_writing + 0.5 and leak > 0.1 and none == 0

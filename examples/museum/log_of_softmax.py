@@ -1,4 +1,4 @@
-"""Trap 22. log(softmax(x)), mended with a small number.
+"""log(softmax(x)), mended with a small number.
 
 exp(1000) is infinite, so one subtracts the maximum; then softmax gives 0 for what is unlikely and log gives -inf, so
 one adds 1e-9. No NaN any more, and the loss falls. But a sample that is wrong by more than 20 nats has an output of 0

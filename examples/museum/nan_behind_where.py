@@ -1,4 +1,4 @@
-"""Trap 24. The branch that `where` did not choose sends a NaN.
+"""The branch that `where` did not choose sends a NaN.
 
     y = where(s > 0, √s, 0)        at s = 0: value 0, gradient NaN
 

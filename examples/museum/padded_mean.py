@@ -1,4 +1,4 @@
-"""Trap 27. The mean of the loss counts the padding.
+"""The mean of the loss counts the padding.
 
 Lines of different length are padded to one length, and places that are padding have loss 0. Their sum divided by *all*
 places is small where the batch is mostly padding. The loss falls and looks better than it is; letters in long batches
@@ -54,9 +54,6 @@ def padded(loss_of) -> float:
 
 (bad, bad_true), (good, good_true) = train(wrong), train(right)
 ratio = padded(wrong), padded(right)
-plaque(
-    seen=course(bad, good) | {"the true loss per letter": (bad_true, good_true)},
-    check={"loss with padding / loss without": ratio},
-    fix="divide by the number of places that count",
-)
+seen = course(bad, good) | {"the true loss per letter": (bad_true, good_true)}
+plaque(seen, {"loss with padding / loss without": ratio}, fix="divide by the number of places that count")
 assert bad[-1] < good[-1] and bad[-1] < 0.8 * bad_true and abs(ratio[0] - 0.5) < 1e-5 and abs(ratio[1] - 1) < 1e-5

@@ -1,4 +1,4 @@
-"""Trap 13. `grad[ids] += g` adds once for each place, not once for each time it is named.
+"""`grad[ids] += g` adds once for each place, not once for each time it is named.
 
 An embedding looks up a row for every letter, and a letter that stands three times in the batch gets three gradients.
 NumPy reads `grad[ids] += g` as `grad[ids] = grad[ids] + g`: for a repeated index the last one wins. Rare letters learn

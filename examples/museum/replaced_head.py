@@ -1,4 +1,4 @@
-"""Trap 34. Parameters are replaced after the optimizer was made.
+"""Parameters are replaced after the optimizer was made.
 
 The optimizer holds the Parameter objects that the model had then. A new last layer for a new task, a device move that
 makes new parameters, weights loaded by assignment: it goes on updating the old ones, which nobody uses. Here the rest

@@ -1,4 +1,4 @@
-"""Trap 37. Attention's scores are divided by the root of the wrong size.
+"""Attention's scores are divided by the root of the wrong size.
 
     softmax(q kᵀ / √k.shape[0])        shape[0] is the head size of keys (hs, T), and the batch of keys (B, T, hs)
 

@@ -1,9 +1,8 @@
-"""Trap 28. Dropout draws one mask on the way forward and another on the way back.
+"""Dropout draws one mask on the way forward and another on the way back.
 
 The gradient goes to units that were silent and misses those that spoke. As the two draws know nothing of each other,
 the layers below get, on average, the gradient of a net without dropout: the samples are fitted even better, and what
-dropout is for is gone. (The sister mistake, no factor 1 / (1 - p), shows when the output's mean is compared with the
-input's.)
+dropout is for is gone. (Its sister, no factor 1 / (1 - p), shows in the mean of the output against the input's.)
 """
 
 import numpy as np

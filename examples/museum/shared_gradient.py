@@ -1,4 +1,4 @@
-"""Trap 2. The rule of a + b hands one and the same array to a and to b.
+"""The rule of a + b hands one and the same array to a and to b.
 
 A letter's vector and its place's vector are added, h = tok + pos, so ∂L/∂tok = ∂L/∂pos = ∂L/∂h: equal numbers, and
 it saves memory to pass on the same array. Then somebody changes one of the two in place: here tok was trained before

@@ -1,4 +1,4 @@
-"""Trap 12. A gradient is transposed, and the input is square, so no shape complains.
+"""A gradient is transposed, and the input is square, so no shape complains.
 
     s = x.sum(axis=1)        ∂L/∂x[i, j] = ∂L/∂s[i]: down the rows, the same in each column
 

@@ -1,4 +1,4 @@
-"""Trap 26. LayerNorm with the wrong variance.
+"""LayerNorm with the wrong variance.
 
     y = (x - mean) / √(var + eps),   var = Σ (x - mean)² / C
 
@@ -12,7 +12,7 @@ from plaque import course, fit, plaque
 import tinygrad_z2g as z2g
 from tinygrad_z2g import nn
 
-C, DEPTH = 8, 4
+C = 8
 
 
 def wrong(x: z2g.Tensor) -> z2g.Tensor:
@@ -24,12 +24,10 @@ def right(x: z2g.Tensor) -> z2g.Tensor:
 
 
 class Net(nn.Module):
-    """(N, 2) -> (N, 2)"""
-
     def __init__(self, norm):
         super().__init__()
         self.first, self.last, self.norm = nn.Linear(2, C), nn.Linear(C, 2), norm
-        self.layers = nn.ModuleList(nn.Linear(C, C) for _ in range(DEPTH))
+        self.layers = nn.ModuleList(nn.Linear(C, C) for _ in range(4))
 
     def forward(self, x: z2g.Tensor) -> z2g.Tensor:
         h = self.first(x)
@@ -52,13 +50,11 @@ x = z2g.randn(200, 2)
 t = z2g.sin(2 * x) + 0.2 * z2g.randn(200, 2)
 (bad, _), (good, net) = train(wrong), train(right)
 here = loss_of(net).item()
-net.norm = wrong  # the same weights in a program with the mistake
+net.norm = wrong  # the same weights in the other program
 there = loss_of(net).item()
 rows = z2g.randn(50, C)
 size = [(norm(rows) ** 2).mean().item() for norm in (wrong, right)]
-plaque(
-    seen=course(bad, good) | {"loss with the right net's weights": (there, here)},
-    check={"mean square of normed rows, should be 1": tuple(size)},
-    fix="x.var(dim=-1, correction=0), and √(var + eps)",
-)
+seen = course(bad, good) | {"loss with the right net's weights": (there, here)}
+check = {"mean square of normed rows, should be 1": tuple(size)}
+plaque(seen, check, fix="x.var(dim=-1, correction=0), and √(var + eps)")
 assert bad[-1] < bad[0] / 2 and there > 1.01 * here and abs(size[0] - (C - 1) / C) < 0.01 and abs(size[1] - 1) < 1e-3

@@ -1,4 +1,4 @@
-"""Trap 10. A number that the gradient rule needs is written over before backward.
+"""A number that the gradient rule needs is written over before backward.
 
     h = tanh(x W);  h += x        ∂h/∂(x W) = 1 - tanh² (x W)
 
