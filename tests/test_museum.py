@@ -16,9 +16,9 @@ EXHIBITS = sorted(path for path in MUSEUM.glob("*.py") if path.stem != "plaque")
 NAMES = [path.stem for path in EXHIBITS]
 ROWS = {  # of the list of traps that tests/test_traps_ops.py numbers as well
     "assigned_gradient": 1, "shared_gradient": 2, "grown_bias": 4, "cut_graph": 9, "written_over": 10,
-    "square_batch": 12, "repeated_index": 13, "float64_creep": 18, "log_of_softmax": 22, "nan_behind_where": 24, "unbiased_norm": 26,
-    "padded_mean": 27, "second_mask": 28, "carried_state": 30, "adam_first_step": 33, "replaced_head": 34,
-    "mask_by_value": 36, "scale_by_batch": 37, "forgotten_table": 38, "leaked_future": 39,
+    "square_batch": 12, "repeated_index": 13, "float64_creep": 18, "log_of_softmax": 22, "nan_behind_where": 24,
+    "unbiased_norm": 26, "padded_mean": 27, "second_mask": 28, "carried_state": 30, "adam_first_step": 33,
+    "replaced_head": 34, "mask_by_value": 36, "scale_by_batch": 37, "forgotten_table": 38, "leaked_future": 39,
 }  # fmt: skip
 
 

@@ -51,9 +51,6 @@ def off(repeats: bool) -> float:
 
 
 bad, good = train(False), train(True)
-plaque(
-    seen=course(bad, good),
-    check={"ids 0, 2, 0: off from differences by": (off(False), off(True))},
-    fix="np.add.at(grad, ids, g)",
-)
-assert good[-1] + 0.1 < bad[-1] < bad[0] - 0.1 and off(False) > 0.1 and off(True) < 1e-8
+error = off(False), off(True)
+plaque(course(bad, good), {"ids 0, 2, 0: off from differences by": error}, fix="np.add.at(grad, ids, g)")
+assert good[-1] + 0.1 < bad[-1] < bad[0] - 0.1 and error[0] > 0.1 and error[1] < 1e-8
