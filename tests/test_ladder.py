@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
-STEPS = sorted(EXAMPLES.glob("[0-9][0-9]_*.py"))
+STEPS = sorted(EXAMPLES.glob("[0-9][0-9]_*.py"))[1:]  # 00_one_page stands before the ladder: tests/test_one_page.py
 NAMES = [path.stem for path in STEPS]
 
 
@@ -43,7 +43,7 @@ def imports(tree):
 
 
 def test_the_ladder_is_whole():
-    assert [int(name[:2]) for name in NAMES] == list(range(1, 23))
+    assert [int(name[:2]) for name in NAMES] == list(range(1, 24))
 
 
 @pytest.mark.parametrize("script", STEPS, ids=NAMES)
