@@ -19,6 +19,7 @@ from .dtypes import (
     double, float16, float32, float64, get_default_dtype, half, int8, int16, int32, int64, long,
     set_default_dtype, uint8,
 )  # fmt: skip
+from .draw import draw
 from .engine import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .gradcheck import gradcheck
 from .ops.elementwise import (
