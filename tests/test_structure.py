@@ -25,7 +25,7 @@ LAYERS = [
     ["tensor"],
     ["autograd", "creation", "cuda", "gradcheck", "nn", "optim", "serialization", "text", "utils"],
     ["models"],
-    ["draw"],
+    ["draw", "watch"],
     [""],  # the package itself: re-exports only
 ]
 OPTIONAL = ["cupy", "matplotlib", "safetensors", "threadpoolctl", "torch", "tqdm"]

@@ -45,6 +45,7 @@ from .ops.sorting import argsort, sort, topk
 from .random import Generator, manual_seed
 from .serialization import load, save
 from .tensor import Size, Tensor
+from .watch import watch
 
 __version__ = "0.1.0"
 concat = cat

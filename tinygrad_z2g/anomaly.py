@@ -19,6 +19,7 @@ from .backend import Array
 PACKAGE = str(Path(__file__).parent)
 
 enabled = False
+listener: Callable[[str], None] | None = None  # hears of a NaN in place of an exception being raised
 
 
 class set_detect_anomaly:
@@ -47,18 +48,19 @@ class detect_anomaly(set_detect_anomaly):
 def check_result(name: str, array: Array, inputs: Iterable[Any]) -> None:
     """Raise RuntimeError if `array` holds NaN though no input did."""
     if _has_nan(array) and not any(_has_nan(x.array) for x in inputs if hasattr(x, "array")):
-        raise RuntimeError(f"anomaly: '{name}' made nan in its result of shape {tuple(array.shape)}, called {here()}")
+        _tell(listener, f"'{name}' made nan in its result of shape {tuple(array.shape)}, called {here()}")
 
 
 def watched(name: str, array: Array, edges: list, joint: Callable | None) -> tuple[list, Callable | None]:
     """The rules of an operation, each of which raises RuntimeError if it makes NaN out of a gradient without any."""
-    place = here()
+    place, told = here(), listener  # whoever listens now will be told, also if backward comes later
 
     def check(grad: Array, part: Array | None) -> None:
         if part is not None and _has_nan(part) and not _has_nan(grad):
-            raise RuntimeError(
-                f"anomaly: the gradient rule of '{name}' (output shape {tuple(array.shape)}) made nan; the operation "
-                f"was called {place}"
+            _tell(
+                told,
+                f"the gradient rule of '{name}' (output shape {tuple(array.shape)}) made nan; the operation was called "
+                f"{place}",
             )
 
     def watch(rule: Callable) -> Callable:
@@ -73,6 +75,12 @@ def watched(name: str, array: Array, edges: list, joint: Callable | None) -> tup
     if joint is not None:
         return edges, watch(joint)
     return [(target, watch(rule)) for target, rule in edges], None
+
+
+def _tell(told: Callable[[str], None] | None, message: str) -> None:
+    if told is None:
+        raise RuntimeError(f"anomaly: {message}")
+    told(message)
 
 
 def _has_nan(array: Array) -> bool:
