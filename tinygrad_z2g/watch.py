@@ -24,7 +24,8 @@ from .tensor import Tensor
 
 VANISHING = 1e-4  # weights' gradient, against the largest of the layers behind it
 EXPLODING = 1e4  # weights' gradient against the weights, and outputs
-SMALL_UPDATE, LARGE_UPDATE = 1e-6, 0.3  # of the weights, in one step; usual is about 1e-3
+SMALL_UPDATE, LARGE_UPDATE = 1e-6, 0.3  # of the weights, in the median step; usual is about 1e-3
+LEAP = 2.0  # of the weights, in any one step
 DEAD = 0.5  # share of a layer's units that never fire
 SAMPLES = 20  # before a unit may be called dead
 
@@ -59,7 +60,7 @@ class watch:
         self.model, self.every = model, every
         self.steps = self.seen = 0
         self.history: dict[str, dict[str, list[tuple[int, float]]]] = {}
-        self.first_nan = ""
+        self._first = self._heard = ""  # the first NaN; one of the last step looked at
         self._layers: dict[str, Module] = {}
         self._parameters: dict[str, dict[str, Parameter]] = defaultdict(dict)  # those of each layer, tied ones once
         known: set[int] = set()
@@ -105,6 +106,7 @@ class watch:
             for parameter in self._parameters[label].values():
                 if parameter.requires_grad:
                     self._handles.append(parameter.register_hook(self._arrived(label, parameter)))
+        self._first, self._heard = self.first_nan, ""
         self._outer = anomaly.enabled, anomaly.listener
         if not anomaly.enabled:
             anomaly.enabled, anomaly.listener = True, self._nan
@@ -140,7 +142,7 @@ class watch:
         self._squares.append((label, quantity, _squares(array), array.size))
 
     def _nan(self, message: str) -> None:
-        self.first_nan = self.first_nan or f"step {self.steps}: {message}"
+        self._heard = self._heard or f"step {self.steps}: {message}"
 
     @np.errstate(all="ignore")
     def _end(self) -> None:
@@ -165,6 +167,8 @@ class watch:
         for (label, quantity, _, n), value in zip(self._squares, values.tolist(), strict=True):
             found[label, quantity][0] += value
             found[label, quantity][1] += n
+        if not all(math.isfinite(total) for (_, quantity), (total, _) in found.items() if quantity == "weights"):
+            self._heard = f"before step {self.steps}, in one that was not looked at (every=1 finds the operation)"
         for (label, quantity), (total, n) in found.items():
             value = math.sqrt(total / max(n, 1))
             if quantity == "change":
@@ -175,18 +179,27 @@ class watch:
             self._write(label, quantity, value)
         for label, fired in self._fired.items():
             self._write(label, "dead", 1 - float(to_host(fired).mean()))
+        self._before.clear()  # copies of all weights
 
     def _write(self, label: str, quantity: str, value: float) -> None:
         self.history.setdefault(label, {}).setdefault(quantity, []).append((self.steps, value))
 
     # --- What was seen --------------------------------------------------------------------------------------------
 
+    def _points(self, label: str, quantity: str) -> list[tuple[int, float]]:
+        return self.history.get(label, {}).get(quantity, [])
+
     def _median(self, label: str, quantity: str) -> float | None:
         """Over all steps looked at; None if it was never seen. Infinite if it was not finite at last."""
-        values = [value for _, value in self.history.get(label, {}).get(quantity, [])]
+        values = [value for _, value in self._points(label, quantity)]
         if not values:
             return None
         return float(np.median(values)) if math.isfinite(values[-1]) else math.inf
+
+    @property
+    def first_nan(self) -> str:
+        """Step, operation and line of the first NaN; empty if there was none."""
+        return self._first or self._heard
 
     @property
     def remarks(self) -> list[str]:
@@ -196,49 +209,42 @@ class watch:
             return [*found, "nothing seen: the model was not called in training mode inside the `with` block"]
         behind = 0.0, ""  # the largest gradient among the layers behind this one
         for label in reversed(self._order):
-            found += self._ill(label, *behind)
+            found += [f"{label}: {complaint}" for complaint in self._ill(label, *behind)]
             gradient = self._median(label, "gradient") or 0.0
             if math.isfinite(gradient):
                 behind = max(behind, (gradient, label))
-        if self._reached:
-            for label in self._layers:
-                names = [
-                    n for n, p in self._parameters[label].items() if p.requires_grad and id(p) not in self._reached
-                ]
-                if names:
-                    found.append(
-                        f"{label}: no gradient ever reached {', '.join(names)}: the loss does not depend on it"
-                    )
+        for label, own in self._parameters.items():
+            names = [name for name, p in own.items() if p.requires_grad and id(p) not in self._reached]
+            if names and self._reached:
+                found.append(f"{label}: no gradient ever reached {', '.join(names)}: the loss does not depend on it")
         return found
 
     def _ill(self, label: str, behind: float, where: str) -> list[str]:
         """The complaints about one layer; `behind` is the largest gradient among the weights after it, at `where`."""
-        get = lambda quantity: self._median(label, quantity)  # noqa: E731
-        output, gradient, weights, update, dead = map(get, ("output", "gradient", "weights", "update", "dead"))
-        wild = {"output": output, "gradient": gradient, "weights": weights}
-        wild = [quantity for quantity, value in wild.items() if value == math.inf]
+        seen = {q: self._median(label, q) for q in ("output", "gradient", "weights", "update", "dead")}
+        wild = [quantity for quantity in ("output", "gradient", "weights") if seen[quantity] == math.inf]
         if wild:
-            return [f"{label}: {', '.join(wild)} not finite (every=1 finds the operation that began it)"]
+            return [f"{', '.join(wild)} not finite"]
+        output, gradient, weights, update, dead = seen.values()
         found = []
         if output is not None and output > EXPLODING:
-            found.append(f"{label}: exploding output, {output:.2g}: smaller initial weights, or normalise")
+            found.append(f"exploding output, {output:.2g}: smaller initial weights, or normalise")
         if dead is not None and dead > DEAD and self._samples[label] >= SAMPLES:
-            share, n = f"{100 * dead:.0f} %", self._samples[label]
-            found.append(
-                f"{label}: dead ReLU, {share} of the units gave 0 for each of {n} inputs: smaller steps, other bias"
-            )
+            units = f"{100 * dead:.0f} % of the units gave 0 for each of {self._samples[label]} inputs"
+            found.append(f"dead ReLU, {units}: smaller steps, other bias")
         if gradient == 0 and behind:
-            return [*found, f"{label}: gradient is exactly 0, that of {where} is not: nothing gets through"]
+            return [*found, f"gradient is exactly 0, that of {where} is not: nothing gets through"]
         if gradient is not None and weights and gradient > EXPLODING * weights:
-            found.append(
-                f"{label}: exploding gradient, {gradient / weights:.1g} times the weights: clip, or start smaller"
-            )
+            found.append(f"exploding gradient, {gradient / weights:.1g} times the weights: clip, or start smaller")
         elif gradient is not None and gradient < VANISHING * behind:
-            found.append(f"{label}: vanishing gradient, {gradient / behind:.1g} of that of {where}")
-        if update is not None and update > LARGE_UPDATE:
-            found.append(f"{label}: update too large, {update:.2g} of the weights in one step: lower the learning rate")
-        elif update is not None and update < SMALL_UPDATE:
-            found.append(f"{label}: update too small, {update:.2g} of the weights in one step: raise the learning rate")
+            found.append(f"vanishing gradient, {gradient / behind:.1g} of that of {where}")
+        if update is not None:
+            much = f"{update:.2g} of the weights in the median step"
+            step, most = max(self._points(label, "update"), key=lambda point: point[1])
+            if update > LARGE_UPDATE or most > LEAP:
+                found.append(f"update too large, {much}, {most:.2g} in step {step}: lower the learning rate")
+            elif update < SMALL_UPDATE:
+                found.append(f"update too small, {much}: raise the learning rate")
         return found
 
     def __str__(self) -> str:
@@ -250,12 +256,9 @@ class watch:
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = [f"watch: {self.seen} of {self.steps} steps looked at; medians of root mean squares"]
         for name, *cells in rows:
-            lines.append(
-                "  ".join([f"{name:<{widths[0]}}", *(f"{c:>{w}}" for c, w in zip(cells, widths[1:], strict=True))])
-            )
-        return "\n".join(
-            [*(line.rstrip() for line in lines), *(f"! {remark}" for remark in self.remarks or ["no complaints"])]
-        )
+            cells = [f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)]
+            lines.append("  ".join([f"{name:<{widths[0]}}", *cells]).rstrip())
+        return "\n".join(lines + [f"! {remark}" for remark in self.remarks or ["no complaints"]])
 
     def plot(self, path: str | Path) -> None:
         """Write a PNG: outputs, gradients and updates of each layer over the steps, in colours from first to last.
@@ -273,7 +276,7 @@ class watch:
         figure = Figure(figsize=(13, 4.5), layout="constrained")
         for axes, (quantity, title) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
             for i, label in enumerate(self._order):
-                points = self.history[label].get(quantity, [])
+                points = self._points(label, quantity)
                 if points:
                     colour = colormaps["viridis"](i / max(1, len(self._order) - 1))
                     axes.plot(*zip(*points, strict=True), marker=".", linewidth=1, color=colour, label=label)
@@ -282,9 +285,7 @@ class watch:
                 axes.axhline(1e-3, color="0.6", linestyle="--", linewidth=1)
             axes.set(title=title, xlabel="step", yscale="log")
         handles, labels = figure.axes[0].get_legend_handles_labels()
-        keep = (
-            sorted({round(i * (len(labels) - 1) / 11) for i in range(12)}) if len(labels) > 12 else range(len(labels))
-        )
+        keep = sorted({round(i * (len(labels) - 1) / 11) for i in range(12)})  # at most 12 names, from first to last
         chosen = [handles[i] for i in keep], [labels[i] for i in keep]
         figure.legend(*chosen, loc="outside right center", frameon=False, fontsize=8)
         figure.savefig(path, dpi=100)
