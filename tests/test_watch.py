@@ -82,6 +82,17 @@ def test_exploding_gradients_and_outputs_after_large_weights(device):
     assert not any("vanishing" in remark for remark in w.remarks)  # the last layer's is smaller, not too small
 
 
+def test_only_gradients_that_shrink_on_their_way_back_vanish():
+    """Behind tiny weights the later layers have the smallest gradients, and nothing is wrong with their way."""
+    model = nn.Sequential(*(nn.Linear(1, 1, bias=False) for _ in range(3)))
+    for layer, value in zip(model, (1e-7, 1.0, 1.0), strict=True):
+        nn.init.constant_(layer.weight, value)
+    with z2g.watch(model) as w:
+        model(z2g.ones(1, 1)).sum().backward()
+    assert [w.history[f"{i} · Linear"]["gradient"][0][1] for i in range(3)] == pytest.approx([1, 1e-7, 1e-7])
+    assert not any("vanishing" in remark for remark in w.remarks)
+
+
 def test_dead_relus_and_what_they_block(device):
     model = mlp(1, 16, 1, activation=nn.ReLU)
     nn.init.constant_(model[0].bias, -100)
@@ -186,7 +197,7 @@ def test_tiny_gradients_do_not_underflow():
     model = nn.Linear(1, 1, bias=False)
     with z2g.watch(model, every=1) as w:
         (model(z2g.ones(1, 1)) * 1e-30).sum().backward()
-    assert w.history["Linear"]["gradient"][0][1] == pytest.approx(1e-30)
+    assert w.history["Linear"]["gradient"][0][1] == pytest.approx(1e-30, abs=0)
 
 
 def test_steps_without_an_update_have_no_ratio():
