@@ -126,6 +126,12 @@ def test_a_module_called_twice_has_two_frames_and_one_set_of_parameters():
     assert len(shown["mul"]) == 1 and len(arrows(picture)) == 1 + 4 + 3
 
 
+def test_a_variable_that_names_a_part_of_a_model_does_not_double_it():
+    model = nn.Sequential(nn.Linear(1, 2), nn.Linear(2, 1))
+    first, again = model[0], model  # noqa: F841
+    assert frames(z2g.draw(lambda: model(z2g.ones(1, 1)))) == ["again · Sequential", "0 · Linear", "1 · Linear"]
+
+
 def test_numbers_that_are_not_finite_are_named():
     x = z2g.zeros(10, requires_grad=True)
     assert cards(z2g.draw(lambda: x.log().sum()))["log"][0][1] == "value 10 of 10 not finite"

@@ -55,7 +55,8 @@ class tracing:
         self._calls: list[Call] = []
         self._seen: list[Input] = []
         self._handles = []
-        for module in self._modules:
+        inner = {part for module in self._modules for name, part in module.named_modules() if name}
+        for module in dict.fromkeys(m for m in self._modules if m not in inner):  # each part by its outermost name
             for name, part in module.named_modules():
                 self._handles.append(part.register_forward_pre_hook(self._entering(name)))
                 self._handles.append(part.register_forward_hook(self._leaving))
