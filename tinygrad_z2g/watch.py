@@ -247,7 +247,7 @@ class watch:
                 found.append(f"update too small, {much}: raise the learning rate")
         return found
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         columns = ("output", "output gradient", "weights", "gradient", "update", "dead")
         rows = [("layer", "output", "∂L/∂output", "weights", "∂L/∂weights", "update", "dead")]
         for label in [*self._order, *(label for label in self._layers if label not in self._order)]:
