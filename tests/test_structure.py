@@ -19,12 +19,13 @@ NAME = PACKAGE.name
 
 # A module imports only from its own row and from rows above it. A new module needs a place here.
 LAYERS = [
-    ["backend", "dtypes", "random", "trace"],
+    ["backend", "dtypes", "notebook", "random", "trace"],
     ["anomaly", "engine", "kernels"],
     ["explain", "formula", "ops"],
     ["tensor"],
     ["autograd", "creation", "cuda", "gradcheck", "nn", "optim", "serialization", "text", "utils"],
     ["models"],
+    ["draw", "watch"],
     [""],  # the package itself: re-exports only
 ]
 OPTIONAL = ["cupy", "matplotlib", "safetensors", "threadpoolctl", "torch", "tqdm"]

@@ -19,6 +19,7 @@ from .dtypes import (
     double, float16, float32, float64, get_default_dtype, half, int8, int16, int32, int64, long,
     set_default_dtype, uint8,
 )  # fmt: skip
+from .draw import draw
 from .engine import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .gradcheck import gradcheck
 from .ops.elementwise import (
@@ -45,6 +46,7 @@ from .random import Generator, manual_seed
 from .serialization import load, save
 from .tensor import Size, Tensor
 from .trace import trace
+from .watch import watch
 
 __version__ = "0.1.0"
 concat = cat

@@ -10,33 +10,62 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 from .backend import Array
 from .trace import Observer, here, observing
 
 
-class _Search(Observer):
+class Search(Observer):
+    """Looks for NaN, and tells of each where it was made."""
+
+    def __init__(self, tell: Callable[[str], None]):
+        self._tell = tell
+
     def computed(self, name: str, array: Array, inputs: Iterable[Any]) -> None:
-        """Raise RuntimeError if `array` holds NaN though no input did."""
+        """Tell if `array` holds NaN though no input did."""
         if _has_nan(array) and not any(_has_nan(x.array) for x in inputs if hasattr(x, "array")):
-            raise RuntimeError(
-                f"anomaly: '{name}' made nan in its result of shape {tuple(array.shape)}, called {here()}"
-            )
+            self._tell(f"'{name}' made nan in its result of shape {tuple(array.shape)}, called {here()}")
 
     def recorded(self, node: Any) -> None:
-        """Let each rule raise RuntimeError if it makes NaN out of a gradient without any."""
-        watch = _watching(node.name, node.shape)
+        """Let each rule tell if it makes NaN out of a gradient without any."""
+        watch = self._watching(node.name, node.shape)
         if node.joint is not None:
             node.joint = watch(node.joint)
         else:
             node.edges = [(target, watch(rule)) for target, rule in node.edges]
 
+    def _watching(self, name: str, shape: tuple) -> Callable[[Callable], Callable]:
+        place = here()
+
+        def check(grad: Array, part: Array | None) -> None:
+            if part is not None and _has_nan(part) and not _has_nan(grad):
+                self._tell(
+                    f"the gradient rule of '{name}' (output shape {tuple(shape)}) made nan; the operation was called "
+                    f"{place}"
+                )
+
+        def watch(rule: Callable) -> Callable:
+            @functools.wraps(rule)
+            def watching(grad: Array) -> Any:
+                result = rule(grad)
+                for part in result if isinstance(result, (tuple, list)) else [result]:
+                    check(grad, part)
+                return result
+
+            return watching
+
+        return watch
+
+
+def _refuse(message: str) -> NoReturn:
+    raise RuntimeError(f"anomaly: {message}")
+
 
 class set_detect_anomaly(observing):
     """Look for NaN from now on, or no more: as a statement, or as a context (`with`), which restores."""
 
-    observer = _Search()
+    observer = Search(_refuse)
 
     def __init__(self, mode: bool, check_nan: bool = True):
         super().__init__(bool(mode) and check_nan)
@@ -47,29 +76,6 @@ class detect_anomaly(set_detect_anomaly):
 
     def __init__(self, check_nan: bool = True):
         super().__init__(True, check_nan)
-
-
-def _watching(name: str, shape: tuple) -> Callable[[Callable], Callable]:
-    place = here()
-
-    def check(grad: Array, part: Array | None) -> None:
-        if part is not None and _has_nan(part) and not _has_nan(grad):
-            raise RuntimeError(
-                f"anomaly: the gradient rule of '{name}' (output shape {tuple(shape)}) made nan; the operation "
-                f"was called {place}"
-            )
-
-    def watch(rule: Callable) -> Callable:
-        @functools.wraps(rule)
-        def watching(grad: Array) -> Any:
-            result = rule(grad)
-            for part in result if isinstance(result, (tuple, list)) else [result]:
-                check(grad, part)
-            return result
-
-        return watching
-
-    return watch
 
 
 def _has_nan(array: Array) -> bool:

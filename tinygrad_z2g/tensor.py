@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from . import backend, dtypes, engine
+from . import backend, dtypes, engine, notebook
 from .backend import Array, Device
 from .engine import Variable, record
 from .explain import story
@@ -576,6 +576,9 @@ class Tensor(Variable):
     def __repr__(self) -> str:
         return _show(self)
 
+    def _repr_html_(self) -> str:
+        return _show_html(self)
+
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if not self.array.ndim else object.__format__(self, spec)
 
@@ -642,3 +645,13 @@ def _show(x: Tensor) -> str:
     elif x.requires_grad:
         parts.append("requires_grad=True")
     return "tensor(" + ", ".join(parts) + ")"
+
+
+def _show_html(x: Tensor) -> str:
+    """What a notebook shows: see `notebook.html`."""
+    facts = [type(x).__name__, str(tuple(x.array.shape)), str(x.dtype), str(x.device)]
+    if x.node is not None:
+        facts.append(f"grad_fn=<{x.node.name}>")
+    elif x.requires_grad:
+        facts.append("requires_grad")
+    return notebook.html(backend.to_host(x.array), facts)

@@ -1,0 +1,3 @@
+"""Pictures of the recorded graph: `draw(loss)`."""
+
+from .graph import draw

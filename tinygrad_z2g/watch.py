@@ -1,0 +1,300 @@
+"""`watch`: is this network learning, and if not, where is it ill?
+
+Around a training loop, it looks at every n-th step: at what each layer puts out, the gradient that arrives there, the
+gradients of its weights, and how far the optimizer moved them. The hooks that look are on the modules only during
+such a step; in all others the one thing that runs is a counter. All sizes are root mean squares, √(Σ x² / n), so that
+layers of different width can be compared; they are summed in float64, as squares of small gradients are nothing in
+float32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .anomaly import Search
+from .backend import Array, of, to_host
+from .engine import is_grad_enabled
+from .nn import Module, Parameter, ReLU
+from .tensor import Tensor
+from .trace import observers
+
+VANISHING = 1e-4  # weights' gradient, against the largest of the layers behind it
+EXPLODING = 1e4  # weights' gradient against the weights, and outputs
+SMALL_UPDATE, LARGE_UPDATE = 1e-6, 0.3  # of the weights, in the median step; usual is about 1e-3
+LEAP = 2.0  # of the weights, in any one step
+DEAD = 0.5  # share of a layer's units that never fire
+SAMPLES = 20  # before a unit may be called dead
+
+
+class watch:
+    """`with z2g.watch(model) as w:` around a training loop; at its end, also by Ctrl-C, a table is printed.
+
+        with z2g.watch(model, every=10) as w:
+            for x, y in loader:
+                loss = F.mse_loss(model(x), y)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        w.plot("watch.png")
+
+    A step begins with a call of `model` in training mode with recording on. One in `every` is looked at; only there
+    a GPU is waited for. `remarks` lists the complaints: vanishing and exploding gradients and outputs, ReLU layers
+    whose units give 0 for every input, parameters that no gradient ever reached, steps far too long or too short for
+    the weights, and the first NaN with the operation and the line of the program (of a step that was looked at: with
+    every=1 none escapes). `history[layer][quantity]` is a list of (step, value); the quantities are "output",
+    "output gradient", "weights", "gradient", "update" (relative to the weights) and "dead" (share of units).
+
+    Gradients are those that backward() delivers, before any clipping. TypeError unless model is a Module, ValueError
+    unless every >= 1.
+    """
+
+    def __init__(self, model: Module, every: int = 10):
+        if not isinstance(model, Module):
+            raise TypeError(f"watch: expected a Module, got {type(model).__name__}")
+        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+            raise ValueError(f"watch: every must be an int >= 1, got {every!r}")
+        self.model, self.every = model, every
+        self.steps = self.seen = 0
+        self.history: dict[str, dict[str, list[tuple[int, float]]]] = {}
+        self._first = self._heard = ""  # the first NaN; one of the last step looked at
+        self._layers: dict[str, Module] = {}
+        self._parameters: dict[str, dict[str, Parameter]] = defaultdict(dict)  # those of each layer, tied ones once
+        known: set[int] = set()
+        for name, module in model.named_modules():
+            own = {n: p for n, p in module.named_parameters(recurse=False) if id(p) not in known}
+            if own or not any(True for _ in module.children()):
+                label = f"{name} · {type(module).__name__}" if name else type(module).__name__
+                self._layers[label] = module
+                self._parameters[label] = own
+                known |= {id(p) for p in own.values()}
+        self._reached: set[int] = set()  # ids of parameters that a gradient has reached
+        self._order: dict[str, None] = {}  # layers as they were first called
+        self._fired: dict[str, Array] = {}  # of each ReLU layer: which units ever gave more than 0
+        self._samples: dict[str, int] = defaultdict(int)
+        self._looking = False
+        self._search = Search(self._nan)
+
+    def __enter__(self) -> watch:
+        self._entrance = self.model.register_forward_pre_hook(self._begin)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._end()
+        self._entrance.remove()
+        print(self)
+
+    # --- Looking at a step ----------------------------------------------------------------------------------------
+
+    def _begin(self, model: Module, args: tuple) -> None:
+        """Called before each forward pass of the model."""
+        if not (model.training and is_grad_enabled()):
+            return
+        if self._looking:
+            self._end()
+        self.steps += 1
+        if (self.steps - 1) % self.every:
+            return
+        self._looking = True
+        self._squares: list[tuple[str, str, Array, int]] = []  # layer, quantity, Σ x² (still on its device), n
+        self._before: dict[str, list[tuple[Parameter, Array, int]]] = defaultdict(list)
+        self._handles = []
+        for label, module in self._layers.items():
+            self._handles.append(module.register_forward_hook(self._called(label)))
+            for parameter in self._parameters[label].values():
+                if parameter.requires_grad:
+                    self._handles.append(parameter.register_hook(self._arrived(label, parameter)))
+        self._first, self._heard = self.first_nan, ""
+        if not any(isinstance(observer, Search) for observer in observers):
+            observers.append(self._search)
+
+    def _called(self, label: str) -> Any:
+        def hook(module: Module, args: tuple, output: Any) -> None:
+            x = output[0] if isinstance(output, tuple) and output else output
+            if not isinstance(x, Tensor) or not x.is_floating_point():
+                return
+            self._order[label] = None
+            self._note(label, "output", x.array)
+            if x.requires_grad:
+                self._handles.append(x.register_hook(lambda grad: self._note(label, "output gradient", grad.array)))
+            if isinstance(module, ReLU) and x.ndim > 1:
+                fired = (x.array > 0).any(axis=0)  # (B, ...) -> (...)
+                known = self._fired.get(label)
+                if known is not None and known.shape == fired.shape:
+                    fired = fired | known
+                self._fired[label] = fired
+                self._samples[label] += x.array.shape[0]
+
+        return hook
+
+    def _arrived(self, label: str, parameter: Parameter) -> Any:
+        def hook(grad: Tensor) -> None:
+            self._note(label, "gradient", grad.array)
+            if all(p is not parameter for p, _, _ in self._before[label]):
+                self._before[label].append((parameter, parameter.array.copy(), parameter.version[0]))
+
+        return hook
+
+    def _note(self, label: str, quantity: str, array: Array) -> None:
+        self._squares.append((label, quantity, _squares(array), array.size))
+
+    def _nan(self, message: str) -> None:
+        self._heard = self._heard or f"step {self.steps}: {message}"
+
+    @np.errstate(all="ignore")
+    def _end(self) -> None:
+        """Take the hooks off, and write down what was seen."""
+        if not self._looking:
+            return
+        self._looking = False
+        for handle in self._handles:
+            handle.remove()
+        if self._search in observers:
+            observers.remove(self._search)
+        for label, before in self._before.items():
+            self._reached |= {id(parameter) for parameter, _, _ in before}
+            for parameter, old, version in before:
+                self._note(label, "weights", old)
+                if parameter.version[0] != version:  # the optimizer has been here
+                    self._note(label, "change", parameter.array - old)
+        if not self._squares:
+            return
+        self.seen += 1
+        found: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0])
+        values = to_host(of(self._squares[0][2]).stack([square for _, _, square, _ in self._squares]))  # waits once
+        for (label, quantity, _, n), value in zip(self._squares, values.tolist(), strict=True):
+            found[label, quantity][0] += value
+            found[label, quantity][1] += n
+        if not all(math.isfinite(total) for (_, quantity), (total, _) in found.items() if quantity == "weights"):
+            self._heard = f"before step {self.steps}, in one that was not looked at (every=1 finds the operation)"
+        for (label, quantity), (total, n) in found.items():
+            value = math.sqrt(total / max(n, 1))
+            if quantity == "change":
+                old = found[label, "weights"][0]
+                if not old:
+                    continue  # there is no ratio to weights that are all 0
+                quantity, value = "update", math.sqrt(total / old)
+            self._write(label, quantity, value)
+        for label, fired in self._fired.items():
+            self._write(label, "dead", 1 - float(to_host(fired).mean()))
+        self._before.clear()  # copies of all weights
+
+    def _write(self, label: str, quantity: str, value: float) -> None:
+        self.history.setdefault(label, {}).setdefault(quantity, []).append((self.steps, value))
+
+    # --- What was seen --------------------------------------------------------------------------------------------
+
+    def _points(self, label: str, quantity: str) -> list[tuple[int, float]]:
+        return self.history.get(label, {}).get(quantity, [])
+
+    def _median(self, label: str, quantity: str) -> float | None:
+        """Over all steps looked at; None if it was never seen. Infinite if it was not finite at last."""
+        values = [value for _, value in self._points(label, quantity)]
+        if not values:
+            return None
+        return float(np.median(values)) if math.isfinite(values[-1]) else math.inf
+
+    @property
+    def first_nan(self) -> str:
+        """Step, operation and line of the first NaN; empty if there was none."""
+        return self._first or self._heard
+
+    @property
+    def remarks(self) -> list[str]:
+        """The complaints, each beginning with the layer or parameter; empty for a healthy network."""
+        found = [f"first NaN: {self.first_nan}"] if self.first_nan else []
+        if not self.seen:
+            return [*found, "nothing seen: the model was not called in training mode inside the `with` block"]
+        behind = 0.0, ""  # the largest gradient among the layers behind this one
+        for label in reversed(self._order):
+            found += [f"{label}: {complaint}" for complaint in self._ill(label, *behind)]
+            gradient = self._median(label, "gradient") or 0.0
+            if math.isfinite(gradient):
+                behind = max(behind, (gradient, label))
+        for label, own in self._parameters.items():
+            names = [name for name, p in own.items() if p.requires_grad and id(p) not in self._reached]
+            if names and self._reached:
+                found.append(f"{label}: no gradient ever reached {', '.join(names)}: the loss does not depend on it")
+        return found
+
+    def _ill(self, label: str, behind: float, where: str) -> list[str]:
+        """The complaints about one layer; `behind` is the largest gradient among the weights after it, at `where`."""
+        seen = {q: self._median(label, q) for q in ("output", "gradient", "weights", "update", "dead")}
+        wild = [quantity for quantity in ("output", "gradient", "weights") if seen[quantity] == math.inf]
+        if wild:
+            return [f"{', '.join(wild)} not finite"]
+        output, gradient, weights, update, dead = seen.values()
+        found = []
+        if output is not None and output > EXPLODING:
+            found.append(f"exploding output, {output:.2g}: smaller initial weights, or normalise")
+        if dead is not None and dead > DEAD and self._samples[label] >= SAMPLES:
+            units = f"{100 * dead:.0f} % of the units gave 0 for each of {self._samples[label]} inputs"
+            found.append(f"dead ReLU, {units}: smaller steps, other bias")
+        if gradient == 0 and behind:
+            return [*found, f"gradient is exactly 0, that of {where} is not: nothing gets through"]
+        if gradient is not None and weights and gradient > EXPLODING * weights:
+            found.append(f"exploding gradient, {gradient / weights:.1g} times the weights: clip, or start smaller")
+        elif gradient is not None and gradient < VANISHING * behind:
+            found.append(f"vanishing gradient, {gradient / behind:.1g} of that of {where}")
+        if update is not None:
+            much = f"{update:.2g} of the weights in the median step"
+            step, most = max(self._points(label, "update"), key=lambda point: point[1])
+            if update > LARGE_UPDATE or most > LEAP:
+                found.append(f"update too large, {much}, {most:.2g} in step {step}: lower the learning rate")
+            elif update < SMALL_UPDATE:
+                found.append(f"update too small, {much}: raise the learning rate")
+        return found
+
+    def __repr__(self) -> str:
+        columns = ("output", "output gradient", "weights", "gradient", "update", "dead")
+        rows = [("layer", "output", "∂L/∂output", "weights", "∂L/∂weights", "update", "dead")]
+        for label in [*self._order, *(label for label in self._layers if label not in self._order)]:
+            medians = [self._median(label, quantity) for quantity in columns]
+            rows.append((label, *("" if m is None else f"{m:.2g}" for m in medians)))
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines = [f"watch: {self.seen} of {self.steps} steps looked at; medians of root mean squares"]
+        for name, *cells in rows:
+            cells = [f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)]
+            lines.append("  ".join([f"{name:<{widths[0]}}", *cells]).rstrip())
+        return "\n".join(lines + [f"! {remark}" for remark in self.remarks or ["no complaints"]])
+
+    def plot(self, path: str | Path) -> None:
+        """Write a PNG: outputs, gradients and updates of each layer over the steps, in colours from first to last.
+
+        ImportError without matplotlib; RuntimeError if nothing has been seen.
+        """
+        try:
+            from matplotlib import colormaps
+            from matplotlib.figure import Figure
+        except ImportError as error:
+            raise ImportError("watch.plot: needs matplotlib: pip install matplotlib; print(w) needs nothing") from error
+        if not self.seen:
+            raise RuntimeError("watch.plot: nothing has been seen; call the model inside the `with` block first")
+        panels = {"output": "outputs", "gradient": "gradients of weights", "update": "update / weights, one step"}
+        figure = Figure(figsize=(13, 4.5), layout="constrained")
+        for axes, (quantity, title) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+            for i, label in enumerate(self._order):
+                points = self._points(label, quantity)
+                if points:
+                    colour = colormaps["viridis"](i / max(1, len(self._order) - 1))
+                    axes.plot(*zip(*points, strict=True), marker=".", linewidth=1, color=colour, label=label)
+            if quantity == "update":
+                axes.axhspan(SMALL_UPDATE, LARGE_UPDATE, color="0.95")
+                axes.axhline(1e-3, color="0.6", linestyle="--", linewidth=1)
+            axes.set(title=title, xlabel="step", yscale="log")
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        keep = sorted({round(i * (len(labels) - 1) / 11) for i in range(12)})  # at most 12 names, from first to last
+        chosen = [handles[i] for i in keep], [labels[i] for i in keep]
+        figure.legend(*chosen, loc="outside right center", frameon=False, fontsize=8)
+        figure.savefig(path, dpi=100)
+
+
+@np.errstate(all="ignore")
+def _squares(array: Array) -> Array:
+    """Σ x² in float64, without waiting for a GPU."""
+    wide = array.astype(np.float64).ravel()
+    return (wide * wide).sum()
