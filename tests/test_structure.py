@@ -23,11 +23,11 @@ LAYERS = [
     ["anomaly", "engine", "kernels"],
     ["ops"],
     ["tensor"],
-    ["autograd", "creation", "cuda", "gradcheck", "nn", "optim", "serialization", "text", "utils"],
+    ["autograd", "creation", "cuda", "distributed", "gradcheck", "nn", "optim", "serialization", "text", "utils"],
     ["models"],
     [""],  # the package itself: re-exports only
 ]
-OPTIONAL = ["cupy", "matplotlib", "safetensors", "threadpoolctl", "torch", "tqdm"]
+OPTIONAL = ["cupy", "matplotlib", "mpi4py", "safetensors", "threadpoolctl", "torch", "tqdm"]
 
 
 # --- Reading the source ------------------------------------------------------------------------------------------
