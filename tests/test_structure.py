@@ -26,6 +26,7 @@ LAYERS = [
     ["autograd", "creation", "cuda", "distributed", "gradcheck", "nn", "optim", "serialization", "text", "utils"],
     ["models"],
     [""],  # the package itself: re-exports only
+    ["info"],  # a command
 ]
 OPTIONAL = ["cupy", "matplotlib", "mpi4py", "safetensors", "threadpoolctl", "torch", "tqdm"]
 
