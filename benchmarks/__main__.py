@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from . import mpi, workloads
+from . import mpi, ops, peers, workloads
 from .workloads import WORKLOADS
 
 INNER = {"W4": 50, "tiny": 500}  # steps per measurement, so that each takes some milliseconds
@@ -192,6 +192,8 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="where the time goes (needs --workload)")
     parser.add_argument("--scaling", action="store_true", help="W2 against context, width, batch and depth")
     parser.add_argument("--picture", metavar="FILE", help="with --scaling: draw it (needs matplotlib)")
+    parser.add_argument("--ops", action="store_true", help="each operation against its size")
+    parser.add_argument("--peers", action="store_true", help="beside MyGrad, autograd, JAX, tinygrad if installed")
     parser.add_argument("--mpi", type=int, metavar="N", help="W2 (or --workload W3) over N processes")
     parser.add_argument("--json", metavar="FILE", help="write the figures to a file too")
     parser.add_argument("--block", choices=["z2g", "torch"], help=argparse.SUPPRESS)
@@ -221,6 +223,14 @@ def main() -> None:
             print(f"{what}: ms per step  {points}   exponent {row['exponent']:.2f}")
         if args.picture:
             draw(figures["scaling"], args.picture)
+    elif args.ops:
+        figures["ops"] = ops.table(workloads.ours(), library("torch"))
+        ops.show(figures["ops"])
+    elif args.peers:
+        figures["peers"] = []
+        for name in peers.WORKLOADS:
+            figures["peers"] += peers.compare(name, args.reps)
+            peers.show(figures["peers"][-len(peers.LIBRARIES) :])
     elif args.mpi:
         figures["mpi"] = mpi.compare(args.workload or "W2", args.mpi, args.reps)
         mpi.show(figures["mpi"])
