@@ -127,7 +127,7 @@ def _exchange(name: str, tensor: Tensor, change: Callable[[Array], None]) -> Non
     """Let `change` work in place on the numbers of `tensor`: (N,). RuntimeError for a tensor with a history."""
     if tensor.node is not None:
         raise RuntimeError(f"{name}: gradients do not pass between processes; give it tensor.detach()")
-    if _mpi is None:
+    if get_world_size() == 1:
         return
     array = tensor.array
     flat = of(array).ascontiguousarray(array).reshape(-1)  # (...) -> (N,); a copy if they do not lie in this order
@@ -138,10 +138,7 @@ def _exchange(name: str, tensor: Tensor, change: Callable[[Array], None]) -> Non
 
 
 def _sum(flat: Array) -> None:
-    if of(flat) is np:
-        _mpi.COMM_WORLD.Allreduce(_mpi.IN_PLACE, flat)
-    else:
-        _cards().all_reduce(flat, flat)
+    _mpi.COMM_WORLD.Allreduce(_mpi.IN_PLACE, flat) if of(flat) is np else _cards().all_reduce(flat, flat)
 
 
 def _cards() -> Any:
@@ -165,8 +162,9 @@ def broadcast_parameters(model: Module, src: int = 0) -> None:
 
 def separate_dropout() -> None:
     """Give every process dropout masks of its own; weights and batches are still drawn alike. After each seeding."""
-    state = default_generator.get_state()
-    default_generator.set_state({**state, "seed": state["seed"] % 2**32 + (get_rank() << 32)})
+    if get_world_size() > 1:
+        state = default_generator.get_state()
+        default_generator.set_state({**state, "seed": state["seed"] % 2**32 + (get_rank() << 32)})
 
 
 def average_gradients(model: Module) -> None:
