@@ -180,7 +180,7 @@ def show(row: dict[str, Any], rate: float) -> None:
         line += (
             f"   torch {ms(row['torch'])}   ratio {row['ratio']:.2f} ({low:.2f}..{high:.2f}), at most {row['bound']}"
         )
-    print(line + (f"   floor {ms(floor)}" if floor == floor else ""), flush=True)
+    print(line + (f"   floor {ms(floor)} x {row['z2g'] / floor:.1f}" if floor == floor else ""), flush=True)
 
 
 def main() -> None:
