@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from . import workloads
+from . import mpi, ops, peers, workloads
 from .workloads import WORKLOADS
 
 INNER = {"W4": 50, "tiny": 500}  # steps per measurement, so that each takes some milliseconds
@@ -180,7 +180,7 @@ def show(row: dict[str, Any], rate: float) -> None:
         line += (
             f"   torch {ms(row['torch'])}   ratio {row['ratio']:.2f} ({low:.2f}..{high:.2f}), at most {row['bound']}"
         )
-    print(line + (f"   floor {ms(floor)}" if floor == floor else ""), flush=True)
+    print(line + (f"   floor {ms(floor)} x {row['z2g'] / floor:.1f}" if floor == floor else ""), flush=True)
 
 
 def main() -> None:
@@ -192,11 +192,16 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="where the time goes (needs --workload)")
     parser.add_argument("--scaling", action="store_true", help="W2 against context, width, batch and depth")
     parser.add_argument("--picture", metavar="FILE", help="with --scaling: draw it (needs matplotlib)")
+    parser.add_argument("--ops", action="store_true", help="each operation against its size")
+    parser.add_argument("--peers", action="store_true", help="beside MyGrad, autograd, JAX, tinygrad if installed")
+    parser.add_argument("--mpi", type=int, metavar="N", help="W2 (or --workload W3) over N processes")
     parser.add_argument("--json", metavar="FILE", help="write the figures to a file too")
     parser.add_argument("--block", choices=["z2g", "torch"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.reps < 1:
         parser.error("--reps must be at least 1")
+    if args.mpi is not None and (args.mpi < 1 or (args.workload or "W2") not in mpi.SIZES):
+        parser.error("--mpi takes a number of processes >= 1, with --workload W2 or W3")
     if args.block:
         step = WORKLOADS[args.workload][0](library(args.block))
         print(json.dumps([clock(step, args.workload) for _ in range(args.reps + 3)][3:]))
@@ -218,6 +223,17 @@ def main() -> None:
             print(f"{what}: ms per step  {points}   exponent {row['exponent']:.2f}")
         if args.picture:
             draw(figures["scaling"], args.picture)
+    elif args.ops:
+        figures["ops"] = ops.table(workloads.ours(), library("torch"))
+        ops.show(figures["ops"])
+    elif args.peers:
+        figures["peers"] = []
+        for name in peers.WORKLOADS:
+            figures["peers"] += peers.compare(name, args.reps)
+            peers.show(figures["peers"][-len(peers.LIBRARIES) :])
+    elif args.mpi:
+        figures["mpi"] = mpi.compare(args.workload or "W2", args.mpi, args.reps)
+        mpi.show(figures["mpi"])
     else:
         names = [args.workload] if args.workload else list(WORKLOADS)
         figures["rows"] = []

@@ -195,6 +195,11 @@ def _device_properties(index: int) -> dict[str, Any]:
         return {"name": b"Fake GPU", "major": 9, "minor": 0, "totalGlobalMem": 2**34}
 
 
+def _memory() -> tuple[int, int]:
+    _current()
+    return 2**33, 2**34  # free, total
+
+
 # --- From device arrays to NumPy and back ------------------------------------------------------------------
 
 
@@ -806,7 +811,8 @@ runtime = types.ModuleType("cupy.cuda.runtime")
 runtime.__dict__.update(
     CUDARuntimeError=CUDARuntimeError, getDevice=_current, setDevice=_set_device,
     getDeviceCount=_device_count, getDeviceProperties=_device_properties,
-    deviceSynchronize=lambda: Device().synchronize(),
+    deviceSynchronize=lambda: Device().synchronize(), memGetInfo=_memory, runtimeGetVersion=lambda: 13020,
+    driverGetVersion=lambda: 13030,
 )  # fmt: skip
 _stream = types.SimpleNamespace(synchronize=lambda: Device().synchronize())
 cuda = _Module(

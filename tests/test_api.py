@@ -44,7 +44,7 @@ def test_the_page_has_every_namespace():
     """Each file that users import from has a section."""
     assert set(SECTIONS) == {f"tinygrad_z2g{suffix}" for suffix in (
         "", ".Tensor", ".nn", ".nn.Module", ".nn.functional", ".nn.init", ".nn.utils", ".optim", ".optim.lr_scheduler",
-        ".autograd", ".utils.data", ".cuda", ".text", ".models",
+        ".autograd", ".utils.data", ".cuda", ".distributed", ".text", ".models",
     )}  # fmt: skip
 
 

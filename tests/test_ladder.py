@@ -4,12 +4,16 @@ The full length, where each script checks its own claim, takes some five minutes
 """
 
 import ast
+import contextlib
 import os
 import re
+import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import fakecupy
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -57,6 +61,54 @@ def test_no_steps_and_no_picture(script, tmp_path):
     """An untrained model is no error, and no claim is made for it."""
     assert result(run(script, "--quick", "--no-plot", "--steps", 0, "--seed", 5, "--out", tmp_path))
     assert not list(tmp_path.glob("*.png"))
+
+
+@pytest.fixture
+def run_here(monkeypatch, tmp_path):
+    """A function that runs an example from 10 on in this very process, where CuPy can be exchanged."""
+    interrupt = signal.getsignal(signal.SIGINT)
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+
+    def run_here(script, *flags):
+        monkeypatch.setattr(sys, "argv", [str(script), "--quick", "--no-plot", "--out", str(tmp_path), *flags])
+        runpy.run_path(str(script), run_name="__main__")
+
+    yield run_here
+    signal.signal(signal.SIGINT, interrupt)
+    sys.modules.pop("common", None)
+
+
+@pytest.mark.parametrize("script", STEPS[9:], ids=NAMES[9:])
+def test_on_the_strict_fake_of_a_card(script, run_here, capsys):
+    """Whether its claim holds after two steps is no matter here: it comes to an end, and on the card."""
+    with fakecupy.installed(), contextlib.suppress(SystemExit):
+        few = ["--tokens", "4"] if script.stem == "18_gpt" else []
+        run_here(script, "--steps", "2", "--device", "cuda", *few)
+    out, err = capsys.readouterr()
+    assert "result: " in out or "the claim does not hold" in err, err
+    assert fakecupy.uploads.count > 10
+
+
+MACHINES = {
+    "no CuPy": (None, "cuda", "CuPy does not import"), "no card": (0, "cuda", "no GPU answers"),
+    "wrong number": (2, "cuda:2", "2 GPU(s), numbered 0 to 1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("script", STEPS[9:], ids=NAMES[9:])
+def test_a_card_that_cannot_be_used_gives_one_line_and_exit_code_2(script, machine, run_here, monkeypatch, capsys):
+    devices, flag, words = MACHINES[machine]
+    with contextlib.ExitStack() as stack:
+        if devices is None:
+            monkeypatch.setitem(sys.modules, "cupy", None)
+        else:
+            stack.enter_context(fakecupy.installed(devices=devices))
+        with pytest.raises(SystemExit) as end:
+            run_here(script, "--device", flag)
+    message = capsys.readouterr().err
+    assert end.value.code == 2 and words in message and message.count("\n") == 1
+    assert message.startswith(f"{script.name}: error: device '{flag}'")
 
 
 @pytest.mark.slow

@@ -23,12 +23,13 @@ LAYERS = [
     ["anomaly", "engine", "kernels"],
     ["explain", "formula", "ops"],
     ["tensor"],
-    ["autograd", "creation", "cuda", "gradcheck", "nn", "optim", "serialization", "text", "utils"],
+    ["autograd", "creation", "cuda", "distributed", "gradcheck", "nn", "optim", "serialization", "text", "utils"],
     ["models"],
     ["draw", "watch"],
     [""],  # the package itself: re-exports only
+    ["info"],  # a command
 ]
-OPTIONAL = ["cupy", "matplotlib", "safetensors", "threadpoolctl", "torch", "tqdm"]
+OPTIONAL = ["cupy", "matplotlib", "mpi4py", "safetensors", "threadpoolctl", "torch", "tqdm"]
 
 
 # --- Reading the source ------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ The names are torch's. Start reading at `engine.py`, then `ops/elementwise.py`, 
 # isort: off
 from math import inf, nan, pi
 
-from . import autograd, cuda, nn, optim, random, utils
+from . import autograd, cuda, distributed, nn, optim, random, utils
 from .backend import Device as device
 from .backend import set_num_threads
 from .creation import (

@@ -1,0 +1,197 @@
+"""Data parallelism: several processes train one model, each on its own part of every batch.
+
+    mpiexec -n 2 python examples/18_gpt.py --distributed
+
+Every process holds the whole model and sees other examples. The loss of the joint batch is the mean over the
+processes' losses, so its gradient is the mean of their gradients:
+
+    L = (L₀ + L₁ + ...) / n    =>    ∂L/∂w = (∂L₀/∂w + ∂L₁/∂w + ...) / n
+
+With equal weights at the start and equal gradients at every step, the weights stay equal:
+
+    distributed.init_process_group()
+    distributed.broadcast_parameters(model)        # once: all start from the weights of process 0
+    distributed.separate_dropout()                 # every process drops activations of its own
+    distributed.average_gradients(model)           # after every backward(); then clip, then optimizer.step()
+    distributed.destroy_process_group()            # this process ends well
+
+MPI (mpi4py) carries NumPy arrays, NCCL (cupyx.distributed) CuPy's. Before `init_process_group` the world is this one
+process, rank 0 of 1, and all of this does nothing. The names are those of torch.distributed; the three that it lacks
+are what DistributedDataParallel does there.
+"""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .backend import Array, of
+from .random import default_generator
+from .tensor import Tensor
+
+if TYPE_CHECKING:
+    from .nn import Module
+
+_mpi: Any = None  # the module mpi4py.MPI; None: this process is alone
+_nccl: Any = None  # the same for arrays on cards: CuPy's communicator, made when the first of them is sent
+
+
+def init_process_group() -> None:
+    """Join the other processes that mpiexec started.
+
+    From here on a process that ends without `destroy_process_group`, be it by an exception, by sys.exit or by Ctrl-C,
+    ends them all, which would otherwise wait for it forever. ImportError without mpi4py or an MPI library.
+    """
+    global _mpi
+    if _mpi is not None:
+        raise RuntimeError("init_process_group: called twice; call destroy_process_group() first")
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py is there, the MPI library is not
+        raise ImportError(
+            f"init_process_group: mpi4py does not work ({error}); pip install 'tinygrad_z2g[mpi]', then start with "
+            "mpiexec -n 2 python ..."
+        ) from error
+    _mpi = MPI
+    atexit.register(_end_all)  # runs after the traceback has been printed
+
+
+def destroy_process_group() -> None:
+    """Leave: this process ends well, and the others may go on without it."""
+    global _mpi, _nccl
+    atexit.unregister(_end_all)
+    _mpi = _nccl = None
+
+
+def _end_all() -> None:
+    print(f"rank {get_rank()} ended without destroy_process_group(): ending all processes", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    time.sleep(0.2)  # mpiexec drops what it has not passed on by the time of the abort: the traceback, in 1 of 40 runs
+    _mpi.COMM_WORLD.Abort(1)
+
+
+def is_initialized() -> bool:
+    """Whether this process has joined others."""
+    return _mpi is not None
+
+
+def get_rank() -> int:
+    """The number of this process, 0 to get_world_size() - 1. By custom, 0 prints and writes the files."""
+    return 0 if _mpi is None else _mpi.COMM_WORLD.Get_rank()
+
+
+def get_world_size() -> int:
+    """How many processes there are."""
+    return 1 if _mpi is None else _mpi.COMM_WORLD.Get_size()
+
+
+def get_node_local_rank() -> int:
+    """The number of this process among those on the same machine: the number of the card that it should take."""
+    return 0 if _mpi is None else _mpi.COMM_WORLD.Split_type(_mpi.COMM_TYPE_SHARED).Get_rank()
+
+
+# --- Messages: every process must make the same calls in the same order -------------------------------------------
+
+
+def barrier() -> None:
+    """Wait until every process has come here."""
+    if _mpi is not None:
+        _mpi.COMM_WORLD.Barrier()
+
+
+def all_reduce(tensor: Tensor) -> None:
+    """Replace `tensor`, of equal shape and dtype in all, by its sum over all processes. TypeError for bool."""
+    if tensor.array.dtype.kind == "b":
+        raise TypeError("all_reduce: got a bool tensor, expected numbers; convert it with .int()")
+    _exchange("all_reduce", tensor, _sum)
+
+
+def broadcast(tensor: Tensor, src: int = 0) -> None:
+    """Replace `tensor`, of equal shape and dtype in all, by that of process `src`. ValueError if there is none."""
+    if not 0 <= src < get_world_size():
+        raise ValueError(f"broadcast: got src={src}, expected a rank from 0 to {get_world_size() - 1}")
+
+    def send(flat: Array) -> None:
+        raw = flat.view(np.uint8)  # (bytes,): numbers of any kind
+        _mpi.COMM_WORLD.Bcast(raw, src) if of(raw) is np else _cards().broadcast(raw, src)
+
+    _exchange("broadcast", tensor, send)
+
+
+def _exchange(name: str, tensor: Tensor, change: Callable[[Array], None]) -> None:
+    """Let `change` work in place on the numbers of `tensor`: (N,). RuntimeError for a tensor with a history."""
+    if tensor.node is not None:
+        raise RuntimeError(f"{name}: gradients do not pass between processes; give it tensor.detach()")
+    if get_world_size() == 1:
+        return
+    array = tensor.array
+    flat = of(array).ascontiguousarray(array).reshape(-1)  # (...) -> (N,); a copy if they do not lie in this order
+    change(flat)
+    if not array.flags.c_contiguous:
+        array[...] = flat.reshape(array.shape)
+    tensor.version[0] += 1
+
+
+def _sum(flat: Array) -> None:
+    _mpi.COMM_WORLD.Allreduce(_mpi.IN_PLACE, flat) if of(flat) is np else _cards().all_reduce(flat, flat)
+
+
+def _cards() -> Any:
+    """The NCCL communicator. RuntimeError from CuPy where NCCL is missing; every process needs a card of its own."""
+    global _nccl
+    if _nccl is None:
+        import cupyx.distributed
+
+        _nccl = cupyx.distributed.init_process_group(get_world_size(), get_rank(), use_mpi=True)
+    return _nccl
+
+
+# --- Training -----------------------------------------------------------------------------------------------------
+
+
+def broadcast_parameters(model: Module, src: int = 0) -> None:
+    """Give every process the parameters and buffers of process `src`."""
+    for tensor in [*model.parameters(), *model.buffers()]:
+        broadcast(tensor, src)
+
+
+def separate_dropout() -> None:
+    """Give every process dropout masks of its own; weights and batches are still drawn alike. After each seeding."""
+    if get_world_size() > 1:
+        state = default_generator.get_state()
+        default_generator.set_state({**state, "seed": state["seed"] % 2**32 + (get_rank() << 32)})
+
+
+def average_gradients(model: Module) -> None:
+    """Replace every gradient by its mean over all processes: after backward, before clipping.
+
+    All gradients of one dtype travel in one flat buffer, of which they become views: half the time of a message for
+    each (818,000 weights in 54 tensors, 2 processes). It is made anew at every step, which costs no more than to keep
+    one and lets `zero_grad` do as it always does. A parameter that only some processes used counts as 0 in the others.
+    """
+    if get_world_size() == 1:
+        return
+    params = list(model.parameters())
+    uses = np.array([p.grad is not None for p in params], np.int32)
+    _sum(uses)
+    groups: dict[np.dtype, list[Tensor]] = {}
+    for p, n in zip(params, uses.tolist(), strict=True):
+        if n:
+            if p.grad is None:
+                p.grad = Tensor.make(of(p.array).zeros_like(p.array))
+            groups.setdefault(p.dtype, []).append(p.grad)
+    for grads in groups.values():
+        flat = of(grads[0].array).concatenate([g.array.reshape(-1) for g in grads])  # (N,)
+        _sum(flat)
+        flat *= 1 / get_world_size()
+        start = 0
+        for g in grads:
+            end = start + g.array.size
+            g.array = flat[start:end].reshape(g.array.shape)
+            g.version[0] += 1
+            start = end
