@@ -237,7 +237,7 @@ class Case(NamedTuple):
     def __call__(self) -> str:
         with np.errstate(all="ignore"):
             try:
-                return "differs" if check(self.case, "cpu")["failures"] else ""
+                return "differs" if check(self.case, "cpu")["message"] else ""
             except Exception:
                 return "crashes"
 
@@ -388,8 +388,9 @@ def main() -> int:
     plugin = Plugin(chosen)
     folder = Path(__file__).parent
     options = [
-        "-q",
         "-s",
+        "-p",
+        "no:terminal",
         "-W",
         "ignore::pytest.PytestAssertRewriteWarning",
         "-o",
