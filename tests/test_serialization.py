@@ -228,6 +228,16 @@ def test_every_flipped_bit_is_noticed(tmp_path):
     assert noticed > 1.9 * len(data)  # all but the name of the sums and the blanks behind the header
 
 
+@pytest.mark.parametrize(("old", "new"), [(b'"F32"', b'"I32"'), (b"[4,4]", b"[8,2]"), (b"weight", b"heigth")])
+def test_numbers_that_are_read_as_others_are_noticed(tmp_path, old, new):
+    path = tmp_path / "reread"
+    data = good_file(path)
+    assert old in data
+    path.write_bytes(data.replace(old, new))
+    with pytest.raises(ValueError, match="reread"):
+        z2g.load(path)
+
+
 def test_a_damaged_file_leaves_model_and_optimizer_as_they_were(tmp_path):
     """Everything is read and checked before anything is handed out."""
     model = nn.Linear(3, 2)
