@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -334,6 +335,18 @@ def test_the_command_fails_for_a_wrong_rule(monkeypatch, capsys) -> None:
     assert run(monkeypatch, "--op", "softmax") == 1
     out = capsys.readouterr().out
     assert "softmax" in out and "FAILED" in out and "analytic" in out and "1 failed" in out
+
+
+@pytest.mark.parametrize(
+    ("terminal", "no_color", "coloured"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+def test_the_command_is_coloured_on_a_terminal(monkeypatch, capsys, terminal, no_color, coloured) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
+    assert run(monkeypatch, "--op", "mul") == 0
+    assert ("\033[32mok\033[0m" in capsys.readouterr().out) == coloured
 
 
 def test_the_command_finds_what_float32_loses(monkeypatch, capsys) -> None:
