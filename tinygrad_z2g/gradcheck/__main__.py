@@ -69,6 +69,14 @@ def check(case: Case, device: str) -> dict[str, Any]:
     return row
 
 
+def tried(case: Case, device: str) -> dict[str, Any]:
+    """As `check`; an operation that raises has failed."""
+    try:
+        return check(case, device)
+    except Exception as error:
+        return {**dict.fromkeys(ERRORS), "where": "", "message": f"{type(error).__name__}: {error}"}
+
+
 def as_text(error: float | None) -> str:
     """An error in a column."""
     return f"{'-' if error is None else f'{error:.1e}':>14}"
@@ -92,12 +100,12 @@ def main() -> int:
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     start, rows = time.perf_counter(), {}
     for case in chosen:
-        rows.setdefault(case[0], []).append(check(case, args.device))
+        rows.setdefault(case[0], []).append(tried(case, args.device))
     print(f"{'operation':36}{'cases':>6}{''.join(f'{e:>14}' for e in ERRORS)}   where (worst errors, {args.device})")
     table = []
     for name, found in rows.items():
         bad = [row["message"] for row in found if row["message"]]
-        where = max(found, key=lambda row: row["float64"])["where"]
+        where = max(found, key=lambda row: row["float64"] or 0)["where"]
         worst = {e: max((row[e] for row in found if row[e] is not None), default=None) for e in ERRORS}
         table.append(
             {"op": name, "cases": len(found), **worst, "ok": not bad, "where": where, "message": "".join(bad[:1])}
