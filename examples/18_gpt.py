@@ -33,7 +33,7 @@ import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import common
 
@@ -185,6 +185,8 @@ def main() -> None:
     print(f"GPT with {n} parameters on {place}; a trigram model reaches {trigram:.3f} on the validation text")
 
     best_path, checkpoint_path = args.out / "gpt.safetensors", args.out / "checkpoint.safetensors"
+    for stale in args.out.glob(".*.safetensors.*.tmp"):  # half a file, left behind by kill -9
+        stale.unlink()
     start, history, best = 0, {"step": [], "train": [], "val": []}, math.inf
     if args.resume:
         try:
@@ -204,8 +206,20 @@ def main() -> None:
     distributed.broadcast_parameters(model)
     distributed.separate_dropout()
 
+    def diverged(what: str, step: int) -> NoReturn:
+        kept = f"; the last good checkpoint is kept: {checkpoint_path}" if checkpoint_path.exists() else ""
+        common.fail(f"{what} at step {step}; use a smaller --lr{kept}")
+
+    def keep(state: dict, path: Path) -> None:
+        try:
+            z2g.save(state, path)
+        except OSError as error:
+            common.fail(str(error))
+
     def save_checkpoint(step: int) -> None:
         """All that is needed to go on later exactly as if nothing had happened."""
+        if not all(p.isfinite().all() for p in model.parameters()):  # the loss may have been finite one step before
+            diverged("the weights became nan or infinite", step)
         state = {
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
@@ -214,7 +228,7 @@ def main() -> None:
             "config": asdict(config),
             "characters": tokenizer.characters,
         }
-        z2g.save({**state, "step": step, "history": history, "best": best}, checkpoint_path)
+        keep({**state, "step": step, "history": history, "best": best}, checkpoint_path)
 
     def validate(step: int, train_loss: float) -> None:
         """Measure on unseen poems, and keep the weights if they are the best so far."""
@@ -224,7 +238,7 @@ def main() -> None:
             history[key].append(value)
         if val < best:
             best = val
-            z2g.save(model.state_dict(), best_path)
+            keep(model.state_dict(), best_path)
 
     every = max(1, min(100, args.steps // 5))
     step, losses, stopped = start, [], False
@@ -245,9 +259,7 @@ def main() -> None:
             if step % 10 == 0 or measure:  # reading the loss makes a GPU wait, so not at every step
                 losses.append(mean(loss))
                 if not math.isfinite(losses[-1]):
-                    common.fail(
-                        f"the loss became {losses[-1]} at step {step}; use a smaller --lr. Best weights: {best_path}"
-                    )
+                    diverged(f"the loss became {losses[-1]}", step)
                 speed = (step - start) * args.batch * world * args.context / (time.perf_counter() - began)
                 bar.set_postfix(loss=f"{losses[-1]:.3f}", tokens_per_s=f"{speed:.0f}")
             if measure and rank == 0:

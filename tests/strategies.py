@@ -79,6 +79,23 @@ class Case:
     inputs: list[np.ndarray]
     kwargs: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """As Python that makes it again, given `from numpy import *`: a failing example can be pasted."""
+        return f"Case({as_python(self.inputs)}, {as_python(self.kwargs)})"
+
+
+def as_python(value: Any) -> str:
+    """An argument of an operation, written so that `eval` gives it back: shapes of empty arrays, inf and dtypes too."""
+    if isinstance(value, np.ndarray):
+        numbers = f"array({value.reshape(-1).tolist()}, {value.dtype.name!r})"
+        return numbers if value.ndim == 1 else f"{numbers}.reshape({value.shape})"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key!r}: {as_python(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        inside = ", ".join(map(as_python, value))
+        return f"[{inside}]" if isinstance(value, list) else f"({inside}{',' * (len(value) == 1)})"
+    return repr(value)
+
 
 @st.composite
 def case(draw: Any, *domains: Any, shapes: Any = None, extra: Callable | None = None, **kwargs: Any) -> Case:

@@ -1,5 +1,6 @@
 """The examples as a user runs them: a subprocess, its exit code, its words, its files."""
 
+import math
 import os
 import random
 import re
@@ -77,6 +78,7 @@ def test_killed_50_times_the_run_ends_with_the_same_weights(tmp_path):
             process.communicate()
             kills += 1
     result(run(*flags, *(["--resume"] if checkpoint.exists() else []), "--out", cut))
+    assert {p.name for p in cut.iterdir()} == {"gpt.safetensors", "checkpoint.safetensors"}
     whole, again = (z2g.load(folder / "checkpoint.safetensors") for folder in (tmp_path / "whole", cut))
     assert whole["step"] == again["step"] == 150
     for name, tensor in whole["model"].items():
@@ -106,6 +108,54 @@ def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path):
     assert whole["step"] == cut["step"] == 150
     for name, tensor in whole["model"].items():
         assert (tensor.numpy() == cut["model"][name].numpy()).all(), name
+
+
+@pytest.mark.parametrize("huge", ["loss", "weights"])
+def test_nan_stops_the_run_and_the_last_good_checkpoint_is_kept(tmp_path, huge):
+    """The loss turns nan, or the loss is finite but the step after it makes the weights nan: the step is named."""
+    import tinygrad_z2g as z2g
+
+    flags = (*SMALL, "--out", tmp_path, "--layers", 1)
+    result(run(*flags, "--steps", 5))
+    path = tmp_path / "checkpoint.safetensors"
+    saved = z2g.load(path)
+    if huge == "loss":
+        saved["model"]["blocks.0.norm1.weight"].fill_(math.nan)
+    else:  # a step of infinite size, at the step that is saved
+        saved["optimizer"]["param_groups"][0]["lr"] = saved["schedule"]["base_lrs"][0] = math.inf
+    z2g.save(saved, path)
+    before = path.read_bytes()
+    process = run(*flags, "--steps", 20 if huge == "loss" else 6, "--resume")
+    assert process.returncode == 2 and "Traceback" not in process.stderr
+    message = process.stderr.split("error: ")[1].splitlines()[0]
+    assert message.startswith(
+        "the loss became nan at step 8" if huge == "loss" else "the weights became nan or infinite at step 6"
+    )
+    assert "--lr" in message and str(path) in message
+    assert path.read_bytes() == before
+
+
+def test_a_full_disk_stops_the_run_with_one_line(tmp_path):
+    """Files may have 20 kB at most: the run says which file could not be written, and the one before stays whole."""
+    resource = pytest.importorskip("resource", reason="this system has no limit for the size of files")
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"what was there")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        process = run(*SMALL, "--steps", 5, "--out", tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert process.returncode == 2 and "Traceback" not in process.stderr
+    assert "error: " in process.stderr and "File too large" in process.stderr and str(tmp_path) in process.stderr
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == b"what was there"
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.safetensors"]
+
+
+def test_what_kill_9_left_behind_is_cleared_away(tmp_path):
+    stale = tmp_path / ".checkpoint.safetensors.12345.tmp"
+    stale.write_bytes(b"half a file")
+    result(run(*SMALL, "--steps", 1, "--out", tmp_path))
+    assert {p.name for p in tmp_path.iterdir()} == {"gpt.safetensors", "checkpoint.safetensors"}
 
 
 BAD_CALLS = {

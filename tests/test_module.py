@@ -38,7 +38,7 @@ NESTED = [
 # --- Finding parameters ------------------------------------------------------------------------------------------
 
 
-def test_trap_31_parameters_are_found_wherever_they_are():
+def test_trap_31_parameters_are_found_wherever_they_are(device):
     module = Nested()
     assert names(module) == NESTED
     assert list(module.parameters()) == [p for _, p in module.named_parameters()]
@@ -48,7 +48,7 @@ def test_trap_31_parameters_are_found_wherever_they_are():
     assert [name for name, _ in module.named_parameters(prefix="model")] == [f"model.{name}" for name in NESTED]
 
 
-def test_trap_31_parameters_come_in_the_order_of_definition():
+def test_trap_31_parameters_come_in_the_order_of_definition(device):
     class Ordered(nn.Module):
         def __init__(self):
             self.second = nn.Parameter(z2g.ones(1))
@@ -70,7 +70,7 @@ class Tied(nn.Module):
         self.again = self.read
 
 
-def test_trap_31_tied_parameters_appear_once():
+def test_trap_31_tied_parameters_appear_once(device):
     module = Tied()
     assert names(module) == ["read.weight"]
     assert [type(m).__name__ for m in module.modules()] == ["Tied", "Embedding", "Linear"]
@@ -81,7 +81,7 @@ def test_a_shared_module_is_saved_under_each_name():
     assert list(Tied().state_dict()) == ["read.weight", "write.weight", "again.weight"]
 
 
-def test_trap_31_unknown_attributes_raise():
+def test_trap_31_unknown_attributes_raise(device):
     for module in [nn.Linear(1, 1), nn.Sequential(nn.ReLU()), nn.ModuleDict({"a": nn.ReLU()}), nn.ModuleList()]:
         with pytest.raises(AttributeError, match="nonsense"):
             module.nonsense  # noqa: B018

@@ -176,7 +176,7 @@ BUGS = [
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
-def test_planted_rule_is_caught(bug: Bug) -> None:
+def test_trap_47_planted_rule_is_caught(bug: Bug) -> None:
     assert not caught(bug.cases, lambda case: bug.function(mutated=False)), "control: the right rule was refused"
     assert caught(bug.cases, lambda case: bug.function(mutated=True))
 
@@ -293,7 +293,7 @@ IN_THE_PACKAGE = [
 @pytest.mark.parametrize(
     ("name", "row", "module", "attribute", "wrong"), IN_THE_PACKAGE, ids=[b[0] for b in IN_THE_PACKAGE]
 )
-def test_bug_in_the_package_is_caught(
+def test_trap_47_bug_in_the_package_is_caught(
     monkeypatch: pytest.MonkeyPatch, name: str, row: str, module: Any, attribute: str, wrong: Callable
 ) -> None:
     op = ROWS[row]
@@ -324,7 +324,7 @@ def tampered(fn: Callable, i: int, edit: Callable) -> Callable:
 
 
 @pytest.mark.parametrize("op", TABLE, ids=lambda op: op.name)
-def test_every_operation_catches_edited_gradients(op: Op) -> None:
+def test_trap_47_every_operation_catches_edited_gradients(op: Op) -> None:
     """Whatever the operation: an edit that changes its gradient visibly makes the check fail."""
     visible = 0
 

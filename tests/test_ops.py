@@ -11,14 +11,15 @@ from typing import Any
 import fakecupy
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, note, settings
 from numeric import check_grad, cotangents, gradients, host, leaves
+from numpy import array, inf  # noqa: F401 - for examples that are pasted
 from op_table import EXEMPT, TABLE, Op
 from strategies import SEEDS, Case
 
 import tinygrad_z2g as z2g
 import tinygrad_z2g.nn.functional as F
-from tinygrad_z2g import Tensor
+from tinygrad_z2g import Tensor, kernels
 
 FEW = settings(max_examples=max(4, settings().max_examples // 5))
 every_op = pytest.mark.parametrize("op", TABLE, ids=lambda op: op.name)
@@ -82,9 +83,57 @@ def test_gradient(op: Op) -> None:
 
     @given(op.cases, SEEDS)
     def check(case: Case, seed: int) -> None:
+        note(f"To see it again, in tests/: from test_ops import *; again({op.name!r}, {case}, {seed})")
         check_grad(bind(op, case), case.inputs, seed)
 
     check()
+
+
+def again(name: str, case: Case, seed: int) -> None:
+    """One example of `test_gradient` once more: what it prints when it fails is a call of this."""
+    check_grad(bind(next(op for op in TABLE if op.name == name), case), case.inputs, seed)
+
+
+@every_op
+def test_examples_print_as_python_that_makes_them_again(op: Op) -> None:
+    """Arrays of any shape and dtype, indices, slices, masks, infinities."""
+
+    @settings(max_examples=3)
+    @given(op.cases)
+    def check(case: Case) -> None:
+        copy = eval(repr(case))
+        pairs = [*zip(case.inputs, copy.inputs, strict=True), (list(case.kwargs.items()), list(copy.kwargs.items()))]
+        for ours, theirs in pairs:
+            assert_identical(ours, theirs)
+
+    check()
+
+
+def assert_identical(ours: Any, theirs: Any) -> None:
+    """The same type, and the same shape, dtype and numbers in all arrays."""
+    assert type(ours) is type(theirs)
+    if isinstance(ours, np.ndarray):
+        assert ours.shape == theirs.shape and ours.dtype == theirs.dtype and np.array_equal(ours, theirs)
+    elif isinstance(ours, (list, tuple)):
+        for a, b in zip(ours, theirs, strict=True):
+            assert_identical(a, b)
+    else:
+        assert ours == theirs
+
+
+def test_a_failing_example_prints_a_line_that_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule is broken, the line in the report is run, and fails in the same way; mended, it passes."""
+    right = kernels.softmax_backward
+    monkeypatch.setattr(kernels, "softmax_backward", lambda p, grad, axis: p * grad)
+    with pytest.raises(AssertionError) as caught:
+        test_gradient(next(op for op in TABLE if op.name == "softmax"))
+    (line,) = [text for text in caught.value.__notes__ if "again(" in text]
+    call = line.split("import *; ")[1]
+    with pytest.raises(AssertionError) as once_more:
+        eval(call)
+    assert str(once_more.value) == str(caught.value)  # which holds the seed too
+    monkeypatch.setattr(kernels, "softmax_backward", right)
+    eval(call)
 
 
 @every_op
@@ -173,7 +222,10 @@ def test_history(op: Op) -> None:
 
 @every_op
 def test_backward_is_linear(op: Op) -> None:
-    """The gradient for -2 v + w / 2 is -2 times that for v plus half of that for w: a rule never looks at its size."""
+    """The gradient for -2 v + w / 2 is -2 times that for v plus half of that for w: a rule never looks at its size.
+
+    And the same cotangent gives the same gradient again, to the last bit.
+    """
 
     @FEW
     @given(op.cases, SEEDS)
@@ -185,6 +237,8 @@ def test_backward_is_linear(op: Op) -> None:
         of_v, of_w, of_mixed = (gradients(fn, leaves(case.inputs), c) for c in (v, w, mixed))
         for a, b, c in zip(of_v, of_w, of_mixed, strict=True):
             assert_close(c, -2 * a + b / 2)
+        for a, once_more in zip(of_v, gradients(fn, leaves(case.inputs), v), strict=True):
+            assert np.array_equal(a, once_more, equal_nan=True)
 
     check()
 

@@ -186,6 +186,13 @@ def test_trap_14_kinks(f: Callable, expected: list, device: str) -> None:
     assert slopes(f, [-2, 0, 2]) == expected
 
 
+def test_trap_14_leaky_relu_and_the_threshold_of_softplus(device: str) -> None:
+    """At 0 the slope is that of the left side; at the threshold softplus is still the curve, not the straight line."""
+    assert slopes(lambda x: F.leaky_relu(x, 0.25), [-2, 0, 2]) == [0.25, 0.25, 1]
+    at, beyond = slopes(lambda x: F.softplus(x, beta=2, threshold=2), [1, 1.125])
+    assert at == pytest.approx(1 / (1 + math.exp(-2)), rel=1e-12) and beyond == 1
+
+
 def test_trap_14_negative_zero_is_zero(device: str) -> None:
     assert slopes(z2g.relu, [-0.0]) == [0] and slopes(z2g.abs, [-0.0]) == [0]
 

@@ -1,13 +1,15 @@
 """Saving and loading: numbers in a safetensors file, structure as JSON in its header, never pickle.
 
 A state dict becomes a plain safetensors file with its names, which torch code can load, and the other way round. A
-nested structure (model, optimizer, step) works too: tensors are stored under dotted names, the rest as JSON.
+nested structure (model, optimizer, step) works too: tensors are stored under dotted names, the rest as JSON. With each
+tensor goes a checksum, and one with the structure: a file of ours in which any bit has changed is refused.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +18,23 @@ import numpy as np
 from . import backend
 from .tensor import Tensor
 
-_KEY = "tinygrad_z2g"
+_KEY, _SUMS = "tinygrad_z2g", "tinygrad_z2g.crc32"
 
 
 def save(obj: dict[str, Any], f: str | os.PathLike) -> None:
     """Write nested dicts and lists of tensors, numbers, strings, bools and None to the file `f`.
 
-    The file is written under a temporary name and put in place when complete: a crash leaves the old one whole.
-    Tensors are copied to the host; nothing is moved or changed. TypeError for anything else inside; ImportError
-    without the safetensors package (`pip install safetensors`).
+    The file is written under a temporary name and put in place when complete: a crash leaves the old one whole. (One
+    that leaves no time to clean up also leaves `.NAME.PID.tmp`, which nothing reads: delete it.) Tensors are copied to
+    the host; nothing is moved or changed. OSError if the file cannot be written, a full disk for instance; TypeError
+    for anything else inside; ImportError without the safetensors package (`pip install safetensors`).
     """
     if not isinstance(obj, dict):
         raise TypeError(f"save: expected a dict such as model.state_dict(), got {type(obj).__name__}")
     arrays: dict[str, np.ndarray] = {}
-    structure = _flatten(obj, "", arrays)
-    data = _safetensors("save").save(arrays, metadata={_KEY: json.dumps(structure)})
+    structure = json.dumps(_flatten(obj, "", arrays))
+    sums = {"structure": zlib.crc32(structure.encode())} | {name: _checksum(array) for name, array in arrays.items()}
+    data = _safetensors("save").save(arrays, metadata={_KEY: structure, _SUMS: json.dumps(sums)})
     path = Path(f)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -39,8 +43,11 @@ def save(obj: dict[str, Any], f: str | os.PathLike) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            kept = "the file that was there is as before" if path.exists() else "no file was left behind"
+            raise OSError(error.errno, f"save: {error.strerror or error}; {kept}", str(path)) from error
         raise
 
 
@@ -54,7 +61,9 @@ def load(f: str | os.PathLike, map_location: Any = None) -> dict[str, Any]:
     try:
         arrays = library.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        structure = json.loads(header.get("__metadata__", {}).get(_KEY, "null"))
+        metadata = header.get("__metadata__", {})
+        _check_sums(metadata, arrays)
+        structure = json.loads(metadata.get(_KEY, "null"))
         tensors = {name: Tensor.make(array) for name, array in arrays.items()}
         found = tensors if structure is None else _unflatten(structure, tensors)
         if not isinstance(found, dict):
@@ -64,6 +73,25 @@ def load(f: str | os.PathLike, map_location: Any = None) -> dict[str, Any]:
     for tensor in tensors.values():
         tensor.array = backend.to_device(tensor.array, home)
     return found
+
+
+def _checksum(array: np.ndarray) -> int:
+    """CRC-32 of the numbers, their dtype and shape: every change of up to 32 neighbouring bits gives another one."""
+    return zlib.crc32(f"{array.dtype.str} {array.shape}".encode(), zlib.crc32(array))
+
+
+def _check_sums(metadata: dict[str, str], arrays: dict[str, np.ndarray]) -> None:
+    """Raise ValueError if what was read is not what was written. Files made elsewhere, and older ones, have no sums."""
+    if _SUMS not in metadata:
+        return
+    sums = json.loads(metadata[_SUMS])
+    if zlib.crc32(metadata[_KEY].encode()) != sums.pop("structure"):
+        raise ValueError("its structure has changed since it was written")
+    if sums.keys() != arrays.keys():
+        raise ValueError("its tensors are not those that were written")
+    for name, array in arrays.items():
+        if _checksum(array) != sums[name]:
+            raise ValueError(f"'{name}' has changed since it was written")
 
 
 def _safetensors(name: str) -> Any:

@@ -1,7 +1,10 @@
 """`python -m tinygrad_z2g.gradcheck`: check every differentiable operation and layer, and print a table.
 
-float64: the gradient against central differences of the function itself, extrapolated from two steps. float32: against
-the gradient in float64, which by then has been checked; the error is rounding. Exit code 1 if anything disagrees.
+float64: the gradient against central differences of the function itself, extrapolated from two steps, which any
+function allows. Complex step: the same against a derivative that is right to the last digits (`complex_step.py`), for
+operations that are written analytically, on the CPU. float32, float16: against the gradient in float64, which by then
+has been checked; the error is rounding. "Where" is the element with the worst error against differences. Exit code 1
+if anything disagrees.
 """
 
 from __future__ import annotations
@@ -21,8 +24,11 @@ from ..nn import Module
 from ..tensor import Tensor
 from . import _analytic, _outputs, compare
 from .cases import Case, cases
+from .complex_step import NOT_ANALYTIC, complex_step
 
-FLOAT32 = 2e-4  # rounding, grown by cancellation in the worst case below
+ROUNDING = {"float32": 2e-4, "float16": 1e-2}  # grown by cancellation in the worst case below
+LAST_DIGITS = 1e-13  # of a complex step, which is accurate to 1e-15
+ERRORS = ("float64", "complex step", *ROUNDING)
 
 
 def moved(case: Case, device: str, dtype: str) -> tuple[Any, list]:
@@ -46,15 +52,34 @@ def gradients(fn: Any, xs: list[Tensor]) -> list[np.ndarray]:
 
 
 def check(case: Case, device: str) -> dict[str, Any]:
-    """One case: {"failures", "float64", "float32", "message"}, the errors being the worst relative ones."""
+    """One case: the worst relative error of each kind (None if not measured), where, and what disagrees or ""."""
     report = compare(*moved(case, device, "float64"))
-    double, single = (gradients(*moved(case, device, dtype)) for dtype in ("float64", "float32"))
-    errors = [
-        np.abs(a - b).max(initial=0) / max(1.0, np.abs(b).max(initial=0)) for a, b in zip(single, double, strict=True)
-    ]
-    rough = float(max(errors, default=0.0))
-    message = report.message or (f"float32 differs from float64 by {rough:.2g}" if not rough <= FLOAT32 else "")
-    return {"failures": bool(message), "float64": report.error, "float32": rough, "message": message}
+    row = {"float64": report.error, "complex step": None, "where": report.where, "message": report.message}
+    if device == "cpu" and case[0] not in NOT_ANALYTIC:
+        row["complex step"], where = complex_step(*moved(case, device, "float64"))
+        if not row["complex step"] <= LAST_DIGITS:
+            row["message"] = row["message"] or f"{where} differs from the complex step by {row['complex step']:.2g}"
+    double = gradients(*moved(case, device, "float64"))
+    for dtype, bound in ROUNDING.items():
+        pairs = zip(gradients(*moved(case, device, dtype)), double, strict=True)
+        errors = [np.abs(a - b).max(initial=0) / max(1.0, np.abs(b).max(initial=0)) for a, b in pairs]
+        row[dtype] = float(max(errors, default=0.0))
+        if not row[dtype] <= bound:
+            row["message"] = row["message"] or f"{dtype} differs from float64 by {row[dtype]:.2g}"
+    return row
+
+
+def tried(case: Case, device: str) -> dict[str, Any]:
+    """As `check`; an operation that raises has failed."""
+    try:
+        return check(case, device)
+    except Exception as error:
+        return {**dict.fromkeys(ERRORS), "where": "", "message": f"{type(error).__name__}: {error}"}
+
+
+def as_text(error: float | None) -> str:
+    """An error in a column."""
+    return f"{'-' if error is None else f'{error:.1e}':>14}"
 
 
 def main() -> int:
@@ -75,16 +100,19 @@ def main() -> int:
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     start, rows = time.perf_counter(), {}
     for case in chosen:
-        rows.setdefault(case[0], []).append(check(case, args.device))
-    print(f"{'operation':36}{'cases':>6}{'float64':>11}{'float32':>11}   (worst relative errors, on {args.device})")
+        rows.setdefault(case[0], []).append(tried(case, args.device))
+    print(f"{'operation':36}{'cases':>6}{''.join(f'{e:>14}' for e in ERRORS)}   where (worst errors, {args.device})")
     table = []
     for name, found in rows.items():
-        bad = [row["message"] for row in found if row["failures"]]
-        worst = {dtype: max(row[dtype] for row in found) for dtype in ("float64", "float32")}
-        verdict = "FAILED: " + bad[0] if bad else "ok"
-        table.append({"op": name, "cases": len(found), **worst, "ok": not bad, "where": bad[0] if bad else ""})
+        bad = [row["message"] for row in found if row["message"]]
+        where = max(found, key=lambda row: row["float64"] or 0)["where"]
+        worst = {e: max((row[e] for row in found if row[e] is not None), default=None) for e in ERRORS}
+        table.append(
+            {"op": name, "cases": len(found), **worst, "ok": not bad, "where": where, "message": "".join(bad[:1])}
+        )
+        verdict = f"FAILED: {bad[0]}" if bad else "ok"
         shown = f"\033[{31 if bad else 32}m{verdict}\033[0m" if colour else verdict
-        print(f"{name:36}{len(found):6}{worst['float64']:11.1e}{worst['float32']:11.1e}   {shown}")
+        print(f"{name:36}{len(found):6}{''.join(map(as_text, worst.values()))}   {where:20} {shown}")
     failed = sum(not row["ok"] for row in table)
     print(f"{len(table)} operations, {len(chosen)} cases, {failed} failed, {time.perf_counter() - start:.1f} s")
     if args.json:

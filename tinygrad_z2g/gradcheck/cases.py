@@ -20,6 +20,7 @@ from ..random import manual_seed
 from ..tensor import Tensor
 
 Case = tuple[str, Callable, list]
+ALL = slice(None)
 
 
 def points(low: float, high: float) -> Callable[..., Tensor]:
@@ -61,7 +62,7 @@ def cases() -> list[Case]:
     def add(name: str, fn: Callable, *inputs: Any) -> None:
         found.append((name, fn, list(inputs)))
 
-    everywhere = "neg square exp expm1 sin cos tanh atan sinh cosh sigmoid erf abs sign floor ceil round relu"
+    everywhere = "neg square exp expm1 sin cos tanh atan sinh cosh sigmoid erf abs sign floor ceil round"
     for names, draw in (
         (everywhere, any_),
         ("sqrt rsqrt reciprocal log log2 log1p", positive),
@@ -70,6 +71,8 @@ def cases() -> list[Case]:
         for name in names.split():
             for size in ((2, 3), ()):
                 add(name, getattr(elementwise, name), draw(*size))
+    add("relu", elementwise.relu, any_(2, 3))
+    add("relu", elementwise.relu, positive())
     for name in ("add", "sub", "mul", "div", "maximum", "minimum", "remainder"):
         second = positive if name in ("div", "remainder") else any_
         add(name, getattr(elementwise, name), any_(2, 3), second(3))
@@ -77,6 +80,8 @@ def cases() -> list[Case]:
     add("pow", elementwise.pow, positive(2, 3), any_(3))
     for n in (2, 3, 0.5, -1):
         add("pow", lambda x, n=n: x**n, positive(4))
+    add("pow, n = 0", lambda x: x**0, positive(4))
+    add("div, rounded", lambda x, y: elementwise.div(x, y, rounding_mode="floor"), any_(4), positive(4))
     add("lerp", elementwise.lerp, any_(3), any_(3), any_(2, 3))
     add("clamp", lambda x: x.clamp(-1, 1), any_(9))
     add("clamp", elementwise.clamp, any_(9), points(-1.5, -1)(9), positive(9))
@@ -93,6 +98,12 @@ def cases() -> list[Case]:
         add(name, lambda x, name=name: getattr(x, name)(1).values, any_(3, 4))
     for name in ("cumsum", "cumprod"):
         add(name, lambda x, name=name: getattr(x, name)(1), any_(2, 4))
+    for name in ("prod", "cumsum", "cumprod"):
+        add(name, lambda x, name=name: getattr(x, name)(0), any_())
+        add(name, lambda x, name=name: getattr(x, name)(1), any_(2, 3, 2))
+    for name in ("softmax", "log_softmax"):
+        add(name, lambda x, name=name: getattr(x, name)(1), any_(2, 3, 2))
+        add(f"{name}, 0-d", lambda x, name=name: getattr(x, name)(0), any_())
     add("softmax", lambda x: softmax.softmax(x, 1), any_(2, 4))
     add("softmax", lambda x: softmax.softmax(x * 50, 0), any_(3, 2))
     add("log_softmax", lambda x: softmax.log_softmax(x, 1), any_(2, 4))
@@ -134,32 +145,53 @@ def cases() -> list[Case]:
         "scatter", lambda x, src: indexing.scatter(x, 1, creation.tensor([[2, 0], [1, 2]]), src), any_(2, 3), any_(2, 2)
     )
     add("scatter_add", lambda x, src: indexing.scatter_add(x, 1, where, src), any_(2, 3), any_(2, 2))
-    add("index_put", lambda x, v: _assigned(x, v), any_(2, 3), any_(2))
+    add("transpose", lambda x: x.transpose(0, -1), any_())
+    add("diag, vector", lambda x: x.diag(1), any_(3))
+    add("roll", lambda x: x.roll(2), any_(2, 3))
+    add("roll", lambda x: x.roll((1, 2), (0, 1)), any_(2, 3))
+    add("index_put", lambda x, v: _assigned(x, v, (ALL, 1)), any_(2, 3), any_(2))
+    add("index_put", lambda x, v: _assigned(x, v, (ALL, [2, 0])), any_(3, 3), any_(1, 3, 2))
 
     for approximate in ("none", "tanh"):
         add("F.gelu", lambda x, a=approximate: F.gelu(x, a), any_(2, 3))
     add("F.silu", F.silu, any_(4))
     add("F.softplus", F.softplus, any_(4))
+    add("F.softplus", lambda x: F.softplus(x, beta=2, threshold=1), any_(5))
     add("F.leaky_relu", F.leaky_relu, any_(4))
     add("F.mse_loss", F.mse_loss, any_(2, 3), any_(2, 3))
     add("F.l1_loss", F.l1_loss, any_(2, 3), any_(2, 3))
     for smoothing in (0.0, 0.1):
         add("F.cross_entropy", lambda x, s=smoothing: F.cross_entropy(x, ids(2, 0), label_smoothing=s), any_(2, 3))
+    classes = positive(3).detach()
+    for reduction_ in ("none", "sum", "mean"):
+        loss = functools.partial(F.cross_entropy, reduction=reduction_)
+        add("F.cross_entropy", lambda x, w, f=loss: f(x, ids([2, 0], [1, 2]), w), any_(2, 3, 2), classes)
+        add("F.cross_entropy", lambda x, w, f=loss: f(x, ids(1, 2), w), any_(2, 3), classes)
     add("F.nll_loss", lambda x: F.nll_loss(x, ids(2, 0)), any_(2, 3))
     add("F.binary_cross_entropy", F.binary_cross_entropy, unit(5), unit(5))
     add("F.binary_cross_entropy_with_logits", F.binary_cross_entropy_with_logits, any_(5), unit(5))
     add("F.layer_norm", lambda x, w, b: F.layer_norm(x, (4,), w, b), any_(2, 4), any_(4), any_(4))
+    add("F.layer_norm", lambda x, w, b: F.layer_norm(x, (2, 3), w, b), any_(2, 2, 3), any_(2, 3), any_(2, 3))
+    add("F.layer_norm", lambda x: F.layer_norm(x, (4,)), any_(3, 4))
     add("F.rms_norm", lambda x, w: F.rms_norm(x, (4,), w), any_(2, 4), any_(4))
     add("F.normalize", F.normalize, any_(2, 4))
     add("F.cosine_similarity", F.cosine_similarity, any_(2, 4), any_(2, 4))
-    add("F.dropout", same_numbers(lambda x: F.dropout(x, 0.5)), any_(8))
+    add("F.dropout", same_numbers(lambda x: F.dropout(x, 0.5)), any_(20))  # of 8, seed 0 drops all
+    add("F.dropout, p = 1", lambda x: F.dropout(x, 1.0), any_(4))
+    add("F.linear", F.linear, any_(2, 2, 3), any_(2, 3), any_(2))
+    add("F.embedding", lambda w: F.embedding(ids([1, 2], [1, 0]), w), any_(3, 2))
+    add("F.embedding", lambda w: F.embedding(ids(512, 3, 3, 400), w), any_(513, 1))
     add("F.pad", lambda x: F.pad(x, (1, 2)), any_(2, 3))
     add("F.max_pool1d", lambda x: F.max_pool1d(x, 2, 1), any_(1, 2, 5))
     add("F.max_pool2d", lambda x: F.max_pool2d(x, 2), any_(1, 1, 4, 4))
+    add("F.max_pool1d", lambda x: F.max_pool1d(x, 2), any_(2, 4))
+    add("F.avg_pool1d", lambda x: F.avg_pool1d(x, 2), any_(2, 4))
     add("F.avg_pool1d", lambda x: F.avg_pool1d(x, 3, 2, 1), any_(1, 2, 5))
     for causal in (False, True):
         attend = functools.partial(F.scaled_dot_product_attention, is_causal=causal)
         add("F.attention", attend, any_(2, 3, 2), any_(2, 3, 2), any_(2, 3, 4))
+    dropping = same_numbers(functools.partial(F.scaled_dot_product_attention, dropout_p=0.3))
+    add("F.attention", dropping, any_(2, 3, 2), any_(2, 3, 2), any_(2, 3, 4))
     add("lstm_scan", lstm_scan, any_(3, 2, 8), any_(2, 2), any_(2, 2), any_(8, 2))
 
     manual_seed(0)
@@ -170,13 +202,20 @@ def cases() -> list[Case]:
     add("nn.LayerNorm", nn.LayerNorm(4).double(), any_(3, 4))
     add("nn.RMSNorm", nn.RMSNorm(4).double(), any_(3, 4))
     add("nn.LSTM", nn.LSTM(2, 2, num_layers=2).double(), any_(3, 2, 2))
-    add("nn.LSTMCell", nn.LSTMCell(2, 2).double(), any_(2, 2))
+    add("nn.LSTMCell", _Cell(2, 2).double(), any_(2, 2), any_(2, 2), any_(2, 2))
     add("nn.MultiheadAttention", nn.MultiheadAttention(4, 2).double(), any_(3, 1, 4), any_(2, 1, 4), any_(2, 1, 4))
     add("nn.TransformerBlock", nn.TransformerBlock(4, 2).double(), any_(1, 3, 4))
     return found
 
 
-def _assigned(x: Tensor, value: Tensor) -> Tensor:
+class _Cell(nn.LSTMCell):
+    """With its state as two inputs: from a state of zeros no gradient reaches weight_hh."""
+
+    def forward(self, input: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        return super().forward(input, (h, c))
+
+
+def _assigned(x: Tensor, value: Tensor, index: Any) -> Tensor:
     z = x * 1
-    z[:, 1] = value
+    z[index] = value
     return z

