@@ -37,7 +37,13 @@ def _xp(a: Any, b: Any) -> Any:
 
 
 def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
-    """z = x + y.   ∂z/∂x = 1,  ∂z/∂y = 1"""
+    """z = x + y.   ∂z/∂x = 1,  ∂z/∂y = 1
+
+    (x + h) + y = z + h: what is added to x is added to z, so the gradient passes to both unchanged.
+    >>> x, y = z2g.tensor([1.0, 2.0], requires_grad=True), z2g.tensor([3.0, 4.0], requires_grad=True)
+    >>> (5 * (x + y)).sum().backward(); x.grad, y.grad
+    (tensor([5., 5.]), tensor([5., 5.]))
+    """
     if alpha != 1:
         other = mul(other, alpha) if isinstance(other, Variable) else other * alpha
     a, b = operands(input, other, "add")
@@ -45,7 +51,13 @@ def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
 
 
 def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
-    """z = x - y.   ∂z/∂x = 1,  ∂z/∂y = -1"""
+    """z = x - y.   ∂z/∂x = 1,  ∂z/∂y = -1
+
+    x - (y + h) = z - h: what is added to y is taken from z, so y receives -grad.
+    >>> x, y = z2g.tensor([1.0, 2.0], requires_grad=True), z2g.tensor([3.0, 4.0], requires_grad=True)
+    >>> (5 * (x - y)).sum().backward(); x.grad, y.grad
+    (tensor([5., 5.]), tensor([-5., -5.]))
+    """
     if alpha != 1:
         other = mul(other, alpha) if isinstance(other, Variable) else other * alpha
     a, b = operands(input, other, "sub")
@@ -55,12 +67,22 @@ def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
 
 
 def rsub(input: Any, other: Any) -> Tensor:
-    """z = y - x: what Python calls for `2 - x`."""
+    """z = y - x: what Python calls for `2 - x`.
+
+    >>> x = z2g.tensor(3.0, requires_grad=True); (2 - x).backward(); x.grad
+    tensor(-1.)
+    """
     return sub(other, input)
 
 
 def mul(input: Any, other: Any) -> Tensor:
-    """z = x y.   ∂z/∂x = y,  ∂z/∂y = x"""
+    """z = x y.   ∂z/∂x = y,  ∂z/∂y = x
+
+    (x + h) y = z + h y: z grows by y for each unit of x, and by x for each unit of y.
+    >>> x, y = z2g.tensor([1.0, 2.0], requires_grad=True), z2g.tensor([3.0, 4.0], requires_grad=True)
+    >>> (x * y).sum().backward(); x.grad, y.grad
+    (tensor([3., 4.]), tensor([1., 2.]))
+    """
     a, b = operands(input, other, "mul")
     return record("mul", a * b, (input, lambda grad: grad * b, other), (other, lambda grad: grad * a, input))
 
@@ -69,6 +91,11 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     """z = x / y.   ∂z/∂x = 1 / y,  ∂z/∂y = -x / y² = -z / y.   Integers are divided as floats.
 
     rounding_mode "floor" rounds down, "trunc" towards zero; both keep integers, and their gradient is 0.
+
+    z y = x, so y dz + z dy = dx: with y held dz/dx = 1 / y, with x held dz/dy = -z / y. Rounded, z is flat.
+    >>> x, y = z2g.tensor(3.0, requires_grad=True), z2g.tensor(2.0, requires_grad=True)
+    >>> (x / y).backward(); x.grad, y.grad  # 1/2 and -1.5/2
+    (tensor(0.5000), tensor(-0.7500))
     """
     if rounding_mode is not None:
         return _div_rounded(input, other, rounding_mode)
@@ -91,7 +118,11 @@ def _div_rounded(x: Any, y: Any, mode: str) -> Tensor:
 
 
 def rdiv(input: Any, other: Any) -> Tensor:
-    """z = y / x: what Python calls for `2 / x`."""
+    """z = y / x: what Python calls for `2 / x`.
+
+    >>> x = z2g.tensor(4.0, requires_grad=True); (2 / x).backward(); x.grad  # -2 / x²
+    tensor(-0.1250)
+    """
     return div(other, input)
 
 
@@ -103,7 +134,13 @@ def floor_divide(input: Any, other: Any) -> Tensor:
 
 
 def remainder(input: Any, other: Any) -> Tensor:
-    """z = x - y ⌊x / y⌋, with the sign of y.   ∂z/∂x = 1,  ∂z/∂y = -⌊x / y⌋.   Integers: as floor_divide."""
+    """z = x - y ⌊x / y⌋, with the sign of y.   ∂z/∂x = 1,  ∂z/∂y = -⌊x / y⌋.   Integers: as floor_divide.
+
+    Between its jumps q = ⌊x / y⌋ is a constant, and z = x - q y a straight line in x and in y. Here q = 3.
+    >>> x, y = z2g.tensor(7.0, requires_grad=True), z2g.tensor(2.0, requires_grad=True)
+    >>> (x % y).backward(); x.grad, y.grad
+    (tensor(1.), tensor(-3.))
+    """
     a, b = _divisible(input, other, "remainder")
     with np.errstate(all="ignore"):
         z = a % b
@@ -120,7 +157,13 @@ def _divisible(x: Any, y: Any, name: str) -> tuple[Any, Any]:
 
 
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
-    """z = x + w (end - x): from x, at w = 0, to end, at w = 1. `weight` is a number or a tensor."""
+    """z = x + w (end - x): from x, at w = 0, to end, at w = 1. `weight` is a number or a tensor.
+
+    Composed of `sub`, `mul` and `add`, whose rules give ∂z/∂x = 1 - w,  ∂z/∂end = w,  ∂z/∂w = end - x.
+    >>> x, end = z2g.tensor(1.0, requires_grad=True), z2g.tensor(5.0, requires_grad=True)
+    >>> z2g.lerp(x, end, 0.25).backward(); x.grad, end.grad
+    (tensor(0.7500), tensor(0.2500))
+    """
     return add(input, mul(sub(end, input), weight))
 
 
@@ -128,6 +171,11 @@ def pow(input: Any, exponent: Any) -> Tensor:
     """z = xʸ.   ∂z/∂x = y xʸ⁻¹,  ∂z/∂y = xʸ ln x
 
     At y = 0 the first is 0 for every x; at x = 0 and y ≥ 0 the second is taken as 0, its limit for y > 0.
+
+    z = e^(y ln x), so dz = z (y / x dx + ln x dy), and z y / x = y xʸ⁻¹. At x = 2, y = 3: 3 · 4 and 8 ln 2.
+    >>> x, y = z2g.tensor(2.0, requires_grad=True), z2g.tensor(3.0, requires_grad=True)
+    >>> (x**y).backward(); x.grad, y.grad
+    (tensor(12.), tensor(5.5452))
     """
     a, b = operands(input, exponent, "pow")
     if not hasattr(b, "dtype"):
@@ -169,7 +217,11 @@ def _pow_number(x: Tensor, a: Any, n: float) -> Tensor:
 
 
 def rpow(input: Any, other: Any) -> Tensor:
-    """z = yˣ: what Python calls for `2 ** x`."""
+    """z = yˣ: what Python calls for `2 ** x`.
+
+    >>> x = z2g.tensor(3.0, requires_grad=True); (2**x).backward(); x.grad  # 8 ln 2
+    tensor(5.5452)
+    """
     return pow(other, input)
 
 
@@ -180,6 +232,10 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """z = x limited to [min, max], each a number, a tensor or None.   dz/dx = 1 where min ≤ x ≤ max, else 0
 
     Where a bound that is a tensor is the result, it receives the gradient.
+
+    Between the bounds z is x; beyond them z is the bound, whatever x does.
+    >>> x = z2g.tensor([-3.0, 0.5, 2.0], requires_grad=True); x.clamp(-1, 1).sum().backward(); x.grad
+    tensor([0., 1., 0.])
     """
     a = as_array(input, "clamp")
     if min is None and max is None:
@@ -201,7 +257,13 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
 
 
 def maximum(input: Any, other: Any) -> Tensor:
-    """z = max(x, y).   ∂z/∂x = 1 where x > y, ½ where x = y;  ∂z/∂y likewise"""
+    """z = max(x, y).   ∂z/∂x = 1 where x > y, ½ where x = y;  ∂z/∂y likewise
+
+    Only the larger one moves z. At a tie a step of x upwards moves z, one downwards does not: ½ is the mean.
+    >>> x, y = z2g.tensor([1.0, 5.0, 2.0], requires_grad=True), z2g.tensor([3.0, 4.0, 2.0], requires_grad=True)
+    >>> z2g.maximum(x, y).sum().backward(); x.grad, y.grad
+    (tensor([0.0000, 1.0000, 0.5000]), tensor([1.0000, 0.0000, 0.5000]))
+    """
     a, b = operands(input, other, "maximum")
     xp = _xp(a, b)
     return record(
@@ -213,7 +275,13 @@ def maximum(input: Any, other: Any) -> Tensor:
 
 
 def minimum(input: Any, other: Any) -> Tensor:
-    """z = min(x, y).   ∂z/∂x = 1 where x < y, ½ where x = y;  ∂z/∂y likewise"""
+    """z = min(x, y).   ∂z/∂x = 1 where x < y, ½ where x = y;  ∂z/∂y likewise
+
+    Only the smaller one moves z. At a tie a step of x downwards moves z, one upwards does not: ½ is the mean.
+    >>> x, y = z2g.tensor([1.0, 5.0, 2.0], requires_grad=True), z2g.tensor([3.0, 4.0, 2.0], requires_grad=True)
+    >>> z2g.minimum(x, y).sum().backward(); x.grad, y.grad
+    (tensor([1.0000, 0.0000, 0.5000]), tensor([0.0000, 1.0000, 0.5000]))
+    """
     a, b = operands(input, other, "minimum")
     xp = _xp(a, b)
     return record(
@@ -230,7 +298,14 @@ def _share(a: Any, b: Any, wins: Any) -> Any:
 
 
 def where(condition: Tensor, input: Any, other: Any) -> Tensor:
-    """z = x where the condition holds, else y.   The gradient goes to the chosen side; the other gets exactly 0."""
+    """z = x where the condition holds, else y.   The gradient goes to the chosen side; the other gets exactly 0.
+
+    z = c x + (1 - c) y with c = 1 where the condition holds, else 0: ∂z/∂x = c,  ∂z/∂y = 1 - c. The rule chooses
+    instead of multiplying, because 0 · inf is NaN.
+    >>> x, y = z2g.tensor([1.0, 2.0], requires_grad=True), z2g.tensor([3.0, 4.0], requires_grad=True)
+    >>> z2g.where(z2g.tensor([True, False]), x, y).sum().backward(); x.grad, y.grad
+    (tensor([1., 0.]), tensor([0., 1.]))
+    """
     c = as_array(condition, "where")
     if c.dtype.kind != "b":
         raise RuntimeError(f"where: expected a bool condition, got {c.dtype}; compare it with something first")
@@ -253,6 +328,11 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """z = value where the mask is True, else x.   dz/dx = 0 where the mask is True, else 1
 
     `mask` broadcasts to x. `value` is a number or a 0-d tensor, which receives the gradient where the mask is True.
+
+    Where x was painted over, changing it changes nothing; elsewhere z is x.
+    >>> x = z2g.tensor([1.0, 2.0], requires_grad=True)
+    >>> x.masked_fill(z2g.tensor([True, False]), 9.0).sum().backward(); x.grad
+    tensor([0., 1.])
     """
     a, m = as_array(input, "masked_fill"), as_array(mask, "masked_fill")
     if m.dtype.kind != "b":

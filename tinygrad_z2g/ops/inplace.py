@@ -24,6 +24,10 @@ def update(x: Tensor, name: str, op: Callable[..., Tensor], *args: Any, **settin
     """x = op(x, *args), in place. Returns x.
 
     Raises RuntimeError if x may not be written, or if the result is larger than x or of a dtype that x cannot hold.
+
+    >>> x = z2g.tensor([1.0, 2.0], requires_grad=True); y = 5 * x
+    >>> y *= 2; y.sum().backward(); x.grad  # as if 2 * y had a new name
+    tensor([10., 10.])
     """
     check_writable(x, name)
     old = x
