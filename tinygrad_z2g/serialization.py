@@ -1,7 +1,8 @@
 """Saving and loading: numbers in a safetensors file, structure as JSON in its header, never pickle.
 
 A state dict becomes a plain safetensors file with its names, which torch code can load, and the other way round. A
-nested structure (model, optimizer, step) works too: tensors are stored under dotted names, the rest as JSON.
+nested structure (model, optimizer, step) works too: tensors are stored under dotted names, the rest as JSON. It knows
+nothing of models or optimizers, only of nested dicts and lists with tensors in them.
 """
 
 from __future__ import annotations

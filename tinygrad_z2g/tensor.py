@@ -1,8 +1,9 @@
 """`Tensor`: an array that remembers how it was computed.
 
-The class itself holds little: the array, its gradient, and the way back (see `engine.Variable`). Every operation
-is a function in `ops/`, where forward and gradient rule stand side by side; the table in the middle of this file
-makes them methods and operators. Moving, converting, printing and writing in place are here.
+The class itself holds little: the array, its gradient, and the way back (see `engine.Variable`). Every operation is a
+function in `ops/`, where forward and gradient rule stand side by side; the table in the middle of this file makes them
+methods and operators. Moving, converting, printing and writing in place are here. It knows nothing of rules: no
+derivative is written here, but for copies, whose rule is to pass the gradient on.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """`python -m tinygrad_z2g.gradcheck`: check every differentiable operation and layer, and print a table.
 
 float64: the gradient against central differences of the function itself, extrapolated from two steps. float32: against
-the gradient in float64, which by then has been checked; the error is rounding. Exit code 1 if anything disagrees.
+the gradient in float64, which by then has been checked; the error is rounding. Exit code 1 if anything disagrees. It
+only runs and reports: it knows nothing of how a gradient is measured, nor of which cases there are.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Functions of neural networks: activations, softmax, losses, normalisation, convolution, embedding, attention.
 
-Layers in `nn` hold the parameters and call these. Those that are one recorded operation use a routine of `kernels`
-for speed and state their gradient rule here; the others are composed of tensor operations, and autograd does the rest.
+Layers in `nn` hold the parameters and call these. Those that are one recorded operation use a routine of `kernels` for
+speed and state their gradient rule here; the others are composed of tensor operations, and autograd does the rest. A
+function here owns nothing: it knows nothing of modules and parameters, and of training only what it is told.
 """
 
 from __future__ import annotations
@@ -287,8 +288,8 @@ def binary_cross_entropy(
     ∂L/∂p = (p - t) / (p (1 - p)),  ∂L/∂t = ln (1 - p) - ln p.   Logarithms are cut off at -100, so that a
     certainty that is wrong costs 100 and not infinity. See `binary_cross_entropy_with_logits` for scores.
 
-    ∂L/∂p = -t / p + (1 - t) / (1 - p) = ((1 - t) p - t (1 - p)) / (p (1 - p)), and p - t stands above. At t = 1: -1 /
-    p.
+    ∂L/∂p = -t / p + (1 - t) / (1 - p); over the common denominator, (1 - t) p - t (1 - p) = p - t stands above.
+    At t = 1 that is -1 / p.
     >>> p = z2g.tensor(0.25, requires_grad=True)
     >>> F.binary_cross_entropy(p, z2g.tensor(1.0)).backward(); p.grad
     tensor(-4.)

@@ -1,4 +1,8 @@
-"""Recurrent networks: a state that is carried from step to step."""
+"""Recurrent networks: a state that is carried from step to step.
+
+It knows nothing of what the steps are (letters, days), and past a call it remembers nothing: the caller carries the
+state.
+"""
 
 from __future__ import annotations
 

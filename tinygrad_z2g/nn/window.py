@@ -6,6 +6,7 @@ tap k meets, one for each position of the window, are a strided slice of x. Stac
     columns[n, k, c, t] = x[n, c, t · stride + k · dilation - padding],
 
 and each function is a sum, a mean or a maximum over them. Backward adds each slice's gradient to where it came from.
+They know nothing of layers, and own no weights.
 """
 
 from __future__ import annotations

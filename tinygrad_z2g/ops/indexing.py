@@ -1,7 +1,8 @@
 """Reading and writing parts of a tensor: `x[...]`, `x[...] = v`, gather and its relatives.
 
 The rule of reading is adding: an element that was read three times receives three gradients. Writing `x[i] = v`
-replaces, so the elements replaced receive none and v receives what was meant for them.
+replaces, so the elements replaced receive none and v receives what was meant for them. It knows nothing of layers or
+losses: `embedding` is built on the same idea, in `functional`.
 """
 
 from __future__ import annotations

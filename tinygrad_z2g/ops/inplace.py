@@ -2,7 +2,8 @@
 
 A leaf that requires grad may only be changed under `no_grad` (an optimizer's step); otherwise its gradient would be
 that of a number it no longer holds. Any other tensor may be: its history then ends in the operation that changed it.
-Every write is counted in `version`, which is how backward notices that an array it needs is no longer what it was.
+Every write is counted in `version`, which is how backward notices that an array it needs is no longer what it was. It
+knows nothing of what is written: any operation will do whose result fits.
 """
 
 from __future__ import annotations

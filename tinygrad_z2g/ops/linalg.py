@@ -1,4 +1,9 @@
-"""Products of vectors and matrices."""
+"""Products of vectors and matrices.
+
+Nearly everything here becomes `matmul`, with one rule for each factor; `outer` becomes `mul`, and `linear` states rules
+of its own because its weight is stored transposed. It knows nothing of layers, and the product itself is the array
+library's.
+"""
 
 from __future__ import annotations
 

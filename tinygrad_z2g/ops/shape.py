@@ -1,8 +1,8 @@
 """Operations that move elements and change none: reshape, transpose, cut, join, repeat.
 
 The rule of a rearrangement is the reverse rearrangement. It needs the old shape, never the old array: holding that
-would keep an activation alive that nobody reads. Where torch shares memory (view, transpose, expand, slices)
-these do too, and writing into one shows in the other.
+would keep an activation alive that nobody reads. Where torch shares memory (view, transpose, expand, slices) these do
+too, and writing into one shows in the other. It knows nothing of what the elements mean, and never reads one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Softmax, its logarithm, and the logarithm of its denominator: scores to probabilities, without overflow."""
+"""Softmax, its logarithm, and the logarithm of its denominator: scores to probabilities, without overflow.
+
+It knows nothing of losses or attention, which are built on it.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Operations that put elements in order along one dimension.
 
 Each finds the order, which is a tensor of indices without gradient, and then reads the elements in that order: the
-gradient of an element goes where it was read (see `indexing.gather`).
+gradient of an element goes where it was read (see `indexing.gather`). It knows nothing of rules: `gather` owns the only
+one.
 """
 
 from __future__ import annotations
