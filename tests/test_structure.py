@@ -26,6 +26,7 @@ LAYERS = [
     ["autograd", "creation", "cuda", "gradcheck", "nn", "optim", "serialization", "text", "utils"],
     ["models"],
     [""],  # the package itself: re-exports only
+    ["learn"],  # explains all of it, and is imported by none
 ]
 OPTIONAL = ["cupy", "matplotlib", "safetensors", "threadpoolctl", "torch", "tqdm"]
 

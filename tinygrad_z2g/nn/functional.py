@@ -128,7 +128,7 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tenso
 
     The shapes must be equal: broadcasting here is nearly always a mistake. (One operation, 3 times faster than three.)
 
-    With dᵢ = inputᵢ - targetᵢ, L = Σ dᵢ² / n and ∂L/∂dᵢ = 2 dᵢ / n; the input enters d with +1, the target with -1.
+    With dᵢ = inputᵢ - targetᵢ, L = Σ dᵢ² / n has the slope 2 dᵢ / n in dᵢ, and d has +1 in input, -1 in target.
     >>> x, t = z2g.tensor([1.0, 5.0], requires_grad=True), z2g.tensor([0.0, 2.0], requires_grad=True)
     >>> F.mse_loss(x, t).backward(); x.grad, t.grad  # n = 2, d = (1, 3)
     (tensor([1., 3.]), tensor([-1., -3.]))

@@ -516,6 +516,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
 def flip(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
     """x in reverse order along `dims`. The rule reverses again.
 
+    z[i] = x[n - 1 - i], so ∂L/∂x[i] = grad[n - 1 - i].
     >>> x = z2g.tensor([1.0, 2.0, 3.0], requires_grad=True)
     >>> (x.flip(0) * z2g.tensor([5.0, 6.0, 7.0])).sum().backward(); x.grad
     tensor([7., 6., 5.])
