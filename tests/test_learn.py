@@ -129,7 +129,9 @@ def test_the_list_has_every_operation_with_its_formula(capsys):
 
 @pytest.mark.parametrize("name, rule, beside", [
     ("softmax", "kernels.softmax_backward(p, grad, axis), RESULT", "∂ │ def softmax_backward("),
-    ("mul", "(input, lambda grad: grad * b, other)", None),
+    ("F.gelu", "(input, lambda grad: grad * slope)", "  │ def gelu_tanh("),
+        ("max_pool1d", "return _max_pool(", "│ def _pool_columns("),
+        ("mul", "(input, lambda grad: grad * b, other)", None),
     ("relu", "return z, lambda grad: grad * (z > 0)", None),
     ("nn.LayerNorm", "∂ │     def grad_x(grad: Array) -> Array:", "∂ │ def layer_norm_backward("),
     ("attention", "∂ │         lambda grad: kernels.attention_backward(", "∂ │ def attention_backward("),
@@ -164,6 +166,7 @@ def test_a_rule_that_is_wrong_is_reported(capsys, monkeypatch):
     assert learn.main(["softmax"]) == 1
     out = capsys.readouterr().out
     assert "NOT what the docstring says" in out and "FAILED" in out
+    assert learn.checked(OPERATIONS["softmax"])[1] is False and learn.checked(OPERATIONS["exp"])[1] is True
 
 
 @pytest.mark.parametrize(

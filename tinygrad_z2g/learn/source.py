@@ -142,14 +142,8 @@ def operations() -> dict[str, Operation]:
 
 def _stating(name: str, functions: dict[str, Piece]) -> list[Piece]:
     """The function, and the private ones in its file that state its rule for it, or make the rule that it states."""
-    found, pending = {name: functions[name]}, [name]
-    while pending:
-        for other in sorted(mentioned(functions[pending.pop()].node)):
-            helper = functions.get(other) if other[0] == "_" and other not in found else None
-            if helper and (states_a_rule(helper) or helper.rules()):
-                found[other] = helper
-                pending.append(other)
-    return list(found.values())
+    helpers = (functions[n] for n in sorted(mentioned(functions[name].node)) if n[0] == "_" and n in functions)
+    return [functions[name], *(helper for helper in helpers if states_a_rule(helper) or helper.rules())]
 
 
 def _further(stating: list[Piece], module: str) -> list[Piece]:

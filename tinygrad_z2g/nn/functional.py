@@ -349,8 +349,6 @@ def layer_norm(
     ∂L/∂w = Σ grad n,  ∂L/∂b = Σ grad,  ∂L/∂x = r (g - mean(g) - n mean(g n)) with g = grad w, r = 1 / √(var + eps).
     (Ba, Kiros & Hinton 2016, arXiv:1607.06450)
 
-    +
-
     Derived, C numbers in a row, d = x - mean, n = r d: ∂dᵢ/∂xⱼ = [i = j] - 1/C, and r = (mean(d²) + eps)^(-1/2) has
     ∂r/∂xⱼ = -r³ dⱼ / C = -r² nⱼ / C. So ∂nᵢ/∂xⱼ = r [i = j] - r / C - dᵢ r² nⱼ / C = r ([i = j] - 1/C - nᵢ nⱼ / C),
     and Σᵢ gᵢ ∂nᵢ/∂xⱼ = r (gⱼ - mean(g) - nⱼ mean(g n)).
