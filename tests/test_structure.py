@@ -27,7 +27,7 @@ LAYERS = [
     ["models"],
     ["draw", "watch"],
     [""],  # the package itself: re-exports only
-    ["info"],  # a command
+    ["info", "learn"],  # commands, imported by none
 ]
 OPTIONAL = ["cupy", "matplotlib", "mpi4py", "safetensors", "threadpoolctl", "torch", "tqdm"]
 

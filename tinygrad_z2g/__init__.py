@@ -1,6 +1,8 @@
 """tinygrad_z2g: a deep-learning framework small enough to read in an evening. `import tinygrad_z2g as z2g`.
 
-The names are torch's. Start reading at `engine.py`, then `ops/elementwise.py`, then `tensor.py`.
+The names are torch's. Start reading at `engine.py`, then `ops/elementwise.py`, then `tensor.py`. Only names are
+gathered here: this file knows nothing of how any of them works. `python -m tinygrad_z2g.learn path` prints the order in
+which to read the others.
 """
 
 # isort: off

@@ -1,9 +1,10 @@
 """Finding the operation that made the first NaN, forward or backward. Off by default: looking costs time.
 
 A NaN spreads: one in the loss makes every gradient NaN, and the place where it shows is not where it arose. With
-`set_detect_anomaly(True)` every operation looks at its result and every rule at its gradient, and the first that
-turns numbers into NaN raises, naming itself and the line of the program that called it. It covers the operations that
-were called while it was on.
+`set_detect_anomaly(True)` every operation looks at its result and every rule at its gradient, and the first that turns
+numbers into NaN raises, naming itself and the line of the program that called it. It covers the operations that were
+called while it was on. It is handed names, arrays and rules, and knows nothing of tensors, of single operations or of
+the walk.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What torch.autograd offers: gradients as values (`grad`), operations of your own (`Function`), checks.
 
-The engine itself, which records and walks, is in `engine.py`.
+The engine itself, which records and walks, is in `engine.py`. It knows nothing of single operations and their rules,
+nor of layers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""New tensors: from data, constant, in sequence, at random."""
+"""New tensors: from data, constant, in sequence, at random.
+
+It knows nothing of graphs: a new tensor has no history. Nor of operations: it only fills memory.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Questions about the GPUs, under torch's names: `z2g.cuda.is_available()`."""
+"""Questions about the GPUs, under torch's names: `z2g.cuda.is_available()`.
+
+It knows nothing of CUDA itself: `backend` asks, and this file gives the answers their usual names.
+"""
 
 from .backend import device_count, is_available, set_device, synchronize
 from .random import manual_seed

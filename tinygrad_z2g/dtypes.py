@@ -1,7 +1,8 @@
 """Element types: their names, the default one, and what mixing two of them gives.
 
 The names are torch's, the objects are NumPy's: `float32 = np.dtype("float32")`, which CuPy uses too. NumPy promotes
-int64 with float32 to float64; torch, and therefore this file, to float32.
+int64 with float32 to float64; torch, and therefore this file, to float32. It knows nothing of tensors, devices or
+gradients: of an array it looks at the dtype and the number of dimensions.
 """
 
 from __future__ import annotations

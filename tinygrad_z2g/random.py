@@ -1,8 +1,9 @@
 """Random numbers: one seed for everything, the same numbers on every device.
 
-Weights, shuffles and samples are drawn on the host by `numpy.random.Generator` and then moved, so a seed gives the
-same model on the CPU and on the GPU. Dropout needs a number per activation at every step, too many to move: its
-masks come from a counter-based hash, a pure function of (seed, call number, element) that any device can evaluate.
+Weights, shuffles and samples are drawn on the host by `numpy.random.Generator` and then moved, so a seed gives the same
+model on the CPU and on the GPU. Dropout needs a number per activation at every step, too many to move: its masks come
+from a counter-based hash, a pure function of (seed, call number, element) that any device can evaluate. It knows
+nothing of tensors, and nothing of what the numbers are for.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 A state dict becomes a plain safetensors file with its names, which torch code can load, and the other way round. A
 nested structure (model, optimizer, step) works too: tensors are stored under dotted names, the rest as JSON. With each
-tensor goes a checksum, and one with the structure: a file of ours in which any bit has changed is refused.
+tensor goes a checksum, and one with the structure: a file of ours in which any bit has changed is refused. It knows
+nothing of models or optimizers, only of nested dicts and lists with tensors in them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """`Tensor`: an array that remembers how it was computed.
 
-The class itself holds little: the array, its gradient, and the way back (see `engine.Variable`). Every operation
-is a function in `ops/`, where forward and gradient rule stand side by side; the table in the middle of this file
-makes them methods and operators. Moving, converting, printing and writing in place are here.
+The class itself holds little: the array, its gradient, and the way back (see `engine.Variable`). Every operation is a
+function in `ops/`, where forward and gradient rule stand side by side; the table in the middle of this file makes them
+methods and operators. Moving, converting, printing and writing in place are here. It knows nothing of rules: no
+derivative is written here, but for copies, whose rule is to pass the gradient on.
 """
 
 from __future__ import annotations
@@ -442,7 +443,12 @@ class Tensor(Variable):
     # --- Copies, other dtypes, other devices ---------------------------------------------------------------------
 
     def clone(self) -> Tensor:
-        """A copy with memory of its own, through which gradients pass."""
+        """A copy with memory of its own, through which gradients pass.
+
+        z = x: the gradient passes unchanged.
+        >>> x = z2g.tensor([1.0, 2.0], requires_grad=True); (5 * x.clone()).sum().backward(); x.grad
+        tensor([5., 5.])
+        """
         return record("clone", self.array.copy(), (self, lambda grad: grad))
 
     def to(
@@ -452,6 +458,11 @@ class Tensor(Variable):
 
         Returns self where nothing changes, unless `copy`. Gradients pass, converted back. `non_blocking` is a hint
         that changes nothing here.
+
+        z = x up to rounding, so the gradient passes unchanged, in x's own dtype and on its own device.
+        >>> x = z2g.tensor([1.0, 2.0], requires_grad=True)
+        >>> (5 * x.to(z2g.float64)).sum().backward(); x.grad, x.grad.dtype
+        (tensor([5., 5.]), dtype('float32'))
         """
         for arg in args:
             if isinstance(arg, Tensor):

@@ -1,4 +1,7 @@
-"""Text for language models: characters as numbers, batches of it, a baseline to beat, and measures of a sample."""
+"""Text for language models: characters as numbers, batches of it, a baseline to beat, and measures of a sample.
+
+It knows nothing of networks or training: a batch is two tensors of numbers.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,8 @@ The derivative of a scalar φ along a direction d is a slope that can be measure
     dφ ≈ (φ(x + h d) - φ(x - h d)) / 2h        (central difference; its error falls with h²)
 
 To make a scalar out of a function's output f(x), take φ = <w, f(x)> with random weights w. Not the plain sum, which
-hides whole classes of errors: the outputs of a softmax sum to 1 whatever its gradient rule says.
+hides whole classes of errors: the outputs of a softmax sum to 1 whatever its gradient rule says. This file knows
+nothing of rules or graphs: it calls the function, asks for `backward()`, and compares what came out.
 
 A difference needs to know nothing of the function and works on every device, but about 10 of its 16 digits are right at
 most. Where the forward code allows it, `complex_step.py` gives the other check, which is right to the last digits.

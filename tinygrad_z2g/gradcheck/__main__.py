@@ -4,7 +4,7 @@ float64: the gradient against central differences of the function itself, extrap
 function allows. Complex step: the same against a derivative that is right to the last digits (`complex_step.py`), for
 operations that are written analytically, on the CPU. float32, float16: against the gradient in float64, which by then
 has been checked; the error is rounding. "Where" is the element with the worst error against differences. Exit code 1
-if anything disagrees.
+if anything disagrees. It only runs and reports: it knows nothing of how a gradient is measured.
 """
 
 from __future__ import annotations

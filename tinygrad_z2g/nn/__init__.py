@@ -1,4 +1,7 @@
-"""Layers, and the functions they are made of."""
+"""Layers, and the functions they are made of.
+
+This file knows nothing of how they work: it gathers what the files beside it offer.
+"""
 
 from . import functional, init, utils
 from .activation import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, SiLU, Sine, Softmax, Softplus, Tanh

@@ -1,4 +1,7 @@
-"""Nonlinear functions as layers, to stand in a `Sequential`."""
+"""Nonlinear functions as layers, to stand in a `Sequential`.
+
+A layer here knows nothing of rules or gradients: it keeps the settings and calls the function.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Attention with several heads."""
+"""Attention with several heads.
+
+It projects to queries, keys and values and cuts them into heads. It knows nothing of gradients, nor of what stands
+before or after it in a model.
+"""
 
 from __future__ import annotations
 

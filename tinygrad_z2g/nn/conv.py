@@ -1,4 +1,7 @@
-"""Convolution: the same small weights at every place; and pooling, which keeps one number of each neighbourhood."""
+"""Convolution: the same small weights at every place; and pooling, which keeps one number of each neighbourhood.
+
+A layer here owns the filters and knows nothing of sliding, nor of gradients: `window` does that.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Dropout."""
+"""Dropout.
+
+The layer knows whether the model is training, and nothing of how the mask is drawn or used again backwards.
+"""
 
 from __future__ import annotations
 

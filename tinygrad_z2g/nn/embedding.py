@@ -1,4 +1,7 @@
-"""A table of learned vectors."""
+"""A table of learned vectors.
+
+It knows nothing of what the numbers it looks up stand for, nor of how the table's gradient is summed.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Functions of neural networks: activations, softmax, losses, normalisation, convolution, embedding, attention.
 
-Layers in `nn` hold the parameters and call these. Those that are one recorded operation use a routine of `kernels`
-for speed and state their gradient rule here; the others are composed of tensor operations, and autograd does the rest.
+Layers in `nn` hold the parameters and call these. Those that are one recorded operation use a routine of `kernels` for
+speed and state their gradient rule here; the others are composed of tensor operations, and autograd does the rest. A
+function here owns nothing: it knows nothing of modules and parameters, and of training only what it is told.
 """
 
 from __future__ import annotations
@@ -41,12 +42,21 @@ __all__ = [
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
-    """z = max(x, 0), in place if asked to; see `ops.elementwise.relu`."""
+    """z = max(x, 0), in place if asked to; see `ops.elementwise.relu`.
+
+    >>> x = z2g.tensor([-2.0, 3.0], requires_grad=True); F.relu(x).sum().backward(); x.grad
+    tensor([0., 1.])
+    """
     return update(input, "relu_", elementwise.relu) if inplace else elementwise.relu(input)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
-    """z = x where x > 0, else s x with s = negative_slope.   dz/dx = 1 where x > 0, else s"""
+    """z = x where x > 0, else s x with s = negative_slope.   dz/dx = 1 where x > 0, else s
+
+    Two straight lines that meet at 0, with the slopes s and 1.
+    >>> x = z2g.tensor([-2.0, 3.0], requires_grad=True); F.leaky_relu(x, 0.1).sum().backward(); x.grad
+    tensor([0.1000, 1.0000])
+    """
     if inplace:
         return update(input, "leaky_relu_", leaky_relu, negative_slope)
     a = as_array(input, "leaky_relu")
@@ -59,6 +69,11 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """z = x Φ(x), Φ the normal distribution function; "tanh": Φ(x) ≈ (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2.
 
     dz/dx = Φ(x) + x Φ'(x), computed with z and kept for backward. (Hendrycks & Gimpel 2016, arXiv:1606.08415)
+
+    The product rule on x Φ(x). For the tanh form, Φ = s = σ(2u) and s' = s (1 - s) 2u'. At 0, Φ = 1/2 of the gradient
+    passes; far to the right z is x, far to the left 0.
+    >>> x = z2g.tensor([0.0, 9.0], requires_grad=True); F.gelu(x).sum().backward(); x.grad
+    tensor([0.5000, 1.0000])
     """
     if approximate not in ("none", "tanh"):
         raise RuntimeError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
@@ -69,12 +84,22 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
-    """z = x σ(x), also called swish."""
+    """z = x σ(x), also called swish.
+
+    Composed: the rules of `mul` and `sigmoid` make dz/dx = σ + x σ (1 - σ). At x = 0 that is 1/2.
+    >>> x = z2g.tensor(0.0, requires_grad=True); F.silu(x).backward(); x.grad
+    tensor(0.5000)
+    """
     return update(input, "silu_", silu) if inplace else input * sigmoid(input)
 
 
 def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
-    """z = ln(1 + e^(βx)) / β, and x itself where βx > threshold.   dz/dx = σ(βx)"""
+    """z = ln(1 + e^(βx)) / β, and x itself where βx > threshold.   dz/dx = σ(βx)
+
+    Let u = e^(βx): z = ln (1 + u) / β and du = β u dx, so dz/dx = u / (1 + u) = 1 / (1 + e^(-βx)). At x = ln 3: 3/4.
+    >>> x = z2g.tensor(3.0).log().requires_grad_(); F.softplus(x).backward(); x.grad
+    tensor(0.7500)
+    """
     a = as_floating(input, "softplus")
     xp = of(a)
     s = a * beta
@@ -102,6 +127,11 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tenso
     """L = mean of (input - target)².   ∂L/∂input = 2 (input - target) / n = -∂L/∂target
 
     The shapes must be equal: broadcasting here is nearly always a mistake. (One operation, 3 times faster than three.)
+
+    With dᵢ = inputᵢ - targetᵢ, L = Σ dᵢ² / n has the slope 2 dᵢ / n in dᵢ, and d has +1 in input, -1 in target.
+    >>> x, t = z2g.tensor([1.0, 5.0], requires_grad=True), z2g.tensor([0.0, 2.0], requires_grad=True)
+    >>> F.mse_loss(x, t).backward(); x.grad, t.grad  # n = 2, d = (1, 3)
+    (tensor([1., 3.]), tensor([-1., -3.]))
     """
     _same_shape(input, target, "mse_loss")
     if reduction != "mean" or input.array.dtype != target.array.dtype or input.array.dtype.kind != "f":
@@ -116,7 +146,12 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tenso
 
 
 def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
-    """L = mean of |input - target|. The shapes must be equal."""
+    """L = mean of |input - target|. The shapes must be equal.
+
+    Composed: the rules of `sub`, `abs` and `mean` make ∂L/∂input = sign(input - target) / n.
+    >>> x = z2g.tensor([1.0, 5.0], requires_grad=True); F.l1_loss(x, z2g.tensor([0.0, 9.0])).backward(); x.grad
+    tensor([ 0.5000, -0.5000])
+    """
     _same_shape(input, target, "l1_loss")
     return _reduce((input - target).abs(), reduction, "l1_loss")
 
@@ -141,6 +176,12 @@ def cross_entropy(
 
     The target may also hold a probability for each class, in the shape of the input. `label_smoothing` ε mixes
     every target with equal probabilities: (1 - ε) onehot(t) + ε / C.
+
+    Derived, w = 1: L = -x[t] + ln Σⱼ e^xⱼ. The first term has the slope -onehot(t), the second e^xⱼ / Σ = p.
+    For x = (0, ln 3), t = 0: p = (1/4, 3/4), L = ln 4, ∂L/∂x = (1/4 - 1, 3/4 - 0).
+    >>> x = z2g.tensor([1.0, 3.0]).log().requires_grad_()
+    >>> F.cross_entropy(x, z2g.tensor(0)).backward(); x.grad
+    tensor([-0.7500,  0.7500])
     """
     _check_reduction(reduction, "cross_entropy")
     a, ids = as_floating(input, "cross_entropy"), as_array(target, "cross_entropy")
@@ -214,7 +255,14 @@ def _soft_cross_entropy(
 def nll_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
 ) -> Tensor:
-    """L = -w[t] input[t], with input the log-probabilities: `cross_entropy` after `log_softmax`, with its shapes."""
+    """L = -w[t] input[t], with input the log-probabilities: `cross_entropy` after `log_softmax`, with its shapes.
+
+    Composed of `gather`, products and a mean: only the entry of the true class receives anything.
+    >>> x = z2g.tensor([[-1.0, -2.0], [-3.0, -4.0]], requires_grad=True)
+    >>> F.nll_loss(x, z2g.tensor([1, 0])).backward(); x.grad
+    tensor([[ 0.0000, -0.5000],
+            [-0.5000,  0.0000]])
+    """
     a, ids = as_floating(input, "nll_loss"), as_array(target, "nll_loss")
     expected = a.shape[:1] + a.shape[2:] if a.ndim > 1 else ()
     if not a.ndim or ids.shape != expected or ids.dtype.kind not in "iu":
@@ -239,6 +287,12 @@ def binary_cross_entropy(
 
     ∂L/∂p = (p - t) / (p (1 - p)),  ∂L/∂t = ln (1 - p) - ln p.   Logarithms are cut off at -100, so that a
     certainty that is wrong costs 100 and not infinity. See `binary_cross_entropy_with_logits` for scores.
+
+    ∂L/∂p = -t / p + (1 - t) / (1 - p); over the common denominator, (1 - t) p - t (1 - p) = p - t stands above.
+    At t = 1 that is -1 / p.
+    >>> p = z2g.tensor(0.25, requires_grad=True)
+    >>> F.binary_cross_entropy(p, z2g.tensor(1.0)).backward(); p.grad
+    tensor(-4.)
     """
     _same_shape(input, target, "binary_cross_entropy")
     p, t = as_floating(input, "binary_cross_entropy"), as_floating(target, "binary_cross_entropy")
@@ -264,6 +318,11 @@ def binary_cross_entropy_with_logits(
     """L = -(w t ln σ(x) + (1 - t) ln (1 - σ(x))), w = pos_weight, written so that nothing overflows:
 
     L = (1 - t) x + (1 + (w - 1) t) softplus(-x), since ln σ(x) = -softplus(-x) and ln (1 - σ(x)) = -x - softplus(-x).
+
+    Composed; for w = 1 its rules make ∂L/∂x = σ(x) - t. For x = ln 3, σ = 3/4.
+    >>> x = z2g.tensor(3.0).log().requires_grad_()
+    >>> F.binary_cross_entropy_with_logits(x, z2g.tensor(1.0)).backward(); x.grad
+    tensor(-0.2500)
     """
     _same_shape(input, target, "binary_cross_entropy_with_logits")
     factor = 1 if pos_weight is None else 1 + (pos_weight - 1) * target
@@ -289,6 +348,14 @@ def layer_norm(
 
     ∂L/∂w = Σ grad n,  ∂L/∂b = Σ grad,  ∂L/∂x = r (g - mean(g) - n mean(g n)) with g = grad w, r = 1 / √(var + eps).
     (Ba, Kiros & Hinton 2016, arXiv:1607.06450)
+
+    Derived, C numbers in a row, d = x - mean, n = r d: ∂dᵢ/∂xⱼ = [i = j] - 1/C, and r = (mean(d²) + eps)^(-1/2) has
+    ∂r/∂xⱼ = -r³ dⱼ / C = -r² nⱼ / C. So ∂nᵢ/∂xⱼ = r [i = j] - r / C - dᵢ r² nⱼ / C = r ([i = j] - 1/C - nᵢ nⱼ / C),
+    and Σᵢ gᵢ ∂nᵢ/∂xⱼ = r (gⱼ - mean(g) - nⱼ mean(g n)).
+    For x = (-1, -1, 1, 1), n = x and r = 1; grad = (1, 0, 0, 0) has mean(g) = 1/4 and mean(g n) = -1/4:
+    >>> x = z2g.tensor([-1.0, -1.0, 1.0, 1.0], requires_grad=True)
+    >>> F.layer_norm(x, 4, eps=0.0)[0].backward(); x.grad  # grad - 1/4 + n / 4
+    tensor([ 0.5000, -0.5000,  0.0000,  0.0000])
     """
     a = as_floating(input, "layer_norm")
     whole = a.shape
@@ -329,6 +396,11 @@ def rms_norm(
     """z = x w / √(mean(x²) + eps) over the last dimensions: `layer_norm` without the mean. eps: the dtype's epsilon.
 
     (Zhang & Sennrich 2019, arXiv:1910.07467)
+
+    Composed; with r = 1 / √(mean(x²) + eps) its rules make ∂(Σ z)/∂x = r (1 - x r² mean(x)) for w = 1. For x = (1, 7):
+    mean(x²) = 25, r = 1/5, mean(x) = 4.
+    >>> x = z2g.tensor([1.0, 7.0], requires_grad=True); F.rms_norm(x, 2, eps=0.0).sum().backward(); x.grad
+    tensor([ 0.1680, -0.0240])
     """
     shape = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
     a = as_floating(input, "rms_norm")
@@ -340,12 +412,24 @@ def rms_norm(
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
-    """z = x / max(‖x‖ₚ, eps) along `dim`: vectors of length 1."""
+    """z = x / max(‖x‖ₚ, eps) along `dim`: vectors of length 1.
+
+    Composed. What lies along x cannot change a direction, so only the rest of grad remains, divided by the length.
+    >>> x = z2g.tensor([3.0, 4.0], requires_grad=True)
+    >>> (F.normalize(x, dim=0) * z2g.tensor([4.0, -3.0])).sum().backward(); x.grad  # grad · x = 0
+    tensor([ 0.8000, -0.6000])
+    """
     return input / norm(input, p, dim, keepdim=True).clamp(min=eps)
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    """z = x₁ · x₂ / (max(‖x₁‖, eps) max(‖x₂‖, eps)) along `dim`: the cosine of the angle between vectors."""
+    """z = x₁ · x₂ / (max(‖x₁‖, eps) max(‖x₂‖, eps)) along `dim`: the cosine of the angle between vectors.
+
+    Composed. A step at right angles turns x₁ towards x₂; one along x₁ changes nothing.
+    >>> x = z2g.tensor([2.0, 0.0], requires_grad=True)
+    >>> F.cosine_similarity(x, z2g.tensor([0.0, 1.0]), dim=0).backward(); x.grad
+    tensor([0.0000, 0.5000])
+    """
     lengths = [norm(x, 2, dim, keepdim=True).clamp(min=eps) for x in (x1, x2)]
     return ((x1 / lengths[0]) * (x2 / lengths[1])).sum(dim)
 
@@ -355,6 +439,11 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
 
     The scale keeps the expected value, so that nothing changes when `training` is False: then z = x. The same m
     serves backward. (Srivastava et al. 2014)
+
+    z = x m with m drawn beforehand, a constant: ∂L/∂x = grad m. What was dropped has no part in z.
+    >>> x = z2g.ones(8, requires_grad=True); z = F.dropout(x, 0.5); z.sum().backward()
+    >>> z2g.equal(x.grad, z)  # since x = 1, z is m
+    True
     """
     _check_probability(p, "dropout")
     if inplace:
@@ -381,6 +470,13 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
 
     ids (...), weight (V, C) -> (..., C). The row `padding_idx` receives no gradient. On the CPU an id out of range
     raises IndexError; on the GPU nobody looks, so check before uploading.
+
+    As for `x[...]`: the rule of reading is adding. Row 1 was read twice, row 0 never.
+    >>> w = z2g.zeros(3, 2, requires_grad=True)
+    >>> F.embedding(z2g.tensor([1, 2, 1]), w).sum().backward(); w.grad
+    tensor([[0., 0.],
+            [2., 2.],
+            [1., 1.]])
     """
     ids, table = as_array(input, "embedding"), as_array(weight, "embedding")
     if ids.dtype.kind not in "iu":
@@ -403,7 +499,13 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
 
 
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Tensor:
-    """x surrounded by `value`: pad = (left, right) for the last dimension, then pairs for those before it."""
+    """x surrounded by `value`: pad = (left, right) for the last dimension, then pairs for those before it.
+
+    x is the inner part of z, so its gradient is the inner part of grad.
+    >>> x = z2g.tensor([1.0, 2.0], requires_grad=True)
+    >>> (F.pad(x, (1, 1)) * z2g.tensor([5.0, 6.0, 7.0, 8.0])).sum().backward(); x.grad
+    tensor([6., 7.])
+    """
     a = as_array(input, "pad")
     amounts = [as_int(n, "pad") for n in pad]
     if mode != "constant":
@@ -431,6 +533,16 @@ def scaled_dot_product_attention(
     by position. `attn_mask` broadcasts to (..., T, S): True where a query may look, or numbers added to the scores
     (-inf forbids); no gradient reaches it. A query that may look nowhere gives 0. `dropout_p` drops weights, always:
     pass 0 when evaluating. (Vaswani et al. 2017, arXiv:1706.03762; gradients: see `kernels.attention_backward`)
+
+    Derived, with s = q kᵀ / √d and p = softmax(s): z = p v is a `matmul`, so ∂L/∂v = pᵀ grad and ∂L/∂p = grad vᵀ; the
+    softmax turns that into ∂L/∂s = p (∂L/∂p - Σ p ∂L/∂p); s is a `matmul` again, so with g = ∂L/∂s / √d
+    ∂L/∂q = g k and ∂L/∂k = gᵀ q.
+    One query that matches two keys equally, p = (1/2, 1/2), d = 1, v = (0, 4): g = 1/2 ((0, 4) - 2) = (-1, 1).
+    >>> q, k = z2g.tensor([[0.0]], requires_grad=True), z2g.tensor([[1.0], [3.0]])
+    >>> v = z2g.tensor([[0.0], [4.0]], requires_grad=True)
+    >>> F.scaled_dot_product_attention(q, k, v).backward(); q.grad, v.grad  # -1 · 1 + 1 · 3
+    (tensor([[2.]]), tensor([[0.5000],
+            [0.5000]]))
     """
     q, k, v = (as_array(x, "scaled_dot_product_attention") for x in (query, key, value))
     same_device("scaled_dot_product_attention", query, key, value, attn_mask)

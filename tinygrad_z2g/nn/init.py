@@ -1,7 +1,8 @@
 """Starting values for weights, filled in place and drawn from the seeded stream.
 
-A layer should pass on signals and gradients at about the size they arrive. Its output is a sum over `fan_in` inputs,
-so weights of variance 1 / fan_in keep the forward signal's variance, and 1 / fan_out the gradient's.
+A layer should pass on signals and gradients at about the size they arrive. Its output is a sum over `fan_in` inputs, so
+weights of variance 1 / fan_in keep the forward signal's variance, and 1 / fan_out the gradient's. It knows nothing of
+layers: it is handed a tensor, and takes fan_in and fan_out from its shape.
 """
 
 from __future__ import annotations

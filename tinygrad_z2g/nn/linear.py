@@ -1,4 +1,7 @@
-"""The linear layer, and the one that makes vectors of pictures for it."""
+"""The linear layer, and the one that makes vectors of pictures for it.
+
+The layer owns weight and bias; it knows nothing of products and gradients.
+"""
 
 from __future__ import annotations
 

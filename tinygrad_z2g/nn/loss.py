@@ -1,4 +1,7 @@
-"""Losses as layers. Each calls the function of its name in `functional`."""
+"""Losses as layers. Each calls the function of its name in `functional`.
+
+They know nothing of the model that is judged, nor of gradients.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """`Module`: a part of a model that owns parameters and smaller parts. `Parameter`: a tensor that learns.
 
 A module finds its parameters by looking through its own attributes in the order they were set, into lists, tuples and
-dicts too. There is no registration to forget and no `super().__init__()` that must come first.
+dicts too. There is no registration to forget and no `super().__init__()` that must come first. It knows nothing of any
+particular layer, and of gradients only that parameters want and keep them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Layer and root-mean-square normalisation."""
+"""Layer and root-mean-square normalisation.
+
+A layer here owns scale and shift; it knows nothing of how rows are normalised, nor of the gradient.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Recurrent networks: a state that is carried from step to step."""
+"""Recurrent networks: a state that is carried from step to step.
+
+It knows nothing of what the steps are (letters, days), and past a call it remembers nothing: the caller carries the
+state.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +34,16 @@ def lstm_scan(inputs: Tensor, h: Tensor, c: Tensor, w: Tensor) -> tuple[Tensor, 
     """`lstm_step` for every step t of a sequence, with gates = inputs[t] + w h: one operation for the whole layer.
 
     inputs (L, N, 4H), h and c (N, H), w (4H, H) -> h after every step, (L, N, H), and the last c.
+
+    Derived, backwards from the last step, with dh = ∂L/∂h' and dc = ∂L/∂c' after a step. h' = o tanh c' gives
+    ∂L/∂o = dh tanh c' and dc += dh o (1 - tanh² c'); c' = f c + i g gives ∂L/∂f = dc c, ∂L/∂i = dc g, ∂L/∂g = dc i,
+    and dc f for the step before. Each gate's slope, σ (1 - σ) or 1 - tanh², leads to d = ∂L/∂gates, and from there
+    gates = inputs[t] + w h to ∂L/∂inputs[t] = d,  ∂L/∂h = d w,  ∂L/∂w = Σ_t dᵀ h.
+    With all gates' sums 0: i, f, g, o = 1/2, 1/2, 0, 1/2. Of c = 4 half is kept, and half of its gradient comes back.
+    >>> c = z2g.full((1, 1), 4.0, requires_grad=True)
+    >>> _, last = nn.recurrent.lstm_scan(z2g.zeros(1, 1, 4), z2g.zeros(1, 1), c, z2g.zeros(4, 1))
+    >>> last.backward(); last.item(), c.grad
+    (2.0, tensor([[0.5000]]))
     """
     out, *kept = kernels.lstm(inputs.array, h.array, c.array, w.array)
     both = record_joint(

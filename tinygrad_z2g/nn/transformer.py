@@ -1,4 +1,7 @@
-"""The causal Transformer block, the part that a GPT repeats."""
+"""The causal Transformer block, the part that a GPT repeats.
+
+It puts layers together and knows nothing of their insides: no rule, no kernel and no array appears.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Gradients of a whole model at once."""
+"""Gradients of a whole model at once.
+
+They work on whatever tensors they are handed and know nothing of modules, losses or optimizers.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ All rest on one picture. A window of K places (K1 × K2 places in two dimensions
     windows[n, c, k, t] = x[n, c, t · stride + k · dilation - padding],
 
 is a view of x: no number is copied before it is needed. Each function is a sum, a mean or a maximum over k (and c).
-Backward adds the gradient of each place that a window saw to where it came from.
+Backward adds the gradient of each place that a window saw to where it came from. Layers and weights are unknown here.
 """
 
 from __future__ import annotations
@@ -39,6 +39,13 @@ def conv1d(
 
     input (N, C, L) or (C, L), weight (O, C, K), bias (O,) -> (N, O, L') or (O, L'),
     L' = ⌊(L + 2 padding - dilation (K - 1) - 1) / stride⌋ + 1. padding: a number, "valid" (0) or "same" (L' = L).
+
+    Derived: x[i] stands in z[t] with the weight W[k] if i = t · stride + k · dilation - padding, so ∂L/∂x[i] is the
+    sum of grad[t] W[k] over all such pairs, and ∂L/∂W[k] = Σ_t grad[t] x[t · stride + k · dilation - padding].
+    As products of matrices: see `_convolve`. A filter (1, 10) over (1, 2, 3) gives z = (21, 32):
+    >>> x, W = z2g.tensor([[1.0, 2.0, 3.0]], requires_grad=True), z2g.tensor([[[1.0, 10.0]]], requires_grad=True)
+    >>> F.conv1d(x, W).sum().backward(); x.grad, W.grad  # x₁ is met by both taps; W₀ meets 1 and 2
+    (tensor([[ 1., 11., 10.]]), tensor([[[3., 5.]]]))
     """
     return _convolve("conv1d", 1, input, weight, bias, stride, padding, dilation, groups)
 
@@ -50,6 +57,12 @@ def conv2d(
     """z[o, s, t] = b[o] + Σ_c Σ_j Σ_k W[o, c, j, k] x[c, s + j, t + k] for stride 1; else as `conv1d`, on both axes.
 
     input (N, C, H, W) or (C, H, W), weight (O, C, J, K), bias (O,) -> (N, O, H', W') or (O, H', W').
+
+    The rules are those of `conv1d`, with a window that moves along two axes. Here it fits in one place only:
+    >>> x, W = z2g.ones(1, 2, 2, requires_grad=True), z2g.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+    >>> F.conv2d(x, W).sum().backward(); x.grad
+    tensor([[[1., 2.],
+             [3., 4.]]])
     """
     return _convolve("conv2d", 2, input, weight, bias, stride, padding, dilation, groups)
 
@@ -132,6 +145,11 @@ def max_pool1d(
 
     The gradient goes to the largest place alone, the first of them if several are equal.
     (N, C, L) -> (N, C, L') or (C, L) -> (C, L'), with L' as in `conv1d`.
+
+    Until another overtakes it, z[t] is its largest element: ∂z[t]/∂x = 1 there, else 0. Windows that overlap add up.
+    >>> x = z2g.tensor([[1.0, 5.0, 2.0, 4.0]], requires_grad=True)
+    >>> F.max_pool1d(x, 2, stride=1).sum().backward(); x.grad
+    tensor([[0., 2., 0., 1.]])
     """
     return _max_pool("max_pool1d", 1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
@@ -140,7 +158,13 @@ def max_pool2d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor:  # fmt: skip
-    """The largest value of each window, as `max_pool1d` along both axes. (N, C, H, W) -> (N, C, H', W')"""
+    """The largest value of each window, as `max_pool1d` along both axes. (N, C, H, W) -> (N, C, H', W')
+
+    The rule is that of `max_pool1d`: all to the largest place of the window.
+    >>> x = z2g.tensor([[[1.0, 5.0], [2.0, 4.0]]], requires_grad=True); F.max_pool2d(x, 2).sum().backward(); x.grad
+    tensor([[[0., 1.],
+             [0., 0.]]])
+    """
     return _max_pool("max_pool2d", 2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
@@ -174,6 +198,10 @@ def avg_pool1d(
     """z[c, t] = (1/K) Σ_k x[c, t · stride + k - padding], with x = 0 outside. stride: kernel_size if None.
 
     (N, C, L) -> (N, C, L') or (C, L) -> (C, L'), with L' as in `conv1d`.
+
+    A mean of K places, each of which moves it by 1/K. Where windows overlap, the shares add up.
+    >>> x = z2g.tensor([[1.0, 5.0, 2.0]], requires_grad=True); F.avg_pool1d(x, 2, stride=1).sum().backward(); x.grad
+    tensor([[0.5000, 1.0000, 0.5000]])
     """
     name = "avg_pool1d"
     if not count_include_pad:

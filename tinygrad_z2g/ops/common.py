@@ -1,4 +1,7 @@
-"""What every operation needs before it can compute: operands as arrays of one dtype and device, dims in range."""
+"""What every operation needs before it can compute: operands as arrays of one dtype and device, dims in range.
+
+It knows nothing of any particular operation, nor of gradient rules, which it passes on at most.
+"""
 
 from __future__ import annotations
 

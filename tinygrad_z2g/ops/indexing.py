@@ -1,7 +1,8 @@
 """Reading and writing parts of a tensor: `x[...]`, `x[...] = v`, gather and its relatives.
 
 The rule of reading is adding: an element that was read three times receives three gradients. Writing `x[i] = v`
-replaces, so the elements replaced receive none and v receives what was meant for them.
+replaces, so the elements replaced receive none and v receives what was meant for them. It knows nothing of layers or
+losses: `embedding` is built on the same idea, in `functional`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,11 @@ def getitem(input: Tensor, index: Any) -> Tensor:
 
     ∂L/∂x is 0, plus the gradient of each element of z at the place where it was read. Integers, slices, None and ...
     alone give a view; anything else copies. IndexError for an index out of range, too many, or of another type.
+
+    Derived: z = S x, where each row of S holds one 1, at the place read, so ∂L/∂x = Sᵀ grad: every gradient goes back
+    to its place, and meets the others there. (S is never made.) Read x₀ twice and x₂ once:
+    >>> x = z2g.tensor([1.0, 2.0, 3.0], requires_grad=True); x[[0, 0, 2]].sum().backward(); x.grad
+    tensor([2., 0., 1.])
     """
     a = as_array(input, "index")
     basic, advanced, tensors = _parse(index, a)
@@ -53,6 +59,11 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     """x[index] = value, in place, where value (a tensor, number or array) broadcasts to x[index].
 
     Afterwards ∂L/∂(old x) is 0 at the elements written, and ∂L/∂value is the gradient found there.
+
+    What stood there before has no part in the result; the value has, once for each element that it was copied to.
+    >>> x, v = z2g.tensor([1.0, 2.0, 3.0], requires_grad=True), z2g.tensor(9.0, requires_grad=True)
+    >>> z = 5 * x; z[1:] = v; z.sum().backward(); x.grad, v.grad
+    (tensor([5., 0., 0.]), tensor(2.))
     """
     check_writable(input, "index")
     a = input.array
@@ -191,6 +202,12 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """z[i][j][k] = x[i][index[i][j][k]][k] for dim = 1, and likewise for others. Indices count from 0.
 
     The rule adds each gradient where its element was read.
+
+    As for `x[...]`: what was read twice receives two gradients. Here x₀ is read by both rows of column 0.
+    >>> x = z2g.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    >>> z2g.gather(x, 0, z2g.tensor([[0, 1], [0, 1]])).sum().backward(); x.grad
+    tensor([[2., 0.],
+            [0., 2.]])
     """
     a, places = as_array(input, "gather"), _places("gather", input, dim, index)
     shape, xp = a.shape, of(a)
@@ -208,6 +225,12 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: f
 
     `src`, a number or a tensor at least as large as `index`, is what `gather` would read back; where several write
     to one place, one of them wins. The gradient of an element written goes to src, that of x there is 0.
+
+    As for `x[...] = v`: what was overwritten has no part in z; src has that of the place it was written to.
+    >>> x, src = z2g.tensor([1.0, 2.0, 3.0], requires_grad=True), z2g.tensor([8.0, 9.0], requires_grad=True)
+    >>> z = z2g.scatter(x, 0, z2g.tensor([2, 0]), src)  # (9, 2, 8)
+    >>> (z * z2g.tensor([5.0, 6.0, 7.0])).sum().backward(); x.grad, src.grad
+    (tensor([0., 6., 0.]), tensor([7., 5.]))
     """
     a, places = as_array(input, "scatter"), _places("scatter", input, dim, index)
     source = _scattered("scatter", input, index, value if src is None else src)
@@ -226,6 +249,12 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """A copy of x with z[i][index[i][j][k]][k] += src[i][j][k] for dim = 1: the reverse of `gather`.
 
     Where several write to one place, all are added. ∂L/∂x = grad,  ∂L/∂src = gather(grad)
+
+    z = x + Sᵀ src with the S of `gather`; so x receives grad itself, and src receives S grad, which is gathering.
+    >>> x, src = z2g.tensor([1.0, 2.0], requires_grad=True), z2g.tensor([8.0, 9.0], requires_grad=True)
+    >>> z = z2g.scatter_add(x, 0, z2g.tensor([1, 1]), src)  # (1, 2 + 8 + 9)
+    >>> (z * z2g.tensor([5.0, 6.0])).sum().backward(); x.grad, src.grad
+    (tensor([5., 6.]), tensor([6., 6.]))
     """
     a, places = as_array(input, "scatter_add"), _places("scatter_add", input, dim, index)
     source = _scattered("scatter_add", input, index, src)
@@ -272,7 +301,13 @@ def _scattered(name: str, x: Tensor, index: Tensor, src: Any) -> Any:
 
 
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
-    """As `gather`, with x and the indices broadcast against each other in the other dimensions; without `dim`, flat."""
+    """As `gather`, with x and the indices broadcast against each other in the other dimensions; without `dim`, flat.
+
+    >>> x = z2g.tensor([[3.0, 1.0], [2.0, 4.0]], requires_grad=True)
+    >>> z2g.take_along_dim(x, x.argmax(1, keepdim=True), 1).sum().backward(); x.grad
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
     if dim is None:
         input, indices, dim = input.reshape(-1), indices.reshape(-1), 0
     a, ids = as_array(input, "take_along_dim"), as_array(indices, "take_along_dim")
@@ -287,7 +322,12 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
 
 
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
-    """The slices of x along `dim` whose numbers are in the vector `index`."""
+    """The slices of x along `dim` whose numbers are in the vector `index`.
+
+    >>> x = z2g.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> x.index_select(0, z2g.tensor([1, 1])).sum().backward(); x.grad
+    tensor([0., 2., 0.])
+    """
     axis = one_dim(dim, as_array(input, "index_select").ndim, "index_select")
     if as_array(index, "index_select").ndim > 1:
         raise IndexError(f"index_select: index must be a vector, got shape {tuple(index.array.shape)}")
@@ -295,14 +335,23 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
 
 
 def select(input: Tensor, dim: int, index: int) -> Tensor:
-    """The slice number `index` of x along `dim`, as a view without that dimension."""
+    """The slice number `index` of x along `dim`, as a view without that dimension.
+
+    >>> x = z2g.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True); x.select(1, 0).sum().backward(); x.grad
+    tensor([[1., 0.],
+            [1., 0.]])
+    """
     if not as_array(input, "select").ndim:
         raise IndexError("select: a 0-d tensor has no slices")
     return getitem(input, (ALL,) * one_dim(dim, input.array.ndim, "select") + (as_int(index, "select: index"),))
 
 
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
-    """A vector of the elements of x where `mask` is True; the two broadcast against each other."""
+    """A vector of the elements of x where `mask` is True; the two broadcast against each other.
+
+    >>> x = z2g.tensor([1.0, -2.0, 3.0], requires_grad=True); x.masked_select(x > 0).sum().backward(); x.grad
+    tensor([1., 0., 1.])
+    """
     a, m = as_array(input, "masked_select"), as_array(mask, "masked_select")
     if m.dtype.kind != "b":
         raise RuntimeError(f"masked_select: expected a bool mask, got {m.dtype}; compare it: mask == 0")
@@ -317,6 +366,10 @@ def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None) -> Te
     """Each slice of x along `dim` several times in a row: [a, b] twice is [a, a, b, b]. Without `dim`, flattened.
 
     `repeats` is one number, or a tensor with one for each slice (which a GPU has to be waited for).
+
+    >>> x = z2g.tensor([1.0, 2.0], requires_grad=True)
+    >>> (x.repeat_interleave(2) * z2g.tensor([1.0, 10.0, 100.0, 1000.0])).sum().backward(); x.grad
+    tensor([  11., 1100.])
     """
     if dim is None:
         input, dim = input.reshape(-1), 0

@@ -2,7 +2,8 @@
 
 A leaf that requires grad may only be changed under `no_grad` (an optimizer's step); otherwise its gradient would be
 that of a number it no longer holds. Any other tensor may be: its history then ends in the operation that changed it.
-Every write is counted in `version`, which is how backward notices that an array it needs is no longer what it was.
+Every write is counted in `version`, which is how backward notices that an array it needs is no longer what it was. It
+knows nothing of what is written: any operation will do whose result fits.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ def update(x: Tensor, name: str, op: Callable[..., Tensor], *args: Any, **settin
     """x = op(x, *args), in place. Returns x.
 
     Raises RuntimeError if x may not be written, or if the result is larger than x or of a dtype that x cannot hold.
+
+    >>> x = z2g.tensor([1.0, 2.0], requires_grad=True); y = 5 * x
+    >>> y *= 2; y.sum().backward(); x.grad  # as if 2 * y had a new name
+    tensor([10., 10.])
     """
     check_writable(x, name)
     old = x

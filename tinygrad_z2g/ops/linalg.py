@@ -1,4 +1,9 @@
-"""Products of vectors and matrices."""
+"""Products of vectors and matrices.
+
+Nearly everything here becomes `matmul`, with one rule for each factor; `outer` becomes `mul`, and `linear` states rules
+of its own because its weight is stored transposed. It knows nothing of layers, and the product itself is the array
+library's.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +25,14 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
 
     A vector on the left is a row, on the right a column, and that dimension leaves the result. Leading dimensions
     are a batch and broadcast. RuntimeError unless the inner sizes, the dtypes and the devices agree.
+
+    Derived: xᵢₖ stands in row i of z, times yₖⱼ: ∂zᵢⱼ/∂xᵢₖ = yₖⱼ. So ∂L/∂xᵢₖ = Σⱼ gradᵢⱼ yₖⱼ, which is row i of grad
+    times column k of yᵀ. Likewise ∂L/∂yₖⱼ = Σᵢ xᵢₖ gradᵢⱼ = (xᵀ grad)ₖⱼ. (The shapes allow no other.)
+    >>> x = z2g.tensor([[1.0, 2.0]], requires_grad=True)  # (1, 2)
+    >>> y = z2g.tensor([[3.0, 4.0], [5.0, 6.0]], requires_grad=True)  # (2, 2)
+    >>> (x @ y).sum().backward(); x.grad, y.grad  # grad = (1, 1): x receives the row sums of y
+    (tensor([[ 7., 11.]]), tensor([[1., 1.],
+            [2., 2.]]))
     """
     a, b = _factors(input, other, "matmul")
     if a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0]:
@@ -66,7 +79,13 @@ def _flat_matmul(x: Tensor, y: Tensor, a: Array, b: Array) -> Tensor:
 
 
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
-    """The product of two matrices: `matmul` without batches or vectors."""
+    """The product of two matrices: `matmul` without batches or vectors.
+
+    >>> x, y = z2g.tensor([[1.0, 2.0]], requires_grad=True), z2g.tensor([[3.0], [4.0]], requires_grad=True)
+    >>> z2g.mm(x, y).sum().backward(); x.grad, y.grad  # z = 1 · 3 + 2 · 4
+    (tensor([[3., 4.]]), tensor([[1.],
+            [2.]]))
+    """
     a, b = as_array(input, "mm"), as_array(mat2, "mm")
     if a.ndim != 2 or b.ndim != 2:
         raise RuntimeError(f"mm: expected two matrices, got shapes {tuple(a.shape)} and {tuple(b.shape)}; see matmul")
@@ -74,7 +93,12 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
 
 
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
-    """The products of two batches of matrices, (B, n, k) and (B, k, m) -> (B, n, m), without broadcasting."""
+    """The products of two batches of matrices, (B, n, k) and (B, k, m) -> (B, n, m), without broadcasting.
+
+    >>> x, y = z2g.ones(2, 1, 3, requires_grad=True), z2g.full((2, 3, 1), 2.0)
+    >>> z2g.bmm(x, y).sum().backward(); x.grad.tolist()
+    [[[2.0, 2.0, 2.0]], [[2.0, 2.0, 2.0]]]
+    """
     a, b = as_array(input, "bmm"), as_array(mat2, "bmm")
     if a.ndim != 3 or b.ndim != 3 or a.shape[0] != b.shape[0]:
         raise RuntimeError(f"bmm: expected (B, n, k) and (B, k, m), got {tuple(a.shape)} and {tuple(b.shape)}")
@@ -82,7 +106,12 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
 
 
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
-    """z = Σ x y for two vectors of one length."""
+    """z = Σ x y for two vectors of one length.
+
+    >>> x, y = z2g.tensor([1.0, 2.0], requires_grad=True), z2g.tensor([3.0, 4.0])
+    >>> z2g.dot(x, y).backward(); x.grad
+    tensor([3., 4.])
+    """
     a, b = as_array(input, "dot"), as_array(tensor, "dot")
     if a.ndim != 1 or b.ndim != 1:
         raise RuntimeError(f"dot: expected two vectors, got shapes {tuple(a.shape)} and {tuple(b.shape)}; see matmul")
@@ -90,7 +119,12 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
 
 
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
-    """zᵢⱼ = xᵢ yⱼ for two vectors."""
+    """zᵢⱼ = xᵢ yⱼ for two vectors.
+
+    >>> x, y = z2g.tensor([1.0, 2.0], requires_grad=True), z2g.tensor([3.0, 4.0])
+    >>> z2g.outer(x, y).sum().backward(); x.grad  # each xᵢ meets every yⱼ: 3 + 4
+    tensor([7., 7.])
+    """
     a, b = as_array(input, "outer"), as_array(vec2, "outer")
     if a.ndim != 1 or b.ndim != 1:
         raise RuntimeError(f"outer: expected two vectors, got shapes {tuple(a.shape)} and {tuple(b.shape)}")
@@ -98,7 +132,12 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
 
 
 def mv(input: Tensor, vec: Tensor) -> Tensor:
-    """The product of a matrix and a vector, (n, k) and (k,) -> (n,)."""
+    """The product of a matrix and a vector, (n, k) and (k,) -> (n,).
+
+    >>> A, x = z2g.tensor([[1.0, 2.0], [3.0, 4.0]]), z2g.tensor([1.0, 1.0], requires_grad=True)
+    >>> z2g.mv(A, x).sum().backward(); x.grad  # the column sums of A
+    tensor([4., 6.])
+    """
     a, b = as_array(input, "mv"), as_array(vec, "mv")
     if a.ndim != 2 or b.ndim != 1:
         raise RuntimeError(f"mv: expected a matrix and a vector, got shapes {tuple(a.shape)} and {tuple(b.shape)}")
@@ -109,6 +148,10 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     """Σ over pairs of dimensions: the last `dims` of a with the first of b, or those listed as ([of a], [of b]).
 
     The free dimensions of a, then those of b, remain: a is made a matrix (free, summed), b one (summed, free).
+
+    >>> x, y = z2g.tensor([[1.0, 2.0]], requires_grad=True), z2g.tensor([[3.0, 4.0]])
+    >>> z2g.tensordot(x, y, dims=2).backward(); x.grad  # all pairs summed: 1 · 3 + 2 · 4
+    tensor([[3., 4.]])
     """
     m, n = as_array(a, "tensordot").ndim, as_array(b, "tensordot").ndim
     if isinstance(dims, int):
@@ -137,6 +180,10 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     Without "->" the result has the letters that occur once, sorted; "..." stands for leading dimensions; a letter
     twice in one operand ("ii->i") means its diagonal. Two operands at a time become one batched product of matrices,
     which is 9 to 24 times faster than NumPy's einsum for q kᵀ, so the gradient is that of `matmul`.
+
+    >>> q, k = z2g.tensor([[1.0, 2.0]], requires_grad=True), z2g.tensor([[3.0, 4.0], [5.0, 6.0]])
+    >>> z2g.einsum("td,sd->ts", q, k).sum().backward(); q.grad  # q kᵀ: the column sums of k
+    tensor([[ 8., 10.]])
     """
     xs = list(operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands)
     for x in xs:
@@ -223,6 +270,13 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     Shapes: x (..., in), weight (out, in), bias (out,) -> (..., out). All leading dimensions of x together are the
     rows of one matrix product.
+
+    Derived: `matmul` with y = Wᵀ gives grad W for x, and xᵀ grad for Wᵀ, the transpose of which is W's. b is added to
+    every row, so every row's gradient reaches it.
+    >>> x, W = z2g.tensor([[1.0, 2.0], [3.0, 4.0]]), z2g.tensor([[5.0, 6.0]], requires_grad=True)  # (2, 2), (1, 2)
+    >>> b = z2g.tensor([0.0], requires_grad=True)
+    >>> F.linear(x, W, b).sum().backward(); W.grad, b.grad  # 1 + 3, 2 + 4; two rows
+    (tensor([[4., 6.]]), tensor([2.]))
     """
     a, w = _factors(input, weight, "linear")
     if w.ndim != 2 or not a.ndim or a.shape[-1] != w.shape[1]:

@@ -1,7 +1,8 @@
 """Operations that combine the elements along some dimensions: sums, means, extremes, spreads.
 
-`dim` is one dimension, a tuple of them, or None for all; `keepdim` leaves them in place with size 1. The backward
-pass of a reduction is a broadcast: every element that went into a sum receives the gradient of the sum.
+`dim` is one dimension, a tuple of them, or None for all; `keepdim` leaves them in place with size 1. The backward pass
+of a reduction is a broadcast: every element that went into a sum receives the gradient of the sum. It knows nothing of
+layers or losses, nor of what the dimensions stand for.
 """
 
 from __future__ import annotations
@@ -41,7 +42,14 @@ def _converted(a: Array, dtype: Any) -> Array:
 
 @numpy_names
 def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """z = Σ x over `dim`.   dz/dx = 1: each element receives the gradient of its sum. Integers sum to int64."""
+    """z = Σ x over `dim`.   dz/dx = 1: each element receives the gradient of its sum. Integers sum to int64.
+
+    Raising any xᵢ by h raises the sum by h.
+    >>> x = z2g.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    >>> (x.sum(dim=1) * z2g.tensor([5.0, 7.0])).sum().backward(); x.grad
+    tensor([[5., 5.],
+            [7., 7.]])
+    """
     a = _converted(as_array(input, "sum"), dtype)
     dims, shape, xp = many_dims(dim, a.ndim, "sum"), a.shape, of(a)
     z = kernels.total(a, dims, keepdim)
@@ -52,7 +60,12 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
 
 @numpy_names
 def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """z = Σ x / n over the n elements along `dim`.   dz/dx = 1 / n. NaN for n = 0; floating point only."""
+    """z = Σ x / n over the n elements along `dim`.   dz/dx = 1 / n. NaN for n = 0; floating point only.
+
+    Raising any of n elements by h raises their mean by h / n.
+    >>> x = z2g.tensor([1.0, 2.0, 3.0, 6.0], requires_grad=True); x.mean().backward(); x.grad
+    tensor([0.2500, 0.2500, 0.2500, 0.2500])
+    """
     a = as_array(input, "mean")
     if dtype is not None:
         a = a.astype(dtypes.as_dtype(dtype), copy=False)
@@ -83,6 +96,11 @@ def var(
 
     correction: 1 by default (the unbiased estimate, Bessel), 0 for the variance of the data themselves;
     `unbiased` is the older way to say 1 or 0. NaN where n ≤ correction.
+
+    xⱼ stands in its own square and, through m, with the weight 1/n in all: dz/dxⱼ is 2 / (n - correction) times
+    (xⱼ - m) - Σᵢ (xᵢ - m) / n, and that sum is 0. For (1, 2, 3): m = 2, n - 1 = 2.
+    >>> x = z2g.tensor([1.0, 2.0, 3.0], requires_grad=True); x.var().backward(); x.grad
+    tensor([-1.,  0.,  1.])
     """
     a, dims, n, keepdim = _moments("var", input, dim, unbiased, keepdim, correction)
     d = a - kernels.total(a, dims, True) / (_count(a, dims) or math.nan)
@@ -99,7 +117,12 @@ def std(
     *,
     correction: float | None = None,
 ) -> Tensor:
-    """z = √var(x).   dz/dx = (x - m) / ((n - correction) z); 0 where z = 0.   Arguments as for `var`"""
+    """z = √var(x).   dz/dx = (x - m) / ((n - correction) z); 0 where z = 0.   Arguments as for `var`
+
+    z² = v, so 2z dz = dv, and dv/dx = 2 (x - m) / (n - correction) as for `var`. For (2, 4, 6): m = 4, v = 4, z = 2.
+    >>> x = z2g.tensor([2.0, 4.0, 6.0], requires_grad=True); x.std().backward(); x.grad
+    tensor([-0.5000,  0.0000,  0.5000])
+    """
     a, dims, n, keepdim = _moments("std", input, dim, unbiased, keepdim, correction)
     xp = of(a)
     d = a - kernels.total(a, dims, True) / (_count(a, dims) or math.nan)
@@ -131,6 +154,10 @@ def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype:
     """z = Π x over one `dim` or all.   dz/dxᵢ = Π of the others
 
     The product of the others is (product of those before) x (product of those after): no division, so zeros are fine.
+
+    z is a multiple of xᵢ, and the factor is the product of all others.
+    >>> x = z2g.tensor([2.0, 3.0, 4.0], requires_grad=True); x.prod().backward(); x.grad
+    tensor([12.,  8.,  6.])
     """
     a = _converted(as_array(input, "prod"), dtype)
     xp = of(a)
@@ -159,13 +186,23 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
 
     Gradient: along a `dim` all of it goes to the element whose index is returned (the first of equals); over the
     whole tensor equal maxima share it evenly.
+
+    Only the largest element moves the result; until another overtakes it, z is that element.
+    >>> x = z2g.tensor([[1.0, 5.0], [7.0, 3.0]], requires_grad=True); x.max(dim=1).values.sum().backward(); x.grad
+    tensor([[0., 1.],
+            [1., 0.]])
     """
     return _extreme("max", input, dim, keepdim)
 
 
 @numpy_names
 def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
-    """The smallest element; otherwise as `max`."""
+    """The smallest element; otherwise as `max`.
+
+    >>> x = z2g.tensor([[1.0, 5.0], [7.0, 3.0]], requires_grad=True); x.min(dim=1).values.sum().backward(); x.grad
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
     return _extreme("min", input, dim, keepdim)
 
 
@@ -183,13 +220,23 @@ def _extreme(name: str, x: Tensor, dim: Any, keepdim: bool) -> Any:
 
 @numpy_names
 def amax(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
-    """z = max x over `dim` (several allowed).   dz/dx = 1/k for each of the k elements equal to z, else 0"""
+    """z = max x over `dim` (several allowed).   dz/dx = 1/k for each of the k elements equal to z, else 0
+
+    Until another overtakes it, z is its largest element. Where k are equal they share, so that order does not matter.
+    >>> x = z2g.tensor([4.0, 1.0, 4.0], requires_grad=True); x.amax().backward(); x.grad
+    tensor([0.5000, 0.0000, 0.5000])
+    """
     return _shared_extreme("amax", "max", input, dim, keepdim)
 
 
 @numpy_names
 def amin(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
-    """z = min x over `dim` (several allowed).   dz/dx = 1/k for each of the k elements equal to z, else 0"""
+    """z = min x over `dim` (several allowed).   dz/dx = 1/k for each of the k elements equal to z, else 0
+
+    Until another undercuts it, z is its smallest element. Where k are equal they share, so that order does not matter.
+    >>> x = z2g.tensor([4.0, 1.0, 4.0], requires_grad=True); x.amin().backward(); x.grad
+    tensor([0., 1., 0.])
+    """
     return _shared_extreme("amin", "min", input, dim, keepdim)
 
 
@@ -249,7 +296,12 @@ def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
 
 @numpy_names
 def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
-    """z = (Σ |x|ᵖ)^(1/p) over `dim`, p = 2 (also "fro"), 1 or inf.   For p = 2: dz/dx = x / z, taken as 0 at z = 0"""
+    """z = (Σ |x|ᵖ)^(1/p) over `dim`, p = 2 (also "fro"), 1 or inf.   For p = 2: dz/dx = x / z, taken as 0 at z = 0
+
+    z² = Σ x², so 2z dz = 2 Σ x dx: the gradient is the unit vector along x. For (3, 4), z = 5.
+    >>> x = z2g.tensor([3.0, 4.0], requires_grad=True); x.norm().backward(); x.grad
+    tensor([0.6000, 0.8000])
+    """
     if p in (1, math.inf):
         return sum(input.abs(), dim, keepdim) if p == 1 else amax(input.abs(), dim, keepdim)
     if p not in (2, "fro"):
@@ -268,7 +320,13 @@ def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> T
 
 @numpy_names
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """zᵢ = x₀ + ... + xᵢ along `dim`.   ∂L/∂xᵢ = Σ of the gradients from i on: a cumulative sum from the far end"""
+    """zᵢ = x₀ + ... + xᵢ along `dim`.   ∂L/∂xᵢ = Σ of the gradients from i on: a cumulative sum from the far end
+
+    xᵢ stands in zᵢ and in every sum after it, so it receives all their gradients.
+    >>> x = z2g.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> (x.cumsum(0) * z2g.tensor([1.0, 10.0, 100.0])).sum().backward(); x.grad
+    tensor([111., 110., 100.])
+    """
     a = _converted(as_array(input, "cumsum"), dtype)
     xp, axis = of(a), one_dim(dim, a.ndim, "cumsum")
     if not a.ndim:
@@ -283,6 +341,10 @@ def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """zᵢ = x₀ x₁ ... xᵢ along `dim`.   ∂L/∂xᵢ = (x₀ ... xᵢ₋₁) Sᵢ with Sᵢ = gradᵢ + xᵢ₊₁ Sᵢ₊₁, from the far end
 
     Sᵢ collects every zⱼ that xᵢ is a factor of, without dividing by xᵢ: zeros are fine.
+    Derived: zⱼ = (x₀ ... xᵢ₋₁) xᵢ (xᵢ₊₁ ... xⱼ) for j ≥ i, so ∂L/∂xᵢ = (x₀ ... xᵢ₋₁) Σⱼ gradⱼ (xᵢ₊₁ ... xⱼ), and that
+    sum is Sᵢ. For (2, 3, 4) and grad 1: S = (16, 5, 1), and the products before are (1, 2, 6).
+    >>> x = z2g.tensor([2.0, 3.0, 4.0], requires_grad=True); x.cumprod(0).sum().backward(); x.grad
+    tensor([16., 10.,  6.])
     """
     a = _converted(as_array(input, "cumprod"), dtype)
     xp, axis = of(a), one_dim(dim, a.ndim, "cumprod")

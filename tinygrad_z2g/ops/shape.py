@@ -1,8 +1,8 @@
 """Operations that move elements and change none: reshape, transpose, cut, join, repeat.
 
 The rule of a rearrangement is the reverse rearrangement. It needs the old shape, never the old array: holding that
-would keep an activation alive that nobody reads. Where torch shares memory (view, transpose, expand, slices)
-these do too, and writing into one shows in the other.
+would keep an activation alive that nobody reads. Where torch shares memory (view, transpose, expand, slices) these do
+too, and writing into one shows in the other. It knows nothing of what the elements mean, and never reads one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,13 @@ if TYPE_CHECKING:
 
 
 def reshape(input: Tensor, *args: Any, shape: Any = None) -> Tensor:
-    """The elements of x in row-major order under a new shape; one size may be -1. Shares memory where it can."""
+    """The elements of x in row-major order under a new shape; one size may be -1. Shares memory where it can.
+
+    z holds the same numbers in the same order, so gradient number i belongs to x's element number i.
+    >>> x = z2g.tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True)
+    >>> (x.reshape(2, 2) * z2g.tensor([[1.0, 2.0], [3.0, 4.0]])).sum().backward(); x.grad
+    tensor([1., 2., 3., 4.])
+    """
     a = as_array(input, "reshape")
     before = a.shape
     z = a.reshape(_full_shape(a, sizes(args, "reshape", shape), "reshape"))
@@ -49,6 +55,11 @@ def view(input: Tensor, *shape: Any) -> Tensor:
     """As `reshape`, but always sharing memory: RuntimeError where only a copy could have that shape.
 
     Given a dtype instead of sizes it is refused: see `to`.
+
+    The rule is that of `reshape`: the gradients in the same order, in x's shape.
+    >>> x = z2g.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True); x.view(4)[2].backward(); x.grad
+    tensor([[0., 0.],
+            [1., 0.]])
     """
     a = as_array(input, "view")
     before = a.shape
@@ -78,7 +89,12 @@ def _full_shape(a: Any, shape: tuple[int, ...], name: str) -> tuple[int, ...]:
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    """Dimensions `start_dim` to `end_dim`, both included, merged into one."""
+    """Dimensions `start_dim` to `end_dim`, both included, merged into one.
+
+    >>> x = z2g.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True); x.flatten()[1].backward(); x.grad
+    tensor([[0., 1.],
+            [0., 0.]])
+    """
     shape = as_array(input, "flatten").shape
     start, end = one_dim(start_dim, len(shape), "flatten"), one_dim(end_dim, len(shape), "flatten")
     if start > end:
@@ -88,7 +104,12 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 @numpy_names
 def squeeze(input: Tensor, dim: Any = None) -> Tensor:
-    """Without the dimensions of size 1: all of them, or those named by `dim` that have size 1."""
+    """Without the dimensions of size 1: all of them, or those named by `dim` that have size 1.
+
+    No element moves: the rule gives the gradient x's shape back.
+    >>> x = z2g.tensor([[1.0, 2.0]], requires_grad=True); x.squeeze()[1].backward(); x.grad
+    tensor([[0., 1.]])
+    """
     a = as_array(input, "squeeze")
     gone = [d for d in many_dims(dim, a.ndim, "squeeze") if a.shape[d] == 1]
     if isinstance(dim, (tuple, list)) and not dim:
@@ -99,14 +120,23 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
 
 @numpy_names
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
-    """With a new dimension of size 1 at position `dim`."""
+    """With a new dimension of size 1 at position `dim`.
+
+    No element moves: the rule gives the gradient x's shape back.
+    >>> x = z2g.tensor([1.0, 2.0], requires_grad=True); x.unsqueeze(0)[0, 1].backward(); x.grad
+    tensor([0., 1.])
+    """
     a = as_array(input, "unsqueeze")
     before, axis = a.shape, one_dim(dim, a.ndim + 1, "unsqueeze")
     return record_view("unsqueeze", of(a).expand_dims(a, axis), input, lambda grad: grad.reshape(before))
 
 
 def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
-    """Dimension `dim` split into several of these sizes, one of which may be -1: the reverse of `flatten`."""
+    """Dimension `dim` split into several of these sizes, one of which may be -1: the reverse of `flatten`.
+
+    >>> x = z2g.tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True); x.unflatten(0, (2, -1))[1, 0].backward(); x.grad
+    tensor([0., 0., 1., 0.])
+    """
     a = as_array(input, "unflatten")
     axis = one_dim(dim, a.ndim, "unflatten")
     n, parts = _length(input, dim, "unflatten"), tuple(sizes)
@@ -122,7 +152,13 @@ def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
 
 
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
-    """x with two dimensions exchanged. The rule exchanges them back."""
+    """x with two dimensions exchanged. The rule exchanges them back.
+
+    zⱼᵢ = xᵢⱼ, so ∂L/∂xᵢⱼ = gradⱼᵢ.
+    >>> x = z2g.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True); x.transpose(0, 1)[0, 1].backward(); x.grad
+    tensor([[0., 0.],
+            [1., 0.]])
+    """
     a = as_array(input, "transpose")
     if not a.ndim:
         return record_view("transpose", a[...], input, lambda grad: grad)
@@ -131,7 +167,11 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
 
 
 def t(input: Tensor) -> Tensor:
-    """The transpose of a matrix; a vector or 0-d tensor as it is."""
+    """The transpose of a matrix; a vector or 0-d tensor as it is.
+
+    >>> x = z2g.tensor([[1.0, 2.0]], requires_grad=True); x.t()[1, 0].backward(); x.grad
+    tensor([[0., 1.]])
+    """
     if as_array(input, "t").ndim > 2:
         raise RuntimeError(
             f"t: expected at most 2 dimensions, got shape {tuple(input.array.shape)}; see transpose and mT"
@@ -140,7 +180,14 @@ def t(input: Tensor) -> Tensor:
 
 
 def permute(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
-    """x with its dimensions in the order `dims`. The rule applies the inverse order."""
+    """x with its dimensions in the order `dims`. The rule applies the inverse order.
+
+    Dimension i of z is dimension order[i] of x. Sorting the places i by order[i] finds, for each dimension of x, where
+    it went: the inverse order, which puts grad into x's.
+    >>> x = z2g.zeros(2, 3, 4, requires_grad=True); z = x.permute(2, 0, 1)
+    >>> z[3, 1, 2].backward(); tuple(z.shape), x.grad[1, 2, 3].item()
+    ((4, 2, 3), 1.0)
+    """
     a = as_array(input, "permute")
     order = tuple(one_dim(d, a.ndim, "permute") for d in sizes(args, "permute", dims))
     if sorted(order) != list(range(a.ndim)):
@@ -150,7 +197,11 @@ def permute(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
 
 
 def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
-    """x with the dimensions `source`, one or several, moved to the places `destination`; others keep their order."""
+    """x with the dimensions `source`, one or several, moved to the places `destination`; others keep their order.
+
+    >>> x = z2g.zeros(2, 3, 4, requires_grad=True); x.movedim(0, 2)[2, 3, 1].backward(); x.grad[1, 2, 3].item()
+    1.0
+    """
     ndim = as_array(input, "movedim").ndim
     start, end = many_dims(_listed(source), ndim, "movedim"), many_dims(_listed(destination), ndim, "movedim")
     if len(start) != len(end):
@@ -166,7 +217,13 @@ def _listed(dim: Any) -> tuple:
 
 
 def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-    """The elements x[..., i, i + offset, ...] of dims dim1 and dim2, as a view: those two leave, a last one comes."""
+    """The elements x[..., i, i + offset, ...] of dims dim1 and dim2, as a view: those two leave, a last one comes.
+
+    An element of the diagonal is one of z, the others are none: grad on the diagonal, 0 elsewhere.
+    >>> x = z2g.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True); x.diagonal().sum().backward(); x.grad
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
     a = as_array(input, "diagonal")
     i, j = one_dim(dim1, a.ndim, "diagonal"), one_dim(dim2, a.ndim, "diagonal")
     if i == j or a.ndim < 2:
@@ -190,7 +247,14 @@ def _diagonal(a: Any, offset: int, i: int, j: int) -> Any:
 
 
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
-    """Of a matrix, its diagonal (a copy); of a vector, the matrix that has it as its diagonal and 0 elsewhere."""
+    """Of a matrix, its diagonal (a copy); of a vector, the matrix that has it as its diagonal and 0 elsewhere.
+
+    Both ways the rule is the other way: of a matrix, grad becomes a diagonal; of a vector, it is read from the
+    diagonal.
+    >>> x = z2g.tensor([1.0, 2.0], requires_grad=True)
+    >>> (x.diag() * z2g.tensor([[5.0, 6.0], [7.0, 8.0]])).sum().backward(); x.grad
+    tensor([5., 8.])
+    """
     a = as_array(input, "diag")
     if a.ndim not in (1, 2):
         raise RuntimeError(f"diag: expected a vector or a matrix, got shape {tuple(a.shape)}")
@@ -213,6 +277,10 @@ def expand(input: Tensor, *shape: Any) -> Tensor:
     """x as if repeated along its dimensions of size 1, without copying; -1 keeps a size. New dimensions lead.
 
     The rule sums over the repetitions, which is what the engine does with every broadcast.
+    An element that stands in k places of z moves all k with it: k gradients, added.
+    >>> x = z2g.tensor([[1.0], [2.0]], requires_grad=True); x.expand(2, 3).sum().backward(); x.grad
+    tensor([[3.],
+            [3.]])
     """
     a = as_array(input, "expand")
     wanted = sizes(shape, "expand")
@@ -225,7 +293,14 @@ def expand(input: Tensor, *shape: Any) -> Tensor:
 
 
 def repeat(input: Tensor, *repeats: Any) -> Tensor:
-    """Copies of x laid side by side, `repeats[i]` along dimension i; extra repeats add leading dimensions."""
+    """Copies of x laid side by side, `repeats[i]` along dimension i; extra repeats add leading dimensions.
+
+    Each element has copies in z, all of which move with it: the sum of their gradients. Seen as (r0, n0, r1, n1, ...),
+    the copies lie along the even axes.
+    >>> x = z2g.tensor([1.0, 2.0], requires_grad=True)
+    >>> (x.repeat(2) * z2g.tensor([1.0, 2.0, 10.0, 20.0])).sum().backward(); x.grad
+    tensor([11., 22.])
+    """
     a = as_array(input, "repeat")
     times = sizes(repeats, "repeat")
     if len(times) < a.ndim or any(n < 0 for n in times):
@@ -240,7 +315,11 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
 
 
 def tile(input: Tensor, *counts: Any, dims: Any = None) -> Tensor:
-    """As `repeat`, but missing counts are 1 for the leading dimensions."""
+    """As `repeat`, but missing counts are 1 for the leading dimensions.
+
+    >>> x = z2g.tensor([1.0, 2.0], requires_grad=True); x.tile(3).sum().backward(); x.grad
+    tensor([3., 3.])
+    """
     times = sizes(counts, "tile", dims)
     return repeat(input, *(1,) * (as_array(input, "tile").ndim - len(times)), *times)
 
@@ -250,7 +329,13 @@ def tile(input: Tensor, *counts: Any, dims: Any = None) -> Tensor:
 
 @numpy_names
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """The tensors joined along `dim`; other sizes must agree. The rule cuts the gradient at the seams."""
+    """The tensors joined along `dim`; other sizes must agree. The rule cuts the gradient at the seams.
+
+    Each input is a stretch of z, so its gradient is that stretch of grad.
+    >>> x, y = z2g.tensor([1.0], requires_grad=True), z2g.tensor([2.0, 3.0], requires_grad=True)
+    >>> (z2g.cat([x, y]) * z2g.tensor([5.0, 6.0, 7.0])).sum().backward(); x.grad, y.grad
+    (tensor([5.]), tensor([6., 7.]))
+    """
     arrays = _joinable(tensors, "cat")
     # As in torch, an empty vector joins anything
     parts = [a for a in arrays if a.shape != (0,)] or arrays[:1]
@@ -275,7 +360,13 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 @numpy_names
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """The tensors, all of one shape, joined along a new dimension `dim`. The rule takes each its slice."""
+    """The tensors, all of one shape, joined along a new dimension `dim`. The rule takes each its slice.
+
+    Input number i is slice number i of z, so its gradient is slice number i of grad.
+    >>> x, y = z2g.tensor([1.0, 2.0], requires_grad=True), z2g.tensor([3.0, 4.0], requires_grad=True)
+    >>> (z2g.stack([x, y]) * z2g.tensor([[5.0], [6.0]])).sum().backward(); x.grad, y.grad
+    (tensor([5., 5.]), tensor([6., 6.]))
+    """
     arrays = _joinable(tensors, "stack")
     for a in arrays:
         if a.shape != arrays[0].shape:
@@ -287,13 +378,21 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 def hstack(tensors: Sequence[Tensor]) -> Tensor:
-    """Joined side by side: along dimension 1, or 0 for vectors."""
+    """Joined side by side: along dimension 1, or 0 for vectors.
+
+    >>> x = z2g.tensor([1.0, 2.0], requires_grad=True); z2g.hstack([x, x]).sum().backward(); x.grad
+    tensor([2., 2.])
+    """
     tensors = [x if as_array(x, "hstack").ndim else reshape(x, 1) for x in tensors]
     return cat(tensors, dim=min(1, tensors[0].array.ndim - 1) if tensors else 0)
 
 
 def vstack(tensors: Sequence[Tensor]) -> Tensor:
-    """Joined one above the other: along dimension 0, vectors being rows."""
+    """Joined one above the other: along dimension 0, vectors being rows.
+
+    >>> x = z2g.tensor([1.0, 2.0], requires_grad=True); z2g.vstack([x, x, x]).sum().backward(); x.grad
+    tensor([3., 3.])
+    """
     return cat([x if as_array(x, "vstack").ndim > 1 else reshape(x, 1, -1) for x in tensors])
 
 
@@ -314,7 +413,12 @@ def _joinable(tensors: Any, name: str) -> list:
 
 
 def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
-    """x cut along `dim` into views: pieces of one size (the last may be smaller), or of the sizes in a list."""
+    """x cut along `dim` into views: pieces of one size (the last may be smaller), or of the sizes in a list.
+
+    >>> x = z2g.tensor([1.0, 2.0, 3.0], requires_grad=True); first, rest = x.split([1, 2])
+    >>> (5 * first.sum() + 7 * rest.sum()).backward(); x.grad
+    tensor([5., 7., 7.])
+    """
     n = _length(tensor, dim, "split")
     if isinstance(split_size_or_sections, (list, tuple)):
         lengths = [as_int(m, "split: size") for m in split_size_or_sections]
@@ -330,7 +434,11 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
 
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """x cut along `dim` into at most `chunks` views of equal size, the last perhaps smaller."""
+    """x cut along `dim` into at most `chunks` views of equal size, the last perhaps smaller.
+
+    >>> x = z2g.tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True); x.chunk(2)[1].sum().backward(); x.grad
+    tensor([0., 0., 1., 1.])
+    """
     if as_int(chunks, "chunk: chunks") <= 0:
         raise RuntimeError(f"chunk: expected chunks > 0, got {chunks}")
     n = _length(input, dim, "chunk")
@@ -339,7 +447,12 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 @numpy_names
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
-    """The slices of x along `dim`, as views without that dimension."""
+    """The slices of x along `dim`, as views without that dimension.
+
+    >>> x = z2g.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True); x.unbind()[1].sum().backward(); x.grad
+    tensor([[0., 0.],
+            [1., 1.]])
+    """
     if not as_array(input, "unbind").ndim:
         raise IndexError("unbind: expected at least 1 dimension, got a 0-d tensor")
     n = _length(input, dim, "unbind")
@@ -348,7 +461,12 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
-    """The view x[..., start : start + length, ...] along `dim`. The rule puts the gradient there and 0 elsewhere."""
+    """The view x[..., start : start + length, ...] along `dim`. The rule puts the gradient there and 0 elsewhere.
+
+    What was cut away has no part in z.
+    >>> x = z2g.tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True); x.narrow(0, 1, 2).sum().backward(); x.grad
+    tensor([0., 1., 1., 0.])
+    """
     a = as_array(input, "narrow")
     n, shape, xp = _length(input, dim, "narrow"), a.shape, of(a)
     if not -n <= start <= n:
@@ -374,7 +492,13 @@ def _length(x: Tensor, dim: int, name: str) -> int:
 
 
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
-    """Elements moved along `dims` by `shifts`, those that leave re-entering in front; without dims, flattened."""
+    """Elements moved along `dims` by `shifts`, those that leave re-entering in front; without dims, flattened.
+
+    z[i + s] = x[i], so ∂L/∂x[i] = grad[i + s]: the gradient rolled back.
+    >>> x = z2g.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> (x.roll(1) * z2g.tensor([5.0, 6.0, 7.0])).sum().backward(); x.grad  # z = (x₂, x₀, x₁)
+    tensor([6., 7., 5.])
+    """
     a = as_array(input, "roll")
     xp = of(a)
     shift = tuple(shifts) if isinstance(shifts, (list, tuple)) else (shifts,)
@@ -391,7 +515,13 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
 
 
 def flip(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
-    """x in reverse order along `dims`. The rule reverses again."""
+    """x in reverse order along `dims`. The rule reverses again.
+
+    z[i] = x[n - 1 - i], so ∂L/∂x[i] = grad[n - 1 - i].
+    >>> x = z2g.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> (x.flip(0) * z2g.tensor([5.0, 6.0, 7.0])).sum().backward(); x.grad
+    tensor([7., 6., 5.])
+    """
     a = as_array(input, "flip")
     xp, wanted = of(a), sizes(args, "flip", dims)
     axes = many_dims(wanted, a.ndim, "flip") if wanted else ()
@@ -402,12 +532,24 @@ def flip(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
 
 
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The lower triangle of each matrix: elements with column ≤ row + diagonal, 0 elsewhere."""
+    """The lower triangle of each matrix: elements with column ≤ row + diagonal, 0 elsewhere.
+
+    z = m x with m = 1 in the triangle and 0 outside, so ∂L/∂x = m grad: the triangle of grad.
+    >>> x = z2g.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True); x.tril().sum().backward(); x.grad
+    tensor([[1., 0.],
+            [1., 1.]])
+    """
     return _triangle("tril", input, diagonal)
 
 
 def triu(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The upper triangle of each matrix: elements with column ≥ row + diagonal, 0 elsewhere."""
+    """The upper triangle of each matrix: elements with column ≥ row + diagonal, 0 elsewhere.
+
+    z = m x with m = 1 in the triangle and 0 outside, so ∂L/∂x = m grad: the triangle of grad.
+    >>> x = z2g.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True); x.triu().sum().backward(); x.grad
+    tensor([[1., 1.],
+            [0., 1.]])
+    """
     return _triangle("triu", input, diagonal)
 
 
@@ -434,7 +576,13 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
 
 
 def contiguous(input: Tensor) -> Tensor:
-    """x itself if its elements lie in row-major order, otherwise a copy that does."""
+    """x itself if its elements lie in row-major order, otherwise a copy that does.
+
+    Only the order in memory changes, never that of the indices: z = x, and the gradient passes unchanged.
+    >>> x = z2g.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True); x.t().contiguous()[0, 1].backward(); x.grad
+    tensor([[0., 0.],
+            [1., 0.]])
+    """
     a = as_array(input, "contiguous")
     return (
         input if a.flags.c_contiguous else record("contiguous", of(a).ascontiguousarray(a), (input, lambda grad: grad))
@@ -442,6 +590,10 @@ def contiguous(input: Tensor) -> Tensor:
 
 
 def broadcast_to(input: Tensor, shape: Any) -> Tensor:
-    """As `expand`, with the shape as one argument."""
+    """As `expand`, with the shape as one argument.
+
+    >>> x = z2g.tensor([1.0, 2.0], requires_grad=True); z2g.broadcast_to(x, (3, 2)).sum().backward(); x.grad
+    tensor([3., 3.])
+    """
     check_broadcast(as_array(input, "broadcast_to").shape, tuple(shape), "broadcast_to")
     return expand(input, *shape)

@@ -1,4 +1,7 @@
-"""Softmax, its logarithm, and the logarithm of its denominator: scores to probabilities, without overflow."""
+"""Softmax, its logarithm, and the logarithm of its denominator: scores to probabilities, without overflow.
+
+It knows nothing of losses or attention, which are built on it.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,15 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """pᵢ = e^xᵢ / Σⱼ e^xⱼ along `dim`.   ∂L/∂x = p (grad - Σ p grad)
 
     Every probability is lowered by what the others gain: raising xᵢ raises pᵢ by pᵢ (1 - pᵢ), lowers pⱼ by pᵢ pⱼ.
+    Derived: with S = Σ e^xⱼ, ∂pᵢ/∂xⱼ = pᵢ [i = j] - pᵢ pⱼ (the quotient rule: e^xⱼ stands in the numerator of pⱼ
+    alone, but in every S). Hence ∂L/∂xⱼ = Σᵢ gradᵢ ∂pᵢ/∂xⱼ = pⱼ gradⱼ - pⱼ Σᵢ pᵢ gradᵢ. The sum is one number for the
+    whole row, so no matrix of ∂pᵢ/∂xⱼ is ever made.
+
+    For x = (0, ln 3): p = (1/4, 3/4). With L = p₂, grad is (0, 1), Σ p grad is 3/4, and ∂L/∂x is
+    (1/4 (0 - 3/4), 3/4 (1 - 3/4)) = (-3/16, 3/16).
+    >>> x = z2g.tensor([1.0, 3.0]).log().requires_grad_()
+    >>> z2g.softmax(x, dim=0)[1].backward(); x.grad
+    tensor([-0.1875,  0.1875])
     """
     if dtype is not None:
         input = input.to(dtype=dtype)
@@ -35,7 +47,14 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 
 @numpy_names
 def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
-    """zᵢ = xᵢ - ln Σⱼ e^xⱼ along `dim`.   ∂L/∂x = grad - eᶻ Σ grad, where eᶻ = softmax(x)"""
+    """zᵢ = xᵢ - ln Σⱼ e^xⱼ along `dim`.   ∂L/∂x = grad - eᶻ Σ grad, where eᶻ = softmax(x)
+
+    ln S, S = Σ e^xⱼ, has the slope e^xⱼ / S = pⱼ in xⱼ: raising xⱼ raises zⱼ by 1 and lowers every zᵢ by pⱼ. Hence
+    ∂L/∂xⱼ = gradⱼ - pⱼ Σᵢ gradᵢ. For x = (0, ln 3), p = (1/4, 3/4), and L = z₂: (0 - 1/4, 1 - 3/4).
+    >>> x = z2g.tensor([1.0, 3.0]).log().requires_grad_()
+    >>> z2g.log_softmax(x, dim=0)[1].backward(); x.grad
+    tensor([-0.2500,  0.2500])
+    """
     if dtype is not None:
         input = input.to(dtype=dtype)
     a = as_floating(input, "log_softmax")
@@ -48,7 +67,13 @@ def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 
 @numpy_names
 def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
-    """z = ln Σ eˣ over `dim`, computed as m + ln Σ eˣ⁻ᵐ with m = max x: no overflow.   dz/dx = eˣ⁻ᶻ = softmax(x)"""
+    """z = ln Σ eˣ over `dim`, computed as m + ln Σ eˣ⁻ᵐ with m = max x: no overflow.   dz/dx = eˣ⁻ᶻ = softmax(x)
+
+    z = ln S, S = Σ e^xⱼ: dz/dxⱼ = e^xⱼ / S. For x = (0, ln 3), S = 4. The largest x gets most of the gradient.
+    >>> x = z2g.tensor([1.0, 3.0]).log().requires_grad_()
+    >>> z2g.logsumexp(x, dim=0).backward(); x.grad
+    tensor([0.2500, 0.7500])
+    """
     a = as_floating(input, "logsumexp")
     dims, xp = many_dims(dim, a.ndim, "logsumexp"), of(a)
     with np.errstate(all="ignore"):

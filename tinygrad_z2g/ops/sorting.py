@@ -1,7 +1,8 @@
 """Operations that put elements in order along one dimension.
 
 Each finds the order, which is a tensor of indices without gradient, and then reads the elements in that order: the
-gradient of an element goes where it was read (see `indexing.gather`).
+gradient of an element goes where it was read (see `indexing.gather`). It knows nothing of rules: `gather` owns the only
+one.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
     """The elements in order along `dim`, and where each stood. NaN counts as the largest.
 
     Always stable, whether asked or not: equal elements keep their order.
+
+    The gradient of the element that came to place i goes back to where it stood.
+    >>> x = z2g.tensor([3.0, 1.0, 2.0], requires_grad=True)
+    >>> (x.sort().values * z2g.tensor([10.0, 20.0, 30.0])).sum().backward(); x.grad
+    tensor([30., 10., 20.])
     """
     indices = argsort(input, dim, descending)
     return ValuesIndices(gather(input, dim, indices), indices)
@@ -43,7 +49,12 @@ def _order(a: Array, axis: int, descending: bool) -> Array:
 
 
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> ValuesIndices:
-    """The k largest (or smallest) elements along `dim` in order, and where they stood. RuntimeError for k > size."""
+    """The k largest (or smallest) elements along `dim` in order, and where they stood. RuntimeError for k > size.
+
+    Those that were chosen receive the gradient, the others none.
+    >>> x = z2g.tensor([3.0, 1.0, 2.0], requires_grad=True); x.topk(2).values.sum().backward(); x.grad
+    tensor([1., 0., 1.])
+    """
     a = as_array(input, "topk")
     axis, k = one_dim(dim, a.ndim, "topk"), as_int(k, "topk: k")
     n = a.shape[axis] if a.ndim else 1

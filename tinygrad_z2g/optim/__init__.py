@@ -1,4 +1,7 @@
-"""Optimizers: what changes the weights, given their gradients."""
+"""Optimizers: what changes the weights, given their gradients.
+
+This file knows nothing of how: one file each.
+"""
 
 from . import lr_scheduler
 from .adam import Adam, AdamW

@@ -1,4 +1,7 @@
-"""Adam and AdamW."""
+"""Adam and AdamW.
+
+It knows nothing of models, losses or graphs: a parameter, its gradient and two averages are all it sees.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Learning rates that change while training. Call `step()` after each `optimizer.step()`."""
+"""Learning rates that change while training. Call `step()` after each `optimizer.step()`.
+
+A schedule knows nothing of weights and gradients: it counts steps and sets a number.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What all optimizers share: parameter groups, their state, and the way to save it."""
+"""What all optimizers share: parameter groups, their state, and the way to save it.
+
+It knows nothing of layers, losses or how gradients came about, and leaves to `_update` how a weight changes.
+"""
 
 from __future__ import annotations
 

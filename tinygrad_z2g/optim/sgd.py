@@ -1,4 +1,7 @@
-"""Stochastic gradient descent."""
+"""Stochastic gradient descent.
+
+It knows nothing of models, losses or graphs: a parameter, its gradient and a momentum are all it sees.
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,6 @@
-"""Everything around training that is not a part of a model: so far `data`."""
+"""Everything around training that is not a part of a model: so far `data`.
+
+This file knows nothing of it.
+"""
 
 from . import data

@@ -1,4 +1,7 @@
-"""Batches: from a dataset, which knows its samples by number, to the tensors of one training step after another."""
+"""Batches: from a dataset, which knows its samples by number, to the tensors of one training step after another.
+
+It knows nothing of models or losses: what leaves here is a tuple of tensors.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,296 @@
+"""The package explains itself, and what it says is true: examples are run, the reading order is checked against the
+imports, every place that is pointed to exists, and no gradient rule is without a derivation."""
+
+import ast
+import doctest
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from hypothesis import Phase, given, settings
+from numeric import leaves
+from op_table import TABLE
+from test_ops import bind, parts
+from test_structure import FILES, GRAPH, NAME, PACKAGE, ROOT, parse
+
+import tinygrad_z2g as z2g
+import tinygrad_z2g.nn.functional as F
+from tinygrad_z2g import kernels, nn
+from tinygrad_z2g.learn import __main__ as learn
+from tinygrad_z2g.learn import reading, source
+
+OPERATIONS = source.operations()
+GLOBALS = {"z2g": z2g, "nn": nn, "F": F}
+
+
+def functions(tree):
+    """Every function of a file, methods and inner functions too."""
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+
+
+def examples_in(path):
+    """The examples of all docstrings of a file. (doctest's own finder overlooks functions made by decorators.)"""
+    owners = [parse(path), *(n for n in ast.walk(parse(path)) if isinstance(n, (ast.FunctionDef, ast.ClassDef)))]
+    for node in owners:
+        doc = ast.get_docstring(node) or ""
+        test = doctest.DocTestParser().get_doctest(doc, dict(GLOBALS), getattr(node, "name", path.stem), str(path), 0)
+        if test.examples:
+            yield test
+
+
+def prose(doc):
+    """A docstring without its examples."""
+    return "".join(part for part in doctest.DocTestParser().parse(doc) if isinstance(part, str)).strip()
+
+
+# --- Derivations and examples ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name, path in FILES.items() if ">>> " in path.read_text(encoding="utf-8")])
+def test_examples_in_docstrings_print_what_they_say(name):
+    runner = doctest.DocTestRunner(verbose=False)
+    for test in examples_in(FILES[name]):
+        said = []
+        runner.run(test, out=said.append)
+        assert not said, "".join(said)
+
+
+def test_the_search_finds_examples_everywhere():
+    found = {(name, test.name): len(test.examples) for name, path in FILES.items() for test in examples_in(path)}
+    assert sum(found.values()) > 190
+    for place in (("ops.unary", "exp"), ("ops.softmax", "softmax"), ("tensor", "clone"), ("nn.window", "conv1d")):
+        assert place in found
+
+
+def test_an_example_that_is_wrong_is_noticed():
+    assert learn.example(">>> 1 + 1\n2\n") == (["  >>> 1 + 1", "  2"], True)
+    assert learn.example(">>> 1 + 1\n3\n") == (["  >>> 1 + 1", "  2"], False)
+
+
+@pytest.mark.parametrize("op", OPERATIONS.values(), ids=OPERATIONS)
+def test_each_operation_derives_its_rule_and_shows_a_gradient(op):
+    """Formula, then a derivation if it owns a rule, then an example that walks back and shows a gradient."""
+    formula, _, derivation = prose(op.doc).partition("\n")
+    assert formula and (derivation.strip() or not op.recorded)
+    example = op.doc[op.doc.index(">>>") :]
+    assert ".backward()" in example and ".grad" in example
+
+
+def test_no_rule_is_left_unexplained():
+    """Each function that calls `record` belongs to an operation, but for the machinery that passes rules on."""
+    explained = {(piece.path, piece.node.name) for op in OPERATIONS.values() for piece in op.pieces}
+    machinery = {
+        ("autograd", "apply"), ("autograd", "output"), ("ops.common", "record_view"), ("ops.unary", "unary"),
+        ("ops.unary", "make"), ("ops.unary", "operation"),
+    }  # fmt: skip
+    seen = {
+        (name, node.name)
+        for name, path in FILES.items()
+        for node in functions(parse(path))
+        if name != "engine" and source.states_a_rule(source.Piece(path, node)) and (path, node.name) not in explained
+    }
+    assert seen == machinery
+
+
+@pytest.mark.parametrize("op", TABLE, ids=lambda op: op.name)
+def test_whatever_the_table_leaves_in_the_graph_is_explained(op):
+    """The functions of the row are operations, and every node that it makes was recorded by one."""
+    known = {id(op.function) for op in OPERATIONS.values()}
+    public = [f for f in (op.fn, *op.covers) if getattr(f, "__module__", "").startswith(f"{NAME}.")]
+    of_tensor = {id(f) for name, f in vars(z2g.Tensor).items() if getattr(f, "__module__", "") == f"{NAME}.tensor"}
+    assert [f for f in public if id(f) not in known | of_tensor] == []
+    recorded = set().union(*(op.recorded for op in OPERATIONS.values()))
+
+    @settings(max_examples=3, phases=[Phase.generate], derandomize=True, database=None, deadline=None)
+    @given(op.cases)
+    def check(case):
+        pending = [z.grad_fn for z in parts(bind(op, case)(*leaves(case.inputs)))]
+        while pending:
+            node = pending.pop()
+            if hasattr(node, "name"):
+                assert node.name in recorded
+                pending += [edge[0] for edge in node.edges if edge is not None]
+
+    check()
+
+
+# --- python -m tinygrad_z2g.learn --------------------------------------------------------------------------------
+
+
+def test_the_list_has_every_operation_with_its_formula(capsys):
+    assert learn.main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name, op in OPERATIONS.items():
+        line = next(line for line in lines if line.startswith(f"  {name} "))
+        assert line.endswith(op.formula) and ("(composed)" in line) == (not op.recorded)
+
+
+@pytest.mark.parametrize("name, rule, beside", [
+    ("softmax", "kernels.softmax_backward(p, grad, axis), RESULT", "∂ │ def softmax_backward("),
+    ("F.gelu", "(input, lambda grad: grad * slope)", "  │ def gelu_tanh("),
+        ("max_pool1d", "return _max_pool(", "│ def _pool_columns("),
+        ("mul", "(input, lambda grad: grad * b, other)", None),
+    ("relu", "return z, lambda grad: grad * (z > 0)", None),
+    ("nn.LayerNorm", "∂ │     def grad_x(grad: Array) -> Array:", "∂ │ def layer_norm_backward("),
+    ("attention", "∂ │         lambda grad: kernels.attention_backward(", "∂ │ def attention_backward("),
+    ("F.conv2d", "return _convolve(", "∂ │     def grad_w(grad: Array) -> Array:"),
+    ("clip", "lambda grad: grad * (z == a)", None),
+    ("maximum", "_share(a, b, xp.greater)", "∂ │     return lambda grad: grad * (wins(a, b)"),
+])  # fmt: skip
+def test_one_operation_is_shown_run_and_checked(capsys, name, rule, beside):
+    assert learn.main([name]) == 0
+    out = capsys.readouterr().out
+    op = source.find(name)
+    assert out.startswith(f"{op.name}:  {op.formula}") and rule in out and (beside is None or beside in out)
+    assert prose(op.doc).splitlines()[-1] in out
+    last = doctest.DocTestParser().get_examples(op.doc)[-1]
+    assert f"  >>> {last.source}" in out and last.want.splitlines()[-1] in out
+    assert re.search(r"\d+ derivatives, worst error \S+: ok", out) and "FAILED" not in out
+    assert "\033" not in out
+
+
+def test_the_lines_shown_are_the_lines_of_the_file():
+    for op in OPERATIONS.values():
+        for piece in op.pieces:
+            text = piece.path.read_text(encoding="utf-8").splitlines()
+            shown = piece.lines()
+            assert all(text[number - 1] == line for number, line, _ in shown)
+            assert any(f"def {piece.node.name}(" in line for _, line, _ in shown)
+        assert any(mark for piece in op.pieces for _, _, mark in piece.lines()) == bool(op.recorded)
+
+
+def test_a_rule_that_is_wrong_is_reported(capsys, monkeypatch):
+    monkeypatch.setattr(kernels, "softmax_backward", lambda p, grad, axis: p * grad)
+    assert learn.main(["softmax"]) == 1
+    out = capsys.readouterr().out
+    assert "NOT what the docstring says" in out and "FAILED" in out
+    assert learn.checked(OPERATIONS["softmax"])[1] is False and learn.checked(OPERATIONS["exp"])[1] is True
+
+
+@pytest.mark.parametrize(
+    "name, close", [("sofmax", "softmax"), ("F.layernrm", "layer_norm"), ("qqq", "lists them all")]
+)
+def test_an_unknown_name_gets_near_ones_and_exit_code_2(capsys, name, close):
+    with pytest.raises(SystemExit) as error:
+        learn.main([name])
+    assert error.value.code == 2
+    assert close in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("terminal, no_colour", [(True, False), (True, True), (False, False)])
+def test_colour_on_a_terminal_only(capsys, monkeypatch, terminal, no_colour):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_colour:
+        monkeypatch.setenv("NO_COLOR", "1")
+    for topic in ("exp", "path", "why"):
+        learn.main([topic])
+        assert ("\033[" in capsys.readouterr().out) == (terminal and not no_colour)
+
+
+def test_a_reader_may_stop_early():
+    """`learn | head -1` ends without a traceback."""
+    command = f"{sys.executable} -m {NAME}.learn | head -1"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(command, shell=True, env=env, capture_output=True, text=True, check=True)
+    assert run.stdout.startswith(f"{len(OPERATIONS)} operations.") and not run.stderr
+
+
+def test_nothing_imports_it():
+    assert [
+        name for name, used in GRAPH.items() if name.split(".")[0] != "learn" and any("learn" in u for u in used)
+    ] == []
+
+
+# --- The reading path --------------------------------------------------------------------------------------------
+
+
+def misplaced(path, graph):
+    """What is wrong with an order of steps: what is used before it is read or explained, or explained for nothing."""
+    known, explained, wrong = set(), set(), []
+    for step in path:
+        unread = graph[step.module] - known - {step.module}
+        explained |= set(step.later)
+        wrong += [f"{step.module} uses {other}" for other in unread - explained]
+        wrong += [f"{step.module} need not explain {other}" for other in set(step.later) - unread]
+        known.add(step.module)
+    return wrong
+
+
+def test_every_file_has_its_step():
+    assert sorted(step.module for step in reading.steps()) == sorted(FILES)
+
+
+def test_nothing_is_used_before_it_is_explained():
+    assert misplaced(reading.steps(), GRAPH) == []
+
+
+def test_a_wrong_order_is_noticed():
+    steps = reading.steps()
+    assert "optim.sgd uses tensor" in misplaced(sorted(steps, key=lambda step: step.module != "optim.sgd"), GRAPH)
+    engine = steps[0]._replace(later={**steps[0].later, "text": "what is not used"})
+    assert misplaced([engine, *steps[1:]], GRAPH) == ["engine need not explain text"]
+    silent = steps[0]._replace(later={})
+    assert "engine uses kernels" in misplaced([silent, *steps[1:]], GRAPH)
+
+
+def test_what_to_look_for_is_there():
+    """Every name in backticks stands in the file of its step."""
+    for step in reading.steps():
+        text = source.path_of(step.module).read_text(encoding="utf-8")
+        names = re.findall(r"`([\w.]+)(?:\(.*?\))?`", step.look)
+        assert [name for name in names if name.rpartition(".")[2] not in text] == [], step.module
+
+
+def test_the_path_is_printed_with_the_lines_of_today(capsys, monkeypatch):
+    assert learn.main(["path"]) == 0
+    out = capsys.readouterr().out
+    for path in FILES.values():
+        lines = path.read_text(encoding="utf-8").count("\n")
+        assert re.search(rf"^ *\d+  {path.relative_to(PACKAGE)} +{lines} lines  (read|skim|open)", out, re.M), path
+    hours = sum(step.minutes for step in reading.steps()) / 60
+    assert 1.5 <= hours <= 2.5, "about two hours: change the paces, or leave more to be opened only"
+    assert f"about {hours:.1f} hours" in out
+
+
+def test_every_question_points_to_lines_that_exist(capsys):
+    assert learn.main(["why"]) == 0
+    out = capsys.readouterr().out
+    for question in reading.QUESTIONS:
+        assert question.question in out and question.places
+        for module, pattern in question.places:
+            name, line = reading.locate(module, pattern).split(":")
+            assert re.search(pattern, (ROOT / name).read_text(encoding="utf-8").splitlines()[int(line) - 1])
+            assert f"-> {name}:{line}" in out
+    for asked in ("rule of softmax", "`+=`", "frees the graph"):
+        assert sum(asked in question.question for question in reading.QUESTIONS) == 1
+
+
+@pytest.mark.parametrize("pattern", [r"^def there_is_no_such_thing\(", "import"])
+def test_a_place_that_is_gone_or_not_alone_is_an_error(pattern):
+    with pytest.raises(LookupError, match=r"lines of engine\.py match"):
+        reading.locate("engine", pattern)
+
+
+# --- Every file introduces itself --------------------------------------------------------------------------------
+
+
+def introduction(text):
+    """What a module says it knows nothing of: the sentence."""
+    return re.search(r"[^.]*\bnothing of\b[^.]*\.", " ".join(text.split()))
+
+
+@pytest.mark.parametrize("name", FILES, ids=lambda name: name or "__init__")
+def test_each_file_says_what_it_knows_nothing_of(name):
+    """And it is so: a module named there is not imported."""
+    ignored = introduction(ast.get_docstring(parse(FILES[name])))
+    assert ignored, "what is it for, and what does it know nothing of?"
+    named = set(re.findall(r"nothing of[^.:;]*?`([\w.]+)`", ignored.group()))
+    assert named & {used.rpartition(".")[2] for used in GRAPH[name]} == set()
+
+
+def test_an_introduction_is_recognised():
+    assert introduction("New tensors. It knows nothing\nof graphs.").group().strip() == "It knows nothing of graphs."
+    assert introduction("New tensors, and nothing else.") is None

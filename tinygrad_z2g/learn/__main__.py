@@ -1,0 +1,182 @@
+"""`python -m tinygrad_z2g.learn`: the operations; `learn softmax`: one of them, explained, run and checked.
+
+`learn path`: the order in which to read the source. `learn why`: where common questions are answered. Plain text when
+piped, coloured on a terminal unless NO_COLOR is set. Exit code 2 for an unknown name, 1 if an example or a gradient is
+not what it should be. This file prints; it knows nothing of how an operation's parts are found or what a file holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import doctest
+import io
+import os
+import sys
+import textwrap
+
+import tinygrad_z2g as z2g
+from tinygrad_z2g import nn
+from tinygrad_z2g.nn import functional as F
+
+from ..gradcheck import compare
+from ..gradcheck.cases import cases
+from . import reading, source
+from .source import Operation, Piece
+
+WIDTH = 110
+BOLD, DIM, GREEN, RED = 1, 2, 32, 31
+
+
+def paint(text: str, *styles: int) -> str:
+    """The text in a style, on a terminal; as it is when piped or when NO_COLOR is set."""
+    if not text or not sys.stdout.isatty() or "NO_COLOR" in os.environ:
+        return text
+    return f"\033[{';'.join(map(str, styles))}m{text}\033[0m"
+
+
+def filled(text: str, indent: int) -> str:
+    """The text in lines of at most WIDTH, all but the first indented."""
+    return textwrap.fill(text, WIDTH, initial_indent=" " * indent, subsequent_indent=" " * indent).lstrip()
+
+
+# --- The operations ----------------------------------------------------------------------------------------------
+
+
+def listing() -> str:
+    """All operations, file by file, with their formulas."""
+    table = source.operations().values()
+    lines = [f"{len(table)} operations. For one of them: python -m tinygrad_z2g.learn NAME", ""]
+    for module in source.FAMILIES:
+        lines.append(paint(str(source.path_of(module).relative_to(source.PACKAGE.parent)), BOLD))
+        for op in table:
+            if op.module == module:
+                lines.append(f"  {op.name:22} {'' if op.recorded else '(composed)  '}{op.formula}")
+    lines += ["", "(composed): no rule of its own; it is made of others, and autograd does the rest.",
+              "python -m tinygrad_z2g.learn path    the order in which to read the source",
+              "python -m tinygrad_z2g.learn why     questions, and where they are answered"]  # fmt: skip
+    return "\n".join(lines)
+
+
+def shown(piece: Piece, note: str = "") -> list[str]:
+    """A function with line numbers; "∂" marks the lines that state a gradient rule."""
+    lines = [paint(source.title(piece.path, piece.first), BOLD) + paint(note, DIM)]
+    for number, text, is_rule in piece.lines():
+        lines.append(f"{number:5} {'∂' if is_rule else ' '} │ {paint(text, GREEN) if is_rule else text}".rstrip())
+    return lines
+
+
+def example(doc: str) -> tuple[list[str], bool]:
+    """The example of a docstring run now, and whether it printed what the docstring says."""
+    names: dict = {"z2g": z2g, "nn": nn, "F": F}
+    lines, right = [], True
+    for part in doctest.DocTestParser().get_examples(doc):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(part.source, "<example>", "single"), names)
+        lines += [f"  >>> {part.source.rstrip()}", *(f"  {line}" for line in printed.getvalue().splitlines())]
+        right &= printed.getvalue() == part.want
+    return lines, right
+
+
+def checked(op: Operation) -> tuple[list[str], bool]:
+    """Its gradient against central differences, in the cases of `gradcheck`, and whether all agree."""
+    wanted = {source.key(name) for name in (op.name, *op.recorded)}
+    lines, right = [], True
+    for name, fn, inputs in cases():
+        if source.key(name) in wanted:
+            report = compare(fn, inputs)
+            verdict = paint("ok", GREEN) if not report.failures else paint(f"FAILED: {report.message}", RED)
+            shapes = " ".join(str(tuple(x.shape)) for x in inputs)
+            found = f"{report.derivatives} derivatives, worst error {report.error:.0e}"
+            lines.append(f"  {name} of {shapes}: {found}: {verdict}")
+            right &= not report.failures
+    return lines, right
+
+
+def explanation(op: Operation) -> tuple[str, bool]:
+    """Formula, derivation, source, example and check of one operation; and whether example and check are right."""
+    prose = doctest.DocTestParser().parse(op.doc)
+    text = "".join(part for part in prose if isinstance(part, str)).strip()
+    formula, _, rest = text.partition("\n")
+    first, *others = op.pieces
+    owner = "∂ marks the rule" if op.recorded else "composed: no rule of its own, autograd does the rest"
+    lines = [paint(f"{op.name}:  {formula}", BOLD), *([rest.rstrip()] if rest.strip() else []), ""]
+    lines += [f"Forward and rule ({owner})", "", *shown(first), ""]
+    if others:
+        lines += ["What they call", ""]
+        for piece in others:
+            lines += [*shown(piece, f"   {' '.join(piece.doc.partition(chr(10) * 2)[0].split())}"), ""]
+    ran, right = example(op.doc)
+    measured, agree = checked(op)
+    lines += ["The example, run now" + ("" if right else paint(" (NOT what the docstring says)", RED)), "", *ran, ""]
+    lines += ["The gradient, checked now against central differences (float64)", ""]
+    lines += measured or ["  no case of its own in gradcheck/cases.py"]
+    return "\n".join(lines), right and agree
+
+
+# --- Reading -----------------------------------------------------------------------------------------------------
+
+
+def path() -> str:
+    """The order in which to read the source, with current line counts."""
+    steps = reading.steps()
+    lines = [
+        filled(
+            f"{sum(s.lines for s in steps):,} lines in about {sum(s.minutes for s in steps) / 60:.1f} hours. Nothing "
+            "is used before it was read, or explained under 'For now'. 'read': every line; 'skim': names, docstrings; "
+            "'open': the first paragraph, which says what a file is for and what it knows nothing of.",
+            0,
+        )
+    ]
+    pace = {reading.READ: "read", reading.SKIM: "skim", reading.OPEN: "open"}
+    number = 0
+    for part, files in reading.PATH.items():
+        lines += ["", paint(f"{part}  ({round(sum(s.minutes for s in files))} min)", BOLD)]
+        for step in files:
+            number += 1
+            file = str(source.path_of(step.module).relative_to(source.PACKAGE))
+            minutes = f"{pace[step.pace]} {round(step.minutes) or '<1':>3} min"
+            lines.append(f"{number:3}  {file:24}{step.lines:4} lines  {minutes}")
+            lines.append("     " + filled(step.look, 5))
+            lines += ["     " + filled(f"For now, {module}: {what}.", 5) for module, what in step.later.items()]
+    return "\n".join([*lines, "", "Questions, and where they are answered: python -m tinygrad_z2g.learn why"])
+
+
+def why() -> str:
+    """Questions, answers, and the lines where they stand."""
+    lines = []
+    for question, answer, places in reading.QUESTIONS:
+        lines += [paint(question, BOLD), "  " + filled(answer, 2)]
+        lines += [f"  -> {reading.locate(*place)}" for place in places] + [""]
+    return "\n".join(lines).rstrip()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print what is asked for. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tinygrad_z2g.learn", description="What each operation computes, "
+                                     "how its gradient comes about, and how to read the source.")  # fmt: skip
+    parser.add_argument("topic", nargs="?", help="an operation (softmax, F.gelu, nn.LayerNorm), 'path' or 'why'")
+    topic = parser.parse_args(argv).topic
+    right = True
+    if topic in (None, "path", "why"):
+        text = {None: listing, "path": path, "why": why}[topic]()
+    else:
+        op = source.find(topic)
+        if op is None:
+            known = {source.key(name): name for op in source.operations().values() for name in (*op.recorded, op.name)}
+            close = difflib.get_close_matches(source.key(topic), [*known, "path", "why"])
+            hint = f"; did you mean {', '.join(known.get(name, name) for name in close)}?" if close else ""
+            parser.error(f"no operation {topic!r}{hint} Without a name this lists them all")
+        text, right = explanation(op)
+    sys.stdout.reconfigure(errors="replace")  # a terminal without ∂ still shows the rest
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # `learn | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0 if right else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

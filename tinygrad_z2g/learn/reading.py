@@ -1,0 +1,189 @@
+"""The order in which to read the source, and where the questions that readers ask are answered.
+
+Lines are counted and places are found when they are asked for, so nothing here goes stale in silence: the tests see to
+it that every file has its step, that what a file uses was read or at least explained before, and that every place
+exists. It knows nothing of what is in the files, beyond the sentences below.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from .source import path_of, title
+
+READ, SKIM, OPEN = 30, 120, 600  # lines a minute: every line; names, docstrings, shapes; the first paragraph
+
+
+class Step(NamedTuple):
+    """One file. `later` explains, in a sentence, each module it uses that is read only afterwards."""
+
+    module: str
+    pace: int
+    look: str
+    later: dict[str, str] = {}  # noqa: RUF012 - never changed
+
+    @property
+    def lines(self) -> int:
+        """How many lines the file has now."""
+        return len(path_of(self.module).read_text(encoding="utf-8").splitlines())
+
+    @property
+    def minutes(self) -> float:
+        """How long that takes at the pace of this step."""
+        return self.lines / self.pace
+
+
+PATH = {
+    "The idea": [
+        Step("engine", READ, "The whole idea. The three words of the opening paragraph, then `record` (what an "
+             "operation leaves behind), `walk` (youngest node first) and `arrive` (where two paths meet: the sum). "
+             "`match` undoes broadcasting. What lies below 'Switching recording off' can wait.", {
+                 "backend": "`of(array)` is NumPy or CuPy, whichever the array belongs to",
+                 "kernels": "functions on plain arrays, such as `total`, a sum over some axes; no rule needs more of "
+                     "them",
+                 "anomaly": "off unless switched on; then it looks for the first NaN"}),
+    ],
+    "The ground it stands on": [
+        Step("backend", SKIM, "`of` and `device_of`; the rest is about finding a GPU."),
+        Step("dtypes", SKIM, "`promote`: what float32 and int64 make together."),
+    ],
+    "Operations: the result, and beside it the rule": [
+        Step("ops", OPEN, "One family a file."),
+        Step("ops.common", OPEN, "`operands` and `record_view`; the rest checks arguments and words errors."),
+        Step("ops.unary", SKIM, "The decorator `unary`, then three or four functions of your choice: derive, compare, "
+             "run the example."),
+        Step("ops.elementwise", READ, "`mul`: the result in one line, then a rule for each input. `div` reads its own "
+             "RESULT. `where`: why the rule chooses and does not multiply."),
+        Step("ops.linalg", SKIM, "`matmul`: two lines of derivation, and the shapes beside each product. Then "
+             "`linear`."),
+        Step("ops.shape", SKIM, "Rules that move gradients back: `reshape`, `permute`, `expand`, `cat`. They keep a "
+             "shape, never an array."),
+        Step("ops.inplace", SKIM, "`written`: how a write is counted, so that backward can notice it."),
+        Step("ops.indexing", SKIM, "`getitem`: the rule of reading is adding. `setitem`: the rule of replacing."),
+        Step("ops.reduction", SKIM, "`sum` (its rule is a broadcast), `var`, and `prod`, which divides by nothing."),
+        Step("ops.softmax", READ, "The derivation of `softmax`, then its kernel: `python -m tinygrad_z2g.learn "
+             "softmax`."),
+        Step("ops.sorting", OPEN, "No rule of its own: an order, and `gather`."),
+    ],
+    "The tensor": [
+        Step("random", SKIM, "One seed; and why dropout needs no stored mask."),
+        Step("tensor", SKIM, "The table in the middle, where each operation becomes a method. `backward` is one line. "
+             "Then `_version`, `detach`, `retain_grad`."),
+        Step("creation", OPEN, "`tensor` copies, `as_tensor` shares."),
+        Step("gradcheck", READ, "How to doubt all of this: a slope measured with forward passes alone, and random "
+             "weights."),
+        Step("anomaly", SKIM, "Who made the first NaN."),
+        Step("autograd", SKIM, "`grad`, and `Function`: an operation of your own in two methods."),
+    ],
+    "Functions of networks": [
+        Step("kernels.reference", SKIM, "`softmax_backward`, `cross_entropy`, `layer_norm_backward`, "
+             "`attention_backward`, `adam`: each against the formula in its docstring."),
+        Step("kernels", OPEN, "A second implementation would be picked here."),
+        Step("nn.window", SKIM, "One picture, the columns; `_convolve` is then three products."),
+        Step("nn.functional", SKIM, "`cross_entropy`: p - onehot. `layer_norm`: what the two means remove. Attention. "
+             "The others are composed and need no rule."),
+    ],
+    "Layers": [
+        Step("nn.module", SKIM, "How a module finds its parameters without registering them."),
+        Step("nn.init", SKIM, "Why 1 / fan_in."),
+        Step("nn.linear", READ, "The smallest layer that learns: two parameters and one call."),
+        Step("nn.activation", OPEN, "Settings, and a call each."),
+        Step("nn.dropout", READ, "The one layer that asks whether it is training."),
+        Step("nn.norm", SKIM, "Scale and shift are learned, the rest is not."),
+        Step("nn.embedding", SKIM, "A table; reading a row is the forward pass."),
+        Step("nn.conv", SKIM, "Sizes, and a call each."),
+        Step("nn.loss", OPEN, "The losses of `functional` for those who like objects."),
+        Step("nn.recurrent", SKIM, "`lstm_step` says what an LSTM is; `lstm_scan` the same as one operation."),
+        Step("nn.attention", SKIM, "`split_heads` and the masks."),
+        Step("nn.transformer", READ, "Attention, then a small network, each added to what came in."),
+        Step("nn.utils", SKIM, "One norm over all gradients."),
+        Step("nn", OPEN, "What the package offers."),
+    ],
+    "Optimizers: what changes the weights": [
+        Step("optim.optimizer", SKIM, "`step`: who is updated, and that a write is counted."),
+        Step("optim.sgd", READ, "The rule that everything else refines."),
+        Step("optim.adam", READ, "Two averages for each weight; the arithmetic is in `kernels.adam`."),
+        Step("optim.lr_scheduler", SKIM, "A schedule sets one number."),
+        Step("optim", OPEN, "What the package offers."),
+    ],
+    "The GPT": [
+        Step("text", SKIM, "Characters as numbers, and the same text one character later as target."),
+        Step("utils.data", OPEN, "Batches of any dataset."),
+        Step("utils", OPEN, "Nothing but the name."),
+        Step("models.gpt", READ, "All of it put together: embeddings, blocks, and sampling one token at a time."),
+        Step("models", OPEN, "What the package offers."),
+    ],
+    "When you need them": [
+        Step("serialization", OPEN, "Safe files, readable by torch code too."),
+        Step("cuda", OPEN, "Is there a GPU?"),
+        Step("gradcheck.cases", OPEN, "What is checked, a line each."),
+        Step("gradcheck.__main__", OPEN, "`python -m tinygrad_z2g.gradcheck`: do not believe us."),
+        Step("", OPEN, "Every public name, and from where."),
+        Step("learn.source", OPEN, "How an operation's rule is found in the source."),
+        Step("learn.reading", OPEN, "This list."),
+        Step("learn", OPEN, "What you are using."),
+        Step("learn.__main__", OPEN, "How it is printed."),
+    ],
+}  # fmt: skip
+
+
+def steps() -> list[Step]:
+    """All steps in order."""
+    return [step for part in PATH.values() for step in part]
+
+
+class Question(NamedTuple):
+    """What readers ask, the answer in short, and where it stands: (module, what a line there must match)."""
+
+    question: str
+    answer: str
+    places: tuple[tuple[str, str], ...]
+
+
+QUESTIONS = [
+    Question("Where is the rule of softmax?",
+             "In the last line of `softmax`, beside the result. The rule calls one kernel. `python -m "
+             "tinygrad_z2g.learn softmax` shows both, with the derivation.",
+             (("ops.softmax", r"^def softmax\("), ("kernels.reference", r"^def softmax_backward\("))),
+    Question("Why is there a `+=`?",
+             "A value used twice moves the loss along two paths, and its derivative is the sum over the paths. On the "
+             "way, `arrive` adds what reaches a tensor or node. At the end `_deposit` adds to `.grad`, so two calls of "
+             "backward() add up too: that is why a training loop sets gradients to None.",
+             (("engine", r"^3\. \*Add\.\*"), ("engine", r"def arrive\("), ("engine", r"^def _deposit\("))),
+    Question("What frees the graph?",
+             "Dropping the loss: nodes point back to their inputs, never forward, so nothing else holds them and there "
+             "is no cycle. And backward() itself takes each node apart as it passes, unless told to retain the graph.",
+             (("engine", r"^class Node"), ("engine", r"if not retain_graph:"))),
+    Question("In which order does backward() visit?",
+             "Youngest first. A node is numbered when made, and inputs are made before outputs, so every consumer "
+             "comes before what it consumed.",
+             (("engine", r"^_numbers ="), ("engine", r"^def walk\("))),
+    Question("x is (3, 1), y is (4,): who sums the gradient back to (3, 1)?",
+             "The engine, in one place for all operations; a rule may return the broadcast shape.",
+             (("engine", r"^def match\("),)),
+    Question("How does backward() notice that a tensor was changed in place?",
+             "Each write counts up a version that all views of the memory share. A rule's node has noted the count of "
+             "every array it will read, and compares.",
+             (("ops.inplace", r"^def written\("), ("engine", r"if version\[0\] != recorded:"))),
+    Question("What does no_grad() switch off?",
+             "One flag, per thread. `record` looks at it, and leaves no node behind.",
+             (("engine", r"^class no_grad\("), ("engine", r"^def record\("))),
+    Question("Where do x + y and x.softmax(0) come from?",
+             "From a table in the class: each operation is a function, given its method's or operator's name there.",
+             (("tensor", r"add = __add__ = "), ("tensor", r"    softmax = "))),
+    Question("How does an optimizer change a weight that requires grad?",
+             "Under no_grad(), in place, counted as a write. SGD's rule is one line, Adam's a kernel.",
+             (("optim.optimizer", r"    def step\("), ("kernels.reference", r"^def sgd\("),
+              ("kernels.reference", r"^def adam\("))),
+]  # fmt: skip
+
+
+def locate(module: str, pattern: str) -> str:
+    """Where the one line of a module that matches stands. LookupError unless there is exactly one."""
+    path = path_of(module)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    hits = [i for i, line in enumerate(lines, 1) if re.search(pattern, line)]
+    if len(hits) != 1:
+        raise LookupError(f"learn: {len(hits)} lines of {path.name} match {pattern!r}, expected one")
+    return title(path, hits[0])
