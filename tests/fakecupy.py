@@ -15,7 +15,8 @@ on real CuPy where a GPU is at hand. In a few places the fake is stricter than C
 * writing through `broadcast_to` raises, where CuPy writes several elements at once.
 
 `a[[0, 1]]` and `a[host_indices]` do not raise on CuPy: they upload. So they do here, and count as uploads.
-Not imitated: kernels (`hasattr(cupy, "RawKernel")` is False here), streams, pools, `cupy.random.normal`.
+Not imitated: streams, pools, `cupy.random.normal`, of the ways to write kernels all but `RawModule`. That one runs
+on the CPU (`fakecuda`, `cuda_on_cpu`) where there is a g++; elsewhere the package is told to do without kernels.
 
 Which names exist, with which parameters, is data: `data/cupy_names.json`, rewritten by
 `python tests/fakecupy.py --regenerate` wherever CuPy is installed, with or without a GPU.
@@ -37,6 +38,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cuda_on_cpu
 import numpy as np
 
 DATA = Path(__file__).parent / "data" / "cupy_names.json"
@@ -505,8 +507,8 @@ class ndarray:
         return Device(self._device)
 
     @property
-    def data(self) -> types.SimpleNamespace:
-        return types.SimpleNamespace(ptr=self._data.ctypes.data, device=self.device, device_id=self._device)
+    def data(self) -> Any:
+        return fakecuda.Memory(self)
 
     def __len__(self) -> int:
         return len(self._data)
@@ -802,24 +804,39 @@ def _get_array_module(*args: Any) -> types.ModuleType:
     return cupy if any(isinstance(arg, ndarray) for arg in args) else np
 
 
+import fakecuda  # noqa: E402  (it needs the array)
+
 runtime = types.ModuleType("cupy.cuda.runtime")
 runtime.__dict__.update(
     CUDARuntimeError=CUDARuntimeError, getDevice=_current, setDevice=_set_device,
     getDeviceCount=_device_count, getDeviceProperties=_device_properties,
-    deviceSynchronize=lambda: Device().synchronize(),
+    deviceSynchronize=lambda: Device().synchronize(), CUDA_R_32F=fakecuda.CUDA_R_32F, CUDA_R_64F=fakecuda.CUDA_R_64F,
 )  # fmt: skip
 _stream = types.SimpleNamespace(synchronize=lambda: Device().synchronize())
 cuda = _Module(
     "cupy.cuda", Device=Device, runtime=runtime, get_device_id=_current, is_available=lambda: _devices > 0,
     Stream=types.SimpleNamespace(null=_stream), get_current_stream=lambda device_id=-1: _stream,
+    cublas=fakecuda.cublas, device=fakecuda.device,
 )  # fmt: skip
 linalg = _Module("cupy.linalg", np.linalg)
 random = _Module("cupy.random", Generator=Generator, default_rng=Generator)
 cupy = _Module(
     "cupy", np, ndarray=ndarray, ufunc=ufunc, array=_array, asarray=_asarray, asanyarray=_asarray,
     copy=_copy, asnumpy=_asnumpy, get_array_module=_get_array_module, is_available=cuda.is_available,
-    cuda=cuda, linalg=linalg, random=random, __version__=NAMES.get("version", {}).get("cupy", ""),
+    cuda=cuda, linalg=linalg, random=random, RawModule=fakecuda.RawModule, __version__=NAMES.get("version", {}).get("cupy", ""),
 )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _without_kernels() -> Iterator[None]:
+    """The package has kernels for no dtype."""
+    from tinygrad_z2g.kernels.cuda import launch
+
+    before, launch.REAL = launch.REAL, {}
+    try:
+        yield
+    finally:
+        launch.REAL = before
 
 
 @contextlib.contextmanager
@@ -843,7 +860,8 @@ def installed(devices: int = 2) -> Iterator[types.ModuleType]:
     synchronisations.reset()
     uploads.reset()
     try:
-        yield cupy
+        with _without_kernels() if not cuda_on_cpu.available() else contextlib.nullcontext():
+            yield cupy
     finally:
         for name in loaded():
             del sys.modules[name]

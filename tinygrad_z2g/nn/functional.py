@@ -451,7 +451,7 @@ def scaled_dot_product_attention(
         kept = (
             kernels.dropout_mask(p, dropout_p, default_generator.next_key()) if dropout_p < 1 else of(p).zeros_like(p)
         )
-    z = (p if kept is None else p * kept) @ v  # (..., T, S) @ (..., S, e) -> (..., T, e)
+    z = kernels.bmm(p if kept is None else p * kept, v)  # (..., T, S) @ (..., S, e) -> (..., T, e)
     return record_joint(
         "attention",
         z,
@@ -465,19 +465,16 @@ def scaled_dot_product_attention(
 
 def _attention_bias(q: Array, k: Array, mask: Tensor | None, is_causal: bool) -> Array | None:
     """What is added to the scores: 0 where a query may look, -inf where not, or the numbers given."""
-    xp = of(q)
     if is_causal:
         if mask is not None:
             raise RuntimeError("scaled_dot_product_attention: give attn_mask or is_causal=True, not both")
-        allowed = xp.tri(q.shape[-2], k.shape[-2], dtype=bool)
-    elif mask is None:
+        return kernels.causal_bias(q, k)
+    if mask is None:
         return None
-    elif needs_grad(mask):
+    if needs_grad(mask):
         raise NotImplementedError("scaled_dot_product_attention: an attn_mask that requires grad is not offered")
-    elif mask.array.dtype == q.dtype:
+    if mask.array.dtype == q.dtype:
         return mask.array
-    elif mask.array.dtype.kind == "b":
-        allowed = mask.array
-    else:
+    if mask.array.dtype.kind != "b":
         raise RuntimeError(f"scaled_dot_product_attention: attn_mask must be bool or {q.dtype}, got {mask.array.dtype}")
-    return xp.where(allowed, 0, -math.inf).astype(q.dtype)
+    return of(q).where(mask.array, 0, -math.inf).astype(q.dtype)

@@ -34,16 +34,16 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     if A.shape[-1] != B.shape[-2]:
         raise _inner_sizes(a, b, "matmul")
     check_broadcast(A.shape[:-2], B.shape[:-2], "matmul: batch")
-    Z = A @ B  # (..., n, m)
+    Z = kernels.bmm(A, B)  # (..., n, m)
     z = Z.reshape(Z.shape[: -1 - row] + Z.shape[-1:] if not column else Z.shape[: -1 - row]) if row or column else Z
 
     wide = Z.shape  # (..., n, m)
 
     def grad_x(grad: Array) -> Array:
-        return grad.reshape(wide) @ B.swapaxes(-1, -2)  # (..., n, m) @ (..., m, k)
+        return kernels.bmm(grad.reshape(wide), B.swapaxes(-1, -2))  # (..., n, m) @ (..., m, k)
 
     def grad_y(grad: Array) -> Array:
-        g = A.swapaxes(-1, -2) @ grad.reshape(wide)  # (..., k, n) @ (..., n, m)
+        g = kernels.bmm(A.swapaxes(-1, -2), grad.reshape(wide))  # (..., k, n) @ (..., n, m)
         return g[..., 0] if column else g
 
     return record("matmul", z, (input, grad_x, other), (other, grad_y, input))
