@@ -12,12 +12,10 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
-#include <algorithm>
 #include <cmath>
-#include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
-#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -26,7 +24,11 @@
 #define __forceinline__ inline
 #define __shared__ static __attribute__((section("cuda_shared")))  // one section, so that it can be filled at once
 
-using std::erfc, std::exp, std::log, std::max, std::min, std::sqrt, std::tanh;
+using std::erfc, std::exp, std::log, std::nan, std::sqrt;
+
+template <class T>
+static T max(T a, T b) { return a > b || b != b ? a : b; }  // of a number and NaN the number, as on a card
+static int min(int a, int b) { return a < b ? a : b; }
 
 struct dim3 {
     unsigned x, y, z;
@@ -109,7 +111,7 @@ static const char* run_block(bool descending) {
     for (;;) {
         for (int k = 0; k < warps; k++) {
             int w = descending ? warps - 1 - k : k;
-            if (const char* error = run_warp(32 * w, std::min(32 * w + 32, n), descending)) return error;
+            if (const char* error = run_warp(32 * w, min(32 * w + 32, n), descending)) return error;
         }
         int waiting = 0;
         for (int i = 0; i < n; i++) waiting += fibers[i].status == AT_BARRIER;
@@ -122,11 +124,13 @@ static const char* run_block(bool descending) {
 // What a parameter is, for the caller to check its arguments: "*f4" pointer to float, "i4" int, "u4" unsigned, "f8"
 // double, "S512" a struct of 512 bytes.
 template <class T>
-std::string describe() {
-    if constexpr (std::is_pointer_v<T>) return "*" + describe<std::remove_cv_t<std::remove_pointer_t<T>>>();
-    if constexpr (std::is_floating_point_v<T>) return "f" + std::to_string(sizeof(T));
-    if constexpr (std::is_integral_v<T>) return (std::is_signed_v<T> ? "i" : "u") + std::to_string(sizeof(T));
-    return "S" + std::to_string(sizeof(T));
+static void describe(char* text) {
+    if constexpr (std::is_pointer_v<T>) {
+        *text++ = '*';
+        return describe<std::remove_cv_t<std::remove_pointer_t<T>>>(text);
+    }
+    char kind = std::is_floating_point_v<T> ? 'f' : !std::is_integral_v<T> ? 'S' : std::is_signed_v<T> ? 'i' : 'u';
+    sprintf(text, "%c%d ", kind, (int)sizeof(T));
 }
 
 template <auto kernel, class... A, size_t... I>
@@ -135,8 +139,11 @@ void apply(void (*)(A...), void** args, std::index_sequence<I...>) {
 }
 
 template <class... A>
-std::string signature(void (*)(A...)) {
-    return ((describe<A>() + " ") + ... + "");
+static const char* signature(void (*)(A...)) {
+    static char text[1000];
+    text[0] = 0;
+    (describe<A>(text + strlen(text)), ...);
+    return text;
 }
 
 template <class... A>
@@ -164,10 +171,7 @@ static T __shfl_xor_sync(unsigned mask, T value, int lanes) {
 
 // KERNEL(name): entry points for Python. launch_<name> returns an error message, or null.
 #define KERNEL(name)                                                                                              \
-    extern "C" const char* signature_##name() {                                                                   \
-        static std::string text = emulation::signature(&name);                                                    \
-        return text.c_str();                                                                                      \
-    }                                                                                                             \
+    extern "C" const char* signature_##name() { return emulation::signature(&name); }                             \
     extern "C" const char* launch_##name(const unsigned* g, const unsigned* b, void** args, bool descending) {    \
         using namespace emulation;                                                                                \
         call = [](void** args) { apply<&name>(&name, args, indices(&name)); };                                    \

@@ -40,7 +40,8 @@ def kernels(source: str) -> list[str]:
 class Module:
     """A compiled source: `launch` runs one of its kernels."""
 
-    def __init__(self, path: Path, names: list[str]):
+    def __init__(self, path: Path, names: list[str], real: str):
+        self.real = real
         library = ctypes.PyDLL(str(path))  # keeps Python's lock: the emulation's state is global
         self.parameters: dict[str, list[str]] = {}
         self._launch: dict[str, Any] = {}
@@ -75,6 +76,66 @@ class Module:
         error = self._launch[name](_three(grid), _three(block), pointers, descending)
         if error:
             raise RuntimeError(f"{name}: {error.decode()}")
+
+
+    def launch_carefully(self, name: str, grid: tuple, block: tuple, args: Any) -> None:
+        """`launch` on copies of the arrays with guard bytes before and behind, in both orders of the threads.
+
+        AssertionError if the kernel writes beyond an array, or if its result depends on the order (a race) or on what
+        lies beyond an array.
+        """
+        plain = [isinstance(arg, np.ndarray) and not arg.dtype.names for arg in args]
+        tables = [Addressed(arg, self.real) for arg in args if isinstance(arg, np.ndarray) and arg.dtype.names]
+        results = []
+        for descending in (False, True):
+            around = 0x42 if descending else 0xFF  # floats: 48.6 or so, and NaN
+            guarded = [guard(arg, around) if p else None for arg, p in zip(args, plain, strict=True)]
+            inner = [arg if g is None else g[1] for arg, g in zip(args, guarded, strict=True)]
+            for table in tables:
+                table.restore()
+            self.launch(name, grid, block, inner, descending)
+            for i, g in enumerate(guarded):
+                assert g is None or is_guarded(*g, around), f"{name}: argument {i}: written beyond the array"
+            written = [x.tobytes() if p else b"" for x, p in zip(inner, plain, strict=True)]
+            results.append((written, [table.read() for table in tables], inner))
+        assert results[0][:2] == results[1][:2], f"{name}: a race, or a read beyond an array"
+        for arg, p, x in zip(args, plain, results[0][2], strict=True):
+            if p and arg.flags.writeable:
+                arg[...] = x
+
+
+class Addressed:
+    """The arrays whose addresses are in a table, as they were: kernels change them in place."""
+
+    def __init__(self, table: np.ndarray, real: str):
+        itemsize = {"float": 4, "double": 8}[real]
+        sizes = table["size"][0] * itemsize
+        fields = [name for name in table.dtype.names if name != "size"]
+        self.places = [(int(p), int(n)) for f in fields for p, n in zip(table[f][0], sizes, strict=True) if n]
+        self.before = self.read()
+
+    def read(self) -> list[bytes]:
+        return [ctypes.string_at(place, size) for place, size in self.places]
+
+    def restore(self) -> None:
+        for (place, size), content in zip(self.places, self.before, strict=True):
+            ctypes.memmove(place, content, size)
+
+
+GUARD = 256  # bytes
+
+
+def guard(a: np.ndarray, around: int) -> tuple[np.ndarray, np.ndarray]:
+    """A block of memory filled with one byte and in its middle a copy of the contiguous array a."""
+    memory = np.full(a.nbytes + 2 * GUARD, around, np.uint8)
+    inner = memory[GUARD : GUARD + a.nbytes].view(a.dtype).reshape(a.shape)
+    inner[...] = a
+    return memory, inner
+
+
+def is_guarded(memory: np.ndarray, inner: np.ndarray, around: int) -> bool:
+    """Whether the bytes around the array are still as they were."""
+    return bool((memory[:GUARD] == around).all() and (memory[GUARD + inner.nbytes :] == around).all())
 
 
 def _three(size: tuple) -> Any:
@@ -112,11 +173,11 @@ def compile(source: str, real: str) -> Module:
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"{key}.so"
     if not path.exists():
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:  # renamed when complete: another worker may do the same
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:  # moved when complete: other workers may do the same
             made = Path(scratch) / "kernel.so"
             command = ["g++", *FLAGS, f"-Dreal={real}", "-x", "c++", "-", "-o", str(made)]
             run = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
             if run.returncode:
                 raise RuntimeError(f"g++ refused the source:\n{run.stderr}")
             made.replace(path)
-    return Module(path, names)
+    return Module(path, names, real)

@@ -52,7 +52,7 @@ def _owner(first: int, last: int) -> Any:
             if low <= first and last <= high:
                 fakecupy._check_device([array])
                 return array
-    raise fakecupy.FakeError(f"the addresses {first:#x} to {last:#x} lie in no array: a card would read or write astray")
+    raise fakecupy.FakeError(f"no array holds the addresses {first:#x} to {last:#x}: a card would go astray")
 
 
 # --- Kernels -----------------------------------------------------------------------------------------------------
@@ -61,8 +61,8 @@ def _owner(first: int, last: int) -> Any:
 class RawModule:
     """`cupy.RawModule`: compiled when a kernel is first asked for."""
 
-    def __init__(self, code: Any = None, *, path: Any = None, options: tuple = (), backend: str = "nvrtc", **other: Any):
-        if other or path is not None or backend != "nvrtc":
+    def __init__(self, code: str, *, options: tuple = (), **other: Any):
+        if other:
             raise fakecupy.NotInFakeError("RawModule(): only code= and options= are in the fake")
         if not isinstance(options, tuple) or not all(isinstance(option, str) for option in options):
             raise TypeError("RawModule(): options must be a tuple of str")
@@ -136,8 +136,8 @@ def gemmStridedBatchedEx(
     c = _matrices(C, m, n, ldc, strideC, batchCount, dtype)
     if batchCount > 1 and strideC < ldc * (n - 1) + m:
         raise fakecupy.FakeError("the matrices of the result overlap")
-    one, zero = (np.ctypeslib.as_array((ctypes.c_char * dtype.itemsize).from_address(x)).view(dtype)[0] for x in (alpha, beta))
-    if (one, zero) != (1, 0):
+    number = ctypes.c_float if Atype == CUDA_R_32F else ctypes.c_double
+    if (number.from_address(alpha).value, number.from_address(beta).value) != (1, 0):
         raise fakecupy.NotInFakeError("gemmStridedBatchedEx: only alpha = 1, beta = 0 are in the fake")
     with np.errstate(all="ignore"):
         c[...] = (a.swapaxes(1, 2) if transa else a) @ (b.swapaxes(1, 2) if transb else b)

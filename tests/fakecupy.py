@@ -823,7 +823,8 @@ random = _Module("cupy.random", Generator=Generator, default_rng=Generator)
 cupy = _Module(
     "cupy", np, ndarray=ndarray, ufunc=ufunc, array=_array, asarray=_asarray, asanyarray=_asarray,
     copy=_copy, asnumpy=_asnumpy, get_array_module=_get_array_module, is_available=cuda.is_available,
-    cuda=cuda, linalg=linalg, random=random, RawModule=fakecuda.RawModule, __version__=NAMES.get("version", {}).get("cupy", ""),
+    cuda=cuda, linalg=linalg, random=random, RawModule=fakecuda.RawModule,
+    __version__=NAMES.get("version", {}).get("cupy", ""),
 )  # fmt: skip
 
 

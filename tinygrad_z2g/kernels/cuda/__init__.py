@@ -17,8 +17,8 @@ import numpy as np
 
 from ...backend import Array, of
 from .. import reference
-from .bmm import bmm
 from .launch import fits, kernel, over_elements, over_rows, tables
+from .products import bmm
 
 # --- Softmax family ----------------------------------------------------------------------------------------------
 

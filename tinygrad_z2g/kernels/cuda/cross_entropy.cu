@@ -19,10 +19,10 @@ extern "C" __global__ void cross_entropy(
     total = sum_of_row(total);
     long long t = target[row];
     bool valid = 0 <= t && t < C;
-    real w = valid ? weight[row] : (real)NAN;
+    real w = valid ? weight[row] : (real)nan("");
     for (int j = threadIdx.x; j < C; j += blockDim.x) g[j] = (g[j] / total - (j == t)) * w;
     if (threadIdx.x == 0) {
-        real logp = valid ? logits[t] - m - log(total) : (real)NAN;
+        real logp = valid ? logits[t] - m - log(total) : (real)nan("");
         losses[row] = w == 0 ? 0 : -logp * w;  // a row of weight 0 may hold inf, and 0 · inf is NaN
     }
 }

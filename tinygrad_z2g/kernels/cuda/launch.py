@@ -26,8 +26,9 @@ def kernel(xp: ModuleType, file: str, name: str, char: str) -> Callable:
 
 
 def source(file: str) -> str:
-    """The text that the compiler is given: what all files share, and the file."""
-    return "\n".join((FOLDER / f"{part}.cu").read_text(encoding="utf-8") for part in ("common", file))
+    """The text that the compiler is given: what all files share, and the file. (#line: where its messages point to.)"""
+    paths = [FOLDER / f"{part}.cu" for part in ("common", file)]
+    return "\n".join(f'#line 1 "{path.name}"\n' + path.read_text(encoding="utf-8") for path in paths)
 
 
 def fits(a: Array, *others: Array) -> bool:
