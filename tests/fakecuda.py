@@ -96,6 +96,7 @@ class RawKernel:
         for arg in arrays:  # CuPy passes the address alone; the kernels here take contiguous arrays
             if not arg.flags.c_contiguous:
                 raise fakecupy.FakeError(f"{self.name}: an array of shape {arg.shape} is not contiguous")
+        fakecupy.launches.count += 1
         self._module.launch(self.name, grid, block, tuple(fakecupy._unwrap(arg) for arg in args))
 
 
@@ -139,6 +140,7 @@ def gemmStridedBatchedEx(
     number = ctypes.c_float if Atype == CUDA_R_32F else ctypes.c_double
     if (number.from_address(alpha).value, number.from_address(beta).value) != (1, 0):
         raise fakecupy.NotInFakeError("gemmStridedBatchedEx: only alpha = 1, beta = 0 are in the fake")
+    fakecupy.launches.count += 1
     with np.errstate(all="ignore"):
         c[...] = (a.swapaxes(1, 2) if transa else a) @ (b.swapaxes(1, 2) if transb else b)
 

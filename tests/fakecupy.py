@@ -124,6 +124,7 @@ class Counter:
 
 synchronisations = Counter()  # the host waited for the GPU: `.item()`, `if x:`, boolean masks, `.get()`, ...
 uploads = Counter()  # host data (not single numbers) went to the GPU: `asarray(host)`, `a[[0, 1]]`, ...
+launches = Counter()  # kernels started: one for each computation and each filled array, none for views and `empty`
 
 
 # --- Devices -----------------------------------------------------------------------------------------------
@@ -248,7 +249,18 @@ def _launch(function: Callable, args: tuple, kwargs: dict, writes: bool = False)
         _check_device(used)
     with np.errstate(all="ignore"), warnings.catch_warnings():  # a GPU never warns
         warnings.simplefilter("ignore", RuntimeWarning)
-        return _returned(function(*_unwrap(args), **_unwrap(kwargs)), used)
+        result = function(*_unwrap(args), **_unwrap(kwargs))
+        launches.count += writes or kwargs.get("out") is not None or not _is_view(result, used)
+        return _returned(result, used)
+
+
+def _is_view(result: Any, used: list[ndarray]) -> bool:
+    """Whether all of a result was there before."""
+    if isinstance(result, (tuple, list)):
+        return all(_is_view(part, used) for part in result)
+    return isinstance(result, np.ndarray) and any(
+        result is a._data or np.may_share_memory(result, a._data) or result.base is a._data for a in used
+    )
 
 
 def _returned(result: Any, used: list[ndarray]) -> Any:
@@ -442,6 +454,7 @@ def _call(name: str, function: Callable, text: str, args: tuple, kwargs: dict) -
         synchronisations.count += 1
     if name in UPLOADING:
         uploads.count += 1
+    launches.count -= name in ("empty", "empty_like")  # memory alone
     return _launch(function, args, kwargs, writes=name in WRITING)
 
 
@@ -560,6 +573,7 @@ class ndarray:
         """A copy on the current device, from whichever device the array is on."""
         if self._device != _current() and not (self.flags.c_contiguous or self.flags.f_contiguous):
             raise NotImplementedError("CuPy cannot copy non-contiguous array between devices.")
+        launches.count += 1
         return _wrap(self._data.copy(order=order))
 
     __copy__ = copy
@@ -574,6 +588,7 @@ class ndarray:
         index, used = _index(self, key)
         if used:
             _check_device([self, *used])
+            launches.count += 1
             return _wrap(self._data[index])
         return _returned(self._data[index], [self])
 
@@ -588,6 +603,7 @@ class ndarray:
             stored = np.asarray(_unwrap(value))
             if not isinstance(value, ndarray) and stored.ndim:
                 raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
+        launches.count += 1
         with np.errstate(all="ignore"):
             self._data[index] = stored
 
@@ -645,6 +661,7 @@ class ufunc:
         if used and a.dtype.char not in AT_DTYPES[self.name]:
             raise TypeError(f"cupy.{self.name}.at does not support {a.dtype}")
         _check_device([a, *used, *_arrays(b, ndarray)])
+        launches.count += 1
         with np.errstate(all="ignore"):
             self._numpy.at(a._data, index, _stored(b).astype(a.dtype))
 
@@ -858,8 +875,8 @@ def installed(devices: int = 2) -> Iterator[types.ModuleType]:
     sys.modules.update({module.__name__: module for module in parts})
     sys.modules["cupyx"] = None  # type: ignore[assignment]  # importing it fails
     _devices, _machine.current = devices, 0
-    synchronisations.reset()
-    uploads.reset()
+    for counter in (synchronisations, uploads, launches):
+        counter.reset()
     try:
         with _without_kernels() if not cuda_on_cpu.available() else contextlib.nullcontext():
             yield cupy

@@ -296,6 +296,27 @@ def test_sum_rows_out_of_range(xp: Any, dtype: Any) -> None:
     assert out[3].tolist() == [2, 2] and out[599].tolist() == [1, 1] and out.sum() == 6
 
 
+@over_dtypes
+@pytest.mark.parametrize(("N", "C"), [(1, 1), (7, 33), (513, 40), (3000, 5)])
+def test_column_sums(xp: Any, N: int, C: int, dtype: Any) -> None:
+    a, b = normal((N, C), dtype), normal((N, C), dtype, seed=1)
+    compare(xp, "column_sums", a, tolerance=100)
+    compare(xp, "column_sums", a, b, tolerance=100)
+
+
+def test_column_sums_of_a_long_matrix(xp: Any) -> None:
+    """300,000 rows: three launches, and as exact as float32 can be, where adding one by one would be off by 1 %."""
+    a = np.full((300_000, 2), 0.1, np.float32)
+    assert np.abs(cuda.column_sums(xp.asarray(a)).get() / (300_000 * float(np.float32(0.1))) - 1).max() < 1e-6
+
+
+@over_dtypes
+@pytest.mark.parametrize("parts", ["w b", "w", "b", ""])
+def test_scale_shift(xp: Any, parts: str, dtype: Any) -> None:
+    w, b = (normal(7, dtype, seed=i) if name in parts else None for i, name in enumerate("wb"))
+    compare(xp, "scale_shift", normal((50, 7), dtype), w, b)
+
+
 # --- Many arrays at once -----------------------------------------------------------------------------------------
 
 SIZES = [(1,), (3, 5), (257,), (70, 70), (2, 2, 2)]
@@ -375,6 +396,9 @@ WRONG_KERNELS: list[tuple[str, str, str, Callable]] = [
      lambda xp: test_sum_rows_by_id(xp, 50, 3, 513, np.float32)),
     ("sum_rows_by_id", "id >= n ||", "", lambda xp: test_sum_rows_out_of_range(xp, np.float32)),
     ("sum_rows_by_id", "if (j >= C) return;", "", lambda xp: test_sum_rows_by_id(xp, 50, 3, 513, np.float32)),
+    ("columns", "i += 8", "i += 7", lambda xp: test_column_sums(xp, 513, 40, np.float32)),
+    ("columns", "__syncthreads();", "", lambda xp: test_column_sums(xp, 7, 33, np.float32)),
+    ("columns", "i % C", "i / C", lambda xp: test_scale_shift(xp, "w", np.float32)),
     ("adam", "* root + eps", "+ eps", lambda xp: test_adam_of_many_parameters(xp, 5, 0.1, np.float32)),
     ("adam", "+ shrink * w[i]", "", lambda xp: test_adam_of_many_parameters(xp, 5, 0.1, np.float32)),
     ("adam", "FOR_EACH(i, table.size[k])", "FOR_EACH(i, table.size[k] + 1)",
@@ -466,7 +490,8 @@ COPIED = {"batch last", "every second", "backwards"}
 
 @over_dtypes
 @pytest.mark.parametrize("sizes", [(2, 3, 4, 5, 6), (1, 3, 1, 5, 1), (3, 1, 4, 1, 2), (1,) * 5, (2, 10, 3, 2, 4)])
-def test_bmm_of_any_layout(xp: Any, sizes: tuple, dtype: Any) -> None:
+def test_bmm_of_any_layout(xp: Any, monkeypatch: pytest.MonkeyPatch, sizes: tuple, dtype: Any) -> None:
+    monkeypatch.setattr(products, "LITTLE", 0)  # no copies for lack of size
     B, H, n, k, m = sizes
     a, b = normal((B, H, n, k), dtype), normal((B, H, k, m), dtype, seed=1)
     for one, other in itertools.product(layouts(xp, xp.asarray(a)).values(), layouts(xp, xp.asarray(b)).values()):
@@ -490,13 +515,14 @@ def test_bmm_broadcasts(xp: Any, shapes: tuple) -> None:
 
 @needs_compiler
 @pytest.mark.parametrize("name", ["contiguous", "transposed", "heads behind positions", "a slice of q, k, v"])
-def test_bmm_copies_nothing_for_attention(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_bmm_copies_nothing_for_large_attention(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """q kᵀ of heads cut out of one array: as many calls as heads, no copy. A fresh or a transposed batch: one call."""
     with fakecupy.installed() as cupy:
         q = layouts(cupy, cupy.asarray(normal((4, 3, 5, 8), np.float32)))[name]
         calls, gemm = [], cupy.cuda.cublas.gemmStridedBatchedEx
         monkeypatch.setattr(cupy.cuda.cublas, "gemmStridedBatchedEx", lambda *a: calls.append(gemm(*a)))
         monkeypatch.setattr(cupy, "ascontiguousarray", lambda a: pytest.fail("a copy"))
+        monkeypatch.setattr(products, "LITTLE", 0)
         z = cuda.bmm(q, q.swapaxes(-1, -2))
         assert len(calls) == (1 if name in ("contiguous", "transposed") else 3)
         np.testing.assert_allclose(z.get(), q.get() @ q.get().swapaxes(-1, -2), rtol=1e-5)
@@ -534,4 +560,4 @@ def test_wrong_arguments_for_cublas_are_seen(monkeypatch: pytest.MonkeyPatch, na
     with fakecupy.installed() as cupy:
         monkeypatch.setattr(products, *WRONG_PRODUCTS[name])
         with pytest.raises((AssertionError, fakecupy.FakeError, ValueError)):
-            test_bmm_of_any_layout(cupy, (2, 3, 4, 5, 6), np.float32)
+            test_bmm_of_any_layout(cupy, monkeypatch, (2, 3, 4, 5, 6), np.float32)

@@ -38,6 +38,11 @@ def total(a: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
     return a.sum(axis=axis, keepdims=keepdims)
 
 
+def column_sums(a: Array, b: Array | None = None) -> Array:
+    """Σ a b over the rows of two matrices, or Σ a of one: the gradient of what was the same for every row."""
+    return total(a if b is None else a * b, (0,), False)
+
+
 # --- Softmax family ----------------------------------------------------------------------------------------------
 
 
@@ -146,6 +151,14 @@ def layer_norm_backward(g: Array, n: Array, r: Array) -> Array:
     out -= g @ average
     out *= r
     return out
+
+
+def scale_shift(a: Array, w: Array | None, b: Array | None) -> Array:
+    """z = a w + b in a new array, a (N, C), w and b (C,); None for what there is not."""
+    z = a.copy() if w is None else a * w
+    if b is not None:
+        z += b
+    return z
 
 
 # --- GELU --------------------------------------------------------------------------------------------------------

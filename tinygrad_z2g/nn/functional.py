@@ -304,11 +304,10 @@ def layer_norm(
     rows = (math.prod(whole[: -len(shape)]), columns)
     n, r = kernels.layer_norm(a.reshape(rows), eps)  # (..., *shape) -> (N, C)
     w = None if weight is None else weight.array.reshape(columns)
-    z = n if w is None else n * w
-    if bias is not None:
-        z = z + bias.array.reshape(columns)
-    elif z is n:
-        z = n.copy()
+    z = kernels.scale_shift(n, w, None if bias is None else bias.array.reshape(columns))
+
+    def shaped(sums: Array) -> Array:
+        return sums if len(shape) == 1 else sums.reshape(shape)  # the engine copies views before a leaf may keep them
 
     def grad_x(grad: Array) -> Array:
         g = grad.reshape(rows)
@@ -318,8 +317,8 @@ def layer_norm(
         "layer_norm",
         z.reshape(whole),
         (input, grad_x, weight),
-        (weight, lambda grad: kernels.total(grad.reshape(rows) * n, (0,), False).reshape(shape)),
-        (bias, lambda grad: kernels.total(grad.reshape(rows), (0,), False).reshape(shape)),
+        (weight, lambda grad: shaped(kernels.column_sums(grad.reshape(rows), n))),
+        (bias, lambda grad: shaped(kernels.column_sums(grad.reshape(rows)))),
     )
 
 

@@ -242,7 +242,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         if b.shape != (n_out,) or b.dtype != a.dtype:
             raise RuntimeError(f"linear: bias {tuple(b.shape)} of {b.dtype}, expected ({n_out},) of {a.dtype}")
         z += b
-        edges.append((bias, lambda grad: kernels.total(grad.reshape(n, n_out), (0,), False)))
+        edges.append((bias, lambda grad: kernels.column_sums(grad.reshape(n, n_out))))
     return record("linear", z.reshape(*shape[:-1], n_out), *edges)
 
 

@@ -90,6 +90,33 @@ def layer_norm_backward(g: Array, n: Array, r: Array) -> Array:
     return out
 
 
+def scale_shift(a: Array, w: Array | None, b: Array | None) -> Array:
+    """See `reference.scale_shift`."""
+    if not fits(a, *(x for x in (w, b) if x is not None)):
+        return reference.scale_shift(a, w, b)
+    xp, z = of(a), of(a).empty(a.shape, a.dtype)
+    a, w, b = (None if x is None else xp.ascontiguousarray(x) for x in (a, w, b))
+    over_elements(a, "columns", "scale_shift", a.size, (a, w, b, z, np.int32(a.shape[1]), np.int64(a.size)))
+    return z
+
+
+def column_sums(a: Array, b: Array | None = None) -> Array:
+    """See `reference.column_sums`. One launch for up to 512 rows, two for any number up to 250,000."""
+    if not (fits(a) if b is None else fits(a, b)):
+        return reference.column_sums(a, b)
+    xp, C = of(a), a.shape[1]
+    sums, b = xp.ascontiguousarray(a), None if b is None else xp.ascontiguousarray(b)
+    while True:
+        N = len(sums)
+        chunks = -(-N // 512)
+        out = xp.empty((chunks, C), a.dtype) if chunks > 1 else xp.empty(C, a.dtype)
+        args = (sums, b, out, np.int64(N), np.int32(C), np.int32(512))
+        kernel(xp, "columns", "column_sums", a.dtype.char)((-(-C // 32), chunks), (32, 8), args)
+        if chunks == 1:
+            return out
+        sums, b = out, None
+
+
 # --- Element by element ------------------------------------------------------------------------------------------
 
 

@@ -21,7 +21,10 @@ import numpy as np
 from ...backend import Array, of
 from .launch import fits
 
-MOST_CALLS = 8  # a batch with two unrelated distances takes a call for each index of the shorter one, or a copy
+# A batch with two unrelated distances takes a call of cuBLAS for each index of the shorter one, or a copy. Calls cost
+# the host some 8 µs each, a copy the card 1 µs per MiB: many calls or little data, and the copy wins. (An estimate,
+# not yet measured.)
+MOST_CALLS, LITTLE = 8, 2**22
 
 
 def bmm(a: Array, b: Array) -> Array:
@@ -34,14 +37,15 @@ def bmm(a: Array, b: Array) -> Array:
     z = xp.empty((*batch, n, m), a.dtype)
     (a, left), (b, right) = with_layout(a, n, k), with_layout(b, k, m)
     steps = batch_steps(batch, a, b, z)
-    if math.prod(size for size, *_ in steps[:-1]) > MOST_CALLS:
+    calls = math.prod(size for size, *_ in steps[:-1])
+    if calls > MOST_CALLS or (calls > 1 and a.nbytes + b.nbytes <= LITTLE):
         a, b, left, right = xp.ascontiguousarray(a), xp.ascontiguousarray(b), Layout(0, k), Layout(0, m)
         steps = batch_steps(batch, a, b, z)
-    calls, (count, *distances) = steps[:-1], steps[-1]
+    outer, (count, *distances) = steps[:-1], steps[-1]
     settings = cublas_settings(xp, a.dtype.char)
-    for index in np.ndindex(*(size for size, *_ in calls)):
+    for index in np.ndindex(*(size for size, *_ in outer)):
         from_a, from_b, from_z = (
-            x.data.ptr + x.itemsize * sum(i * step[1 + j] for i, step in zip(index, calls, strict=True))
+            x.data.ptr + x.itemsize * sum(i * step[1 + j] for i, step in zip(index, outer, strict=True))
             for j, x in enumerate((a, b, z))
         )
         xp.cuda.cublas.gemmStridedBatchedEx(
