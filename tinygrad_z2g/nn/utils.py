@@ -36,7 +36,7 @@ def clip_grad_norm_(
     kernels.clip([g.array for g in grads], total, max_norm)  # to look at the norm here would make the GPU wait
     for g in grads:
         g.version[0] += 1
-    return Tensor.make(total.astype(grads[0].dtype))
+    return Tensor.make(total.astype(grads[0].dtype, copy=False))
 
 
 @no_grad()
