@@ -828,6 +828,7 @@ runtime.__dict__.update(
     CUDARuntimeError=CUDARuntimeError, getDevice=_current, setDevice=_set_device,
     getDeviceCount=_device_count, getDeviceProperties=_device_properties,
     deviceSynchronize=lambda: Device().synchronize(), CUDA_R_32F=fakecuda.CUDA_R_32F, CUDA_R_64F=fakecuda.CUDA_R_64F,
+    runtimeGetVersion=lambda: 13000, driverGetVersion=lambda: 13000,
 )  # fmt: skip
 _stream = types.SimpleNamespace(synchronize=lambda: Device().synchronize())
 cuda = _Module(
