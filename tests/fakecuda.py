@@ -13,7 +13,6 @@ import weakref
 from typing import Any
 
 import cuda_on_cpu
-import fakecupy
 import numpy as np
 
 # --- Addresses ---------------------------------------------------------------------------------------------------
@@ -104,6 +103,8 @@ class RawKernel:
 
 HANDLE = 0xB1A5
 CUDA_R_32F, CUDA_R_64F = 0, 1
+COMPUTE = {CUDA_R_32F: (68, 77), CUDA_R_64F: (70,)}  # precisions; TF32 (77) is computed as float32 here
+computed: collections.deque = collections.deque(maxlen=64)  # the precision of the latest products
 
 
 def _matrices(where: int, rows: int, columns: int, leading: int, distance: int, count: int, dtype: np.dtype) -> Any:
@@ -126,7 +127,7 @@ def gemmStridedBatchedEx(
     if not all(type(number) is int for number in numbers):
         raise TypeError(f"an integer is required: {numbers}")
     dtype = {CUDA_R_32F: np.dtype(np.float32), CUDA_R_64F: np.dtype(np.float64)}[Atype]
-    if handle != HANDLE or not Atype == Btype == Ctype or computeType != {CUDA_R_32F: 68, CUDA_R_64F: 70}[Atype]:
+    if handle != HANDLE or not Atype == Btype == Ctype or computeType not in COMPUTE[Atype]:
         raise fakecupy.FakeError("CUBLAS_STATUS_NOT_SUPPORTED")
     stored_a, stored_b = (k, m) if transa else (m, k), (n, k) if transb else (k, n)
     enough = lda >= stored_a[0] and ldb >= stored_b[0] and ldc >= m
@@ -141,13 +142,17 @@ def gemmStridedBatchedEx(
     if (number.from_address(alpha).value, number.from_address(beta).value) != (1, 0):
         raise fakecupy.NotInFakeError("gemmStridedBatchedEx: only alpha = 1, beta = 0 are in the fake")
     fakecupy.launches.count += 1
+    computed.append(computeType)
     with np.errstate(all="ignore"):
         c[...] = (a.swapaxes(1, 2) if transa else a) @ (b.swapaxes(1, 2) if transb else b)
 
 
 cublas = types.ModuleType("cupy.cuda.cublas")
 cublas.__dict__.update(
-    gemmStridedBatchedEx=gemmStridedBatchedEx, CUBLAS_COMPUTE_32F=68, CUBLAS_COMPUTE_64F=70, CUBLAS_GEMM_DEFAULT=-1,
+    gemmStridedBatchedEx=gemmStridedBatchedEx, CUBLAS_COMPUTE_32F=68, CUBLAS_COMPUTE_64F=70,
+    CUBLAS_COMPUTE_32F_FAST_TF32=77, CUBLAS_GEMM_DEFAULT=-1,
 )  # fmt: skip
 device = types.ModuleType("cupy.cuda.device")
 device.get_cublas_handle = lambda: HANDLE  # type: ignore[attr-defined]
+
+import fakecupy  # noqa: E402  (which needs what stands above)

@@ -12,6 +12,7 @@ from typing import Any
 
 import cuda_compilers
 import cuda_on_cpu
+import fakecuda
 import fakecupy
 import numpy as np
 import pytest
@@ -538,6 +539,20 @@ def test_bmm_copies_rather_than_making_many_calls(monkeypatch: pytest.MonkeyPatc
             cuda.bmm(q, q.swapaxes(-1, -2)).get(), q.get() @ q.get().swapaxes(-1, -2), rtol=1e-4, atol=1e-6
         )
         assert len(calls) == 1
+
+
+@needs_compiler
+@pytest.mark.parametrize("wanted", [False, True])
+def test_tf32_on_request(monkeypatch: pytest.MonkeyPatch, wanted: bool) -> None:
+    monkeypatch.setenv("CUPY_TF32", str(int(wanted)))
+    products.tf32.cache_clear()
+    try:
+        with fakecupy.installed() as cupy:
+            for dtype, expected in ((np.float32, 77 if wanted else 68), (np.float64, 70)):
+                cuda.bmm(cupy.ones((2, 3, 3), dtype), cupy.ones((2, 3, 3), dtype))
+                assert fakecuda.computed[-1] == expected
+    finally:
+        products.tf32.cache_clear()
 
 
 def packed(x: Any, rows: int, columns: int) -> tuple:
