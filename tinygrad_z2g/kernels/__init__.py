@@ -21,6 +21,8 @@ def either(name: str) -> Callable:
 
     @functools.wraps(on_cpu)
     def routine(first: Any, *rest: Any) -> Any:
+        if isinstance(first, np.ndarray):
+            return on_cpu(first, *rest)
         like = first[0] if isinstance(first, list) else first
         return (on_cpu if isinstance(like, (np.ndarray, np.generic)) else on_gpu)(first, *rest)
 
