@@ -13,9 +13,11 @@ import ctypes
 import functools
 import hashlib
 import os
+import platform
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -23,13 +25,15 @@ from typing import Any
 import numpy as np
 
 HEADER = Path(__file__).with_name("cuda_on_cpu.h")
-FLAGS = ["-std=c++17", "-O2", "-shared", "-fPIC", "-fcf-protection=none", "-U_FORTIFY_SOURCE", "-Wall", "-Wno-unused"]
+FLAGS = ["-std=c++17", "-O2", "-shared", "-fPIC", "-U_FORTIFY_SOURCE", "-Wall", "-Wno-unused"]
+if platform.machine() == "x86_64":
+    FLAGS.append("-fcf-protection=none")  # the processor's record of returns knows nothing of fibers
 MAX_BLOCK, MAX_GRID = (1024, 1024, 64), (2**31 - 1, 65535, 65535)
 
 
 def available() -> bool:
-    """Whether there is a g++."""
-    return shutil.which("g++") is not None
+    """Whether there is a g++, on Linux (the header relies on ELF sections)."""
+    return sys.platform == "linux" and shutil.which("g++") is not None
 
 
 def kernels(source: str) -> list[str]:
@@ -76,7 +80,6 @@ class Module:
         error = self._launch[name](_three(grid), _three(block), pointers, descending)
         if error:
             raise RuntimeError(f"{name}: {error.decode()}")
-
 
     def launch_carefully(self, name: str, grid: tuple, block: tuple, args: Any) -> None:
         """`launch` on copies of the arrays with guard bytes before and behind, in both orders of the threads.

@@ -5,9 +5,11 @@ With a card (`-m gpu`) the same comparisons run on it. What only a card can show
 
 from __future__ import annotations
 
+import configparser
 import itertools
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import cuda_compilers
@@ -55,6 +57,12 @@ def test_nvcc_accepts_all_files() -> None:
 def test_a_compiler_refuses_what_is_no_cuda(compiler: str) -> None:
     wrong = SOURCES["gelu"].replace("slope[i] =", "slpoe[i] =", 1)
     assert re.search(r"gelu\.cu\(\d+\): error: .*slpoe", cuda_compilers.compile(compiler, wrong, "float"))
+
+
+def test_the_sources_are_installed() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(Path(__file__).parent.parent / "setup.cfg", encoding="utf-8")
+    assert "kernels/cuda/*.cu" in setup["options.package_data"]["tinygrad_z2g"].split()
 
 
 # --- They compute what the reference computes --------------------------------------------------------------------
@@ -456,6 +464,17 @@ def test_what_no_kernel_takes_goes_to_the_reference(case: str) -> None:
             assert p.dtype == a.dtype and p.shape == a.shape
 
 
+def test_without_a_compiler_the_fake_does_without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_on_cpu, "available", lambda: False)
+    monkeypatch.setattr(launch, "kernel", lambda *_: pytest.fail("a kernel without a compiler"))
+    with fakecupy.installed() as cupy:
+        q = cupy.ones((2, 3, 4), np.float32)
+        assert not launch.fits(q)
+        p = kernels.attention(q, q, kernels.causal_bias(q, q), 1.0)
+        assert np.allclose(p.get(), np.tri(3) / np.arange(1, 4)[:, None])
+    assert launch.REAL
+
+
 def test_numpy_arrays_take_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "kernel", lambda *_: pytest.fail("a kernel for NumPy"))
     assert isinstance(kernels.gelu_tanh(np.ones((2, 3), np.float32))[0], np.ndarray)
@@ -471,7 +490,7 @@ def layouts(xp: Any, a: Any) -> dict[str, Any]:
     B, H, n, k = a.shape
 
     def laid(order: tuple[int, ...]) -> Any:
-        return xp.ascontiguousarray(a.transpose(order)).transpose(tuple(np.argsort(order)))
+        return xp.ascontiguousarray(a.transpose(order)).transpose([order.index(d) for d in range(4)])
 
     wide = xp.zeros((B, n, 3, H, k), a.dtype)
     wide[:, :, 1] = a.transpose(0, 2, 1, 3)
