@@ -6,6 +6,7 @@ With a card (`-m gpu`) the same comparisons run on it. What only a card can show
 from __future__ import annotations
 
 import configparser
+import inspect
 import itertools
 import re
 from collections.abc import Callable, Iterator
@@ -57,6 +58,21 @@ def test_nvcc_accepts_all_files() -> None:
 def test_a_compiler_refuses_what_is_no_cuda(compiler: str) -> None:
     wrong = SOURCES["gelu"].replace("slope[i] =", "slpoe[i] =", 1)
     assert re.search(r"gelu\.cu\(\d+\): error: .*slpoe", cuda_compilers.compile(compiler, wrong, "float"))
+
+
+def test_cupy_has_what_the_launches_use() -> None:
+    """Needs CuPy and cuBLAS (`cupy-cuda13x[ctk]`), no card."""
+    cupy = pytest.importorskip("cupy")
+    assert callable(cupy.RawModule(code=SOURCES["gelu"], options=("-Dreal=float",)).get_function)
+    assert callable(cupy.cuda.get_device_id) and callable(cupy.cuda.device.get_cublas_handle)
+    try:
+        gemm = cupy.cuda.cublas.gemmStridedBatchedEx
+    except ImportError as error:
+        pytest.skip(f"no cuBLAS: {error}")
+    assert products.cublas_settings(cupy, "f", True)[:3] == (0, 77, -1)
+    assert products.cublas_settings(cupy, "d", False)[:3] == (1, 70, -1)
+    names = re.findall(r"(\w+)[,)]", gemm.__doc__.split("\n")[0])
+    assert names == list(inspect.signature(fakecuda.gemmStridedBatchedEx).parameters)
 
 
 def test_the_sources_are_installed() -> None:
