@@ -261,14 +261,14 @@ def test_gelu(xp: Any, name: str, dtype: Any, n: int) -> None:
 @over_dtypes
 @pytest.mark.parametrize(("p", "key"), [(0.1, 0), (0.5, 123456789), (0.999, 2**32 - 1), (1e-12, 7), (1 - 1e-12, 8)])
 def test_dropout_masks_are_the_same_bits(xp: Any, p: float, key: int, dtype: Any) -> None:
-    compare(xp, "dropout_mask", np.zeros((3, 1237), dtype), p, key, tolerance=0)
+    compare(xp, "dropout", normal((3, 1237), dtype), p, key, tolerance=0)
 
 
 def test_dropout_at_the_threshold(xp: Any) -> None:
     """An element whose random bits are just p 2³² stays; one more, and it is dropped."""
     bits = int(random_bits(3, np.zeros(10, np.float32))[7])
     for threshold, kept in ((bits, True), (bits + 1, False)):
-        mask = cuda.dropout_mask(xp.zeros(10, np.float32), threshold / 2**32, 3).get()
+        mask = cuda.dropout(xp.zeros(10, np.float32), threshold / 2**32, 3)[1].get()
         assert (mask[7] != 0) == kept
 
 
@@ -414,6 +414,7 @@ WRONG_KERNELS: list[tuple[str, str, str, Callable]] = [
     ("gelu", "power < 80 ? power : (real)80", "power * power", lambda xp: test_gelu(xp, "gelu_tanh", np.float32, 1)),
     ("dropout", ">> 15", ">> 14", lambda xp: test_dropout_masks_are_the_same_bits(xp, 0.5, 3, np.float32)),
     ("dropout", "< threshold", "<= threshold", lambda xp: test_dropout_at_the_threshold(xp)),
+    ("dropout", "a[i] * mask[i]", "mask[i]", lambda xp: test_dropout_masks_are_the_same_bits(xp, 0.5, 3, np.float32)),
     ("attention", "(row % T) + 1", "(row % T)", lambda xp: test_attention(xp, 5, 5, "causal", np.float32)),
     ("attention", "row % bias_rows", "row / T % bias_rows", lambda xp: test_attention(xp, 5, 5, "(T, S)", np.float32)),
     ("attention", "if (kept) s[j] *= kept[j];", "", lambda xp: test_attention(xp, 5, 5, "causal", np.float32)),

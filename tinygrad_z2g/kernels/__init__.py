@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import cuda, reference
-from .reference import adam, erf, finite_max, lstm, lstm_backward, sgd, total
+from .reference import erf, finite_max, lstm, lstm_backward, sgd, total
 
 
 def either(name: str) -> Callable:
@@ -37,7 +37,7 @@ causal_bias = either("causal_bias")
 clip = either("clip")
 column_sums = either("column_sums")
 cross_entropy = either("cross_entropy")
-dropout_mask = either("dropout_mask")
+dropout = either("dropout")
 gelu_exact = either("gelu_exact")
 gelu_tanh = either("gelu_tanh")
 layer_norm = either("layer_norm")

@@ -363,6 +363,12 @@ def dropout_mask(like: Array, p: float, key: int) -> Array:
     return mask
 
 
+def dropout(a: Array, p: float, key: int) -> tuple[Array, Array]:
+    """z = a m and m, the `dropout_mask`."""
+    mask = dropout_mask(a, p, key)
+    return a * mask, mask
+
+
 # --- Embedding ---------------------------------------------------------------------------------------------------
 
 

@@ -363,8 +363,8 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     a = as_floating(input, "dropout")
     if p == 1:
         return record("dropout", of(a).zeros_like(a), (input, lambda grad: grad * 0))
-    m = kernels.dropout_mask(a, p, default_generator.next_key())
-    return record("dropout", a * m, (input, lambda grad: grad * m))
+    z, m = kernels.dropout(a, p, default_generator.next_key())
+    return record("dropout", z, (input, lambda grad: grad * m))
 
 
 def _check_probability(p: float, name: str) -> None:
@@ -445,12 +445,12 @@ def scaled_dot_product_attention(
     _check_probability(dropout_p, "scaled_dot_product_attention")
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     p = kernels.attention(q, k, _attention_bias(q, k, attn_mask, is_causal), scale)  # (..., T, S)
-    kept = None
-    if dropout_p:
-        kept = (
-            kernels.dropout_mask(p, dropout_p, default_generator.next_key()) if dropout_p < 1 else of(p).zeros_like(p)
-        )
-    z = kernels.bmm(p if kept is None else p * kept, v)  # (..., T, S) @ (..., S, e) -> (..., T, e)
+    used, kept = p, None
+    if dropout_p == 1:
+        used = kept = of(p).zeros_like(p)
+    elif dropout_p:
+        used, kept = kernels.dropout(p, dropout_p, default_generator.next_key())
+    z = kernels.bmm(used, v)  # (..., T, S) @ (..., S, e) -> (..., T, e)
     return record_joint(
         "attention",
         z,

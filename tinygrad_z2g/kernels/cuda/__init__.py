@@ -137,15 +137,16 @@ def _value_and_slope(name: str, a: Array) -> tuple[Array, Array]:
     return z, slope
 
 
-def dropout_mask(like: Array, p: float, key: int) -> Array:
-    """See `reference.dropout_mask`: the same bits."""
-    if not fits(like):
-        return reference.dropout_mask(like, p, key)
-    mask = of(like).empty(like.shape, like.dtype)
+def dropout(a: Array, p: float, key: int) -> tuple[Array, Array]:
+    """See `reference.dropout`: the same bits."""
+    if not fits(a):
+        return reference.dropout(a, p, key)
+    xp, real = of(a), a.dtype.type
+    z, mask = xp.empty(a.shape, a.dtype), xp.empty(a.shape, a.dtype)
     threshold = np.uint32(min(round(p * 2**32), 2**32 - 1))
-    args = (mask, np.uint32(key), threshold, like.dtype.type(1 / (1 - p)), np.int64(mask.size))
-    over_elements(like, "dropout", "dropout_mask", mask.size, args)
-    return mask
+    args = (xp.ascontiguousarray(a), z, mask, np.uint32(key), threshold, real(1 / (1 - p)), np.int64(a.size))
+    over_elements(a, "dropout", "dropout", a.size, args)
+    return z, mask
 
 
 # --- Attention ---------------------------------------------------------------------------------------------------
