@@ -81,9 +81,11 @@ def video_gpt(lib: Library, B: int = 100, T: int = 16, C: int = 32, heads: int =
     return step
 
 
-def small_gpt(lib: Library, L: int = 4, H: int = 4, C: int = 128, T: int = 64, B: int = 12, V: int = 64) -> Callable:
+def small_gpt(
+    lib: Library, L: int = 4, H: int = 4, C: int = 128, T: int = 64, B: int = 12, V: int = 64, dropout: float = 0.0
+) -> Callable:
     """W2 (and W3 with other sizes): LayerNorm, GELU(tanh), fused attention, AdamW, clipping, biases."""
-    model = _gpt(lib, L, H, C, T, V)
+    model = _gpt(lib, L, H, C, T, V, dropout)
     torch, F = lib.torch, lib.F
     data = torch.randint(0, V, (B, T + 1))
     optimizer = lib.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
@@ -99,25 +101,27 @@ def small_gpt(lib: Library, L: int = 4, H: int = 4, C: int = 128, T: int = 64, B
     return step
 
 
-def _gpt(lib: Library, L: int, H: int, C: int, T: int, V: int) -> Any:
+def _gpt(lib: Library, L: int, H: int, C: int, T: int, V: int, dropout: float = 0.0) -> Any:
     torch, nn, F = lib.torch, lib.nn, lib.F
 
     class Attention(nn.Module):
         def __init__(self):
             super().__init__()
-            self.qkv, self.proj = nn.Linear(C, 3 * C), nn.Linear(C, C)
+            self.qkv, self.proj, self.dropout = nn.Linear(C, 3 * C), nn.Linear(C, C), nn.Dropout(dropout)
 
         def forward(self, x):
             B, T, C = x.shape
             q, k, v = (p.view(B, T, H, C // H).transpose(1, 2) for p in self.qkv(x).split(C, dim=2))
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (B, H, T, hs)
-            return self.proj(y.transpose(1, 2).contiguous().view(B, T, C))
+            p = dropout if self.training else 0.0
+            y = F.scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=True)  # (B, H, T, hs)
+            return self.dropout(self.proj(y.transpose(1, 2).contiguous().view(B, T, C)))
 
     class Block(nn.Module):
         def __init__(self):
             super().__init__()
             self.ln1, self.ln2, self.attention = nn.LayerNorm(C), nn.LayerNorm(C), Attention()
-            self.mlp = nn.Sequential(nn.Linear(C, 4 * C), nn.GELU(approximate="tanh"), nn.Linear(4 * C, C))
+            layers = nn.Linear(C, 4 * C), nn.GELU(approximate="tanh"), nn.Linear(4 * C, C), nn.Dropout(dropout)
+            self.mlp = nn.Sequential(*layers)
 
         def forward(self, x):
             x = x + self.attention(self.ln1(x))

@@ -15,7 +15,8 @@ on real CuPy where a GPU is at hand. In a few places the fake is stricter than C
 * writing through `broadcast_to` raises, where CuPy writes several elements at once.
 
 `a[[0, 1]]` and `a[host_indices]` do not raise on CuPy: they upload. So they do here, and count as uploads.
-Not imitated: kernels (`hasattr(cupy, "RawKernel")` is False here), streams, pools, `cupy.random.normal`.
+Not imitated: streams, pools, `cupy.random.normal`, of the ways to write kernels all but `RawModule`. That one runs
+on the CPU (`fakecuda`, `cuda_on_cpu`) where there is a g++; elsewhere the package is told to do without kernels.
 
 Which names exist, with which parameters, is data: `data/cupy_names.json`, rewritten by
 `python tests/fakecupy.py --regenerate` wherever CuPy is installed, with or without a GPU.
@@ -37,6 +38,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cuda_on_cpu
 import numpy as np
 
 DATA = Path(__file__).parent / "data" / "cupy_names.json"
@@ -122,6 +124,7 @@ class Counter:
 
 synchronisations = Counter()  # the host waited for the GPU: `.item()`, `if x:`, boolean masks, `.get()`, ...
 uploads = Counter()  # host data (not single numbers) went to the GPU: `asarray(host)`, `a[[0, 1]]`, ...
+launches = Counter()  # kernels started: one for each computation and each filled array, none for views and `empty`
 
 
 # --- Devices -----------------------------------------------------------------------------------------------
@@ -251,7 +254,18 @@ def _launch(function: Callable, args: tuple, kwargs: dict, writes: bool = False)
         _check_device(used)
     with np.errstate(all="ignore"), warnings.catch_warnings():  # a GPU never warns
         warnings.simplefilter("ignore", RuntimeWarning)
-        return _returned(function(*_unwrap(args), **_unwrap(kwargs)), used)
+        result = function(*_unwrap(args), **_unwrap(kwargs))
+        launches.count += writes or kwargs.get("out") is not None or not _is_view(result, used)
+        return _returned(result, used)
+
+
+def _is_view(result: Any, used: list[ndarray]) -> bool:
+    """Whether all of a result was there before."""
+    if isinstance(result, (tuple, list)):
+        return all(_is_view(part, used) for part in result)
+    return isinstance(result, np.ndarray) and any(
+        result is a._data or np.may_share_memory(result, a._data) or result.base is a._data for a in used
+    )
 
 
 def _returned(result: Any, used: list[ndarray]) -> Any:
@@ -445,6 +459,7 @@ def _call(name: str, function: Callable, text: str, args: tuple, kwargs: dict) -
         synchronisations.count += 1
     if name in UPLOADING:
         uploads.count += 1
+    launches.count -= name in ("empty", "empty_like")  # memory alone
     return _launch(function, args, kwargs, writes=name in WRITING)
 
 
@@ -510,8 +525,8 @@ class ndarray:
         return Device(self._device)
 
     @property
-    def data(self) -> types.SimpleNamespace:
-        return types.SimpleNamespace(ptr=self._data.ctypes.data, device=self.device, device_id=self._device)
+    def data(self) -> Any:
+        return fakecuda.Memory(self)
 
     def __len__(self) -> int:
         return len(self._data)
@@ -563,6 +578,7 @@ class ndarray:
         """A copy on the current device, from whichever device the array is on."""
         if self._device != _current() and not (self.flags.c_contiguous or self.flags.f_contiguous):
             raise NotImplementedError("CuPy cannot copy non-contiguous array between devices.")
+        launches.count += 1
         return _wrap(self._data.copy(order=order))
 
     __copy__ = copy
@@ -577,6 +593,7 @@ class ndarray:
         index, used = _index(self, key)
         if used:
             _check_device([self, *used])
+            launches.count += 1
             return _wrap(self._data[index])
         return _returned(self._data[index], [self])
 
@@ -591,6 +608,7 @@ class ndarray:
             stored = np.asarray(_unwrap(value))
             if not isinstance(value, ndarray) and stored.ndim:
                 raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
+        launches.count += 1
         with np.errstate(all="ignore"):
             self._data[index] = stored
 
@@ -648,6 +666,7 @@ class ufunc:
         if used and a.dtype.char not in AT_DTYPES[self.name]:
             raise TypeError(f"cupy.{self.name}.at does not support {a.dtype}")
         _check_device([a, *used, *_arrays(b, ndarray)])
+        launches.count += 1
         with np.errstate(all="ignore"):
             self._numpy.at(a._data, index, _stored(b).astype(a.dtype))
 
@@ -807,17 +826,20 @@ def _get_array_module(*args: Any) -> types.ModuleType:
     return cupy if any(isinstance(arg, ndarray) for arg in args) else np
 
 
+import fakecuda  # noqa: E402  (it needs the array)
+
 runtime = types.ModuleType("cupy.cuda.runtime")
 runtime.__dict__.update(
     CUDARuntimeError=CUDARuntimeError, getDevice=_current, setDevice=_set_device,
     getDeviceCount=_device_count, getDeviceProperties=_device_properties,
     deviceSynchronize=lambda: Device().synchronize(), memGetInfo=_memory, runtimeGetVersion=lambda: 13020,
-    driverGetVersion=lambda: 13030,
+    driverGetVersion=lambda: 13030, CUDA_R_32F=fakecuda.CUDA_R_32F, CUDA_R_64F=fakecuda.CUDA_R_64F,
 )  # fmt: skip
 _stream = types.SimpleNamespace(synchronize=lambda: Device().synchronize())
 cuda = _Module(
     "cupy.cuda", Device=Device, runtime=runtime, get_device_id=_current, is_available=lambda: _devices > 0,
     Stream=types.SimpleNamespace(null=_stream), get_current_stream=lambda device_id=-1: _stream,
+    cublas=fakecuda.cublas, device=fakecuda.device,
 )  # fmt: skip
 linalg = _Module("cupy.linalg", np.linalg)
 stride_tricks = _Module("cupy.lib.stride_tricks", np.lib.stride_tricks)
@@ -826,8 +848,21 @@ random = _Module("cupy.random", Generator=Generator, default_rng=Generator)
 cupy = _Module(
     "cupy", np, ndarray=ndarray, ufunc=ufunc, array=_array, asarray=_asarray, asanyarray=_asarray,
     copy=_copy, asnumpy=_asnumpy, get_array_module=_get_array_module, is_available=cuda.is_available,
-    cuda=cuda, linalg=linalg, lib=lib, random=random, __version__=NAMES.get("version", {}).get("cupy", ""),
+    cuda=cuda, linalg=linalg, lib=lib, random=random, RawModule=fakecuda.RawModule,
+    __version__=NAMES.get("version", {}).get("cupy", ""),
 )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _without_kernels() -> Iterator[None]:
+    """The package has kernels for no dtype."""
+    from tinygrad_z2g.kernels.cuda import launch
+
+    before, launch.REAL = launch.REAL, {}
+    try:
+        yield
+    finally:
+        launch.REAL = before
 
 
 @contextlib.contextmanager
@@ -848,10 +883,11 @@ def installed(devices: int = 2) -> Iterator[types.ModuleType]:
     sys.modules.update({module.__name__: module for module in parts})
     sys.modules["cupyx"] = None  # type: ignore[assignment]  # importing it fails
     _devices, _machine.current = devices, 0
-    synchronisations.reset()
-    uploads.reset()
+    for counter in (synchronisations, uploads, launches):
+        counter.reset()
     try:
-        yield cupy
+        with _without_kernels() if not cuda_on_cpu.available() else contextlib.nullcontext():
+            yield cupy
     finally:
         for name in loaded():
             del sys.modules[name]

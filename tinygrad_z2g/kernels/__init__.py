@@ -1,14 +1,51 @@
 """The few numeric routines where composing small operations costs much: forward and backward on plain arrays.
 
-Each is written once in `reference.py`, on whichever library its arrays belong to. A hand-written GPU version of one
-will stand beside it under the same name and be picked here, so that the operations built on them never ask which device
-they run on. A kernel knows nothing of tensors or graphs: it takes arrays and returns arrays, and an operation makes a
-rule of it.
+Each is written once in `reference.py`, on whichever library its arrays belong to. For some there is a CUDA version of
+the same name in `cuda/`; it is picked here by the type of the first argument, so that the operations built on these
+never ask which device they run on. A kernel knows nothing of tensors or graphs: it takes arrays and returns arrays,
+and an operation makes a rule of it.
 """
 
-# isort: off
-from .reference import (
-    adam, attention, attention_backward, cross_entropy, dropout_mask, erf, finite_max, gelu_exact, gelu_tanh,
-    layer_norm, layer_norm_backward, log_softmax, lstm, lstm_backward, sgd, softmax, softmax_backward,
-    sum_rows_by_id, total,
-)  # fmt: skip
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import cuda, reference
+from .reference import erf, finite_max, lstm, lstm_backward, sgd, total
+
+
+def either(name: str) -> Callable:
+    """The routine `name`: the reference for NumPy's arrays, the one in `cuda` for CuPy's. (The look costs 0.1 µs.)"""
+    on_cpu, on_gpu = getattr(reference, name), getattr(cuda, name)
+
+    @functools.wraps(on_cpu)
+    def routine(first: Any, *rest: Any) -> Any:
+        if isinstance(first, np.ndarray):
+            return on_cpu(first, *rest)
+        like = first[0] if isinstance(first, list) else first
+        return (on_cpu if isinstance(like, (np.ndarray, np.generic)) else on_gpu)(first, *rest)
+
+    return routine
+
+
+adam_all = either("adam_all")
+attention = either("attention")
+attention_backward = either("attention_backward")
+bmm = either("bmm")
+causal_bias = either("causal_bias")
+clip = either("clip")
+column_sums = either("column_sums")
+cross_entropy = either("cross_entropy")
+dropout = either("dropout")
+gelu_exact = either("gelu_exact")
+gelu_tanh = either("gelu_tanh")
+layer_norm = either("layer_norm")
+layer_norm_backward = either("layer_norm_backward")
+log_softmax = either("log_softmax")
+norm = either("norm")
+scale_shift = either("scale_shift")
+softmax = either("softmax")
+softmax_backward = either("softmax_backward")
+sum_rows_by_id = either("sum_rows_by_id")

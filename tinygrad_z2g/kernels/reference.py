@@ -8,10 +8,11 @@ tensors, graphs or layers.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
-from ..backend import Array, of
+from ..backend import Array, device_of, of, to_device
 from ..random import random_bits
 
 # --- Sums --------------------------------------------------------------------------------------------------------
@@ -36,6 +37,11 @@ def total(a: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
     if n > 4096 and a.dtype != np.float64 and a.dtype.kind == "f" and a.ndim - 1 not in axis:
         return a.sum(axis=axis, keepdims=keepdims, dtype=np.float64).astype(a.dtype)
     return a.sum(axis=axis, keepdims=keepdims)
+
+
+def column_sums(a: Array, b: Array | None = None) -> Array:
+    """Σ a b over the rows of two matrices, or Σ a of one: the gradient of what was the same for every row."""
+    return total(a if b is None else a * b, (0,), False)
 
 
 # --- Softmax family ----------------------------------------------------------------------------------------------
@@ -157,6 +163,14 @@ def layer_norm_backward(g: Array, n: Array, r: Array) -> Array:
     return out
 
 
+def scale_shift(a: Array, w: Array | None, b: Array | None) -> Array:
+    """z = a w + b in a new array, a (N, C), w and b (C,); None for what there is not."""
+    z = a.copy() if w is None else a * w
+    if b is not None:
+        z += b
+    return z
+
+
 # --- GELU --------------------------------------------------------------------------------------------------------
 
 
@@ -233,6 +247,17 @@ def gelu_tanh(a: Array) -> tuple[Array, Array]:
 
 
 # --- Attention ---------------------------------------------------------------------------------------------------
+
+
+def bmm(a: Array, b: Array) -> Array:
+    """z = a b for batches of matrices, (..., n, k) and (..., k, m) -> (..., n, m); the leading dimensions broadcast."""
+    return a @ b
+
+
+def causal_bias(q: Array, k: Array) -> Array:
+    """What `attention` adds to the scores so that query t sees the keys 0..t only: 0 or -inf, (T, S)."""
+    xp = of(q)
+    return xp.where(xp.tri(q.shape[-2], k.shape[-2], dtype=bool), 0, -math.inf).astype(q.dtype)
 
 
 def attention(q: Array, k: Array, bias: Array | None, scale: float) -> Array:
@@ -354,6 +379,12 @@ def dropout_mask(like: Array, p: float, key: int) -> Array:
     return mask
 
 
+def dropout(a: Array, p: float, key: int) -> tuple[Array, Array]:
+    """z = a m and m, the `dropout_mask`."""
+    mask = dropout_mask(a, p, key)
+    return a * mask, mask
+
+
 # --- Embedding ---------------------------------------------------------------------------------------------------
 
 
@@ -413,3 +444,28 @@ def adam(
     if decay:
         scratch += w * (lr * decay)
     w -= scratch
+
+
+def adam_all(
+    like: Array, parts: Iterable[tuple[Array, Array, Array, Array, int]], lr: float, beta1: float, beta2: float,
+    eps: float, decay: float = 0.0,
+) -> None:  # fmt: skip
+    """`adam` for each (w, g, m, v, step) of `parts`, which live where `like` does."""
+    for w, g, m, v, step in parts:
+        adam(w, g, m, v, step, lr, beta1, beta2, eps, decay)
+
+
+# --- Many arrays at once -----------------------------------------------------------------------------------------
+
+
+def norm(arrays: list[Array]) -> Array:
+    """√(Σ x²) over all elements of all arrays, 0-d, on the device of the first."""
+    home = device_of(arrays[0])
+    return sum(to_device(of(a).vdot(a, a), home) for a in arrays) ** 0.5
+
+
+def clip(arrays: list[Array], total: Array, max_norm: float) -> None:
+    """x *= min(1, max_norm / (total + 1e-6)) for every array, where `total` is their norm."""
+    factor = of(arrays[0]).minimum(max_norm / (total + 1e-6), 1)
+    for a in arrays:
+        a *= to_device(factor, device_of(a)).astype(a.dtype)

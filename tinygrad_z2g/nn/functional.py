@@ -371,11 +371,10 @@ def layer_norm(
     rows = (math.prod(whole[: -len(shape)]), columns)
     n, r = kernels.layer_norm(a.reshape(rows), eps)  # (..., *shape) -> (N, C)
     w = None if weight is None else weight.array.reshape(columns)
-    z = n if w is None else n * w
-    if bias is not None:
-        z = z + bias.array.reshape(columns)
-    elif z is n:
-        z = n.copy()
+    z = kernels.scale_shift(n, w, None if bias is None else bias.array.reshape(columns))
+
+    def shaped(sums: Array) -> Array:
+        return sums if len(shape) == 1 else sums.reshape(shape)  # the engine copies views before a leaf may keep them
 
     def grad_x(grad: Array) -> Array:
         g = grad.reshape(rows)
@@ -385,8 +384,8 @@ def layer_norm(
         "layer_norm",
         z.reshape(whole),
         (input, grad_x, weight),
-        (weight, lambda grad: kernels.total(grad.reshape(rows) * n, (0,), False).reshape(shape)),
-        (bias, lambda grad: kernels.total(grad.reshape(rows), (0,), False).reshape(shape)),
+        (weight, lambda grad: shaped(kernels.column_sums(grad.reshape(rows), n))),
+        (bias, lambda grad: shaped(kernels.column_sums(grad.reshape(rows)))),
     )
 
 
@@ -453,8 +452,8 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     a = as_floating(input, "dropout")
     if p == 1:
         return record("dropout", of(a).zeros_like(a), (input, lambda grad: grad * 0))
-    m = kernels.dropout_mask(a, p, default_generator.next_key())
-    return record("dropout", a * m, (input, lambda grad: grad * m))
+    z, m = kernels.dropout(a, p, default_generator.next_key())
+    return record("dropout", z, (input, lambda grad: grad * m))
 
 
 def _check_probability(p: float, name: str) -> None:
@@ -558,12 +557,12 @@ def scaled_dot_product_attention(
     _check_probability(dropout_p, "scaled_dot_product_attention")
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     p = kernels.attention(q, k, _attention_bias(q, k, attn_mask, is_causal), scale)  # (..., T, S)
-    kept = None
-    if dropout_p:
-        kept = (
-            kernels.dropout_mask(p, dropout_p, default_generator.next_key()) if dropout_p < 1 else of(p).zeros_like(p)
-        )
-    z = (p if kept is None else p * kept) @ v  # (..., T, S) @ (..., S, e) -> (..., T, e)
+    used, kept = p, None
+    if dropout_p == 1:
+        used = kept = of(p).zeros_like(p)
+    elif dropout_p:
+        used, kept = kernels.dropout(p, dropout_p, default_generator.next_key())
+    z = kernels.bmm(used, v)  # (..., T, S) @ (..., S, e) -> (..., T, e)
     return record_joint(
         "attention",
         z,
@@ -577,19 +576,16 @@ def scaled_dot_product_attention(
 
 def _attention_bias(q: Array, k: Array, mask: Tensor | None, is_causal: bool) -> Array | None:
     """What is added to the scores: 0 where a query may look, -inf where not, or the numbers given."""
-    xp = of(q)
     if is_causal:
         if mask is not None:
             raise RuntimeError("scaled_dot_product_attention: give attn_mask or is_causal=True, not both")
-        allowed = xp.tri(q.shape[-2], k.shape[-2], dtype=bool)
-    elif mask is None:
+        return kernels.causal_bias(q, k)
+    if mask is None:
         return None
-    elif needs_grad(mask):
+    if needs_grad(mask):
         raise NotImplementedError("scaled_dot_product_attention: an attn_mask that requires grad is not offered")
-    elif mask.array.dtype == q.dtype:
+    if mask.array.dtype == q.dtype:
         return mask.array
-    elif mask.array.dtype.kind == "b":
-        allowed = mask.array
-    else:
+    if mask.array.dtype.kind != "b":
         raise RuntimeError(f"scaled_dot_product_attention: attn_mask must be bool or {q.dtype}, got {mask.array.dtype}")
-    return xp.where(allowed, 0, -math.inf).astype(q.dtype)
+    return of(q).where(mask.array, 0, -math.inf).astype(q.dtype)

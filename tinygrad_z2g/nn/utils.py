@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..backend import of, to_device
+from .. import kernels
 from ..engine import no_grad
 from ..ops.shape import cat
 from ..tensor import Tensor
@@ -31,19 +31,15 @@ def clip_grad_norm_(
     grads = _grads(parameters)
     if not grads:
         return Tensor([0.0]).sum()
-    squares = [of(g.array).vdot(g.array, g.array) for g in grads]
-    home = grads[0].device
-    total = sum(to_device(s, home) for s in squares) ** 0.5
+    total = kernels.norm([g.array for g in grads])
     if error_if_nonfinite and not math.isfinite(float(total)):
         raise RuntimeError(
             f"clip_grad_norm_: the gradients' norm is {float(total)}; check the loss and the learning rate"
         )
-    # min(1, ...) on the device: to look at the norm here would make the GPU wait
-    factor = of(grads[0].array).minimum(max_norm / (total + 1e-6), 1)
+    kernels.clip([g.array for g in grads], total, max_norm)  # to look at the norm here would make the GPU wait
     for g in grads:
-        g.array *= to_device(factor, g.device).astype(g.dtype)
         g.version[0] += 1
-    return Tensor.make(total.astype(grads[0].dtype))
+    return Tensor.make(total.astype(grads[0].dtype, copy=False))
 
 
 @no_grad()

@@ -47,16 +47,16 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     if A.shape[-1] != B.shape[-2]:
         raise _inner_sizes(a, b, "matmul")
     check_broadcast(A.shape[:-2], B.shape[:-2], "matmul: batch")
-    Z = A @ B  # (..., n, m)
+    Z = kernels.bmm(A, B)  # (..., n, m)
     z = Z.reshape(Z.shape[: -1 - row] + Z.shape[-1:] if not column else Z.shape[: -1 - row]) if row or column else Z
 
     wide = Z.shape  # (..., n, m)
 
     def grad_x(grad: Array) -> Array:
-        return grad.reshape(wide) @ B.swapaxes(-1, -2)  # (..., n, m) @ (..., m, k)
+        return kernels.bmm(grad.reshape(wide), B.swapaxes(-1, -2))  # (..., n, m) @ (..., m, k)
 
     def grad_y(grad: Array) -> Array:
-        g = A.swapaxes(-1, -2) @ grad.reshape(wide)  # (..., k, n) @ (..., n, m)
+        g = kernels.bmm(A.swapaxes(-1, -2), grad.reshape(wide))  # (..., k, n) @ (..., n, m)
         return g[..., 0] if column else g
 
     return record("matmul", z, (input, grad_x, other), (other, grad_y, input))
@@ -296,7 +296,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         if b.shape != (n_out,) or b.dtype != a.dtype:
             raise RuntimeError(f"linear: bias {tuple(b.shape)} of {b.dtype}, expected ({n_out},) of {a.dtype}")
         z += b
-        edges.append((bias, lambda grad: kernels.total(grad.reshape(n, n_out), (0,), False)))
+        edges.append((bias, lambda grad: kernels.column_sums(grad.reshape(n, n_out))))
     return record("linear", z.reshape(*shape[:-1], n_out), *edges)
 
 

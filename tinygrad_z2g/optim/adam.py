@@ -5,7 +5,7 @@ It knows nothing of models, losses or graphs: a parameter, its gradient and two 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .. import kernels
@@ -35,14 +35,21 @@ class Adam(Optimizer):
         check_range(name, "weight_decay", weight_decay, 0)
         super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay})
 
-    def _update(self, p: Tensor, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
-        decay = group["weight_decay"]
-        if decay and not self.decoupled:
-            grad, decay = grad + decay * p.array, 0  # the gradient of L + weight_decay / 2 · w²
-        m, v = memory(state, "exp_avg", p), memory(state, "exp_avg_sq", p)
-        step = state["step"] = state.get("step", 0) + 1
-        beta1, beta2 = group["betas"]
-        kernels.adam(p.array, grad, m, v, step, group["lr"], beta1, beta2, group["eps"], decay)
+    def _update_all(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        decay = group["weight_decay"] if self.decoupled else 0.0
+        parts = self._parts(params, group)
+        kernels.adam_all(params[0].array, parts, group["lr"], *group["betas"], group["eps"], decay)
+
+    def _parts(self, params: list[Tensor], group: dict[str, Any]) -> Iterator[tuple[Array, Array, Array, Array, int]]:
+        """w, g, m, v and the number of the step of each parameter, prepared as its turn comes."""
+        for p in params:
+            grad, state = p.grad.array, self.state.setdefault(p, {})
+            if group["weight_decay"] and not self.decoupled:
+                grad = grad + group["weight_decay"] * p.array  # the gradient of L + weight_decay / 2 · w²
+            m, v = memory(state, "exp_avg", p), memory(state, "exp_avg_sq", p)
+            state["step"] = state.get("step", 0) + 1
+            yield p.array, grad, m, v, state["step"]
+            p.version[0] += 1
 
 
 class AdamW(Adam):

@@ -55,11 +55,16 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._update(p, p.grad.array, self.state.setdefault(p, {}), group)
-                    p.version[0] += 1
+            params = [p for p in group["params"] if p.grad is not None]
+            if params:
+                self._update_all(params, group)
         return loss
+
+    def _update_all(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        """Change each of a group's parameters. For subclasses that have one routine for many."""
+        for p in params:
+            self._update(p, p.grad.array, self.state.setdefault(p, {}), group)
+            p.version[0] += 1
 
     def _update(self, p: Tensor, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         raise NotImplementedError

@@ -1,0 +1,48 @@
+// softmax, softmax_backward, log_softmax along the last axis: a, p (N, C).
+
+// p = e^(a - m) / Σ e^(a - m), m = max a. A row that is -inf throughout gives zeros.
+extern "C" __global__ void softmax(const real* a, real* p, int N, int C) {
+    long long row = row_of_thread();
+    if (row >= N) return;
+    a += row * C;
+    p += row * C;
+    real m = LOWEST;
+    for (int j = threadIdx.x; j < C; j += blockDim.x) m = max(m, a[j]);
+    m = max_of_row(m);
+    real total = 0;
+    for (int j = threadIdx.x; j < C; j += blockDim.x) {
+        p[j] = exp(a[j] - m);
+        total += p[j];
+    }
+    total = sum_of_row(total);
+    if (total == 0) total = 1;
+    for (int j = threadIdx.x; j < C; j += blockDim.x) p[j] /= total;  // each thread reads what it wrote itself
+}
+
+// out = p (grad - Σ p grad)
+extern "C" __global__ void softmax_backward(const real* p, const real* grad, real* out, int N, int C) {
+    long long row = row_of_thread();
+    if (row >= N) return;
+    p += row * C;
+    grad += row * C;
+    out += row * C;
+    real sum = 0;
+    for (int j = threadIdx.x; j < C; j += blockDim.x) sum += p[j] * grad[j];
+    sum = sum_of_row(sum);
+    for (int j = threadIdx.x; j < C; j += blockDim.x) out[j] = p[j] * (grad[j] - sum);
+}
+
+// z = a - m - ln Σ e^(a - m)
+extern "C" __global__ void log_softmax(const real* a, real* z, int N, int C) {
+    long long row = row_of_thread();
+    if (row >= N) return;
+    a += row * C;
+    z += row * C;
+    real m = LOWEST;
+    for (int j = threadIdx.x; j < C; j += blockDim.x) m = max(m, a[j]);
+    m = max_of_row(m);
+    real total = 0;
+    for (int j = threadIdx.x; j < C; j += blockDim.x) total += exp(a[j] - m);
+    total = log(sum_of_row(total));
+    for (int j = threadIdx.x; j < C; j += blockDim.x) z[j] = a[j] - m - total;
+}
