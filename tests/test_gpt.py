@@ -89,11 +89,9 @@ def tensors_reachable_from(thing, seen):
     seen.add(id(thing))
     if isinstance(thing, z2g.Tensor):
         yield thing
-    elif isinstance(thing, (list, tuple)):
-        for item in thing:
+    elif isinstance(thing, (list, tuple, dict)):
+        for item in thing.values() if isinstance(thing, dict) else thing:
             yield from tensors_reachable_from(item, seen)
-    elif isinstance(thing, dict):
-        yield from tensors_reachable_from(list(thing.values()), seen)
     elif isinstance(thing, nn.Module):
         yield from tensors_reachable_from(vars(thing), seen)
 

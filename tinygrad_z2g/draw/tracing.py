@@ -16,6 +16,7 @@ from ..backend import Array, to_host
 from ..engine import Node
 from ..nn import Module
 from ..tensor import Tensor
+from ..trace import Observer, observers
 
 
 class Call:
@@ -38,7 +39,7 @@ class Input:
 notes: weakref.WeakKeyDictionary[Node, tuple[tuple[Call, ...], tuple[str, str]]] = weakref.WeakKeyDictionary()
 
 
-class tracing:
+class tracing(Observer):
     """`with draw.tracing(model): loss = ...` lets `draw(loss)` show the modules, and the values in between.
 
     Takes any number of modules, also none. Operations inside are slower, and a GPU is waited for. TypeError for what
@@ -60,18 +61,20 @@ class tracing:
             for name, part in module.named_modules():
                 self._handles.append(part.register_forward_pre_hook(self._entering(name)))
                 self._handles.append(part.register_forward_hook(self._leaving))
-        self._init = original = Node.__init__
-
-        def init(node: Node, name: str, array: Array, *rest: Any) -> None:
-            original(node, name, array, *rest)
-            notes[node] = tuple(self._calls), numbers(array)
-
-        Node.__init__ = init  # type: ignore[method-assign]
+        observers.append(self)
 
     def __exit__(self, *exc_info: object) -> None:
-        Node.__init__ = self._init  # type: ignore[method-assign]
+        observers.remove(self)
         for handle in self._handles:
             handle.remove()
+
+    def computed(self, name: str, array: Array, inputs: Any) -> None:
+        """Look at the result of an operation."""
+        self._result = array
+
+    def recorded(self, node: Node) -> None:
+        """Note the calls around an operation, and what it made."""
+        notes[node] = tuple(self._calls), numbers(self._result)
 
     def _entering(self, name: str) -> Callable[[Module, tuple], None]:
         def hook(module: Module, args: tuple) -> None:

@@ -40,8 +40,8 @@ PATH = {
              "operation leaves behind), `walk` (youngest node first) and `arrive` (where two paths meet: the sum). "
              "`match` undoes broadcasting. What lies below 'Switching recording off' can wait.", {
                  "backend": "`of(array)` is NumPy or CuPy, whichever the array belongs to",
-                 "kernels": "functions on plain arrays, such as `total`, a sum over some axes; no rule needs more of "
-                     "them",
+                 "kernels": "functions on plain arrays; here only `total`, a sum over some axes. Where an operation "
+                     "uses another one, `learn NAME` shows it beside the rule",
                  "trace": "`observers` is an empty list, unless somebody asked to look on"}),
     ],
     "The ground it stands on": [
