@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import cProfile
-import io
 import json
 import os
 import platform
-import pstats
 import statistics
 import subprocess
 import sys
@@ -25,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from . import mpi, ops, peers, workloads
+from . import mpi, ops, peers, profiling, workloads
 from .workloads import WORKLOADS
 
 INNER = {"W4": 50, "tiny": 500}  # steps per measurement, so that each takes some milliseconds
@@ -122,20 +119,6 @@ def output(code: str) -> float | None:
     return float(run.stdout) if run.returncode == 0 else None
 
 
-def profile(name: str, reps: int) -> str:
-    """Where a step's time goes: the functions with the most time of their own. A rule is named by its line."""
-    step = WORKLOADS[name][0](workloads.ours())
-    step()
-    profiler = cProfile.Profile()
-    profiler.enable()
-    for _ in range(reps):
-        step()
-    profiler.disable()
-    text = io.StringIO()
-    pstats.Stats(profiler, stream=text).strip_dirs().sort_stats("tottime").print_stats(20)
-    return text.getvalue()
-
-
 SCALING = {"T": [32, 64, 128, 256, 512], "C": [64, 128, 256, 512], "B": [4, 8, 16, 32], "L": [1, 2, 4, 8]}
 
 
@@ -189,7 +172,7 @@ def main() -> None:
     parser.add_argument("--workload", choices=list(WORKLOADS), help="only this one")
     parser.add_argument("--reps", type=int, default=15, help="pairs to measure (default 15)")
     parser.add_argument("--apart", action="store_true", help="each library in a process of its own")
-    parser.add_argument("--profile", action="store_true", help="where the time goes (needs --workload)")
+    parser.add_argument("--profile", action="store_true", help="where the time goes by operation (needs --workload)")
     parser.add_argument("--scaling", action="store_true", help="W2 against context, width, batch and depth")
     parser.add_argument("--picture", metavar="FILE", help="with --scaling: draw it (needs matplotlib)")
     parser.add_argument("--ops", action="store_true", help="each operation against its size")
@@ -209,7 +192,7 @@ def main() -> None:
     if args.profile:
         if not args.workload:
             parser.error("--profile needs --workload")
-        print(profile(args.workload, args.reps))
+        print(profiling.profile(WORKLOADS[args.workload][0](workloads.ours()), args.reps))
         return
     figures: dict[str, Any] = {
         "machine": platform.platform(), "python": platform.python_version(), "numpy": np.__version__,
