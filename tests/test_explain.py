@@ -272,7 +272,7 @@ def test_a_gradient_to_start_with():
         (lambda x, y: F.layer_norm(x, [2], y[0].detach()), "∂L/∂x = "),
         (lambda x, y: F.mse_loss(x.detach(), y), "∂L/∂target = d * (grad * (-2 / n))"),
         (lambda x, y: F.embedding(z2g.tensor([1]), y), "∂L/∂weight = "),
-        (lambda x, y: F.scaled_dot_product_attention(x.detach(), y, x.detach()), "∂L/∂key = "),
+        (lambda x, y: F.scaled_dot_product_attention(x.detach(), y, x.detach()), "∂L/∂k = "),
         (lambda x, y: z2g.where(x > 1, x.detach(), y), "∂L/∂y = xp.where(c, 0, grad)"),
         (lambda x, y: x.reshape(4), "∂L/∂x = grad.reshape(before)"),
         (lambda x, y: x[0], "∂L/∂x = "),

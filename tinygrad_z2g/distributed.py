@@ -17,7 +17,7 @@ With equal weights at the start and equal gradients at every step, the weights s
 
 MPI (mpi4py) carries NumPy arrays, NCCL (cupyx.distributed) CuPy's. Before `init_process_group` the world is this one
 process, rank 0 of 1, and all of this does nothing. The names are those of torch.distributed; the three that it lacks
-are what DistributedDataParallel does there.
+are what DistributedDataParallel does there. It knows nothing of losses or optimizers, only of parameters and gradients.
 """
 
 from __future__ import annotations

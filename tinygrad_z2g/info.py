@@ -1,7 +1,7 @@
 """`python -m tinygrad_z2g.info`: versions, BLAS, devices and settings, for a bug report or a look at a new machine.
 
 What is missing is said, never an error: without CuPy, or without a card that answers, the line `cuda` tells which of
-the two it is. `--json` prints the same as JSON, memory in bytes.
+the two it is. `--json` prints the same as JSON, memory in bytes. It knows nothing of tensors, only of where they live.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""How a tensor looks in a notebook: its numbers as a table whose colours show sign and size, and what it is."""
+"""How a tensor looks in a notebook: its numbers as a table whose colours show sign and size, and what it is.
+
+It knows nothing of tensors: it is given a NumPy array, and facts as text.
+"""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 Around a training loop, it looks at every n-th step: at what each layer puts out, the gradient that arrives there, the
 gradients of its weights, and how far the optimizer moved them. The hooks that look are on the modules only during
 such a step; in all others the one thing that runs is a counter. All sizes are root mean squares, √(Σ x² / n), so that
-layers of different width can be compared; they are summed in float64, as squares of small gradients are nothing in
-float32.
+layers of different width can be compared; they are summed in float64, as squares of small gradients vanish in float32.
+It knows nothing of losses, data or optimizers: it sees a module, gradients, and weights that have moved.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 A card is an operation together with its result (shape, value, gradient), or a leaf; a frame is one call of a module.
 The graph itself keeps neither the numbers between its operations nor the modules that called them; `tracing.py` writes
-both down on request. `layout.py` decides where things stand, and `writing.py` writes them as SVG or DOT.
+both down on request. `layout.py` decides where things stand, and `writing.py` writes them as SVG or DOT: this file
+knows nothing of pixels.
 """
 
 from __future__ import annotations

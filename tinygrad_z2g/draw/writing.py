@@ -1,4 +1,7 @@
-"""Boxes and lines as text: SVG, which browsers and notebooks show, and DOT, which other programs lay out anew."""
+"""Boxes and lines as text: SVG, which browsers and notebooks show, and DOT, which other programs lay out anew.
+
+It knows nothing of tensors: a box has lines of text and a kind, which gives its colour.
+"""
 
 from __future__ import annotations
 

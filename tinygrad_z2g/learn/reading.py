@@ -42,7 +42,7 @@ PATH = {
                  "backend": "`of(array)` is NumPy or CuPy, whichever the array belongs to",
                  "kernels": "functions on plain arrays, such as `total`, a sum over some axes; no rule needs more of "
                      "them",
-                 "anomaly": "off unless switched on; then it looks for the first NaN"}),
+                 "trace": "`observers` is an empty list, unless somebody asked to look on"}),
     ],
     "The ground it stands on": [
         Step("backend", SKIM, "`of` and `device_of`; the rest is about finding a GPU."),
@@ -69,18 +69,25 @@ PATH = {
     "The tensor": [
         Step("random", SKIM, "One seed; and why dropout needs no stored mask."),
         Step("tensor", SKIM, "The table in the middle, where each operation becomes a method. `backward` is one line. "
-             "Then `_version`, `detach`, `retain_grad`."),
+             "Then `_version`, `detach`, `retain_grad`.", {
+                 "explain": "tells the backward pass step by step, when asked to",
+                 "notebook": "how a tensor looks in a notebook"}),
         Step("creation", OPEN, "`tensor` copies, `as_tensor` shares."),
         Step("gradcheck", READ, "How to doubt all of this: a slope measured with forward passes alone, and random "
              "weights."),
-        Step("anomaly", SKIM, "Who made the first NaN."),
+        Step("trace", SKIM, "`Observer`, and `here`: the line of the program that called an operation."),
+        Step("anomaly", SKIM, "Who made the first NaN: an observer."),
+        Step("formula", OPEN, "A rule leads to the docstring of its operation."),
+        Step("explain", SKIM, "`story`: a copy of the graph, walked by the real `walk` with a listener at each rule. "
+             "Or call `loss.explain()`."),
         Step("autograd", SKIM, "`grad`, and `Function`: an operation of your own in two methods."),
     ],
     "Functions of networks": [
         Step("kernels.reference", SKIM, "`softmax_backward`, `cross_entropy`, `layer_norm_backward`, "
              "`attention_backward`, `adam`: each against the formula in its docstring."),
-        Step("kernels", OPEN, "A second implementation would be picked here."),
-        Step("nn.window", SKIM, "One picture, the columns; `_convolve` is then three products."),
+        Step("kernels", OPEN, "NumPy's arrays go to the reference, CuPy's to `cuda`.", {
+                 "kernels.cuda": "the same routines for a GPU"}),
+        Step("nn.window", SKIM, "One picture, the windows; `_convolve` is then three products."),
         Step("nn.functional", SKIM, "`cross_entropy`: p - onehot. `layer_norm`: what the two means remove. Attention. "
              "The others are composed and need no rule."),
     ],
@@ -116,10 +123,23 @@ PATH = {
     ],
     "When you need them": [
         Step("serialization", OPEN, "Safe files, readable by torch code too."),
+        Step("watch", SKIM, "`_ill`: what makes a layer look ill, with the numbers that decide."),
+        Step("notebook", OPEN, "A tensor as a coloured table."),
+        Step("draw.tracing", OPEN, "Which module made which operation: hooks, and the numbers of nodes."),
+        Step("draw.layout", SKIM, "Layers by longest path, order by barycentres: pictures of graphs in general."),
+        Step("draw.writing", OPEN, "SVG is text."),
+        Step("draw.graph", OPEN, "What is worth drawing."),
+        Step("draw", OPEN, "The one function."),
+        Step("distributed", SKIM, "Why the mean of gradients is the gradient of the mean."),
         Step("cuda", OPEN, "Is there a GPU?"),
+        Step("kernels.cuda.launch", OPEN, "How a kernel is compiled and started."),
+        Step("kernels.cuda.products", OPEN, "How cuBLAS is told where matrices lie."),
+        Step("kernels.cuda", OPEN, "A function a kernel; the kernels themselves are the .cu files beside it."),
         Step("gradcheck.cases", OPEN, "What is checked, a line each."),
+        Step("gradcheck.complex_step", SKIM, "A derivative without a difference, right to the last digits."),
         Step("gradcheck.__main__", OPEN, "`python -m tinygrad_z2g.gradcheck`: do not believe us."),
         Step("", OPEN, "Every public name, and from where."),
+        Step("info", OPEN, "`python -m tinygrad_z2g.info`: what is installed here."),
         Step("learn.source", OPEN, "How an operation's rule is found in the source."),
         Step("learn.reading", OPEN, "This list."),
         Step("learn", OPEN, "What you are using."),

@@ -5,7 +5,8 @@ All rest on one picture. A window of K places (K1 × K2 places in two dimensions
     windows[n, c, k, t] = x[n, c, t · stride + k · dilation - padding],
 
 is a view of x: no number is copied before it is needed. Each function is a sum, a mean or a maximum over k (and c).
-Backward adds the gradient of each place that a window saw to where it came from. Layers and weights are unknown here.
+Backward adds the gradient of each place that a window saw to where it came from. These functions know nothing of
+layers, and own no weights.
 """
 
 from __future__ import annotations

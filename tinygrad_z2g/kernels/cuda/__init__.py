@@ -4,6 +4,8 @@ Each .cu file in this folder holds kernels that functions here launch. What no k
 along another axis than the last, empty arrays, arrays of a card that is not the current one) goes to the reference,
 which CuPy computes step by step.
 
+They know nothing of tensors or graphs, as the reference does not.
+
 No function here waits for the GPU. A launch costs 5 to 10 µs whatever it does, so what matters most for small models
 is that there are few.
 """

@@ -1,4 +1,7 @@
-"""Compiling a .cu file, choosing how many threads run it, and handing it its arguments."""
+"""Compiling a .cu file, choosing how many threads run it, and handing it its arguments.
+
+It knows nothing of what a kernel computes.
+"""
 
 from __future__ import annotations
 
