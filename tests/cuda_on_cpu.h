@@ -24,7 +24,7 @@
 #define __forceinline__ inline
 #define __shared__ static __attribute__((section("cuda_shared")))  // one section, so that it can be filled at once
 
-using std::erfc, std::exp, std::log, std::nan, std::sqrt;
+using std::erfc, std::exp, std::log, std::nan, std::sqrt, std::tanh;
 
 template <class T>
 static T max(T a, T b) { return a > b || b != b ? a : b; }  // of a number and NaN the number, as on a card

@@ -10,14 +10,14 @@ extern "C" __global__ void gelu_exact(const real* a, real* z, real* slope, long 
     }
 }
 
-// The tanh approximation: z = x s with s = σ(2u), 2u = c x (1 + 0.044715 x²), and its slope s + x s (1 - s) 2u'.
+// The tanh approximation: z = x s with s = (1 + tanh u) / 2, u = c x (1 + 0.044715 x²), c = √(2/π), and its slope
+// s + z (1 - s) 2u' with 2u' = 2c (1 + 3 · 0.044715 x²).
 extern "C" __global__ void gelu_tanh(const real* a, real* z, real* slope, long long n) {
-    const real c = (real)1.59576912160573071176;  // 2 √(2/π)
+    const real c = (real)0.79788456080286535588;
     FOR_EACH(i, n) {
         real x = a[i], square = x * x;
-        real power = -c * x * (1 + (real)0.044715 * square);  // -2u
-        real s = 1 / (1 + exp(power < 80 ? power : (real)80));  // 1 / (1 + e^80) is 0 beside any x; e^90 is inf
+        real s = (1 + tanh(c * x * (1 + (real)0.044715 * square))) * (real)0.5;
         z[i] = x * s;
-        slope[i] = s + z[i] * (1 - s) * (c + (real)(3 * 0.044715) * c * square);
+        slope[i] = s + z[i] * (1 - s) * (2 * c) * (1 + (real)(3 * 0.044715) * square);
     }
 }
