@@ -5,6 +5,7 @@ import tokenize
 from pathlib import Path
 
 import tinygrad_z2g as z2g
+from tinygrad_z2g.learn.reading import PATH
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -15,12 +16,15 @@ def test_ci_runs_the_test_command_of_the_readme():
     assert command in (ROOT / ".ci" / "run").read_text()
 
 
-def test_code_blocks_run(capsys):
+def test_code_blocks_run(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # one of them draws
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), {})
-    assert capsys.readouterr().out.startswith("0.00000")
+        exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
+    printed = capsys.readouterr().out
+    assert printed.startswith("0.00000") and "∂L/∂y = a.T @ grad" in printed
+    assert (tmp_path / "graph.svg").read_text(encoding="utf-8").startswith("<svg")
 
 
 def test_reading_list_names_every_module():
@@ -28,6 +32,11 @@ def test_reading_list_names_every_module():
     for path in package.rglob("*.py"):
         folder = path.parent.relative_to(package)
         assert path.stem == "__init__" or path.stem in README or f"`{folder}/" in README or str(folder) == "nn", path
+
+
+def test_the_reading_list_has_the_parts_of_the_reading_path_in_order():
+    parts = re.findall(r"^\d+\. \*\*(.*?)\*\*", README, re.MULTILINE)
+    assert parts == list(PATH)
 
 
 def test_corpus_is_verse_of_its_own():
