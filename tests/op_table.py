@@ -1168,7 +1168,7 @@ EXEMPT = {
     "the gradient machinery itself": """
         backward requires_grad requires_grad_ retain_grad register_hook detach data make""",
     "inspection": """
-        shape size ndim dim numel dtype device is_leaf grad_fn is_floating_point is_contiguous element_size
+        explain shape size ndim dim numel dtype device is_leaf grad_fn is_floating_point is_contiguous element_size
         nbytes
         item tolist numpy __array__ __float__ __int__ __index__ __bool__ __len__ __repr__ __format__
         __deepcopy__ __reduce__ __init__ __hash__""",

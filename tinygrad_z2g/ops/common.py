@@ -40,7 +40,7 @@ def as_array(x: Any, name: str) -> Array:
 
 def as_floating(x: Any, name: str) -> Array:
     """The array of a tensor, in the default dtype if it held integers or bools."""
-    array = as_array(x, name)
+    array = x.array if isinstance(x, Variable) else as_array(x, name)
     return array if array.dtype.kind == "f" else array.astype(dtypes.get_default_dtype())
 
 

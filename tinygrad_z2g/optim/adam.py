@@ -35,7 +35,7 @@ class Adam(Optimizer):
         check_range(name, "weight_decay", weight_decay, 0)
         super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay})
 
-    def _update_all(self, params: list[Tensor], group: dict[str, Any]) -> None:
+    def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
         decay = group["weight_decay"] if self.decoupled else 0.0
         parts = self._parts(params, group)
         kernels.adam_all(params[0].array, parts, group["lr"], *group["betas"], group["eps"], decay)

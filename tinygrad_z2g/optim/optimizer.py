@@ -14,7 +14,7 @@ from ..tensor import Tensor
 
 
 class Optimizer:
-    """Base class. A subclass lists its settings in `defaults` and says in `_update` how one parameter changes.
+    """Base class. A subclass lists its settings in `defaults` and says in `_update` how parameters change.
 
     `param_groups` is a list of dicts, each with "params" and its own settings; `state[parameter]` holds the arrays
     and numbers that a parameter's update remembers.
@@ -57,16 +57,11 @@ class Optimizer:
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             if params:
-                self._update_all(params, group)
+                self._update(params, group)
         return loss
 
-    def _update_all(self, params: list[Tensor], group: dict[str, Any]) -> None:
-        """Change each of a group's parameters. For subclasses that have one routine for many."""
-        for p in params:
-            self._update(p, p.grad.array, self.state.setdefault(p, {}), group)
-            p.version[0] += 1
-
-    def _update(self, p: Tensor, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
+    def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        """Change a group's parameters, all of which have gradients, and count the writes."""
         raise NotImplementedError
 
     def zero_grad(self, set_to_none: bool = True) -> None:

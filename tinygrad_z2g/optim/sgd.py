@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from .. import kernels
-from ..backend import Array
 from ..tensor import Tensor
 from .optimizer import Optimizer, check_range, memory
 
@@ -33,14 +32,18 @@ class SGD(Optimizer):
         settings = {"lr": lr, "momentum": momentum, "dampening": dampening}
         super().__init__(params, {**settings, "weight_decay": weight_decay, "nesterov": nesterov})
 
-    def _update(self, p: Tensor, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
-        if group["weight_decay"]:
-            grad = grad + group["weight_decay"] * p.array
-        momentum = group["momentum"]
-        if momentum:
-            first = "momentum_buffer" not in state
-            v = memory(state, "momentum_buffer", p)
-            v *= momentum
-            v += grad if first else (1 - group["dampening"]) * grad
-            grad = grad + momentum * v if group["nesterov"] else v
-        kernels.sgd(p.array, grad, group["lr"])
+    def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        lr, momentum, decay = group["lr"], group["momentum"], group["weight_decay"]
+        for p in params:
+            g = p.grad.array
+            if decay:
+                g = g + decay * p.array
+            if momentum:
+                state = self.state.setdefault(p, {})
+                first = "momentum_buffer" not in state
+                v = memory(state, "momentum_buffer", p)
+                v *= momentum
+                v += g if first else (1 - group["dampening"]) * g
+                g = g + momentum * v if group["nesterov"] else v
+            kernels.sgd(p.array, g, lr)
+            p.version[0] += 1
