@@ -168,6 +168,7 @@ def cases() -> list[Case]:
         loss = functools.partial(F.cross_entropy, reduction=reduction_)
         add("F.cross_entropy", lambda x, w, f=loss: f(x, ids([2, 0], [1, 2]), w), any_(2, 3, 2), classes)
         add("F.cross_entropy", lambda x, w, f=loss: f(x, ids(1, 2), w), any_(2, 3), classes)
+    add("F.cross_entropy", lambda x: F.cross_entropy(x, ids([2, 0])), any_(1, 3, 2))
     add("F.nll_loss", lambda x: F.nll_loss(x, ids(2, 0)), any_(2, 3))
     add("F.binary_cross_entropy", F.binary_cross_entropy, unit(5), unit(5))
     add("F.binary_cross_entropy_with_logits", F.binary_cross_entropy_with_logits, any_(5), unit(5))

@@ -170,8 +170,7 @@ def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype:
         one = xp.ones_like(rows[..., :1])
         before = xp.cumprod(xp.concatenate([one, rows[..., :-1]], -1), -1)
         after = xp.cumprod(xp.concatenate([one, rows[..., :0:-1]], -1), -1)[..., ::-1]
-        others = before * after if rows.shape[-1] else rows
-        others = others.reshape(a.shape) if flat else xp.moveaxis(others, -1, axis)
+        others = (before * after).reshape(a.shape) if flat else xp.moveaxis(before * after, -1, axis)
         return (grad if flat else spread(grad, (axis,), keepdim)) * others
 
     return record("prod", z, (input, rule, input))
