@@ -866,10 +866,12 @@ def _without_kernels() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def installed(devices: int = 2) -> Iterator[types.ModuleType]:
+def installed(devices: int = 2, kernels: bool = True) -> Iterator[types.ModuleType]:
     """Make `import cupy` give the fake, on a machine with so many cards; put everything back afterwards.
 
-    With no devices, CuPy imports all the same, and the first question to the driver raises CUDARuntimeError.
+    With no devices, CuPy imports all the same, and the first question to the driver raises CUDARuntimeError. Without
+    `kernels`, the reference computes in CuPy's operations what CUDA sources would: large models take seconds so, where
+    thread after thread takes minutes.
     """
     global _devices
 
@@ -886,7 +888,7 @@ def installed(devices: int = 2) -> Iterator[types.ModuleType]:
     for counter in (synchronisations, uploads, launches):
         counter.reset()
     try:
-        with _without_kernels() if not cuda_on_cpu.available() else contextlib.nullcontext():
+        with contextlib.nullcontext() if kernels and cuda_on_cpu.available() else _without_kernels():
             yield cupy
     finally:
         for name in loaded():
