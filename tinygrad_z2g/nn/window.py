@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..tensor import Tensor
 
 Sizes = tuple[int, ...]
-CACHED = 2**17  # numbers, half a megabyte of float32: the columns that are made at a time
+CACHED = 2**18  # numbers, a megabyte of float32: the columns that are made at a time
 
 
 def conv1d(
@@ -77,7 +77,7 @@ def _convolve(
     z = W columns + b    ∂L/∂W = grad columnsᵀ    ∂L/∂columns = Wᵀ grad    ∂L/∂b = Σ_n Σ_t grad
 
     A few examples at a time, so that their columns are still in the cache when they are multiplied, and are never all
-    in memory: 1.4 times faster than all at once. (On a GPU all at once: each product is a launch.)
+    in memory: 1.5 times faster than all at once. (On a GPU all at once: each product is a launch.)
     """
     x, w = as_array(input, name), as_array(weight, name)
     if x.ndim == n + 1:
@@ -99,41 +99,36 @@ def _convolve(
     pads = _conv_padding(name, padding, [d * (k - 1) for d, k in zip(spread, K, strict=True)], steps)
     windows, add_back = _windows(name, x, K, steps, pads, spread, 0)  # (N, C, K, L')
     lengths, fan_in, matrix = windows.shape[2 + n :], C * math.prod(K), w.reshape(O, -1)  # (O, C, K) -> (O, C K)
-    xp = of(x)
-    together = N if xp is not np else max(1, CACHED // (fan_in * math.prod(lengths)))
+    xp, width = of(x), math.prod(lengths)
+    together = N if xp is not np else max(1, CACHED // max(1, fan_in * width))
     blocks = [slice(i, i + together) for i in range(0, N, max(together, 1))]
 
     def columns(block: slice) -> Array:
-        return xp.moveaxis(windows[block], 0, n + 1).reshape(fan_in, -1)  # (m, C, K, L') -> (C K, m L')
+        seen = windows[block]
+        return seen.reshape(len(seen), fan_in, width)  # (m, C, K, L') -> (m, C K, L')
 
-    def by_filter(grad: Array) -> Array:
-        return grad.swapaxes(0, 1).reshape(O, -1)  # (m, O, L') -> (O, m L')
-
-    def by_example(a: Array) -> Array:
-        return a.reshape(len(a), -1, *lengths).swapaxes(0, 1)  # (., m L') -> (m, ., L')
-
-    z = xp.empty((N, O, *lengths), x.dtype)
+    z = xp.empty((N, O, width), x.dtype)
     for block in blocks:
-        z[block] = by_example(matrix @ columns(block))  # (O, C K) @ (C K, m L')
+        xp.matmul(matrix, columns(block), out=z[block])  # (O, C K) @ (m, C K, L')
     if bias is not None:
-        z += bias.array.reshape(O, *[1] * n)
+        z += bias.array[:, None]
 
     def grad_x(grad: Array) -> Array:
-        g = xp.empty(x_shape, grad.dtype)
+        grad, g = grad.reshape(z_shape), xp.empty(x_shape, grad.dtype)
         for block in blocks:
-            seen = by_example(matrix.T @ by_filter(grad[block]))  # (C K, O) @ (O, m L') -> (m, C K, L')
+            seen = matrix.T @ grad[block]  # (C K, O) @ (m, O, L')
             g[block] = add_back(seen.reshape(len(seen), C, *K, *lengths))
         return g
 
     def grad_w(grad: Array) -> Array:
-        g = xp.zeros((fan_in, O), grad.dtype)
-        for block in blocks:
-            g += columns(block) @ by_filter(grad[block]).T  # (C K, m L') @ (m L', O), faster than its transpose
+        grad, g = grad.reshape(z_shape), xp.zeros((fan_in, O), grad.dtype)
+        for block in blocks:  # (m, C K, L') @ (m, L', O), which is faster than its transpose
+            g += (columns(block) @ grad[block].swapaxes(1, 2)).sum(0)
         return g.T.reshape(w_shape)
 
-    x_shape, w_shape, places = x.shape, w.shape, (0, *range(2, n + 2))
+    x_shape, z_shape, w_shape, places = x.shape, z.shape, w.shape, (0, *range(2, n + 2))
     return record(
-        name, z,
+        name, z.reshape(N, O, *lengths),
         (input, grad_x, weight), (weight, grad_w, input), (bias, lambda grad: kernels.total(grad, places, False)),
     )  # fmt: skip
 
