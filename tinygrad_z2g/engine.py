@@ -6,8 +6,8 @@ Reverse-mode automatic differentiation in three ideas.
    a rule that turns ∂L/∂output into ∂L/∂input. The rule is the chain rule with the local derivative filled in.
 2. *Walk.* A node is numbered when it is made, and an output is always made after its inputs. So taking the youngest
    node first visits every node after all of its consumers: descending numbers are a topological order.
-3. *Add.* A value that was used twice receives two gradients, and its gradient is their sum (`+=` in `backward`):
-   the total derivative sums over all paths.
+3. *Add.* A value that was used twice receives two gradients, and its gradient is their sum (`arrive` in `walk`; for
+   two backward passes `+=` in `_deposit`): the total derivative sums over all paths.
 
 For L = (x + y) · x the walk is: mul (number 2) sends a gradient to the sum and one to x; add (number 1) sends its
 own gradient on to x and to y; x now has two parts and they are added.
