@@ -8,6 +8,7 @@ from numeric import host
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import nn
+from tinygrad_z2g.kernels import reference
 from tinygrad_z2g.nn import functional as F
 
 
@@ -780,3 +781,22 @@ def test_trap_44_layers_stay_on_their_device_and_in_their_dtype(device, make, sh
         assert x.dtype == z2g.float32
     for leaf in [*inputs, *layer.parameters()]:
         assert leaf.grad.shape == leaf.shape
+
+
+# --- Large arrays ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_one_example_at_a_time_gives_the_same_bits(dropped, monkeypatch):
+    """The reference's way with large arrays, taken for small ones too."""
+    draw = np.random.default_rng(0).standard_normal
+    a, (grad, q, k, v) = draw((3, 5, 4)), draw((4, 3, 2, 5, 4))
+    p = reference.attention(q, k, reference.causal_bias(q, k), 0.5)
+    kept = draw(p.shape) if dropped else None
+    expected = [*reference.gelu_tanh(a), *reference.attention_backward(grad, q, k, v, p, kept, 0.5)]
+    seen = []
+    monkeypatch.setattr(reference, "large", lambda a: seen.append(a.shape) or a.ndim == (3 if a.shape[-1] == 4 else 4))
+    got = [*reference.gelu_tanh(a), *reference.attention_backward(grad, q, k, v, p, kept, 0.5)]
+    assert len(seen) == 1 + 3 + 1 + 3  # each whole, then each example
+    for ours, theirs in zip(got, expected, strict=True):
+        assert np.array_equal(ours, theirs)
