@@ -286,3 +286,55 @@ def test_the_search_is_off_again_afterwards(device):
         z2g.tensor([-1.0]).log()
     set_detect_anomaly(False)
     assert z2g.tensor([-1.0]).log().isnan().all()
+
+
+# --- grad() goes no further than it must -------------------------------------------------------------------------
+
+
+def test_grad_of_a_computed_tensor_leaves_what_lies_below(device):
+    """The usual way to split a backward pass in two; and no hook of a leaf that was not asked for is called."""
+    x, called = z2g.tensor([2.0, 3.0], requires_grad=True), []
+    h = x * x
+    h.register_hook(lambda grad: called.append("h"))
+    x.register_hook(lambda grad: called.append("x"))
+    loss = (h * h).sum() + x.sum()
+    (g,) = autograd.grad(loss, h)
+    assert g.tolist() == [8.0, 18.0] and called == ["h"] and x.grad is None
+    h.backward(g)
+    assert x.grad.tolist() == [32.0, 108.0]
+
+
+def test_grad_of_a_tensor_and_of_one_behind_it(device):
+    x = z2g.tensor(2.0, requires_grad=True)
+    h = x * 3
+    k = h * h
+    found = autograd.grad(k * h, [k, h, x], retain_graph=True)  # h² h
+    assert [g.item() for g in found] == [6.0, 108.0, 324.0]
+    assert [g.item() for g in autograd.grad(k * h, [x])] == [324.0]
+
+
+def test_nobody_shares_the_array_of_a_grad(device):
+    """What a custom rule returns, and what a hook was shown, may be kept elsewhere."""
+
+    class Saved(autograd.Function):
+        @staticmethod
+        def forward(ctx, x, g):
+            ctx.save_for_backward(g)
+            return x * 1
+
+        @staticmethod
+        def backward(ctx, grad):
+            return ctx.saved_tensors[0], None
+
+    x, g = z2g.ones(2).requires_grad_(), z2g.tensor([5.0, 6.0])
+    Saved.apply(x, g).sum().backward()
+    x.grad.zero_()
+    assert g.tolist() == [5.0, 6.0]
+
+    kept = []
+    a, u = z2g.ones(2).requires_grad_(), z2g.ones(2).requires_grad_()
+    b = a * 1
+    b.register_hook(lambda grad: kept.append(grad) or grad * 2)
+    (b + u).backward(z2g.tensor([3.0, 4.0]))
+    u.grad.zero_()
+    assert kept[0].tolist() == [3.0, 4.0] and a.grad.tolist() == [6.0, 8.0]

@@ -92,8 +92,6 @@ class Counting:
 
 # Defects of the package that tests below show: the test's name, and why it fails for now. Mended ones leave the list.
 KNOWN = {
-    r"outdated.*-(view_of_a_)?detached_": "a detached tensor, and its views, never count as outdated",
-    r"a_detached_leaf_is": "requires_grad_() on a detached tensor protects the tensor that it was detached from",
     r"filled_through_views": "a buffer is taken for outdated although only plain numbers were written to its views",
 }
 

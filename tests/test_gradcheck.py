@@ -374,3 +374,11 @@ def test_the_command_refuses_wrong_arguments(monkeypatch, capsys, arguments, wor
     with pytest.raises(SystemExit) as caught:
         run(monkeypatch, *arguments)
     assert caught.value.code == 2 and words in capsys.readouterr().err
+
+
+def test_the_complex_step_does_not_forget_a_nan() -> None:
+    def rule(grad):
+        return np.where(np.arange(3) == 0, np.nan, 2 * grad)
+
+    error, where = complex_step(lambda x: record("bad", x.array * 2, (x, rule)), [points(3)])
+    assert np.isnan(error) and where == "input 0[0]"

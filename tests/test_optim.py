@@ -522,3 +522,14 @@ def test_clip_grad_value(device):
     nn.utils.clip_grad_value_(params, 1.0)
     assert params[0].grad.tolist() == [-1.0, 0.5, 1.0]
     assert params[1].grad.tolist() == [[-1.0]]
+
+
+@pytest.mark.parametrize("make", [optim.SGD, optim.Adam, optim.AdamW])
+def test_a_parameter_without_dimensions(device, make):
+    p = z2g.tensor(2.0, requires_grad=True)
+    optimizer = make([p], lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        (p * 3).backward()
+        optimizer.step()
+    assert p.shape == () and p.item() == pytest.approx(1.4 if make is optim.SGD else 1.8, abs=3e-3)

@@ -391,3 +391,10 @@ def test_the_header_is_readable_json(tmp_path):
     header = json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])
     assert header["weight"]["shape"] == [4, 4]
     assert header["weight"]["dtype"] == "F32"
+
+
+def test_a_tensor_may_have_any_name(tmp_path):
+    path = tmp_path / "x.safetensors"
+    z2g.save({"structure": z2g.ones(2), "tensors": z2g.zeros(1)}, path)
+    loaded = z2g.load(path)
+    assert loaded["structure"].tolist() == [1.0, 1.0] and loaded["tensors"].tolist() == [0.0]

@@ -1368,3 +1368,50 @@ def test_closeness(device: str) -> None:
     assert z2g.allclose(x, y, equal_nan=True) is True and z2g.allclose(x, y) is False
     assert z2g.equal(x[:2], x[:2]) is True and z2g.equal(x, x) is False and z2g.equal(x, x[:2]) is False
     assert z2g.isinf(x).tolist() == [False, True, False]
+
+
+# --- Found by a reviewer -----------------------------------------------------------------------------------------
+
+
+def test_an_lstm_of_no_examples(device):
+    out, (h, c) = nn.LSTM(3, 4)(z2g.zeros(5, 0, 3))
+    assert (tuple(out.shape), tuple(h.shape), tuple(c.shape)) == ((5, 0, 4), (1, 0, 4), (1, 0, 4))
+
+
+def test_long_sums_against_the_order_of_memory(device):
+    """NumPy adds one number after the other along an axis whose elements are no neighbours: 1 % off for a million."""
+    a = z2g.full((200_000, 2), 0.1)
+    for x, dim in ((a, 0), (a.t(), 1)):
+        assert x.sum(dim).tolist() == pytest.approx([20_000.0] * 2, rel=1e-6)
+    b = z2g.zeros(2, 1, requires_grad=True)
+    (z2g.zeros(2, 200_000) + b).backward(a.t())
+    assert b.grad.flatten().tolist() == pytest.approx([20_000.0] * 2, rel=1e-6)
+
+
+def test_float16_is_added_in_float32(device):
+    assert z2g.ones(4096, 2, dtype=z2g.float16).sum(0).tolist() == [4096.0] * 2
+    p = z2g.zeros(100, dtype=z2g.float16, requires_grad=True)
+    p.grad = z2g.full((100,), 30.0, dtype=z2g.float16)
+    nn.utils.clip_grad_norm_([p], 150.0)  # 30² · 100 is inf in float16
+    assert p.grad.tolist() == [15.0] * 100
+
+
+def test_one_bad_row_of_a_gradient_spoils_no_other_of_an_embedding(device):
+    table = z2g.zeros(4, 2, requires_grad=True)
+    F.embedding(z2g.tensor([0, 1, 1]), table).backward(z2g.tensor([[math.inf, 1.0], [1.0, 1.0], [2.0, 3.0]]))
+    assert table.grad.tolist() == [[math.inf, 1.0], [3.0, 4.0], [0.0, 0.0], [0.0, 0.0]]
+
+
+def test_smoothed_labels_of_an_ignored_row_may_hold_anything(device):
+    x = z2g.tensor([[1.0, 2.0], [-math.inf, 0.0]], requires_grad=True)
+    loss = F.cross_entropy(x, z2g.tensor([1, -100]), label_smoothing=0.2)
+    loss.backward()
+    alone = F.cross_entropy(z2g.tensor([[1.0, 2.0]]), z2g.tensor([1]), label_smoothing=0.2)
+    assert loss.item() == pytest.approx(alone.item()) and x.grad[1].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("logits", [[40.0, 26.0, 25.0], [-30.0, -44.0, -45.0], [0.0, -14.0, -15.0]])
+def test_a_small_loss_is_exact_wherever_its_logits_lie(device, logits):
+    exact = math.log1p(math.exp(-14) + math.exp(-15))
+    assert F.cross_entropy(z2g.tensor([logits]), z2g.tensor([0])).item() == pytest.approx(exact, abs=1.2e-7)
+    assert z2g.softmax(z2g.tensor([-44.0, -105.0]), 0)[1].item() == pytest.approx(math.exp(-61), rel=1e-4)

@@ -11,7 +11,6 @@ from typing import Any
 from .anomaly import detect_anomaly, set_detect_anomaly
 from .backend import Array, of
 from .engine import (
-    Node,
     enable_grad,
     inference_mode,
     is_grad_enabled,
@@ -70,7 +69,7 @@ def grad(
             raise RuntimeError("grad: one of the inputs does not require grad; call requires_grad_() on it first")
     targets = [source(x) for x in xs]
     pairs = _seeds(_several(outputs), grad_outputs)
-    found, _, _ = walk(pairs, bool(retain_graph), {t for t in targets if isinstance(t, Node)})
+    found, _, _ = walk(pairs, bool(retain_graph), set(targets))
     missing = [i for i, target in enumerate(targets) if target not in found]
     if missing and not allow_unused:
         raise RuntimeError(
@@ -164,7 +163,7 @@ class Function:
             if not z.is_floating_point() or any(z is constant for constant in ctx._constant):
                 return z
             made = record(cls.__name__, z.array, (hub, deliver))
-            made.version, made.recorded = z.version, z.version[0]
+            made.version, made.family, made.recorded = z.version, z.family, z.version[0]
             return made
 
         made = tuple(output(i, z) for i, z in enumerate(outputs))
@@ -186,6 +185,6 @@ def _gradients(name: str, found: list, args: tuple) -> list[Array]:
                 f"{name}.backward: gradient {i} has shape {tuple(g.shape)}, its argument {tuple(x.shape)}"
             )
         arrays.append(
-            of(x.array).zeros_like(x.array) if g is None and needs_grad(x) else None if g is None else g.array
+            of(x.array).zeros_like(x.array) if g is None and needs_grad(x) else None if g is None else g.array[...]
         )
     return arrays

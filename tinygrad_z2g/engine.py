@@ -45,14 +45,15 @@ class Variable:
     grad           ∂L/∂self after backward, a tensor or None
     _requires_grad whether gradients are wanted, here or at something this was computed from
     node           the operation that made it; None for a leaf
-    version        shared by all tensors on the same memory: [the number of in-place writes to it, that number at the
-                   last write that was recorded, whether a leaf that requires grad lives there]
+    version        [the number of in-place writes], shared by all tensors on the same memory
+    family         [that number at the last write that was recorded, whether a leaf that requires grad lives there],
+                   shared with views, not with what was detached: its history is another one
     recorded       the number of writes when this tensor's history was recorded: a later write through another
                    tensor on the same memory makes that history stale
     hooks          functions to call with the gradient (leaves only; other tensors keep them on the node)
     """
 
-    __slots__ = ("__weakref__", "_requires_grad", "array", "grad", "hooks", "node", "recorded", "version")
+    __slots__ = ("__weakref__", "_requires_grad", "array", "family", "grad", "hooks", "node", "recorded", "version")
 
     array: Array
     grad: Tensor | None
@@ -60,7 +61,8 @@ class Variable:
     node: Node | None
     recorded: int
     _requires_grad: bool
-    version: list
+    version: list[int]
+    family: list
 
     def begin(self, array: Array) -> None:
         """Start as a leaf that holds `array` and has no history."""
@@ -68,7 +70,8 @@ class Variable:
         self.grad = self.node = self.hooks = None
         self._requires_grad = False
         self.recorded = 0
-        self.version = [0, 0, False]
+        self.version = [0]
+        self.family = [0, False]
 
     @staticmethod
     def make(array: Array) -> Tensor:
@@ -173,7 +176,7 @@ def source(x: Variable) -> Node | Variable:
     leaf's is no history and outlives plain writes; but not that of a number which has one of its own.
     """
     recorded, node = x.recorded, x.node
-    if recorded < x.version[0] and (node is not None or recorded < x.version[1]):
+    if recorded < x.version[0] and (node is not None or recorded < x.family[0]):
         raise RuntimeError(
             f"this tensor of shape {tuple(x.array.shape)} was modified by an inplace operation on another tensor that "
             "shares its memory (a view, or the tensor it is a view of), so its history no longer describes it; take "
@@ -216,12 +219,13 @@ def backward(root: Variable, gradient: Array, retain_graph: bool = False) -> Non
 
 @np.errstate(all="ignore")  # an infinite slope (√x at 0) is a result, not an accident; the GPU never warns either
 def walk(
-    roots: list[tuple[Variable, Array]], retain_graph: bool, wanted: set[Node] = frozenset()
+    roots: list[tuple[Variable, Array]], retain_graph: bool, wanted: set[Node | Variable] | None = None
 ) -> tuple[dict[Node | Variable, Array], list[tuple[Variable, Array]], set[int]]:
-    """∂L/∂leaf for every leaf that the roots were computed from, given ∂L/∂root of each; ∂L/∂node for those `wanted`.
+    """∂L/∂leaf for every leaf that the roots were computed from, given ∂L/∂root of each.
 
-    Returns these gradients, those that tensors asked to keep (`retain_grad`), and the ids of arrays among them that
-    somebody else holds too: no tensor may keep such an array as its own.
+    Or, for the nodes and leaves `wanted`, those of them: then the walk keeps to the paths that lead there, and what
+    lies beyond can still be walked. Returns these gradients, those that tensors asked to keep (`retain_grad`), and the
+    ids of arrays among them that somebody else holds too: no tensor may keep such an array as its own.
     """
     grads: dict[Node | Variable, Array] = {}
     shared = {id(gradient) for _, gradient in roots}
@@ -230,6 +234,7 @@ def walk(
     waiting: list[tuple[int, Node]] = []  # a heap; numbers are negated so that the youngest node comes first
     kept: list[tuple[Variable, Array]] = []
     found: dict[Node | Variable, Array] = {}
+    path = None if wanted is None else _leading_to(wanted, [source(root) for root, _ in roots])
 
     def arrive(target: Node | Variable, grad: Array) -> None:
         like = target if type(target) is Node else target.array
@@ -268,14 +273,20 @@ def walk(
                     f"{recorded}; change a clone() instead, or change it after backward()"
                 )
         if node.hooks:
+            shared.add(id(grad))  # a hook may keep what it was shown, and what it returned
             grad = _run_hooks(node.hooks, grad, roots[0][0])
             shared.add(id(grad))
         if node.kept_by and (tensor := node.kept_by()) is not None:
             kept.append((tensor, grad))
             shared.add(id(grad))
-        if node in wanted:
-            found[node] = grad
-            shared.add(id(grad))
+        if path is not None:
+            if node in wanted:
+                found[node] = grad
+                shared.add(id(grad))
+            edges = [edge if edge is not None and edge[0] in path else None for edge in edges]
+            if not any(edges):
+                continue
+            edges = edges if joint is not None else [edge for edge in edges if edge is not None]
         if not retain_graph:
             node.edges = node.joint = node.reads = None
         if joint is not None:
@@ -288,9 +299,26 @@ def walk(
 
     for leaf in leaves:  # all hooks first: if one raises, no leaf has been touched
         if leaf.hooks:
+            shared.add(id(grads[leaf]))
             grads[leaf] = _run_hooks(leaf.hooks, grads[leaf], leaf)
             shared.add(id(grads[leaf]))
     return found | grads, kept, shared
+
+
+def _leading_to(wanted: set[Node | Variable], roots: list[Node | Variable]) -> set[Node | Variable]:
+    """What is wanted, and every node between the roots and it."""
+    seen, todo = set(), [root for root in roots if isinstance(root, Node)]
+    while todo:
+        node = todo.pop()
+        if node not in seen:
+            seen.add(node)
+            todo += [edge[0] for edge in node.edges or () if edge is not None and isinstance(edge[0], Node)]
+    path = set(wanted)
+    for node in sorted(seen, key=lambda node: node.number):  # inputs before outputs
+        # One that was used up may have led there: the walk will say so
+        if node.edges is None or any(edge is not None and edge[0] in path for edge in node.edges):
+            path.add(node)
+    return path
 
 
 def _deposit(x: Variable, grad: Array, shared: set[int]) -> None:

@@ -34,7 +34,7 @@ def save(obj: dict[str, Any], f: str | os.PathLike) -> None:
         raise TypeError(f"save: expected a dict such as model.state_dict(), got {type(obj).__name__}")
     arrays: dict[str, np.ndarray] = {}
     structure = json.dumps(_flatten(obj, "", arrays))
-    sums = {"structure": zlib.crc32(structure.encode())} | {name: _checksum(array) for name, array in arrays.items()}
+    sums = {"structure": zlib.crc32(structure.encode()), "tensors": {n: _checksum(a) for n, a in arrays.items()}}
     data = _safetensors("save").save(arrays, metadata={_KEY: structure, _SUMS: json.dumps(sums)})
     path = Path(f)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -86,12 +86,12 @@ def _check_sums(metadata: dict[str, str], arrays: dict[str, np.ndarray]) -> None
     if _SUMS not in metadata:
         return
     sums = json.loads(metadata[_SUMS])
-    if zlib.crc32(metadata[_KEY].encode()) != sums.pop("structure"):
+    if zlib.crc32(metadata[_KEY].encode()) != sums["structure"]:
         raise ValueError("its structure has changed since it was written")
-    if sums.keys() != arrays.keys():
+    if sums["tensors"].keys() != arrays.keys():
         raise ValueError("its tensors are not those that were written")
     for name, array in arrays.items():
-        if _checksum(array) != sums[name]:
+        if _checksum(array) != sums["tensors"][name]:
             raise ValueError(f"'{name}' has changed since it was written")
 
 

@@ -52,7 +52,8 @@ class Tensor(Variable):
         tensor.grad = tensor.node = tensor.hooks = None
         tensor._requires_grad = False
         tensor.recorded = 0
-        tensor.version = [0, 0, False]
+        tensor.version = [0]
+        tensor.family = [0, False]
         return tensor
 
     # --- What it is ----------------------------------------------------------------------------------------------
@@ -179,7 +180,7 @@ class Tensor(Variable):
             raise RuntimeError("requires_grad: only leaves can be switched off; use detach() for a computed tensor")
         self._requires_grad = bool(requires_grad)
         if self.node is None:
-            self.version[2] = self._requires_grad
+            self.family[1] = self._requires_grad
         return self
 
     def retain_grad(self) -> None:
@@ -202,7 +203,7 @@ class Tensor(Variable):
         """The same memory without history: gradients stop here."""
         out = Tensor.make(self.array)
         out.version = self.version
-        out.recorded = sys.maxsize  # it claims no history, so none can go stale
+        out.recorded = self.version[0]
         return out
 
     # --- Operations: each a function of its own, see the file named ----------------------------------------------

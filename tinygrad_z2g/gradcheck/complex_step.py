@@ -78,7 +78,9 @@ def complex_step(fn: Callable[..., Any], inputs: Sequence[Any], seed: int = 0) -
                 x.array[index] = x.array[index].real
                 measured = phi.imag / STEP
                 error = abs(gradient[index] - measured) / max(1.0, abs(measured))
-                if not error <= worst[0]:  # NaN too
+                if error != error:
+                    return float(error), _place(name, index)
+                if error >= worst[0]:
                     worst = float(error), _place(name, index)
     finally:
         for (_, x), array in zip(found, before, strict=True):

@@ -151,7 +151,8 @@ def sample(
         raise ValueError(f"sample: top_p must be between 0 and 1, got {top_p}")
     if temperature == 0:
         return scores.argmax(1)
-    host = to_host(scores.array).astype(np.float64) / temperature
+    with np.errstate(over="ignore"):  # a tiny temperature
+        host = to_host(scores.array).astype(np.float64) / temperature
     order = (-host).argsort(axis=1, kind="stable")  # likeliest first
     ranked = kernels.softmax(np.take_along_axis(host, order, axis=1), 1)  # (B, V)
     if top_k is not None:

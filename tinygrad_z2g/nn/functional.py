@@ -237,11 +237,12 @@ def _soft_cross_entropy(
     C = input.shape[dim]
     shape = [C if d == dim else 1 for d in range(input.ndim)]
     by_class = 1 if weight is None else weight.reshape(shape)  # broadcasts along all dimensions but the classes'
+    ignored = None
     if target.is_floating_point():
         q = (target * (1 - smoothing) + smoothing / C) * by_class
         count = input.numel() / C  # probabilities average over the samples, whatever the weights
     else:
-        counted = target != ignore_index
+        ignored, counted = target == ignore_index, target != ignore_index
         ids = target * counted  # class 0 stands in for ignored targets
         _check_ids(ids.array, C, "cross_entropy", "target")
         classes = of(ids.array).arange(C).reshape(shape)
@@ -249,6 +250,7 @@ def _soft_cross_entropy(
         q = (onehot * (1 - smoothing) + smoothing / C) * by_class * counted.unsqueeze(dim)
         count = (onehot * by_class * counted.unsqueeze(dim)).sum()
     losses = -(q * log_softmax(input, dim)).sum(dim)
+    losses = losses if ignored is None else losses.masked_fill(ignored, 0.0)  # 0 · -inf is NaN
     return losses.sum() / count if reduction == "mean" else _reduce(losses, reduction, "cross_entropy")
 
 

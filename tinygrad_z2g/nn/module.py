@@ -27,6 +27,7 @@ class Parameter(Tensor):
             raise TypeError(f"Parameter: expected a Tensor, got {type(data).__name__}")
         self.begin(data.array)
         self.version = data.version  # the same memory
+        self.family = data.family
         self.requires_grad_(requires_grad)
 
     def __repr__(self) -> str:

@@ -172,7 +172,8 @@ def record_view(name: str, array: Array, x: Variable, rule: Any) -> Any:
     """`record` for a result that shares memory with `x`: in-place writes to one are counted for both."""
     result = record(name, array, (x, rule))
     result.version = x.version
-    result.recorded = x.version[0] if x.recorded <= x.version[0] else x.recorded  # a detached tensor is never stale
+    result.family = x.family
+    result.recorded = x.version[0]
     return result
 
 

@@ -53,7 +53,7 @@ def update(x: Tensor, name: str, op: Callable[..., Tensor], *args: Any, **settin
 def check_writable(x: Tensor, name: str) -> None:
     """Raise RuntimeError if x is (a view of) a leaf that requires grad, or shares elements with itself (expanded)."""
     array = as_array(x, name)
-    if x.requires_grad and is_grad_enabled() and (x.node is None or x.version[2]):
+    if x.requires_grad and is_grad_enabled() and (x.node is None or x.family[1]):
         what = "a leaf Variable" if x.node is None else "a view of a leaf Variable"
         raise RuntimeError(
             f"{name}: {what} that requires grad is being used in an in-place operation; "
@@ -67,14 +67,14 @@ def check_writable(x: Tensor, name: str) -> None:
 
 def written(x: Tensor, z: Tensor) -> None:
     """Count a write to x, and give x the history of z, the result of the operation that overwrote it."""
-    sound = x.recorded >= x.version[0 if x.node is not None else 1]  # a stale history stays stale
+    sound = x.recorded >= (x.version[0] if x.node is not None else x.family[0])  # a stale history stays stale
     x.version[0] += 1
     if z.requires_grad and x.array.dtype.kind == "f":
         if x.node is not None and x.node.kept_by is not None and x.node.kept_by() is x:
             z.node.kept_by, x.node.kept_by = x.node.kept_by, None  # retain_grad follows the tensor
         x.node = z.node
         x._requires_grad = True
-        x.version[1] = x.version[0]
+        x.family[0] = x.version[0]
     if sound:
         x.recorded = max(x.recorded, x.version[0])
 
@@ -87,7 +87,7 @@ def written_back(x: Tensor, value: Any, place: Array) -> bool:
     """
     return (
         isinstance(value, Variable)
-        and value.version is x.version
+        and value.family is x.family
         and value.recorded == x.version[0]
         and x.recorded == x.version[0] - 1
         and value.array.shape == place.shape
