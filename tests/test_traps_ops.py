@@ -131,6 +131,26 @@ def test_trap_13_pairs_of_repeated_indices(device: str) -> None:
     assert slopes(lambda x: x[[0, 0, 1], [1, 1, 0]], [[1, 2], [3, 4]], cotangent=[1, 2, 4]) == [[0, 3], [4, 0]]
 
 
+def _set(x: z2g.Tensor, v: z2g.Tensor) -> z2g.Tensor:
+    z = x * 1
+    z[[0, 0]] = v
+    return z
+
+
+@pytest.mark.parametrize(
+    ("write", "operation"),
+    [(_set, z2g.Tensor.__setitem__), (lambda x, v: z2g.scatter(x, 0, z2g.tensor([0, 0]), v), z2g.scatter)],
+)
+def test_trap_13_writing_twice_to_one_place_is_as_in_torch_and_said_so(write: Callable, operation: Callable) -> None:
+    """The last value stays and both receive the gradient, which is false for the first: the docstring must warn."""
+    x, v = leaf([1, 2]), leaf([8, 9])
+    z = write(x, v)
+    (z * z2g.tensor([5.0, 6.0], dtype=z2g.float64)).sum().backward()
+    assert z.tolist() == [9, 2] and x.grad.tolist() == [0, 6] and v.grad.tolist() == [5, 5]
+    told = " ".join(operation.__doc__.split())
+    assert "each receives the gradient of that place, as in torch, which is false" in told
+
+
 @pytest.mark.parametrize("rows", [5, 513])
 def test_trap_13_embedding_small_and_large_tables(rows: int, device: str) -> None:
     """Tables of up to 512 rows and larger ones are differentiated in two different ways."""
