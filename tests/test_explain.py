@@ -57,13 +57,13 @@ def by_hand():
     half = np.full((2, 1), 0.5)
     return {
         (1, "grad"): 1, (1, "n"): 2, (1, "∂L/∂x"): half,
-        (2, "grad"): half, (2, "n"): 2, (2, "a"): d, (2, "∂L/∂x"): dy,
+        (2, "grad"): half, (2, "y"): 2, (2, "x"): d, (2, "∂L/∂x"): dy,
         (3, "grad"): dy, (3, "∂L/∂x"): dy,
         (4, "grad"): dy, (4, "∂L/∂x"): dy, (4, "∂L/∂y"): dy.sum(0),
-        (5, "grad"): dy, (5, "a"): h, (5, "b"): W2, (5, "∂L/∂x"): dh, (5, "∂L/∂y"): h.T @ dy,
+        (5, "grad"): dy, (5, "x"): h, (5, "y"): W2, (5, "∂L/∂x"): dh, (5, "∂L/∂y"): h.T @ dy,
         (6, "grad"): dh, (6, "z"): h, (6, "∂L/∂x"): da,
         (7, "grad"): da, (7, "∂L/∂x"): da, (7, "∂L/∂y"): da.sum(0),
-        (8, "grad"): da, (8, "a"): X, (8, "∂L/∂y"): X.T @ da,
+        (8, "grad"): da, (8, "x"): X, (8, "∂L/∂y"): X.T @ da,
         (0, "w1"): X.T @ da, (0, "b1"): da.sum(0), (0, "w2"): h.T @ dy, (0, "b2"): dy.sum(0),
     }  # fmt: skip
 
@@ -140,9 +140,9 @@ def test_every_step_names_its_operation_its_line_and_its_rule():
         ("1. mean → loss ()", line + 2, "loss = ‹((y - t) ** 2).mean()›", "z = Σ x / n ", "∂L/∂x = "),
         ("3. sub → (2, 1)", line + 2, "loss = ((‹y - t›) ** 2).mean()", "z = x - y.   ∂z/∂x = 1", "∂L/∂x = grad = "),
         ("4. add → y (2, 1)", line + 1, "y = ‹h @ w2 + b2›", "∂z/∂x = 1,  ∂z/∂y = 1", "= grad, summed to (1,) = "),
-        ("5. matmul → (2, 1)", line + 1, "y = ‹h @ w2› + b2", "∂L/∂y = xᵀ grad", "∂L/∂y = a.T @ grad = "),
+        ("5. matmul → (2, 1)", line + 1, "y = ‹h @ w2› + b2", "∂L/∂y = xᵀ grad", "∂L/∂y = x.T @ grad = "),
         ("6. tanh → h (2, 3)", line, "h = ‹(x @ w1 + b1).tanh()›", "dz/dx = 1 - z²", "grad * (1 - z * z) = "),
-        ("8. matmul → (2, 3)", line, "h = (‹x @ w1› + b1).tanh()", "∂L/∂x = grad yᵀ", "∂L/∂y = a.T @ grad = "),
+        ("8. matmul → (2, 3)", line, "h = (‹x @ w1› + b1).tanh()", "∂L/∂x = grad yᵀ", "∂L/∂y = x.T @ grad = "),
     ]:
         chapter = next(part for part in text.split("\n\n") if part.startswith(step))
         assert f"test_explain.py:{place}  {source}\n" in chapter
@@ -173,7 +173,7 @@ def test_where_paths_meet_stands_the_sum(device):
     assert (
         "   grad = [8, -4]   from 2. mul\n"
         "       += [6, -3]   from 3. add\n"
-        "        = [14, -7],  b = 3,  a = [2, -1]\n"
+        "        = [14, -7],  y = 3,  x = [2, -1]\n"
     ) in text  # fmt: skip
     assert (
         "   a (2,): [6, -3]   from 3. add\n"
@@ -197,7 +197,7 @@ def test_one_path_only(device):
     tensors = net()
     text = str(story(tensors["loss"], tensors, to=tensors["b1"]))
     expected = by_hand()
-    off = [(4, "∂L/∂y"), (5, "∂L/∂y"), (5, "a"), (7, "∂L/∂x"), (8, "grad"), (8, "a"), (8, "∂L/∂y")]
+    off = [(4, "∂L/∂y"), (5, "∂L/∂y"), (5, "x"), (7, "∂L/∂x"), (8, "grad"), (8, "x"), (8, "∂L/∂y")]
     off += [(0, name) for name in ("w1", "w2", "b2")]
     compare(told(text), {key: value for key, value in expected.items() if key not in off})
 
@@ -260,13 +260,13 @@ def test_a_gradient_to_start_with():
 @pytest.mark.parametrize(
     "operation, expected",
     [
-        (lambda x, y: x * y.detach(), "∂L/∂x = grad * b"),
-        (lambda x, y: x.detach() * y, "∂L/∂y = grad * a"),
-        (lambda x, y: 2 * y, "∂L/∂x = grad * b"),  # as Python calls it: y.__rmul__(2)
-        (lambda x, y: x.detach() / y, "∂L/∂y = -grad * z / b"),
-        (lambda x, y: x.detach() @ y, "∂L/∂y = a.T @ grad"),
+        (lambda x, y: x * y.detach(), "∂L/∂x = grad * y"),
+        (lambda x, y: x.detach() * y, "∂L/∂y = grad * x"),
+        (lambda x, y: 2 * y, "∂L/∂x = grad * y"),  # as Python calls it: y.__rmul__(2)
+        (lambda x, y: x.detach() / y, "∂L/∂y = -grad * z / y"),
+        (lambda x, y: x.detach() @ y, "∂L/∂y = x.T @ grad"),
         (lambda x, y: x.detach() ** y, "∂L/∂y = "),
-        (lambda x, y: F.linear(x.detach(), y), "∂L/∂W = grad.reshape(n, n_out).T @ rows"),
+        (lambda x, y: F.linear(x.detach(), y), "∂L/∂W = grad.reshape(n, n_out).T @ x"),
         (lambda x, y: F.linear(x.detach(), y.detach(), x[0]), "∂L/∂b = "),
         (lambda x, y: F.layer_norm(x.detach(), [2], y[0]), "∂L/∂w = "),
         (lambda x, y: F.layer_norm(x, [2], y[0].detach()), "∂L/∂x = "),
@@ -285,6 +285,58 @@ def test_an_input_has_the_name_of_the_docstring(operation, expected):
     made = story(z, gradient=z2g.ones_like(z))
     assert next(iter(made.steps.values())).sent[0][0].startswith(expected)
     assert next(iter(made.steps.values())).formula
+
+
+V = np.array([1.0, 2.0, 3.0, 6.0])  # its mean is 3, its deviations -2, -1, 0, 3
+M = np.array([[1.0, 2.0], [3.0, 5.0]])
+P = np.exp(M) / np.exp(M).sum(1, keepdims=True)
+R = 1 / np.sqrt(M.var(1) + 1e-5)
+
+
+@pytest.mark.parametrize(
+    "operation, input, expected",
+    [
+        (lambda x: x * x, V, {"x": V, "y": V}),
+        (lambda x: x / x, V, {"y": V, "z": V / V}),
+        (lambda x: x**2.5, V, {"x": V, "y": 2.5}),
+        (lambda x: x @ x, M, {"x": M, "y": M}),
+        (lambda x: x.expand(2, 2, 2) @ x, M, {"x": np.concatenate([M, M]), "y": M}),
+        (lambda x: F.linear(x, x), M, {"x": M, "W": M}),
+        (lambda x: x.var(), V, {"d": V - 3}),
+        (lambda x: x.std(), V, {"d": V - 3, "z": np.sqrt(14 / 3)}),
+        (lambda x: x.norm(), V, {"x": V, "z": np.sqrt(50)}),
+        (lambda x: x.mean(), V, {"n": 4}),
+        (lambda x: x.softmax(1), M, {"p": P}),
+        (lambda x: x.log_softmax(1), M, {"z": np.log(P)}),
+        (lambda x: x.logsumexp(1), M, {"x": M, "z": np.log(np.exp(M).sum(1, keepdims=True))}),
+        (lambda x: F.mse_loss(x, z2g.zeros_like(x)), V, {"d": V, "n": 4}),
+        (
+            lambda x: F.cross_entropy(x, z2g.tensor([0, 1]), z2g.tensor([3.0, 1.0], dtype=z2g.float64)),
+            M,
+            {"slopes": (P - np.eye(2)) * [[3], [1]], "share": 1 / 4},
+        ),
+        (
+            lambda x: F.layer_norm(x, [2], x[0]),
+            M,
+            {"n": (M - M.mean(1, keepdims=True)) * R[:, None], "r": R, "w": M[0]},
+        ),
+    ],
+)
+def test_the_numbers_have_the_names_of_the_formula_and_its_values(operation, input, expected):
+    z = operation(z2g.tensor(input, requires_grad=True))
+    made = story(z, gradient=z2g.ones_like(z))
+    step = next(iter(made.steps.values()))
+    step.values.pop("axis", None)  # where, not what
+    assert step.values.keys() == expected.keys()
+    for name, value in expected.items():
+        assert re.search(rf"\b{name}(\b|ᵢ)", step.formula), step.formula
+        shown = np.array(eval(step.values[name]))
+        np.testing.assert_allclose(shown.ravel(), np.ravel(value), rtol=6e-4, err_msg=name)
+
+
+def test_the_rule_of_cross_entropy_is_that_of_its_mean():
+    made = story(F.cross_entropy(z2g.tensor(M, requires_grad=True), z2g.tensor([0, 1])))
+    assert "w[t] (p - onehot(t)) / Σ w[t] = slopes · share" in " ".join(str(made).split())
 
 
 @pytest.mark.parametrize("op", TABLE, ids=lambda op: op.name)

@@ -131,13 +131,13 @@ def test_the_list_has_every_operation_with_its_formula(capsys):
     ("softmax", "kernels.softmax_backward(p, grad, axis), RESULT", "∂ │ def softmax_backward("),
     ("F.gelu", "(input, lambda grad: grad * slope)", "  │ def gelu_tanh("),
         ("max_pool1d", "return _max_pool(", "│ def _pool_windows("),
-        ("mul", "(input, lambda grad: grad * b, other)", None),
+        ("mul", "(input, lambda grad: grad * y, other)", None),
     ("relu", "return z, lambda grad: grad * (z > 0)", None),
     ("nn.LayerNorm", "∂ │     def grad_x(grad: Array) -> Array:", "∂ │ def layer_norm_backward("),
     ("attention", "∂ │         lambda grad: kernels.attention_backward(", "∂ │ def attention_backward("),
     ("F.conv2d", "return _convolve(", "∂ │     def grad_w(grad: Array) -> Array:"),
-    ("clip", "lambda grad: grad * (z == a)", None),
-    ("maximum", "_share(a, b, xp.greater)", "∂ │     return lambda grad: grad * (wins(a, b)"),
+    ("clip", "lambda grad: grad * (z == x)", None),
+    ("maximum", "_share(x, y, xp.greater)", "∂ │     return lambda grad: grad * (wins(mine, theirs)"),
 ])  # fmt: skip
 def test_one_operation_is_shown_run_and_checked(capsys, name, rule, beside):
     assert learn.main([name]) == 0

@@ -96,7 +96,7 @@ class Step:
     def __init__(self, number: int, grad: str):
         self.number, self.grad, self.formula = number, grad, ""
         self.values: dict[str, str] = {}  # the numbers that the rules read
-        self.sent: list[tuple[str, Target]] = []  # "∂L/∂x = grad * b = ...", and to whom
+        self.sent: list[tuple[str, Target]] = []  # "∂L/∂x = grad * y = ...", and to whom
 
 
 class Story:

@@ -59,10 +59,10 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
     """
     if inplace:
         return update(input, "leaky_relu_", leaky_relu, negative_slope)
-    a = as_array(input, "leaky_relu")
-    xp = of(a)
-    z = xp.where(a > 0, a, a * negative_slope)
-    return record("leaky_relu", z, (input, lambda grad: xp.where(a > 0, grad, grad * negative_slope), input))
+    x = as_array(input, "leaky_relu")
+    xp = of(x)
+    z = xp.where(x > 0, x, x * negative_slope)
+    return record("leaky_relu", z, (input, lambda grad: xp.where(x > 0, grad, grad * negative_slope), input))
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
@@ -124,11 +124,11 @@ def _check_reduction(reduction: str, name: str) -> None:
 
 
 def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
-    """L = mean of (input - target)².   ∂L/∂input = 2 (input - target) / n = -∂L/∂target
+    """L = Σ d² / n, the mean; d = input - target.   ∂L/∂input = 2 d / n = -∂L/∂target
 
     The shapes must be equal: broadcasting here is nearly always a mistake. (One operation, 3 times faster than three.)
 
-    With dᵢ = inputᵢ - targetᵢ, L = Σ dᵢ² / n has the slope 2 dᵢ / n in dᵢ, and d has +1 in input, -1 in target.
+    L has the slope 2 dᵢ / n in dᵢ, and dᵢ = inputᵢ - targetᵢ has +1 in input, -1 in target.
     >>> x, t = z2g.tensor([1.0, 5.0], requires_grad=True), z2g.tensor([0.0, 2.0], requires_grad=True)
     >>> F.mse_loss(x, t).backward(); x.grad, t.grad  # n = 2, d = (1, 3)
     (tensor([1., 3.]), tensor([-1., -3.]))
@@ -168,7 +168,8 @@ def cross_entropy(
 ) -> Tensor:  # fmt: skip
     """L = -w[t] ln p[t], p = softmax(input) over the classes, t the target; the mean is over Σ w[t].
 
-    ∂L/∂input = w[t] (p - onehot(t)): what the model believes minus what is true.
+    ∂L/∂input = w[t] (p - onehot(t)) / Σ w[t] = slopes · share: what the model believes minus what is true, shared
+    among the targets. For the reductions "sum" and "none", share = 1 and not 1 / Σ w[t].
 
     input (C,), (N, C) or (N, C, d1, ...), unnormalised; target integers (), (N,) or (N, d1, ...) in 0..C-1. Targets
     equal to `ignore_index` count nowhere. `weight` (C,) rescales classes. On the CPU a target out of range raises
@@ -177,11 +178,13 @@ def cross_entropy(
     The target may also hold a probability for each class, in the shape of the input. `label_smoothing` ε mixes
     every target with equal probabilities: (1 - ε) onehot(t) + ε / C.
 
-    Derived, w = 1: L = -x[t] + ln Σⱼ e^xⱼ. The first term has the slope -onehot(t), the second e^xⱼ / Σ = p.
-    For x = (0, ln 3), t = 0: p = (1/4, 3/4), L = ln 4, ∂L/∂x = (1/4 - 1, 3/4 - 0).
-    >>> x = z2g.tensor([1.0, 3.0]).log().requires_grad_()
-    >>> F.cross_entropy(x, z2g.tensor(0)).backward(); x.grad
-    tensor([-0.7500,  0.7500])
+    Derived, w = 1, one target: L = -x[t] + ln Σⱼ e^xⱼ. The first term has the slope -onehot(t), the second
+    e^xⱼ / Σ = p. Of N targets each has 1/N of the mean. For two rows x = (0, ln 3), t = 0 and t = 1: p = (1/4, 3/4),
+    slopes (1/4 - 1, 3/4 - 0) and (1/4 - 0, 3/4 - 1), and of each half.
+    >>> x = z2g.tensor([[1.0, 3.0], [1.0, 3.0]]).log().requires_grad_()
+    >>> F.cross_entropy(x, z2g.tensor([0, 1])).backward(); x.grad
+    tensor([[-0.3750,  0.3750],
+            [ 0.1250, -0.1250]])
     """
     _check_reduction(reduction, "cross_entropy")
     a, ids = as_floating(input, "cross_entropy"), as_array(target, "cross_entropy")
@@ -196,16 +199,16 @@ def cross_entropy(
             f"cross_entropy: input {tuple(a.shape)} needs a target of shape {tuple(expected)}, got {tuple(ids.shape)}"
         )
     xp = of(a)
-    classes = a.shape[1] if a.ndim > 1 else a.shape[0]
+    C = a.shape[1] if a.ndim > 1 else a.shape[0]
     shape = a.shape
-    rows = xp.moveaxis(a, 1, -1).reshape(-1, classes) if a.ndim > 1 else a[None]  # (N, C, d) -> (N d, C)
+    rows = xp.moveaxis(a, 1, -1).reshape(-1, C) if a.ndim > 1 else a[None]  # (N, C, d) -> (N d, C)
     ids = ids.reshape(-1)
-    if weight is not None and (as_array(weight, "cross_entropy").shape != (classes,) or weight.array.dtype != a.dtype):
+    if weight is not None and (as_array(weight, "cross_entropy").shape != (C,) or weight.array.dtype != a.dtype):
         got = f"weight has shape {tuple(weight.array.shape)} and dtype {weight.array.dtype}"
-        raise RuntimeError(f"cross_entropy: {got}, expected ({classes},) and {a.dtype}")
+        raise RuntimeError(f"cross_entropy: {got}, expected ({C},) and {a.dtype}")
     counted = ids != ignore_index
     safe = ids * counted  # class 0 stands in for ignored targets; their weight is 0
-    _check_ids(safe, classes, "cross_entropy", "target")
+    _check_ids(safe, C, "cross_entropy", "target")
     w = counted.astype(a.dtype) if weight is None else as_array(weight, "cross_entropy")[safe] * counted
     losses, slopes = kernels.cross_entropy(rows, safe, w)  # (N,), (N, C)
 
@@ -222,7 +225,7 @@ def cross_entropy(
         g = slopes * (grad.reshape(-1, 1) if reduction == "none" else grad * share)
         if len(shape) < 3:
             return g.reshape(shape)
-        return xp.moveaxis(g.reshape(*expected, classes), -1, 1)
+        return xp.moveaxis(g.reshape(*expected, C), -1, 1)
 
     return record("cross_entropy", z, (input, rule))
 
