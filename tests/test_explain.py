@@ -208,6 +208,13 @@ def test_all_paths_to_a_tensor_in_between():
     assert "c (2,): [8, -4]   from 2. mul\n        += [6, -3]   from 3. add\n         = [14, -7]" in str(told_c)
     assert len(whole(str(story(tensors["loss"], tensors, to=tensors["c"], level=1)))) == 3
     assert "to (2,): " in str(story(tensors["loss"], to=tensors["c"]))
+    for made, end in [
+        (told_c, "∂L/∂c"),  # nothing is added to the .grad of a tensor in between
+        (story(tensors["loss"], tensors, level=1, to=tensors["c"]), "∂L/∂c"),
+        (story(tensors["loss"], tensors, to=tensors["a"]), "what backward() adds to .grad"),
+        (story(tensors["loss"], tensors), "what backward() adds to .grad"),
+    ]:
+        assert [line for line in str(made).splitlines() if "At the end" in line] == [f"At the end: {end}"]
 
 
 def test_what_lies_behind_to_does_not_matter():
@@ -454,8 +461,13 @@ def test_names(capsys):
     assert "net.0.weight (1, 2): " in str(story(loss, {"net": model, "loss": loss, "other": 3}))
     assert "x1 (1, 2): [[1, 1]]\n   x2 (1,): [1]" in str(story(loss))
     assert "x1 (1, 2): [[1, 1]]\n   b (1,): [1]" in str(story(loss, {"_": model[0].weight, "b": model[0].bias}))
-    (weight_of_the_module * 3).explain()  # without names: the global variables of the caller
-    assert "weight_of_the_module (1,): [3]" in capsys.readouterr().out
+    local = z2g.tensor([4.0], requires_grad=True)
+    (weight_of_the_module * local).explain()  # without names: the variables of the caller, local and global
+    out = capsys.readouterr().out
+    assert "weight_of_the_module (1,): [4]" in out and "local (1,): [2]" in out
+    alias = weight_of_the_module
+    (alias * 3).explain()
+    assert "alias (1,): [3]" in capsys.readouterr().out  # the local name counts
 
 
 def test_the_small_gpt(device):
@@ -468,6 +480,11 @@ def test_the_small_gpt(device):
     text = str(short)
     assert len(text.splitlines()) == len(short.steps) + n + 3 <= 90
     assert "_, loss" in str(story(loss, model)) and "[blocks.1.mlp.2: Linear]" in str(story(loss, model))
+    rows = whole(text)
+    for mark in (" → ", "grad norm ", "test_explain.py:"):  # columns stand below each other
+        assert len({row.index(mark) for row in rows[1:]}) == 1
+    assert len({re.match(r".*?test_explain\.py:\d+  \S+ +→ ", row).end() for row in rows}) == 1
+    assert max(map(len, rows)) <= 160 and "blocks.1.attention.proj → 12. reshape, .weight, .bias" in text
     path = story(loss, model, level=1, to=model.position_embedding.weight)
     assert list(path.ends) == [model.position_embedding.weight]
     loss.backward()
@@ -476,6 +493,18 @@ def test_the_small_gpt(device):
         norm = np.linalg.norm(np.asarray(p.grad.tolist()))
         assert f": norm {norm:.4g}" in line or abs(float(line.split("norm ")[1].split()[0]) / norm - 1) < 1e-3
     assert re.search(r"^   token_embedding.weight .*\(\+= of 2\)$", text, re.M)  # it is tied to the head
+
+
+def test_the_parameters_of_the_own_module_have_short_names_and_no_others_have():
+    model = nn.Sequential(*[nn.Linear(1, 1) for _ in range(12)])
+    model[10].weight = model[1].weight
+    with z2g.trace():
+        loss = model(z2g.ones(1, 1)).sum()
+    rows = whole(str(story(loss, {"10": z2g.ones(1), "n": model}, level=1)))
+    assert "n.10 → 4. linear, n.1.weight, .bias" in rows[2] and "n.1  → 13. linear, .weight, .bias" in rows[11]
+    rows = whole(str(story(loss, model, level=1)))
+    assert "10 → 4. linear, 1.weight, .bias" in rows[2]
+    assert "7  → 7. linear, .weight, .bias" in rows[5]  # step 7 is not a parameter of module 7
 
 
 class Cube(Function):
@@ -508,6 +537,9 @@ def test_errors():
     loss = (x * 2).sum()
     with pytest.raises(ValueError, match=r"level must be 1 .*got 4"):
         loss.explain(level=4)
+    for wrong, kind in ((x, "Tensor"), (2, "int"), ("w", "str")):
+        with pytest.raises(TypeError, match=rf"names must be .* got {kind}; to follow one tensor: explain\(to=w\)"):
+            loss.explain(wrong)
     with pytest.raises(TypeError, match="`to` must be a Tensor, got str"):
         loss.explain(to="x")
     with pytest.raises(RuntimeError, match=r"no path leads from here to `to`, .* \(3,\), which does not"):
