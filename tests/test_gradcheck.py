@@ -14,7 +14,7 @@ from op_table import EXEMPT
 import tinygrad_z2g as z2g
 from tinygrad_z2g import kernels
 from tinygrad_z2g.engine import record
-from tinygrad_z2g.gradcheck import GradcheckError, _outputs
+from tinygrad_z2g.gradcheck import GradcheckError, _outputs, compare
 from tinygrad_z2g.gradcheck.cases import cases
 from tinygrad_z2g.gradcheck.complex_step import NOT_ANALYTIC, complex_step
 
@@ -177,9 +177,30 @@ def test_integer_outputs_are_left_out() -> None:
     assert z2g.gradcheck(lambda x: x.max(1), x)
 
 
-@pytest.mark.parametrize("shape", [(), (0,), (2, 0), (1, 1, 1)])
+@pytest.mark.parametrize("shape", [(), (0,), (2, 0), (1,), (1, 1, 1), (2, 1, 3)])
 def test_shapes(shape: tuple) -> None:
-    assert z2g.gradcheck(lambda x: x * x, points(*shape))
+    """Every element is compared, also the one of a 0-d input; there a wrong rule is refused."""
+    x = points(*shape)
+    assert compare(planted(1), x)[:2] == (x.numel(), 0)
+    assert compare(planted(2), x)[:2] == (x.numel(), x.numel())
+    assert z2g.gradcheck(planted(2), x, raise_exception=False) is (x.numel() == 0)
+
+
+def test_measures_close_to_a_kink() -> None:
+    """Two steps from it, nothing of the other side is seen."""
+    assert z2g.gradcheck(lambda x: x.relu(), z2g.tensor([1e-4, -1e-4], dtype=z2g.float64, requires_grad=True))
+    with pytest.raises(GradcheckError):
+        z2g.gradcheck(lambda x: x.relu(), z2g.tensor([1e-5], dtype=z2g.float64, requires_grad=True))
+
+
+def test_refuses_what_is_no_function_and_no_inputs() -> None:
+    with pytest.raises(TypeError, match="expected a function or module first, then its inputs, got int"):
+        z2g.gradcheck(3, points(2))
+    with pytest.raises(TypeError, match="a function or module first, then its inputs, got Tensor"):
+        z2g.gradcheck(points(2), lambda x: x)
+    for wrong, kind in ((5, "int"), (np.ones(2), "ndarray"), (None, "NoneType")):
+        with pytest.raises(TypeError, match=f"a Tensor or a sequence of inputs, got {kind}"):
+            z2g.gradcheck(lambda x: x, wrong)
 
 
 def test_works_under_no_grad_and_leaves_it_on() -> None:
