@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -370,12 +373,13 @@ def test_an_operation_that_raises_has_failed_and_the_others_go_on(monkeypatch, c
 
 
 @pytest.mark.parametrize(
-    ("terminal", "no_color", "coloured"), [(True, False, True), (True, True, False), (False, False, False)]
+    ("terminal", "no_color", "coloured"),
+    [(True, None, True), (True, "", True), (True, "1", False), (False, None, False)],
 )
 def test_the_command_is_coloured_on_a_terminal(monkeypatch, capsys, terminal, no_color, coloured) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
-    if no_color:
-        monkeypatch.setenv("NO_COLOR", "1")
+    if no_color is not None:
+        monkeypatch.setenv("NO_COLOR", no_color)  # set but empty counts as not set: no-color.org
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
     assert run(monkeypatch, "--op", "mul") == 0
     assert ("\033[32mok\033[0m" in capsys.readouterr().out) == coloured
@@ -389,9 +393,43 @@ def test_the_command_finds_what_float32_loses(monkeypatch, capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"), [(["--op", "sofmax"], "no operation 'sofmax'"), (["--device", "tpu"], "tpu")]
+    ("arguments", "words"),
+    [
+        (["--op", "sofmax"], "no operation 'sofmax'; did you mean 'softmax', 'log_softmax'"),
+        (["--op", "mul", "--op", "+"], "no operation '+'. Without --op all"),
+        (["--op", "mul", "--json", "/nonexistent/x"], "No such file or directory: '/nonexistent/x'"),
+        (["--device", "tpu"], "tpu"),
+    ],
 )
 def test_the_command_refuses_wrong_arguments(monkeypatch, capsys, arguments, words) -> None:
     with pytest.raises(SystemExit) as caught:
         run(monkeypatch, *arguments)
     assert caught.value.code == 2 and words in capsys.readouterr().err
+
+
+def test_the_command_checks_each_operation_that_is_named(monkeypatch, capsys) -> None:
+    assert run(monkeypatch, "--op", "mul", "--op", "exp") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sorted(line.split()[0] for line in lines[1:-1]) == ["exp", "mul"] and lines[-1].startswith("2 operations")
+
+
+def test_nothing_is_checked_before_the_file_can_be_written(monkeypatch) -> None:
+    command = importlib.import_module("tinygrad_z2g.gradcheck.__main__")
+    monkeypatch.setattr(command, "tried", lambda *case: pytest.fail("the work was begun"))
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "--op", "mul", "--json", "/nonexistent/x")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a full disk, as Linux offers one")
+def test_a_full_disk_is_no_wrong_gradient(monkeypatch, capsys) -> None:
+    assert run(monkeypatch, "--op", "mul", "--json", "/dev/full") == 2
+    printed = capsys.readouterr()
+    assert "No space left" in printed.err and "1 operations" in printed.out
+
+
+def test_a_reader_may_stop_early() -> None:
+    """`gradcheck | head` ends without a traceback. Whoever stops reading before the first line is the worst case."""
+    command = f"{sys.executable} -m tinygrad_z2g.gradcheck --op mul | true"
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    run = subprocess.run(command, shell=True, env=env, capture_output=True, text=True, check=True)
+    assert not run.stderr
