@@ -232,6 +232,7 @@ def test_levels():
     loss = (w * w).sum()
     one, two, three = (str(story(loss, {"w": w}, level=level)) for level in (1, 2, 3))
     norm = f"{2 * np.sqrt((np.arange(1, 21) ** 2).sum()):.4g}"
+    assert ["The norm of g is √Σg²." in text.splitlines()[0] for text in (one, two, three)] == [True, True, False]
     assert len(whole(one)) == 2 and f"w (4, 5): norm {norm} (+= of 2)" in one
     assert f"= (4, 5), norm {norm}, min 2, max 40" in two and "[" not in two.replace("[[1, 2, 3", "")
     assert "= [[2, 4, 6, 8, 10], [12, 14, 16, 18, 20], [22, 24, 26, 28, 30], [32, 34, 36, 38, 40]]" in three

@@ -114,6 +114,7 @@ class Story:
         self.steps: dict[Node, Step] = {}
         self.arrivals: dict[Target, list[tuple[str, Node]]] = {}
         self.ends: dict[Target, str] = {}
+        self.shortened = False  # whether some tensor was told by its norm alone
 
     def twin(self, node: Node, standins: dict[Target, Any]) -> Node:
         """A copy of `node` that reports here and leads to the stand-ins; an edge to what has none is left out."""
@@ -160,6 +161,7 @@ class Story:
             four = {"float_kind": lambda v: f"{v + 0:.4g}"}  # digits; + 0 makes 0 of -0
             text = np.array2string(host, sys.maxsize, separator=", ", threshold=sys.maxsize, formatter=four)
             return " ".join(text.split())
+        self.shortened = True
         norm = f"norm {np.linalg.norm(host.astype(np.float64)):.4g}"
         if self.level == 1 or not host.size:
             return norm
@@ -190,7 +192,8 @@ class Story:
     def _head(self) -> str:
         name = self.names.get(self.root.node, "L")
         value = ("" if name == "L" else f"{name} = ") + self.show(self.root.array)
-        return f"L = {value}. In each step, z is the result and grad = ∂L/∂z."
+        norm = " The norm of g is √Σg²." if self.shortened else ""
+        return f"L = {value}. In each step, z is the result and grad = ∂L/∂z.{norm}"
 
     def _foot(self) -> list[str]:
         noted = all(hasattr(node, "place") for node in self.steps)
