@@ -309,7 +309,13 @@ R = 1 / np.sqrt(M.var(1) + 1e-5)
         (lambda x: x**2.5, V, {"x": V, "y": 2.5}),
         (lambda x: x @ x, M, {"x": M, "y": M}),
         (lambda x: x.expand(2, 2, 2) @ x, M, {"x": np.concatenate([M, M]), "y": M}),
+        (lambda x: x @ x, V, {"x": V, "y": V}),
         (lambda x: F.linear(x, x), M, {"x": M, "W": M}),
+        (lambda x: z2g.maximum(x, x.flip(0)), V, {"x": V, "y": V[::-1]}),
+        (lambda x: x.masked_fill(x > 2, 0.0), V, {"m": [0, 0, 1, 1]}),
+        (lambda x: F.softplus(x), V, {"slope": 1 / (1 + np.exp(-V))}),
+        (lambda x: F.gelu(x - x.detach()), V, {"slope": 0.5 * np.ones(4)}),
+        (lambda x: F.embedding(z2g.tensor([1, 0]), x), M, {"ids": [1, 0]}),
         (lambda x: x.var(), V, {"d": V - 3}),
         (lambda x: x.std(), V, {"d": V - 3, "z": np.sqrt(14 / 3)}),
         (lambda x: x.norm(), V, {"x": V, "z": np.sqrt(50)}),
@@ -338,7 +344,7 @@ def test_the_numbers_have_the_names_of_the_formula_and_its_values(operation, inp
     assert step.values.keys() == expected.keys()
     for name, value in expected.items():
         assert re.search(rf"\b{name}(\b|ᵢ)", step.formula), step.formula
-        shown = np.array(eval(step.values[name]))
+        shown = np.array(eval(step.values[name], {"True": 1, "False": 0}))
         np.testing.assert_allclose(shown.ravel(), np.ravel(value), rtol=6e-4, err_msg=name)
 
 

@@ -139,7 +139,7 @@ def test_the_list_has_every_operation_with_its_formula(capsys):
     ("attention", "∂ │         lambda grad: kernels.attention_backward(", "∂ │ def attention_backward("),
     ("F.conv2d", "return _convolve(", "∂ │     def grad_w(grad: Array) -> Array:"),
     ("clip", "lambda grad: grad * (z == x)", None),
-    ("maximum", "_share(x, y, xp.greater)", "∂ │     return lambda grad: grad * (wins(mine, theirs)"),
+    ("maximum", "lambda grad: _share(grad, x, y, xp.greater)", "∂ │     return grad * (wins(mine, theirs)"),
 ])  # fmt: skip
 def test_one_operation_is_shown_run_and_checked(capsys, name, rule, beside):
     assert learn.main([name]) == 0

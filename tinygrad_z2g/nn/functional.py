@@ -68,7 +68,7 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """z = x Φ(x), Φ the normal distribution function; "tanh": Φ(x) ≈ (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2.
 
-    dz/dx = Φ(x) + x Φ'(x), computed with z and kept for backward. (Hendrycks & Gimpel 2016, arXiv:1606.08415)
+    dz/dx = Φ(x) + x Φ'(x) = slope, computed with z and kept for backward. (Hendrycks & Gimpel 2016, arXiv:1606.08415)
 
     The product rule on x Φ(x). For the tanh form, Φ = s = σ(2u) and s' = s (1 - s) 2u'. At 0, Φ = 1/2 of the gradient
     passes; far to the right z is x, far to the left 0.
@@ -94,7 +94,7 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
-    """z = ln(1 + e^(βx)) / β, and x itself where βx > threshold.   dz/dx = σ(βx)
+    """z = ln(1 + e^(βx)) / β, and x itself where βx > threshold.   dz/dx = slope = σ(βx)
 
     Let u = e^(βx): z = ln (1 + u) / β and du = β u dx, so dz/dx = u / (1 + u) = 1 / (1 + e^(-βx)). At x = ln 3: 3/4.
     >>> x = z2g.tensor(3.0).log().requires_grad_(); F.softplus(x).backward(); x.grad
@@ -288,7 +288,7 @@ def binary_cross_entropy(
 ) -> Tensor:
     """L = -(t ln p + (1 - t) ln (1 - p)) with p the input, a probability, and t the target, in 0..1.
 
-    ∂L/∂p = (p - t) / (p (1 - p)),  ∂L/∂t = ln (1 - p) - ln p.   Logarithms are cut off at -100, so that a
+    ∂L/∂p = (p - t) / (p (1 - p)),  ∂L/∂t = ln (1 - p) - ln p = no - yes.   Logarithms are cut off at -100, so that a
     certainty that is wrong costs 100 and not infinity. See `binary_cross_entropy_with_logits` for scores.
 
     ∂L/∂p = -t / p + (1 - t) / (1 - p); over the common denominator, (1 - t) p - t (1 - p) = p - t stands above.
@@ -468,10 +468,10 @@ def _check_probability(p: float, name: str) -> None:
 
 
 def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
-    """z = weight[input]: a row of the table for each id.   ∂L/∂weight[i] = Σ of the gradients wherever i was looked up
+    """z = weight[ids]: a row of the table for each id.   ∂L/∂weight[i] = Σ of the gradients wherever i was looked up
 
-    ids (...), weight (V, C) -> (..., C). The row `padding_idx` receives no gradient. On the CPU an id out of range
-    raises IndexError; on the GPU nobody looks, so check before uploading.
+    ids = input (...), weight (V, C) -> (..., C). The row `padding_idx` receives no gradient. On the CPU an id out of
+    range raises IndexError; on the GPU nobody looks, so check before uploading.
 
     As for `x[...]`: the rule of reading is adding. Row 1 was read twice, row 0 never.
     >>> w = z2g.zeros(3, 2, requires_grad=True)

@@ -269,8 +269,8 @@ def maximum(input: Any, other: Any) -> Tensor:
     return record(
         "maximum",
         xp.maximum(x, y),
-        (input, _share(x, y, xp.greater), input, other),
-        (other, _share(y, x, xp.greater), input, other),
+        (input, lambda grad: _share(grad, x, y, xp.greater), input, other),
+        (other, lambda grad: _share(grad, y, x, xp.greater), input, other),
     )
 
 
@@ -287,14 +287,14 @@ def minimum(input: Any, other: Any) -> Tensor:
     return record(
         "minimum",
         xp.minimum(x, y),
-        (input, _share(x, y, xp.less), input, other),
-        (other, _share(y, x, xp.less), input, other),
+        (input, lambda grad: _share(grad, x, y, xp.less), input, other),
+        (other, lambda grad: _share(grad, y, x, xp.less), input, other),
     )
 
 
-def _share(mine: Any, theirs: Any, wins: Any) -> Any:
+def _share(grad: Any, mine: Any, theirs: Any, wins: Any) -> Any:
     """The rule of a choice: all of the gradient where mine wins, half of it at a tie."""
-    return lambda grad: grad * (wins(mine, theirs) + 0.5 * (mine == theirs)).astype(grad.dtype)
+    return grad * (wins(mine, theirs) + 0.5 * (mine == theirs)).astype(grad.dtype)
 
 
 def where(condition: Tensor, input: Any, other: Any) -> Tensor:
@@ -325,7 +325,7 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
 
 
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """z = value where the mask is True, else x.   dz/dx = 0 where the mask is True, else 1
+    """z = value where the mask m is True, else x.   dz/dx = 0 where m is True, else 1
 
     `mask` broadcasts to x. `value` is a number or a 0-d tensor, which receives the gradient where the mask is True.
 

@@ -42,21 +42,21 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     if x.ndim > 2 and y.ndim == 2:
         return _flat_matmul(input, other, x, y)
     row, column = x.ndim == 1, y.ndim == 1
-    X = x[None, :] if row else x  # (..., n, k)
-    Y = y[:, None] if column else y  # (..., k, m)
-    if X.shape[-1] != Y.shape[-2]:
+    if x.shape[-1] != y.shape[0 if column else -2]:
         raise _inner_sizes(x, y, "matmul")
-    check_broadcast(X.shape[:-2], Y.shape[:-2], "matmul: batch")
-    Z = kernels.bmm(X, Y)  # (..., n, m)
+    x = x[None, :] if row else x  # (..., n, k)
+    y = y[:, None] if column else y  # (..., k, m)
+    check_broadcast(x.shape[:-2], y.shape[:-2], "matmul: batch")
+    Z = kernels.bmm(x, y)  # (..., n, m)
     z = Z.reshape(Z.shape[: -1 - row] + Z.shape[-1:] if not column else Z.shape[: -1 - row]) if row or column else Z
 
     wide = Z.shape  # (..., n, m)
 
     def grad_x(grad: Array) -> Array:
-        return kernels.bmm(grad.reshape(wide), Y.swapaxes(-1, -2))  # (..., n, m) @ (..., m, k)
+        return kernels.bmm(grad.reshape(wide), y.swapaxes(-1, -2))  # (..., n, m) @ (..., m, k)
 
     def grad_y(grad: Array) -> Array:
-        g = kernels.bmm(X.swapaxes(-1, -2), grad.reshape(wide))  # (..., k, n) @ (..., n, m)
+        g = kernels.bmm(x.swapaxes(-1, -2), grad.reshape(wide))  # (..., k, n) @ (..., n, m)
         return g[..., 0] if column else g
 
     return record("matmul", z, (input, grad_x, other), (other, grad_y, input))
