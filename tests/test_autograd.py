@@ -298,7 +298,7 @@ def test_grad_of_a_computed_tensor_leaves_what_lies_below(device):
     h.register_hook(lambda grad: called.append("h"))
     x.register_hook(lambda grad: called.append("x"))
     loss = (h * h).sum() + x.sum()
-    (g,) = autograd.grad(loss, h)
+    (g,) = z2g.autograd.grad(loss, h)
     assert g.tolist() == [8.0, 18.0] and called == ["h"] and x.grad is None
     h.backward(g)
     assert x.grad.tolist() == [32.0, 108.0]
@@ -308,15 +308,15 @@ def test_grad_of_a_tensor_and_of_one_behind_it(device):
     x = z2g.tensor(2.0, requires_grad=True)
     h = x * 3
     k = h * h
-    found = autograd.grad(k * h, [k, h, x], retain_graph=True)  # h² h
+    found = z2g.autograd.grad(k * h, [k, h, x], retain_graph=True)  # h² h
     assert [g.item() for g in found] == [6.0, 108.0, 324.0]
-    assert [g.item() for g in autograd.grad(k * h, [x])] == [324.0]
+    assert [g.item() for g in z2g.autograd.grad(k * h, [x])] == [324.0]
 
 
 def test_nobody_shares_the_array_of_a_grad(device):
     """What a custom rule returns, and what a hook was shown, may be kept elsewhere."""
 
-    class Saved(autograd.Function):
+    class Saved(z2g.autograd.Function):
         @staticmethod
         def forward(ctx, x, g):
             ctx.save_for_backward(g)

@@ -57,13 +57,13 @@ def by_hand():
     half = np.full((2, 1), 0.5)
     return {
         (1, "grad"): 1, (1, "n"): 2, (1, "∂L/∂x"): half,
-        (2, "grad"): half, (2, "n"): 2, (2, "a"): d, (2, "∂L/∂x"): dy,
+        (2, "grad"): half, (2, "y"): 2, (2, "x"): d, (2, "∂L/∂x"): dy,
         (3, "grad"): dy, (3, "∂L/∂x"): dy,
         (4, "grad"): dy, (4, "∂L/∂x"): dy, (4, "∂L/∂y"): dy.sum(0),
-        (5, "grad"): dy, (5, "a"): h, (5, "b"): W2, (5, "∂L/∂x"): dh, (5, "∂L/∂y"): h.T @ dy,
+        (5, "grad"): dy, (5, "x"): h, (5, "y"): W2, (5, "∂L/∂x"): dh, (5, "∂L/∂y"): h.T @ dy,
         (6, "grad"): dh, (6, "z"): h, (6, "∂L/∂x"): da,
         (7, "grad"): da, (7, "∂L/∂x"): da, (7, "∂L/∂y"): da.sum(0),
-        (8, "grad"): da, (8, "a"): X, (8, "∂L/∂y"): X.T @ da,
+        (8, "grad"): da, (8, "x"): X, (8, "∂L/∂y"): X.T @ da,
         (0, "w1"): X.T @ da, (0, "b1"): da.sum(0), (0, "w2"): h.T @ dy, (0, "b2"): dy.sum(0),
     }  # fmt: skip
 
@@ -140,9 +140,9 @@ def test_every_step_names_its_operation_its_line_and_its_rule():
         ("1. mean → loss ()", line + 2, "loss = ‹((y - t) ** 2).mean()›", "z = Σ x / n ", "∂L/∂x = "),
         ("3. sub → (2, 1)", line + 2, "loss = ((‹y - t›) ** 2).mean()", "z = x - y.   ∂z/∂x = 1", "∂L/∂x = grad = "),
         ("4. add → y (2, 1)", line + 1, "y = ‹h @ w2 + b2›", "∂z/∂x = 1,  ∂z/∂y = 1", "= grad, summed to (1,) = "),
-        ("5. matmul → (2, 1)", line + 1, "y = ‹h @ w2› + b2", "∂L/∂y = xᵀ grad", "∂L/∂y = a.T @ grad = "),
+        ("5. matmul → (2, 1)", line + 1, "y = ‹h @ w2› + b2", "∂L/∂y = xᵀ grad", "∂L/∂y = x.T @ grad = "),
         ("6. tanh → h (2, 3)", line, "h = ‹(x @ w1 + b1).tanh()›", "dz/dx = 1 - z²", "grad * (1 - z * z) = "),
-        ("8. matmul → (2, 3)", line, "h = (‹x @ w1› + b1).tanh()", "∂L/∂x = grad yᵀ", "∂L/∂y = a.T @ grad = "),
+        ("8. matmul → (2, 3)", line, "h = (‹x @ w1› + b1).tanh()", "∂L/∂x = grad yᵀ", "∂L/∂y = x.T @ grad = "),
     ]:
         chapter = next(part for part in text.split("\n\n") if part.startswith(step))
         assert f"test_explain.py:{place}  {source}\n" in chapter
@@ -173,7 +173,7 @@ def test_where_paths_meet_stands_the_sum(device):
     assert (
         "   grad = [8, -4]   from 2. mul\n"
         "       += [6, -3]   from 3. add\n"
-        "        = [14, -7],  b = 3,  a = [2, -1]\n"
+        "        = [14, -7],  y = 3,  x = [2, -1]\n"
     ) in text  # fmt: skip
     assert (
         "   a (2,): [6, -3]   from 3. add\n"
@@ -197,7 +197,7 @@ def test_one_path_only(device):
     tensors = net()
     text = str(story(tensors["loss"], tensors, to=tensors["b1"]))
     expected = by_hand()
-    off = [(4, "∂L/∂y"), (5, "∂L/∂y"), (5, "a"), (7, "∂L/∂x"), (8, "grad"), (8, "a"), (8, "∂L/∂y")]
+    off = [(4, "∂L/∂y"), (5, "∂L/∂y"), (5, "x"), (7, "∂L/∂x"), (8, "grad"), (8, "x"), (8, "∂L/∂y")]
     off += [(0, name) for name in ("w1", "w2", "b2")]
     compare(told(text), {key: value for key, value in expected.items() if key not in off})
 
@@ -208,6 +208,13 @@ def test_all_paths_to_a_tensor_in_between():
     assert "c (2,): [8, -4]   from 2. mul\n        += [6, -3]   from 3. add\n         = [14, -7]" in str(told_c)
     assert len(whole(str(story(tensors["loss"], tensors, to=tensors["c"], level=1)))) == 3
     assert "to (2,): " in str(story(tensors["loss"], to=tensors["c"]))
+    for made, end in [
+        (told_c, "∂L/∂c"),  # nothing is added to the .grad of a tensor in between
+        (story(tensors["loss"], tensors, level=1, to=tensors["c"]), "∂L/∂c"),
+        (story(tensors["loss"], tensors, to=tensors["a"]), "what backward() adds to .grad"),
+        (story(tensors["loss"], tensors), "what backward() adds to .grad"),
+    ]:
+        assert [line for line in str(made).splitlines() if "At the end" in line] == [f"At the end: {end}"]
 
 
 def test_what_lies_behind_to_does_not_matter():
@@ -225,6 +232,7 @@ def test_levels():
     loss = (w * w).sum()
     one, two, three = (str(story(loss, {"w": w}, level=level)) for level in (1, 2, 3))
     norm = f"{2 * np.sqrt((np.arange(1, 21) ** 2).sum()):.4g}"
+    assert ["The norm of g is √Σg²." in text.splitlines()[0] for text in (one, two, three)] == [True, True, False]
     assert len(whole(one)) == 2 and f"w (4, 5): norm {norm} (+= of 2)" in one
     assert f"= (4, 5), norm {norm}, min 2, max 40" in two and "[" not in two.replace("[[1, 2, 3", "")
     assert "= [[2, 4, 6, 8, 10], [12, 14, 16, 18, 20], [22, 24, 26, 28, 30], [32, 34, 36, 38, 40]]" in three
@@ -260,13 +268,13 @@ def test_a_gradient_to_start_with():
 @pytest.mark.parametrize(
     "operation, expected",
     [
-        (lambda x, y: x * y.detach(), "∂L/∂x = grad * b"),
-        (lambda x, y: x.detach() * y, "∂L/∂y = grad * a"),
-        (lambda x, y: 2 * y, "∂L/∂x = grad * b"),  # as Python calls it: y.__rmul__(2)
-        (lambda x, y: x.detach() / y, "∂L/∂y = -grad * z / b"),
-        (lambda x, y: x.detach() @ y, "∂L/∂y = a.T @ grad"),
+        (lambda x, y: x * y.detach(), "∂L/∂x = grad * y"),
+        (lambda x, y: x.detach() * y, "∂L/∂y = grad * x"),
+        (lambda x, y: 2 * y, "∂L/∂x = grad * y"),  # as Python calls it: y.__rmul__(2)
+        (lambda x, y: x.detach() / y, "∂L/∂y = -grad * z / y"),
+        (lambda x, y: x.detach() @ y, "∂L/∂y = x.T @ grad"),
         (lambda x, y: x.detach() ** y, "∂L/∂y = "),
-        (lambda x, y: F.linear(x.detach(), y), "∂L/∂W = grad.reshape(n, n_out).T @ rows"),
+        (lambda x, y: F.linear(x.detach(), y), "∂L/∂W = grad.reshape(n, n_out).T @ x"),
         (lambda x, y: F.linear(x.detach(), y.detach(), x[0]), "∂L/∂b = "),
         (lambda x, y: F.layer_norm(x.detach(), [2], y[0]), "∂L/∂w = "),
         (lambda x, y: F.layer_norm(x, [2], y[0].detach()), "∂L/∂x = "),
@@ -285,6 +293,64 @@ def test_an_input_has_the_name_of_the_docstring(operation, expected):
     made = story(z, gradient=z2g.ones_like(z))
     assert next(iter(made.steps.values())).sent[0][0].startswith(expected)
     assert next(iter(made.steps.values())).formula
+
+
+V = np.array([1.0, 2.0, 3.0, 6.0])  # its mean is 3, its deviations -2, -1, 0, 3
+M = np.array([[1.0, 2.0], [3.0, 5.0]])
+P = np.exp(M) / np.exp(M).sum(1, keepdims=True)
+R = 1 / np.sqrt(M.var(1) + 1e-5)
+
+
+@pytest.mark.parametrize(
+    "operation, input, expected",
+    [
+        (lambda x: x * x, V, {"x": V, "y": V}),
+        (lambda x: x / x, V, {"y": V, "z": V / V}),
+        (lambda x: x**2.5, V, {"x": V, "y": 2.5}),
+        (lambda x: x @ x, M, {"x": M, "y": M}),
+        (lambda x: x.expand(2, 2, 2) @ x, M, {"x": np.concatenate([M, M]), "y": M}),
+        (lambda x: x @ x, V, {"x": V, "y": V}),
+        (lambda x: F.linear(x, x), M, {"x": M, "W": M}),
+        (lambda x: z2g.maximum(x, x.flip(0)), V, {"x": V, "y": V[::-1]}),
+        (lambda x: x.masked_fill(x > 2, 0.0), V, {"m": [0, 0, 1, 1]}),
+        (lambda x: F.softplus(x), V, {"slope": 1 / (1 + np.exp(-V))}),
+        (lambda x: F.gelu(x - x.detach()), V, {"slope": 0.5 * np.ones(4)}),
+        (lambda x: F.embedding(z2g.tensor([1, 0]), x), M, {"ids": [1, 0]}),
+        (lambda x: x.var(), V, {"d": V - 3}),
+        (lambda x: x.std(), V, {"d": V - 3, "z": np.sqrt(14 / 3)}),
+        (lambda x: x.norm(), V, {"x": V, "z": np.sqrt(50)}),
+        (lambda x: x.mean(), V, {"n": 4}),
+        (lambda x: x.softmax(1), M, {"p": P}),
+        (lambda x: x.log_softmax(1), M, {"z": np.log(P)}),
+        (lambda x: x.logsumexp(1), M, {"x": M, "z": np.log(np.exp(M).sum(1, keepdims=True))}),
+        (lambda x: F.mse_loss(x, z2g.zeros_like(x)), V, {"d": V, "n": 4}),
+        (
+            lambda x: F.cross_entropy(x, z2g.tensor([0, 1]), z2g.tensor([3.0, 1.0], dtype=z2g.float64)),
+            M,
+            {"slopes": (P - np.eye(2)) * [[3], [1]], "share": 1 / 4},
+        ),
+        (
+            lambda x: F.layer_norm(x, [2], x[0]),
+            M,
+            {"n": (M - M.mean(1, keepdims=True)) * R[:, None], "r": R, "w": M[0]},
+        ),
+    ],
+)
+def test_the_numbers_have_the_names_of_the_formula_and_its_values(operation, input, expected):
+    z = operation(z2g.tensor(input, requires_grad=True))
+    made = story(z, gradient=z2g.ones_like(z))
+    step = next(iter(made.steps.values()))
+    step.values.pop("axis", None)  # where, not what
+    assert step.values.keys() == expected.keys()
+    for name, value in expected.items():
+        assert re.search(rf"\b{name}(\b|ᵢ)", step.formula), step.formula
+        shown = np.array(eval(step.values[name], {"True": 1, "False": 0}))
+        np.testing.assert_allclose(shown.ravel(), np.ravel(value), rtol=6e-4, err_msg=name)
+
+
+def test_the_rule_of_cross_entropy_is_that_of_its_mean():
+    made = story(F.cross_entropy(z2g.tensor(M, requires_grad=True), z2g.tensor([0, 1])))
+    assert "w[t] (p - onehot(t)) / Σ w[t] = slopes · share" in " ".join(str(made).split())
 
 
 @pytest.mark.parametrize("op", TABLE, ids=lambda op: op.name)
@@ -402,8 +468,13 @@ def test_names(capsys):
     assert "net.0.weight (1, 2): " in str(story(loss, {"net": model, "loss": loss, "other": 3}))
     assert "x1 (1, 2): [[1, 1]]\n   x2 (1,): [1]" in str(story(loss))
     assert "x1 (1, 2): [[1, 1]]\n   b (1,): [1]" in str(story(loss, {"_": model[0].weight, "b": model[0].bias}))
-    (weight_of_the_module * 3).explain()  # without names: the global variables of the caller
-    assert "weight_of_the_module (1,): [3]" in capsys.readouterr().out
+    local = z2g.tensor([4.0], requires_grad=True)
+    (weight_of_the_module * local).explain()  # without names: the variables of the caller, local and global
+    out = capsys.readouterr().out
+    assert "weight_of_the_module (1,): [4]" in out and "local (1,): [2]" in out
+    alias = weight_of_the_module
+    (alias * 3).explain()
+    assert "alias (1,): [3]" in capsys.readouterr().out  # the local name counts
 
 
 def test_the_small_gpt(device):
@@ -416,6 +487,11 @@ def test_the_small_gpt(device):
     text = str(short)
     assert len(text.splitlines()) == len(short.steps) + n + 3 <= 90
     assert "_, loss" in str(story(loss, model)) and "[blocks.1.mlp.2: Linear]" in str(story(loss, model))
+    rows = whole(text)
+    for mark in (" → ", "grad norm ", "test_explain.py:"):  # columns stand below each other
+        assert len({row.index(mark) for row in rows[1:]}) == 1
+    assert len({re.match(r".*?test_explain\.py:\d+  \S+ +→ ", row).end() for row in rows}) == 1
+    assert max(map(len, rows)) <= 160 and "blocks.1.attention.proj → 12. reshape, .weight, .bias" in text
     path = story(loss, model, level=1, to=model.position_embedding.weight)
     assert list(path.ends) == [model.position_embedding.weight]
     loss.backward()
@@ -424,6 +500,18 @@ def test_the_small_gpt(device):
         norm = np.linalg.norm(np.asarray(p.grad.tolist()))
         assert f": norm {norm:.4g}" in line or abs(float(line.split("norm ")[1].split()[0]) / norm - 1) < 1e-3
     assert re.search(r"^   token_embedding.weight .*\(\+= of 2\)$", text, re.M)  # it is tied to the head
+
+
+def test_the_parameters_of_the_own_module_have_short_names_and_no_others_have():
+    model = nn.Sequential(*[nn.Linear(1, 1) for _ in range(12)])
+    model[10].weight = model[1].weight
+    with z2g.trace():
+        loss = model(z2g.ones(1, 1)).sum()
+    rows = whole(str(story(loss, model, level=1)))
+    assert "10 → 4. linear, 1.weight, .bias" in rows[2]
+    assert "7  → 7. linear, .weight, .bias" in rows[5]  # step 7 is not a parameter of module 7
+    rows = whole(str(story(loss, {"n10": model[10], "n1": model[1]}, level=1)))
+    assert re.search(r" n1 +→ 13\. linear, n10\.weight, \.bias$", rows[11])
 
 
 class Cube(Function):
@@ -456,6 +544,9 @@ def test_errors():
     loss = (x * 2).sum()
     with pytest.raises(ValueError, match=r"level must be 1 .*got 4"):
         loss.explain(level=4)
+    for wrong, kind in ((x, "Tensor"), (2, "int"), ("w", "str")):
+        with pytest.raises(TypeError, match=rf"names must be .* got {kind}; to follow one tensor: explain\(to=w\)"):
+            loss.explain(wrong)
     with pytest.raises(TypeError, match="`to` must be a Tensor, got str"):
         loss.explain(to="x")
     with pytest.raises(RuntimeError, match=r"no path leads from here to `to`, .* \(3,\), which does not"):

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from op_table import EXEMPT
 import tinygrad_z2g as z2g
 from tinygrad_z2g import kernels
 from tinygrad_z2g.engine import record
-from tinygrad_z2g.gradcheck import GradcheckError, _outputs
+from tinygrad_z2g.gradcheck import GradcheckError, _outputs, compare
 from tinygrad_z2g.gradcheck.cases import cases
 from tinygrad_z2g.gradcheck.complex_step import NOT_ANALYTIC, complex_step
 
@@ -177,9 +180,30 @@ def test_integer_outputs_are_left_out() -> None:
     assert z2g.gradcheck(lambda x: x.max(1), x)
 
 
-@pytest.mark.parametrize("shape", [(), (0,), (2, 0), (1, 1, 1)])
+@pytest.mark.parametrize("shape", [(), (0,), (2, 0), (1,), (1, 1, 1), (2, 1, 3)])
 def test_shapes(shape: tuple) -> None:
-    assert z2g.gradcheck(lambda x: x * x, points(*shape))
+    """Every element is compared, also the one of a 0-d input; there a wrong rule is refused."""
+    x = points(*shape)
+    assert compare(planted(1), x)[:2] == (x.numel(), 0)
+    assert compare(planted(2), x)[:2] == (x.numel(), x.numel())
+    assert z2g.gradcheck(planted(2), x, raise_exception=False) is (x.numel() == 0)
+
+
+def test_measures_close_to_a_kink() -> None:
+    """Two steps from it, nothing of the other side is seen."""
+    assert z2g.gradcheck(lambda x: x.relu(), z2g.tensor([1e-4, -1e-4], dtype=z2g.float64, requires_grad=True))
+    with pytest.raises(GradcheckError):
+        z2g.gradcheck(lambda x: x.relu(), z2g.tensor([1e-5], dtype=z2g.float64, requires_grad=True))
+
+
+def test_refuses_what_is_no_function_and_no_inputs() -> None:
+    with pytest.raises(TypeError, match="expected a function or module first, then its inputs, got int"):
+        z2g.gradcheck(3, points(2))
+    with pytest.raises(TypeError, match="a function or module first, then its inputs, got Tensor"):
+        z2g.gradcheck(points(2), lambda x: x)
+    for wrong, kind in ((5, "int"), (np.ones(2), "ndarray"), (None, "NoneType")):
+        with pytest.raises(TypeError, match=f"a Tensor or a sequence of inputs, got {kind}"):
+            z2g.gradcheck(lambda x: x, wrong)
 
 
 def test_works_under_no_grad_and_leaves_it_on() -> None:
@@ -349,12 +373,13 @@ def test_an_operation_that_raises_has_failed_and_the_others_go_on(monkeypatch, c
 
 
 @pytest.mark.parametrize(
-    ("terminal", "no_color", "coloured"), [(True, False, True), (True, True, False), (False, False, False)]
+    ("terminal", "no_color", "coloured"),
+    [(True, None, True), (True, "", True), (True, "1", False), (False, None, False)],
 )
 def test_the_command_is_coloured_on_a_terminal(monkeypatch, capsys, terminal, no_color, coloured) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
-    if no_color:
-        monkeypatch.setenv("NO_COLOR", "1")
+    if no_color is not None:
+        monkeypatch.setenv("NO_COLOR", no_color)  # set but empty counts as not set: no-color.org
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
     assert run(monkeypatch, "--op", "mul") == 0
     assert ("\033[32mok\033[0m" in capsys.readouterr().out) == coloured
@@ -368,7 +393,13 @@ def test_the_command_finds_what_float32_loses(monkeypatch, capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"), [(["--op", "sofmax"], "no operation 'sofmax'"), (["--device", "tpu"], "tpu")]
+    ("arguments", "words"),
+    [
+        (["--op", "sofmax"], "no operation 'sofmax'; did you mean 'softmax', 'log_softmax'"),
+        (["--op", "mul", "--op", "+"], "no operation '+'. Without --op all"),
+        (["--op", "mul", "--json", "/nonexistent/x"], "No such file or directory: '/nonexistent/x'"),
+        (["--device", "tpu"], "tpu"),
+    ],
 )
 def test_the_command_refuses_wrong_arguments(monkeypatch, capsys, arguments, words) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -382,3 +413,31 @@ def test_the_complex_step_does_not_forget_a_nan() -> None:
 
     error, where = complex_step(lambda x: record("bad", x.array * 2, (x, rule)), [points(3)])
     assert np.isnan(error) and where == "input 0[0]"
+
+
+def test_the_command_checks_each_operation_that_is_named(monkeypatch, capsys) -> None:
+    assert run(monkeypatch, "--op", "mul", "--op", "exp") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sorted(line.split()[0] for line in lines[1:-1]) == ["exp", "mul"] and lines[-1].startswith("2 operations")
+
+
+def test_nothing_is_checked_before_the_file_can_be_written(monkeypatch) -> None:
+    command = importlib.import_module("tinygrad_z2g.gradcheck.__main__")
+    monkeypatch.setattr(command, "tried", lambda *case: pytest.fail("the work was begun"))
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "--op", "mul", "--json", "/nonexistent/x")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a full disk, as Linux offers one")
+def test_a_full_disk_is_no_wrong_gradient(monkeypatch, capsys) -> None:
+    assert run(monkeypatch, "--op", "mul", "--json", "/dev/full") == 2
+    printed = capsys.readouterr()
+    assert "No space left" in printed.err and "1 operations" in printed.out
+
+
+def test_a_reader_may_stop_early() -> None:
+    """`gradcheck | head` ends without a traceback. Whoever stops reading before the first line is the worst case."""
+    command = f"{sys.executable} -m tinygrad_z2g.gradcheck --op mul | true"
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    run = subprocess.run(command, shell=True, env=env, capture_output=True, text=True, check=True)
+    assert not run.stderr

@@ -2,7 +2,9 @@
 imports, every place that is pointed to exists, and no gradient rule is without a derivation."""
 
 import ast
+import contextlib
 import doctest
+import io
 import os
 import re
 import subprocess
@@ -131,19 +133,20 @@ def test_the_list_has_every_operation_with_its_formula(capsys):
     ("softmax", "kernels.softmax_backward(p, grad, axis), RESULT", "∂ │ def softmax_backward("),
     ("F.gelu", "(input, lambda grad: grad * slope)", "  │ def gelu_tanh("),
         ("max_pool1d", "return _max_pool(", "│ def _pool_windows("),
-        ("mul", "(input, lambda grad: grad * b, other)", None),
+        ("mul", "(input, lambda grad: grad * y, other)", None),
     ("relu", "return z, lambda grad: grad * (z > 0)", None),
     ("nn.LayerNorm", "∂ │     def grad_x(grad: Array) -> Array:", "∂ │ def layer_norm_backward("),
     ("attention", "∂ │         lambda grad: kernels.attention_backward(", "∂ │ def attention_backward("),
     ("F.conv2d", "return _convolve(", "∂ │     def grad_w(grad: Array) -> Array:"),
-    ("clip", "lambda grad: grad * (z == a)", None),
-    ("maximum", "_share(a, b, xp.greater)", "∂ │     return lambda grad: grad * (wins(a, b)"),
+    ("clip", "lambda grad: grad * (z == x)", None),
+    ("maximum", "lambda grad: _share(grad, x, y, xp.greater)", "∂ │     return grad * (wins(mine, theirs)"),
 ])  # fmt: skip
 def test_one_operation_is_shown_run_and_checked(capsys, name, rule, beside):
     assert learn.main([name]) == 0
     out = capsys.readouterr().out
     op = source.find(name)
     assert out.startswith(f"{op.name}:  {op.formula}") and rule in out and (beside is None or beside in out)
+    assert "Forward and rule (one column, as in the file; ∂ marks the rule)" in out
     assert prose(op.doc).splitlines()[-1] in out
     last = doctest.DocTestParser().get_examples(op.doc)[-1]
     assert f"  >>> {last.source}" in out and last.want.splitlines()[-1] in out
@@ -170,7 +173,7 @@ def test_a_rule_that_is_wrong_is_reported(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name, close", [("sofmax", "softmax"), ("F.layernrm", "layer_norm"), ("qqq", "lists them all")]
+    "name, close", [("sofmax", "softmax"), ("F.layernrm", "layer_norm"), ("+", "no operation '+'. Without a name this")]
 )
 def test_an_unknown_name_gets_near_ones_and_exit_code_2(capsys, name, close):
     with pytest.raises(SystemExit) as error:
@@ -179,15 +182,27 @@ def test_an_unknown_name_gets_near_ones_and_exit_code_2(capsys, name, close):
     assert close in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("terminal, no_colour", [(True, False), (True, True), (False, False)])
+@pytest.mark.parametrize("terminal, no_colour", [(True, None), (True, ""), (True, "1"), (False, None)])
 def test_colour_on_a_terminal_only(capsys, monkeypatch, terminal, no_colour):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
     monkeypatch.delenv("NO_COLOR", raising=False)
-    if no_colour:
-        monkeypatch.setenv("NO_COLOR", "1")
+    if no_colour is not None:
+        monkeypatch.setenv("NO_COLOR", no_colour)  # set but empty counts as not set: no-color.org
     for topic in ("exp", "path", "why"):
         learn.main([topic])
         assert ("\033[" in capsys.readouterr().out) == (terminal and not no_colour)
+
+
+def test_it_prints_into_a_string_too():
+    with contextlib.redirect_stdout(io.StringIO()) as text:
+        assert learn.main(["exp"]) == 0
+    assert text.getvalue().startswith("exp:  z = ")
+
+
+def test_a_terminal_that_lacks_a_letter_shows_the_rest():
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
+    run = subprocess.run([sys.executable, "-m", f"{NAME}.learn", "exp"], env=env, capture_output=True, check=True)
+    assert b"dz/dx" in run.stdout
 
 
 def test_a_reader_may_stop_early():
@@ -251,8 +266,14 @@ def test_the_path_is_printed_with_the_lines_of_today(capsys, monkeypatch):
         lines = path.read_text(encoding="utf-8").count("\n")
         assert re.search(rf"^ *\d+  {path.relative_to(PACKAGE)} +{lines} lines  (read|skim|open)", out, re.M), path
     hours = sum(step.minutes for step in reading.steps()) / 60
-    assert 1.5 <= hours <= 2.5, "about two hours: change the paces, or leave more to be opened only"
+    assert 1.5 <= hours <= 2.5, "an evening: leave more to be opened only, or say that it is longer"
     assert f"about {hours:.1f} hours" in out
+    first = " ".join(out.partition("\n\n")[0].split())
+    total, *split = (int(n.replace(",", "")) for n in re.findall(r"([\d,]+) (?:lines,|are to 'read'|to '\w+')", first))
+    paces = (reading.READ, reading.SKIM, reading.OPEN)
+    assert split == [sum(step.lines for step in reading.steps() if step.pace == pace) for pace in paces]
+    assert total == sum(split) and f"{(sum(n / p for n, p in zip(split, paces, strict=True)) / 60):.1f} hours" in first
+    assert all(re.search(rf"\bat {pace}\b", first) for pace in paces)  # how the figure comes about is not hidden
 
 
 def test_every_question_points_to_lines_that_exist(capsys):

@@ -532,4 +532,4 @@ def test_a_parameter_without_dimensions(device, make):
         optimizer.zero_grad()
         (p * 3).backward()
         optimizer.step()
-    assert p.shape == () and p.item() == pytest.approx(1.4 if make is optim.SGD else 1.8, abs=3e-3)
+    assert p.shape == () and p.item() == pytest.approx(1.4 if make is optim.SGD else 1.8, abs=5e-3)  # AdamW also decays

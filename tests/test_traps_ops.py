@@ -131,6 +131,26 @@ def test_trap_13_pairs_of_repeated_indices(device: str) -> None:
     assert slopes(lambda x: x[[0, 0, 1], [1, 1, 0]], [[1, 2], [3, 4]], cotangent=[1, 2, 4]) == [[0, 3], [4, 0]]
 
 
+def _set(x: z2g.Tensor, v: z2g.Tensor) -> z2g.Tensor:
+    z = x * 1
+    z[[0, 0]] = v
+    return z
+
+
+@pytest.mark.parametrize(
+    ("write", "operation"),
+    [(_set, z2g.Tensor.__setitem__), (lambda x, v: z2g.scatter(x, 0, z2g.tensor([0, 0]), v), z2g.scatter)],
+)
+def test_trap_13_writing_twice_to_one_place_is_as_in_torch_and_said_so(write: Callable, operation: Callable) -> None:
+    """The last value stays and both receive the gradient, which is false for the first: the docstring must warn."""
+    x, v = leaf([1, 2]), leaf([8, 9])
+    z = write(x, v)
+    (z * z2g.tensor([5.0, 6.0], dtype=z2g.float64)).sum().backward()
+    assert z.tolist() == [9, 2] and x.grad.tolist() == [0, 6] and v.grad.tolist() == [5, 5]
+    told = " ".join(operation.__doc__.split())
+    assert "each receives the gradient of that place, as in torch, which is false" in told
+
+
 @pytest.mark.parametrize("rows", [5, 513])
 def test_trap_13_embedding_small_and_large_tables(rows: int, device: str) -> None:
     """Tables of up to 512 rows and larger ones are differentiated in two different ways."""
@@ -1374,7 +1394,7 @@ def test_closeness(device: str) -> None:
 
 
 def test_an_lstm_of_no_examples(device):
-    out, (h, c) = nn.LSTM(3, 4)(z2g.zeros(5, 0, 3))
+    out, (h, c) = z2g.nn.LSTM(3, 4)(z2g.zeros(5, 0, 3))
     assert (tuple(out.shape), tuple(h.shape), tuple(c.shape)) == ((5, 0, 4), (1, 0, 4), (1, 0, 4))
 
 
@@ -1392,11 +1412,11 @@ def test_float16_is_added_in_float32(device):
     assert z2g.ones(4096, 2, dtype=z2g.float16).sum(0).tolist() == [4096.0] * 2
     p = z2g.zeros(100, dtype=z2g.float16, requires_grad=True)
     p.grad = z2g.full((100,), 30.0, dtype=z2g.float16)
-    nn.utils.clip_grad_norm_([p], 150.0)  # 30² · 100 is inf in float16
+    z2g.nn.utils.clip_grad_norm_([p], 150.0)  # 30² · 100 is inf in float16
     assert p.grad.tolist() == [15.0] * 100
 
 
-def test_one_bad_row_of_a_gradient_spoils_no_other_of_an_embedding(device):
+def test_one_bad_row_of_a_gradient_spoils_no_other_of_an_embedding():
     table = z2g.zeros(4, 2, requires_grad=True)
     F.embedding(z2g.tensor([0, 1, 1]), table).backward(z2g.tensor([[math.inf, 1.0], [1.0, 1.0], [2.0, 3.0]]))
     assert table.grad.tolist() == [[math.inf, 1.0], [3.0, 4.0], [0.0, 0.0], [0.0, 0.0]]

@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,14 +33,20 @@ def story(
     """The backward pass from `root` to the leaves it was computed from, or along the paths to `to` alone.
 
     names     what to call things: a module, or a dict with tensors and modules in it, such as locals()
-    level     1: a line for each operation. 2: formulas and gradients, large tensors summarised. 3: all their numbers
+    level     1: a line for each operation, .weight being the weight of the module named there.
+              2: formulas and gradients, large tensors summarised. 3: all their numbers
     gradient  ∂L/∂root, needed unless root has one element
 
-    ValueError for another level, TypeError for a `to` that is no tensor. RuntimeError if `root` has no history, if
-    its graph was used up by backward, or if it does not depend on `to`.
+    ValueError for another level, TypeError for other names, or a `to` that is no tensor. RuntimeError if `root` has
+    no history, if its graph was used up by backward, or if it does not depend on `to`.
     """
     if level not in (1, 2, 3):
         raise ValueError(f"explain: level must be 1 (a line for each operation), 2 or 3 (all numbers), got {level!r}")
+    if not (names is None or isinstance(names, Mapping) or hasattr(type(names), "named_modules")):
+        raise TypeError(
+            f"explain: names must be a module or a dict such as locals(), got {type(names).__name__}; "
+            "to follow one tensor: explain(to=w); for more or fewer numbers: explain(level=1)"
+        )
     if to is not None and not isinstance(to, Variable):
         raise TypeError(f"explain: `to` must be a Tensor, got {type(to).__name__}")
     if root.node is None:
@@ -96,7 +102,7 @@ class Step:
     def __init__(self, number: int, grad: str):
         self.number, self.grad, self.formula = number, grad, ""
         self.values: dict[str, str] = {}  # the numbers that the rules read
-        self.sent: list[tuple[str, Target]] = []  # "∂L/∂x = grad * b = ...", and to whom
+        self.sent: list[tuple[str, Target]] = []  # "∂L/∂x = grad * y = ...", and to whom
 
 
 class Story:
@@ -108,6 +114,7 @@ class Story:
         self.steps: dict[Node, Step] = {}
         self.arrivals: dict[Target, list[tuple[str, Node]]] = {}
         self.ends: dict[Target, str] = {}
+        self.shortened = False  # whether some tensor was told by its norm alone
 
     def twin(self, node: Node, standins: dict[Target, Any]) -> Node:
         """A copy of `node` that reports here and leads to the stand-ins; an edge to what has none is left out."""
@@ -154,6 +161,7 @@ class Story:
             four = {"float_kind": lambda v: f"{v + 0:.4g}"}  # digits; + 0 makes 0 of -0
             text = np.array2string(host, sys.maxsize, separator=", ", threshold=sys.maxsize, formatter=four)
             return " ".join(text.split())
+        self.shortened = True
         norm = f"norm {np.linalg.norm(host.astype(np.float64)):.4g}"
         if self.level == 1 or not host.size:
             return norm
@@ -184,7 +192,8 @@ class Story:
     def _head(self) -> str:
         name = self.names.get(self.root.node, "L")
         value = ("" if name == "L" else f"{name} = ") + self.show(self.root.array)
-        return f"L = {value}. In each step, z is the result and grad = ∂L/∂z."
+        norm = " The norm of g is √Σg²." if self.shortened else ""
+        return f"L = {value}. In each step, z is the result and grad = ∂L/∂z.{norm}"
 
     def _foot(self) -> list[str]:
         noted = all(hasattr(node, "place") for node in self.steps)
@@ -193,7 +202,11 @@ class Story:
     def _chapters(self) -> Iterator[tuple[str, str, str, list[str]]]:
         """A title, the line of the program, the formula and the lines of numbers of each step; then of the leaves."""
         if self.level == 1:
-            yield "", "", "", [self._line(node, step) for node, step in self.steps.items()]
+            rows = [self._row(node, step) for node, step in self.steps.items()]
+            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+            cells = [[f"{cell:<{n}}" for cell, n in zip(row, widths, strict=True) if n] for row in rows]
+            lines = [f"{name} → {'  '.join(middle)} → {goes}" for name, *middle, goes in cells]
+            yield "", "", "", [line.rstrip() for line in lines]
         for node, step in self.steps.items() if self.level > 1 else ():
             body = self._sum("grad = ", node, step.grad)
             for name, value in step.values.items():
@@ -207,14 +220,18 @@ class Story:
         body = []
         for x, total in self.ends.items():  # a summary has the shape in it
             body += self._sum(f"{self.names[x] if total[0] == '(' else self._title(x)}: ", x, total)
-        yield "At the end: what backward() adds to .grad", "", "", body
+        between = [f"∂L/∂{self.names[x]}" for x in self.ends if isinstance(x, Node)]  # `to`, unless it is a leaf
+        yield f"At the end: {(between or ['what backward() adds to .grad'])[0]}", "", "", body
 
-    def _line(self, node: Node, step: Step) -> str:
+    def _row(self, node: Node, step: Step) -> tuple[str, ...]:
+        """The columns of a step at level 1; the parameters of its own module by their last names: .weight."""
         file, _, owner = self._where(node)
-        place = f"{file} {owner.strip('[]').partition(': ')[0]:<26}" if file else ""
-        goes = ", ".join(dict.fromkeys(self._refer(target) for _, target in step.sent))
+        path = owner.strip("[]").partition(": ")[0]
+        to = dict.fromkeys(target for _, target in step.sent)
+        own = re.compile(rf"^{re.escape(path)}(?=\.)")
+        goes = ", ".join(self._refer(x) if x in self.steps else own.sub("", self.names[x]) for x in to)
         (grad,) = self._sum("grad ", node, step.grad)
-        return f"{self._refer(node):<17} → {self._title(node):<16} {grad:<30} {place}→ {goes}"
+        return self._refer(node), self._title(node), grad, file, path, goes
 
     def _sum(self, start: str, target: Target, total: str) -> list[str]:
         """The gradient that a node or a leaf receives; where several paths meet, their parts and the +=."""

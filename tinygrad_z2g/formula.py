@@ -22,7 +22,7 @@ USUAL = {"input": "x", "self": "x", "other": "y", "exponent": "y"}  # the letter
 
 
 class Reading(NamedTuple):
-    """What was found: "z = x y.   ∂z/∂x = y,  ∂z/∂y = x", "y", "grad * a", [("a", array)]."""
+    """What was found: "z = x y.   ∂z/∂x = y,  ∂z/∂y = x", "y", "grad * x", [("x", array)]."""
 
     formula: str
     input: str

@@ -155,12 +155,13 @@ class Tensor(Variable):
     ) -> None:  # fmt: skip
         """Print the backward pass from here, step by step, without doing it: no graph, no `.grad` changes.
 
-        `names`, a module or a dict such as locals(), says what to call the tensors; the caller's global variables
-        if None. See `explain.story`, which returns what is printed here.
+        `names`, a module or a dict such as locals(), says what to call the tensors; the caller's local, then global
+        variables if None. See `explain.story`, which returns what is printed here.
         """
-        told = story(
-            self, sys._getframe(1).f_globals if names is None else names, to=to, level=level, gradient=gradient
-        )
+        if names is None:
+            caller = sys._getframe(1)
+            names = {**caller.f_locals, **caller.f_globals, **caller.f_locals}  # of two names the local one counts
+        told = story(self, names, to=to, level=level, gradient=gradient)
         print(told.markdown() if markdown else told)
 
     @property

@@ -4,13 +4,15 @@ float64: the gradient against central differences of the function itself, extrap
 function allows. Complex step: the same against a derivative that is right to the last digits (`complex_step.py`), for
 operations that are written analytically, on the CPU. float32, float16: against the gradient in float64, which by then
 has been checked; the error is rounding. "Where" is the element with the worst error against differences. Exit code 1
-if anything disagrees. It only runs and reports: it knows nothing of how a gradient is measured.
+if anything disagrees, 2 for wrong arguments or a file that cannot be written. It only runs and reports: it knows
+nothing of how a gradient is measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import difflib
 import json
 import os
 import sys
@@ -85,7 +87,7 @@ def as_text(error: float | None) -> str:
 def main() -> int:
     """Parse the arguments, check, print. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tinygrad_z2g.gradcheck", description=__doc__)
-    parser.add_argument("--op", metavar="NAME", help="only this operation or layer")
+    parser.add_argument("--op", metavar="NAME", action="append", help="only this operation or layer (may be repeated)")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--json", metavar="FILE", help="write the table to a file too")
     args = parser.parse_args()
@@ -94,14 +96,24 @@ def main() -> int:
     except RuntimeError as error:
         parser.error(str(error))
     everything = cases()
-    chosen = [case for case in everything if args.op in (None, case[0])]
-    if not chosen:
-        parser.error(f"no operation {args.op!r}; there are: {' '.join(sorted({case[0] for case in everything}))}")
-    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    names = {case[0] for case in everything}
+    for name in args.op or ():
+        if name not in names:
+            close = difflib.get_close_matches(name, sorted(names))
+            hint = f"; did you mean {', '.join(map(repr, close))}?" if close else "."
+            parser.error(f"no operation {name!r}{hint} Without --op all are checked, and listed")
+    chosen = [case for case in everything if not args.op or case[0] in args.op]
+    file = None
+    if args.json:
+        try:
+            file = open(args.json, "w", encoding="utf-8")  # noqa: SIM115 - now, before the work; written after it
+        except OSError as error:
+            parser.error(f"--json: {error}")
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     start, rows = time.perf_counter(), {}
     for case in chosen:
         rows.setdefault(case[0], []).append(tried(case, args.device))
-    print(f"{'operation':36}{'cases':>6}{''.join(f'{e:>14}' for e in ERRORS)}   where (worst errors, {args.device})")
+    lines = [f"{'operation':36}{'cases':>6}{''.join(f'{e:>14}' for e in ERRORS)}   where (worst errors, {args.device})"]
     table = []
     for name, found in rows.items():
         bad = [row["message"] for row in found if row["message"]]
@@ -112,12 +124,20 @@ def main() -> int:
         )
         verdict = f"FAILED: {bad[0]}" if bad else "ok"
         shown = f"\033[{31 if bad else 32}m{verdict}\033[0m" if colour else verdict
-        print(f"{name:36}{len(found):6}{''.join(map(as_text, worst.values()))}   {where:20} {shown}")
+        lines.append(f"{name:36}{len(found):6}{''.join(map(as_text, worst.values()))}   {where:20} {shown}")
     failed = sum(not row["ok"] for row in table)
-    print(f"{len(table)} operations, {len(chosen)} cases, {failed} failed, {time.perf_counter() - start:.1f} s")
-    if args.json:
-        with open(args.json, "w", encoding="utf-8") as file:
-            json.dump(table, file, indent=1)
+    lines.append(f"{len(table)} operations, {len(chosen)} cases, {failed} failed, {time.perf_counter() - start:.1f} s")
+    try:
+        print("\n".join(lines), flush=True)
+    except BrokenPipeError:  # `gradcheck | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if file:
+        try:
+            with file:
+                json.dump(table, file, indent=1)
+        except OSError as error:  # the disk is full
+            print(f"gradcheck: --json: {error}", file=sys.stderr)
+            return 1 if failed else 2
     return 1 if failed else 0
 
 

@@ -432,8 +432,8 @@ def sum_rows_by_id(ids: Array, rows: Array, n: int) -> Array:
         onehot = (ids == xp.arange(n)[:, None]).astype(rows.dtype)  # (n, N)
         with np.errstate(invalid="ignore"):
             out = onehot @ rows
-        if xp is not np or np.isfinite(out).all():  # 0 · inf is NaN: one bad row would spoil all others
-            return out
+        if xp is not np or np.isfinite(out).all():  # 0 · inf is NaN: one bad row would spoil all others (as it does
+            return out  # on a GPU, which would have to stop to look)
     out = xp.zeros((n, rows.shape[1]), rows.dtype)
     if xp is not np:
         xp.add.at(out, ids, rows)

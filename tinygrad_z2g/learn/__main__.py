@@ -30,8 +30,8 @@ BOLD, DIM, GREEN, RED = 1, 2, 32, 31
 
 
 def paint(text: str, *styles: int) -> str:
-    """The text in a style, on a terminal; as it is when piped or when NO_COLOR is set."""
-    if not text or not sys.stdout.isatty() or "NO_COLOR" in os.environ:
+    """The text in a style, on a terminal; as it is when piped or when NO_COLOR is set and not empty."""
+    if not text or not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return text
     return f"\033[{';'.join(map(str, styles))}m{text}\033[0m"
 
@@ -101,7 +101,11 @@ def explanation(op: Operation) -> tuple[str, bool]:
     text = "".join(part for part in prose if isinstance(part, str)).strip()
     formula, _, rest = text.partition("\n")
     first, *others = op.pieces
-    owner = "∂ marks the rule" if op.recorded else "composed: no rule of its own, autograd does the rest"
+    owner = (
+        "one column, as in the file; ∂ marks the rule"
+        if op.recorded
+        else "composed: no rule of its own, autograd does the rest"
+    )
     lines = [paint(f"{op.name}:  {formula}", BOLD), *([rest.rstrip()] if rest.strip() else []), ""]
     lines += [f"Forward and rule ({owner})", "", *shown(first), ""]
     if others:
@@ -122,15 +126,18 @@ def explanation(op: Operation) -> tuple[str, bool]:
 def path() -> str:
     """The order in which to read the source, with current line counts."""
     steps = reading.steps()
+    pace = {reading.READ: "read", reading.SKIM: "skim", reading.OPEN: "open"}
+    share = {word: f"{sum(s.lines for s in steps if s.pace == n):,}" for n, word in pace.items()}
     lines = [
         filled(
-            f"{sum(s.lines for s in steps):,} lines in about {sum(s.minutes for s in steps) / 60:.1f} hours. Nothing "
-            "is used before it was read, or explained under 'For now'. 'read': every line; 'skim': names, docstrings; "
-            "'open': the first paragraph, which says what a file is for and what it knows nothing of.",
+            f"Of {sum(s.lines for s in steps):,} lines, {share['read']} are to 'read', every line, at {reading.READ} a "
+            f"minute; {share['skim']} to 'skim', names and docstrings, at {reading.SKIM}; and files of {share['open']} "
+            "to 'open': the first paragraph, which says what a file is for and what it knows nothing of, at "
+            f"{reading.OPEN}. By these assumed paces that is about {sum(s.minutes for s in steps) / 60:.1f} hours. "
+            "Nothing is used before it was read, or explained under 'For now'.",
             0,
         )
     ]
-    pace = {reading.READ: "read", reading.SKIM: "skim", reading.OPEN: "open"}
     number = 0
     for part, files in reading.PATH.items():
         lines += ["", paint(f"{part}  ({round(sum(s.minutes for s in files))} min)", BOLD)]
@@ -167,10 +174,11 @@ def main(argv: list[str] | None = None) -> int:
         if op is None:
             known = {source.key(name): name for op in source.operations().values() for name in (*op.recorded, op.name)}
             close = difflib.get_close_matches(source.key(topic), [*known, "path", "why"])
-            hint = f"; did you mean {', '.join(known.get(name, name) for name in close)}?" if close else ""
+            hint = f"; did you mean {', '.join(known.get(name, name) for name in close)}?" if close else "."
             parser.error(f"no operation {topic!r}{hint} Without a name this lists them all")
         text, right = explanation(op)
-    sys.stdout.reconfigure(errors="replace")  # a terminal without ∂ still shows the rest
+    if isinstance(sys.stdout, io.TextIOWrapper):  # not if output is collected in a string
+        sys.stdout.reconfigure(errors="replace")  # a terminal without ∂ still shows the rest
     try:
         print(text, flush=True)
     except BrokenPipeError:  # `learn | head` has seen enough

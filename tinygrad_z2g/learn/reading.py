@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from .source import path_of, title
 
-READ, SKIM, OPEN = 30, 120, 600  # lines a minute: every line; names, docstrings, shapes; the first paragraph
+READ, SKIM, OPEN = 30, 120, 600  # lines a minute, assumed: every line; names, docstrings; the first paragraph
 
 
 class Step(NamedTuple):

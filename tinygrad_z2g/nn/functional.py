@@ -59,16 +59,16 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
     """
     if inplace:
         return update(input, "leaky_relu_", leaky_relu, negative_slope)
-    a = as_array(input, "leaky_relu")
-    xp = of(a)
-    z = xp.where(a > 0, a, a * negative_slope)
-    return record("leaky_relu", z, (input, lambda grad: xp.where(a > 0, grad, grad * negative_slope), input))
+    x = as_array(input, "leaky_relu")
+    xp = of(x)
+    z = xp.where(x > 0, x, x * negative_slope)
+    return record("leaky_relu", z, (input, lambda grad: xp.where(x > 0, grad, grad * negative_slope), input))
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """z = x Φ(x), Φ the normal distribution function; "tanh": Φ(x) ≈ (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2.
 
-    dz/dx = Φ(x) + x Φ'(x), computed with z and kept for backward. (Hendrycks & Gimpel 2016, arXiv:1606.08415)
+    dz/dx = Φ(x) + x Φ'(x) = slope, computed with z and kept for backward. (Hendrycks & Gimpel 2016, arXiv:1606.08415)
 
     The product rule on x Φ(x). For the tanh form, Φ = s = σ(2u) and s' = s (1 - s) 2u'. At 0, Φ = 1/2 of the gradient
     passes; far to the right z is x, far to the left 0.
@@ -94,7 +94,7 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
-    """z = ln(1 + e^(βx)) / β, and x itself where βx > threshold.   dz/dx = σ(βx)
+    """z = ln(1 + e^(βx)) / β, and x itself where βx > threshold.   dz/dx = slope = σ(βx)
 
     Let u = e^(βx): z = ln (1 + u) / β and du = β u dx, so dz/dx = u / (1 + u) = 1 / (1 + e^(-βx)). At x = ln 3: 3/4.
     >>> x = z2g.tensor(3.0).log().requires_grad_(); F.softplus(x).backward(); x.grad
@@ -124,11 +124,11 @@ def _check_reduction(reduction: str, name: str) -> None:
 
 
 def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
-    """L = mean of (input - target)².   ∂L/∂input = 2 (input - target) / n = -∂L/∂target
+    """L = Σ d² / n, the mean; d = input - target.   ∂L/∂input = 2 d / n = -∂L/∂target
 
     The shapes must be equal: broadcasting here is nearly always a mistake. (One operation, 3 times faster than three.)
 
-    With dᵢ = inputᵢ - targetᵢ, L = Σ dᵢ² / n has the slope 2 dᵢ / n in dᵢ, and d has +1 in input, -1 in target.
+    L has the slope 2 dᵢ / n in dᵢ, and dᵢ = inputᵢ - targetᵢ has +1 in input, -1 in target.
     >>> x, t = z2g.tensor([1.0, 5.0], requires_grad=True), z2g.tensor([0.0, 2.0], requires_grad=True)
     >>> F.mse_loss(x, t).backward(); x.grad, t.grad  # n = 2, d = (1, 3)
     (tensor([1., 3.]), tensor([-1., -3.]))
@@ -168,7 +168,8 @@ def cross_entropy(
 ) -> Tensor:  # fmt: skip
     """L = -w[t] ln p[t], p = softmax(input) over the classes, t the target; the mean is over Σ w[t].
 
-    ∂L/∂input = w[t] (p - onehot(t)): what the model believes minus what is true.
+    ∂L/∂input = w[t] (p - onehot(t)) / Σ w[t] = slopes · share: what the model believes minus what is true, shared
+    among the targets. For the reductions "sum" and "none", share = 1 and not 1 / Σ w[t].
 
     input (C,), (N, C) or (N, C, d1, ...), unnormalised; target integers (), (N,) or (N, d1, ...) in 0..C-1. Targets
     equal to `ignore_index` count nowhere. `weight` (C,) rescales classes. On the CPU a target out of range raises
@@ -177,11 +178,13 @@ def cross_entropy(
     The target may also hold a probability for each class, in the shape of the input. `label_smoothing` ε mixes
     every target with equal probabilities: (1 - ε) onehot(t) + ε / C.
 
-    Derived, w = 1: L = -x[t] + ln Σⱼ e^xⱼ. The first term has the slope -onehot(t), the second e^xⱼ / Σ = p.
-    For x = (0, ln 3), t = 0: p = (1/4, 3/4), L = ln 4, ∂L/∂x = (1/4 - 1, 3/4 - 0).
-    >>> x = z2g.tensor([1.0, 3.0]).log().requires_grad_()
-    >>> F.cross_entropy(x, z2g.tensor(0)).backward(); x.grad
-    tensor([-0.7500,  0.7500])
+    Derived, w = 1, one target: L = -x[t] + ln Σⱼ e^xⱼ. The first term has the slope -onehot(t), the second
+    e^xⱼ / Σ = p. Of N targets each has 1/N of the mean. For two rows x = (0, ln 3), t = 0 and t = 1: p = (1/4, 3/4),
+    slopes (1/4 - 1, 3/4 - 0) and (1/4 - 0, 3/4 - 1), and of each half.
+    >>> x = z2g.tensor([[1.0, 3.0], [1.0, 3.0]]).log().requires_grad_()
+    >>> F.cross_entropy(x, z2g.tensor([0, 1])).backward(); x.grad
+    tensor([[-0.3750,  0.3750],
+            [ 0.1250, -0.1250]])
     """
     _check_reduction(reduction, "cross_entropy")
     a, ids = as_floating(input, "cross_entropy"), as_array(target, "cross_entropy")
@@ -196,16 +199,16 @@ def cross_entropy(
             f"cross_entropy: input {tuple(a.shape)} needs a target of shape {tuple(expected)}, got {tuple(ids.shape)}"
         )
     xp = of(a)
-    classes = a.shape[1] if a.ndim > 1 else a.shape[0]
+    C = a.shape[1] if a.ndim > 1 else a.shape[0]
     shape = a.shape
-    rows = xp.moveaxis(a, 1, -1).reshape(-1, classes) if a.ndim > 1 else a[None]  # (N, C, d) -> (N d, C)
+    rows = xp.moveaxis(a, 1, -1).reshape(-1, C) if a.ndim > 1 else a[None]  # (N, C, d) -> (N d, C)
     ids = ids.reshape(-1)
-    if weight is not None and (as_array(weight, "cross_entropy").shape != (classes,) or weight.array.dtype != a.dtype):
+    if weight is not None and (as_array(weight, "cross_entropy").shape != (C,) or weight.array.dtype != a.dtype):
         got = f"weight has shape {tuple(weight.array.shape)} and dtype {weight.array.dtype}"
-        raise RuntimeError(f"cross_entropy: {got}, expected ({classes},) and {a.dtype}")
+        raise RuntimeError(f"cross_entropy: {got}, expected ({C},) and {a.dtype}")
     counted = ids != ignore_index
     safe = ids * counted  # class 0 stands in for ignored targets; their weight is 0
-    _check_ids(safe, classes, "cross_entropy", "target")
+    _check_ids(safe, C, "cross_entropy", "target")
     w = counted.astype(a.dtype) if weight is None else as_array(weight, "cross_entropy")[safe] * counted
     losses, slopes = kernels.cross_entropy(rows, safe, w)  # (N,), (N, C)
 
@@ -222,7 +225,7 @@ def cross_entropy(
         g = slopes * (grad.reshape(-1, 1) if reduction == "none" else grad * share)
         if len(shape) < 3:
             return g.reshape(shape)
-        return xp.moveaxis(g.reshape(*expected, classes), -1, 1)
+        return xp.moveaxis(g.reshape(*expected, C), -1, 1)
 
     return record("cross_entropy", z, (input, rule))
 
@@ -249,8 +252,10 @@ def _soft_cross_entropy(
         onehot = input.make((of(ids.array).expand_dims(ids.array, dim) == classes).astype(input.dtype))
         q = (onehot * (1 - smoothing) + smoothing / C) * by_class * counted.unsqueeze(dim)
         count = (onehot * by_class * counted.unsqueeze(dim)).sum()
-    losses = -(q * log_softmax(input, dim)).sum(dim)
-    losses = losses if ignored is None else losses.masked_fill(ignored, 0.0)  # 0 · -inf is NaN
+    logp = log_softmax(input, dim)
+    if ignored is not None:
+        logp = logp.masked_fill(ignored.unsqueeze(dim), 0.0)  # 0 · -inf is NaN
+    losses = -(q * logp).sum(dim)
     return losses.sum() / count if reduction == "mean" else _reduce(losses, reduction, "cross_entropy")
 
 
@@ -287,7 +292,7 @@ def binary_cross_entropy(
 ) -> Tensor:
     """L = -(t ln p + (1 - t) ln (1 - p)) with p the input, a probability, and t the target, in 0..1.
 
-    ∂L/∂p = (p - t) / (p (1 - p)),  ∂L/∂t = ln (1 - p) - ln p.   Logarithms are cut off at -100, so that a
+    ∂L/∂p = (p - t) / (p (1 - p)),  ∂L/∂t = ln (1 - p) - ln p = no - yes.   Logarithms are cut off at -100, so that a
     certainty that is wrong costs 100 and not infinity. See `binary_cross_entropy_with_logits` for scores.
 
     ∂L/∂p = -t / p + (1 - t) / (1 - p); over the common denominator, (1 - t) p - t (1 - p) = p - t stands above.
@@ -467,10 +472,10 @@ def _check_probability(p: float, name: str) -> None:
 
 
 def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
-    """z = weight[input]: a row of the table for each id.   ∂L/∂weight[i] = Σ of the gradients wherever i was looked up
+    """z = weight[ids]: a row of the table for each id.   ∂L/∂weight[i] = Σ of the gradients wherever i was looked up
 
-    ids (...), weight (V, C) -> (..., C). The row `padding_idx` receives no gradient. On the CPU an id out of range
-    raises IndexError; on the GPU nobody looks, so check before uploading.
+    ids = input (...), weight (V, C) -> (..., C). The row `padding_idx` receives no gradient. On the CPU an id out of
+    range raises IndexError; on the GPU nobody looks, so check before uploading.
 
     As for `x[...]`: the rule of reading is adding. Row 1 was read twice, row 0 never.
     >>> w = z2g.zeros(3, 2, requires_grad=True)

@@ -98,7 +98,7 @@ def _convolve(
     steps, spread = _sizes(name, "stride", stride, n), _sizes(name, "dilation", dilation, n)
     pads = _conv_padding(name, padding, [d * (k - 1) for d, k in zip(spread, K, strict=True)], steps)
     windows, add_back = _windows(name, x, K, steps, pads, spread, 0)  # (N, C, K, L')
-    lengths, fan_in, matrix = windows.shape[2 + n :], C * math.prod(K), w.reshape(O, -1)  # (O, C, K) -> (O, C K)
+    lengths, fan_in, W = windows.shape[2 + n :], C * math.prod(K), w.reshape(O, -1)  # (O, C, K) -> (O, C K)
     xp, width = of(x), math.prod(lengths)
     together = N if xp is not np else max(1, CACHED // max(1, fan_in * width))
     blocks = [slice(i, i + together) for i in range(0, N, max(together, 1))]
@@ -109,14 +109,14 @@ def _convolve(
 
     z = xp.empty((N, O, width), x.dtype)
     for block in blocks:
-        xp.matmul(matrix, columns(block), out=z[block])  # (O, C K) @ (m, C K, L')
+        xp.matmul(W, columns(block), out=z[block])  # (O, C K) @ (m, C K, L')
     if bias is not None:
         z += bias.array[:, None]
 
     def grad_x(grad: Array) -> Array:
         grad, g = grad.reshape(z_shape), xp.empty(x_shape, grad.dtype)
         for block in blocks:
-            seen = matrix.T @ grad[block]  # (C K, O) @ (m, O, L')
+            seen = W.T @ grad[block]  # (C K, O) @ (m, O, L')
             g[block] = add_back(seen.reshape(len(seen), C, *K, *lengths))
         return g
 

@@ -46,8 +46,8 @@ def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """
     if alpha != 1:
         other = mul(other, alpha) if isinstance(other, Variable) else other * alpha
-    a, b = operands(input, other, "add")
-    return record("add", a + b, (input, lambda grad: grad), (other, lambda grad: grad))
+    x, y = operands(input, other, "add")
+    return record("add", x + y, (input, lambda grad: grad), (other, lambda grad: grad))
 
 
 def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
@@ -60,10 +60,10 @@ def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """
     if alpha != 1:
         other = mul(other, alpha) if isinstance(other, Variable) else other * alpha
-    a, b = operands(input, other, "sub")
+    x, y = operands(input, other, "sub")
     if any(isinstance(v, bool) or (isinstance(v, Variable) and v.array.dtype.kind == "b") for v in (input, other)):
         raise RuntimeError("sub: subtraction of bool tensors is not defined; use ^ or logical_not, or convert to int")
-    return record("sub", a - b, (input, lambda grad: grad), (other, lambda grad: -grad))
+    return record("sub", x - y, (input, lambda grad: grad), (other, lambda grad: -grad))
 
 
 def rsub(input: Any, other: Any) -> Tensor:
@@ -83,8 +83,8 @@ def mul(input: Any, other: Any) -> Tensor:
     >>> (x * y).sum().backward(); x.grad, y.grad
     (tensor([3., 4.]), tensor([1., 2.]))
     """
-    a, b = operands(input, other, "mul")
-    return record("mul", a * b, (input, lambda grad: grad * b, other), (other, lambda grad: grad * a, input))
+    x, y = operands(input, other, "mul")
+    return record("mul", x * y, (input, lambda grad: grad * y, other), (other, lambda grad: grad * x, input))
 
 
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
@@ -99,22 +99,22 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     """
     if rounding_mode is not None:
         return _div_rounded(input, other, rounding_mode)
-    a, b = operands(input, other, "div", floating=True)
+    x, y = operands(input, other, "div", floating=True)
     with np.errstate(all="ignore"):  # x / 0 is ±inf or NaN, as on the GPU and in torch, without a warning
-        z = a / b
-    return record("div", z, (input, lambda grad: grad / b, other), (other, lambda grad: -grad * z / b, other, RESULT))
+        z = x / y
+    return record("div", z, (input, lambda grad: grad / y, other), (other, lambda grad: -grad * z / y, other, RESULT))
 
 
-def _div_rounded(x: Any, y: Any, mode: str) -> Tensor:
+def _div_rounded(input: Any, other: Any, mode: str) -> Tensor:
     if mode not in ("floor", "trunc"):
         raise RuntimeError(f"div: rounding_mode must be None, 'floor' or 'trunc', got {mode!r}")
-    a, b = _divisible(x, y, "div")
-    xp = _xp(a, b)
+    x, y = _divisible(input, other, "div")
+    xp = _xp(x, y)
     with np.errstate(all="ignore"):
-        z = a // b
+        z = x // y
         if mode == "trunc":
-            z = xp.trunc(a / b) if z.dtype.kind == "f" else z + ((z < 0) & (z * b != a))
-    return record("div", z, (x, lambda grad: grad * 0), (y, lambda grad: grad * 0))
+            z = xp.trunc(x / y) if z.dtype.kind == "f" else z + ((z < 0) & (z * y != x))
+    return record("div", z, (input, lambda grad: grad * 0), (other, lambda grad: grad * 0))
 
 
 def rdiv(input: Any, other: Any) -> Tensor:
@@ -128,9 +128,9 @@ def rdiv(input: Any, other: Any) -> Tensor:
 
 def floor_divide(input: Any, other: Any) -> Tensor:
     """z = ⌊x / y⌋. No gradient. ZeroDivisionError, as in torch, for integers divided by 0."""
-    a, b = _divisible(input, other, "floor_divide")
+    x, y = _divisible(input, other, "floor_divide")
     with np.errstate(all="ignore"):
-        return constant(input if isinstance(input, Variable) else other, a // b)
+        return constant(input if isinstance(input, Variable) else other, x // y)
 
 
 def remainder(input: Any, other: Any) -> Tensor:
@@ -141,19 +141,19 @@ def remainder(input: Any, other: Any) -> Tensor:
     >>> (x % y).backward(); x.grad, y.grad
     (tensor(1.), tensor(-3.))
     """
-    a, b = _divisible(input, other, "remainder")
+    x, y = _divisible(input, other, "remainder")
     with np.errstate(all="ignore"):
-        z = a % b
+        z = x % y
     return record(
-        "remainder", z, (input, lambda grad: grad), (other, lambda grad: -grad * ((a - z) / b), input, other, RESULT)
+        "remainder", z, (input, lambda grad: grad), (other, lambda grad: -grad * ((x - z) / y), input, other, RESULT)
     )
 
 
-def _divisible(x: Any, y: Any, name: str) -> tuple[Any, Any]:
-    a, b = operands(x, y, name)
-    if (a if hasattr(a, "dtype") else b).dtype.kind != "f" and not (b.all() if hasattr(b, "dtype") else b):
+def _divisible(input: Any, other: Any, name: str) -> tuple[Any, Any]:
+    x, y = operands(input, other, name)
+    if (x if hasattr(x, "dtype") else y).dtype.kind != "f" and not (y.all() if hasattr(y, "dtype") else y):
         raise ZeroDivisionError(f"{name}: an integer is divided by 0; convert to float to get inf or nan")
-    return a, b
+    return x, y
 
 
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
@@ -177,43 +177,43 @@ def pow(input: Any, exponent: Any) -> Tensor:
     >>> (x**y).backward(); x.grad, y.grad
     (tensor(12.), tensor(5.5452))
     """
-    a, b = operands(input, exponent, "pow")
-    if not hasattr(b, "dtype"):
-        return _pow_number(input, a, b)
-    xp = of(b)
-    if not hasattr(a, "dtype"):
-        a = xp.full((), a, b.dtype)
-    if b.dtype.kind in "iu" and (b < 0).any():
+    x, y = operands(input, exponent, "pow")
+    if not hasattr(y, "dtype"):
+        return _pow_number(input, x, y)
+    xp = of(y)
+    if not hasattr(x, "dtype"):
+        x = xp.full((), x, y.dtype)
+    if y.dtype.kind in "iu" and (y < 0).any():
         raise RuntimeError("pow: integers to negative integer powers are not integers; convert to float first")
     with np.errstate(all="ignore"):
-        z = xp.power(a, b)
+        z = xp.power(x, y)
 
     def grad_y(grad):
-        return grad * xp.where((a == 0) & (b >= 0), 0, z * xp.log(a))
+        return grad * xp.where((x == 0) & (y >= 0), 0, z * xp.log(x))
 
     return record(
         "pow",
         z,
-        (input, lambda grad: grad * xp.where(b == 0, 0, b * a ** (b - 1)), input, exponent),
+        (input, lambda grad: grad * xp.where(y == 0, 0, y * x ** (y - 1)), input, exponent),
         (exponent, grad_y, input, exponent, RESULT),
     )
 
 
-def _pow_number(x: Tensor, a: Any, n: float) -> Tensor:
-    """xⁿ for a Python number n. Small powers are products: NumPy's `a**3` is 30 times slower than `a * a * a`."""
-    if a.dtype.kind in "iu" and n < 0:
-        raise RuntimeError(f"pow: integers to the power {n} are not integers; convert to float first")
+def _pow_number(input: Tensor, x: Any, y: float) -> Tensor:
+    """xʸ for a Python number y. Small powers are products: NumPy's `x**3` is 30 times slower than `x * x * x`."""
+    if x.dtype.kind in "iu" and y < 0:
+        raise RuntimeError(f"pow: integers to the power {y} are not integers; convert to float first")
 
     def power(n: float) -> Any:
         if n == 0.5:
-            return of(a).sqrt(a)
-        return {1: lambda: a, 2: lambda: a * a, 3: lambda: a * a * a}.get(n, lambda: a**n)()
+            return of(x).sqrt(x)
+        return {1: lambda: x, 2: lambda: x * x, 3: lambda: x * x * x}.get(n, lambda: x**n)()
 
     with np.errstate(all="ignore"):
-        z = power(n)
-    if n == 0:
-        return record("pow", z, (x, lambda grad: grad * 0))
-    return record("pow", z.copy() if z is a else z, (x, lambda grad: grad * (n * power(n - 1)), x))
+        z = power(y)
+    if y == 0:
+        return record("pow", z, (input, lambda grad: grad * 0))
+    return record("pow", z.copy() if z is x else z, (input, lambda grad: grad * (y * power(y - 1)), input))
 
 
 def rpow(input: Any, other: Any) -> Tensor:
@@ -237,7 +237,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     >>> x = z2g.tensor([-3.0, 0.5, 2.0], requires_grad=True); x.clamp(-1, 1).sum().backward(); x.grad
     tensor([0., 1., 0.])
     """
-    a = as_array(input, "clamp")
+    x = as_array(input, "clamp")
     if min is None and max is None:
         raise RuntimeError("clamp: got neither min nor max; give at least one")
     if isinstance(min, Variable) or isinstance(max, Variable):
@@ -246,14 +246,14 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     for bound in (min, max):
         if bound is not None and not isinstance(bound, (int, float)):
             raise TypeError(f"clamp: expected numbers or tensors as bounds, got {type(bound).__name__}")
-    if a.dtype.kind != "f" and (isinstance(min, float) or isinstance(max, float)):
-        a = a.astype(dtypes.get_default_dtype())
-    z, xp = a, of(a)
+    if x.dtype.kind != "f" and (isinstance(min, float) or isinstance(max, float)):
+        x = x.astype(dtypes.get_default_dtype())
+    z, xp = x, of(x)
     if min is not None:
         z = xp.maximum(z, min)
     if max is not None:
         z = xp.minimum(z, max)
-    return record("clamp", z, (input, lambda grad: grad * (z == a), input, RESULT))
+    return record("clamp", z, (input, lambda grad: grad * (z == x), input, RESULT))
 
 
 def maximum(input: Any, other: Any) -> Tensor:
@@ -264,13 +264,13 @@ def maximum(input: Any, other: Any) -> Tensor:
     >>> z2g.maximum(x, y).sum().backward(); x.grad, y.grad
     (tensor([0.0000, 1.0000, 0.5000]), tensor([1.0000, 0.0000, 0.5000]))
     """
-    a, b = operands(input, other, "maximum")
-    xp = _xp(a, b)
+    x, y = operands(input, other, "maximum")
+    xp = _xp(x, y)
     return record(
         "maximum",
-        xp.maximum(a, b),
-        (input, _share(a, b, xp.greater), input, other),
-        (other, _share(b, a, xp.greater), input, other),
+        xp.maximum(x, y),
+        (input, lambda grad: _share(grad, x, y, xp.greater), input, other),
+        (other, lambda grad: _share(grad, y, x, xp.greater), input, other),
     )
 
 
@@ -282,19 +282,19 @@ def minimum(input: Any, other: Any) -> Tensor:
     >>> z2g.minimum(x, y).sum().backward(); x.grad, y.grad
     (tensor([1.0000, 0.0000, 0.5000]), tensor([0.0000, 1.0000, 0.5000]))
     """
-    a, b = operands(input, other, "minimum")
-    xp = _xp(a, b)
+    x, y = operands(input, other, "minimum")
+    xp = _xp(x, y)
     return record(
         "minimum",
-        xp.minimum(a, b),
-        (input, _share(a, b, xp.less), input, other),
-        (other, _share(b, a, xp.less), input, other),
+        xp.minimum(x, y),
+        (input, lambda grad: _share(grad, x, y, xp.less), input, other),
+        (other, lambda grad: _share(grad, y, x, xp.less), input, other),
     )
 
 
-def _share(a: Any, b: Any, wins: Any) -> Any:
-    """The rule of a choice: all of the gradient where a wins, half of it at a tie."""
-    return lambda grad: grad * (wins(a, b) + 0.5 * (a == b)).astype(grad.dtype)
+def _share(grad: Any, mine: Any, theirs: Any, wins: Any) -> Any:
+    """The rule of a choice: all of the gradient where mine wins, half of it at a tie."""
+    return grad * (wins(mine, theirs) + 0.5 * (mine == theirs)).astype(grad.dtype)
 
 
 def where(condition: Tensor, input: Any, other: Any) -> Tensor:
@@ -313,19 +313,19 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
         default = dtypes.get_default_dtype() if isinstance(input, float) or isinstance(other, float) else None
         z = of(c).where(c, input, other)
         return constant(condition, z if default is None else z.astype(default))
-    a, b = operands(input, other, "where")
+    x, y = operands(input, other, "where")
     same_device("where", condition, *(v for v in (input, other) if isinstance(v, Variable) and v.array.ndim))
     xp = of(c)
     return record(
         "where",
-        xp.where(c, a, b),
+        xp.where(c, x, y),
         (input, lambda grad: xp.where(c, grad, 0), condition),
         (other, lambda grad: xp.where(c, 0, grad), condition),
     )
 
 
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """z = value where the mask is True, else x.   dz/dx = 0 where the mask is True, else 1
+    """z = value where the mask m is True, else x.   dz/dx = 0 where m is True, else 1
 
     `mask` broadcasts to x. `value` is a number or a 0-d tensor, which receives the gradient where the mask is True.
 
@@ -334,20 +334,20 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     >>> x.masked_fill(z2g.tensor([True, False]), 9.0).sum().backward(); x.grad
     tensor([0., 1.])
     """
-    a, m = as_array(input, "masked_fill"), as_array(mask, "masked_fill")
+    x, m = as_array(input, "masked_fill"), as_array(mask, "masked_fill")
     if m.dtype.kind != "b":
         raise RuntimeError(f"masked_fill: expected a bool mask, got {m.dtype}; compare it: mask == 0")
     if isinstance(value, Variable):
         if value.array.ndim:
             shape = tuple(value.array.shape)
             raise RuntimeError(f"masked_fill: value must be a number or a 0-d tensor, got shape {shape}; see where()")
-        check_broadcast(a.shape, m.shape, "masked_fill")
-        return where(mask, value.to(input.device, a.dtype), input)
-    if a.dtype.kind != "f" and isinstance(value, float) and not value.is_integer():
-        raise RuntimeError(f"masked_fill: value {value} cannot be held by a tensor of {a.dtype}")
+        check_broadcast(x.shape, m.shape, "masked_fill")
+        return where(mask, value.to(input.device, x.dtype), input)
+    if x.dtype.kind != "f" and isinstance(value, float) and not value.is_integer():
+        raise RuntimeError(f"masked_fill: value {value} cannot be held by a tensor of {x.dtype}")
     operands(input, mask, "masked_fill")  # shapes and devices
-    xp = of(a)
-    z = xp.where(m, value, a).astype(a.dtype, copy=False)
+    xp = of(x)
+    z = xp.where(m, value, x).astype(x.dtype, copy=False)
     return record("masked_fill", z, (input, lambda grad: xp.where(m, 0, grad), mask))
 
 

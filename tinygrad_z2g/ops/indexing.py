@@ -58,7 +58,9 @@ def getitem(input: Tensor, index: Any) -> Tensor:
 def setitem(input: Tensor, index: Any, value: Any) -> None:
     """x[index] = value, in place, where value (a tensor, number or array) broadcasts to x[index].
 
-    Afterwards ∂L/∂(old x) is 0 at the elements written, and ∂L/∂value is the gradient found there.
+    Afterwards ∂L/∂(old x) is 0 at the elements written, and ∂L/∂value is the gradient found there. Indices should not
+    repeat: of several values written to one place the last stays, but each receives the gradient of that place, as in
+    torch, which is false for the others.
 
     What stood there before has no part in the result; the value has, once for each element that it was copied to.
     >>> x, v = z2g.tensor([1.0, 2.0, 3.0], requires_grad=True), z2g.tensor(9.0, requires_grad=True)
@@ -223,8 +225,9 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
 def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: float | None = None) -> Tensor:
     """A copy of x with z[i][index[i][j][k]][k] = src[i][j][k] for dim = 1, and likewise for others.
 
-    `src`, a number or a tensor at least as large as `index`, is what `gather` would read back; where several write
-    to one place, one of them wins. The gradient of an element written goes to src, that of x there is 0.
+    `src`, a number or a tensor at least as large as `index`, is what `gather` would read back. The gradient of an
+    element written goes to src, that of x there is 0. Indices should not repeat: where several write to one place, one
+    of them wins, but each receives the gradient of that place, as in torch, which is false for the others.
 
     As for `x[...] = v`: what was overwritten has no part in z; src has that of the place it was written to.
     >>> x, src = z2g.tensor([1.0, 2.0, 3.0], requires_grad=True), z2g.tensor([8.0, 9.0], requires_grad=True)

@@ -34,47 +34,47 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     (tensor([[ 7., 11.]]), tensor([[1., 1.],
             [2., 2.]]))
     """
-    a, b = _factors(input, other, "matmul")
-    if a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0]:
-        return record("matmul", a @ b, (input, lambda grad: grad @ b.T, other), (other, lambda grad: a.T @ grad, input))
-    if not a.ndim or not b.ndim:
-        raise RuntimeError(f"matmul: {tuple(a.shape)} @ {tuple(b.shape)}: both need at least 1 dimension; see mul")
-    if a.ndim > 2 and b.ndim == 2:
-        return _flat_matmul(input, other, a, b)
-    row, column = a.ndim == 1, b.ndim == 1
-    A = a[None, :] if row else a  # (..., n, k)
-    B = b[:, None] if column else b  # (..., k, m)
-    if A.shape[-1] != B.shape[-2]:
-        raise _inner_sizes(a, b, "matmul")
-    check_broadcast(A.shape[:-2], B.shape[:-2], "matmul: batch")
-    Z = kernels.bmm(A, B)  # (..., n, m)
+    x, y = _factors(input, other, "matmul")
+    if x.ndim == y.ndim == 2 and x.shape[1] == y.shape[0]:
+        return record("matmul", x @ y, (input, lambda grad: grad @ y.T, other), (other, lambda grad: x.T @ grad, input))
+    if not x.ndim or not y.ndim:
+        raise RuntimeError(f"matmul: {tuple(x.shape)} @ {tuple(y.shape)}: both need at least 1 dimension; see mul")
+    if x.ndim > 2 and y.ndim == 2:
+        return _flat_matmul(input, other, x, y)
+    row, column = x.ndim == 1, y.ndim == 1
+    if x.shape[-1] != y.shape[0 if column else -2]:
+        raise _inner_sizes(x, y, "matmul")
+    x = x[None, :] if row else x  # (..., n, k)
+    y = y[:, None] if column else y  # (..., k, m)
+    check_broadcast(x.shape[:-2], y.shape[:-2], "matmul: batch")
+    Z = kernels.bmm(x, y)  # (..., n, m)
     z = Z.reshape(Z.shape[: -1 - row] + Z.shape[-1:] if not column else Z.shape[: -1 - row]) if row or column else Z
 
     wide = Z.shape  # (..., n, m)
 
     def grad_x(grad: Array) -> Array:
-        return kernels.bmm(grad.reshape(wide), B.swapaxes(-1, -2))  # (..., n, m) @ (..., m, k)
+        return kernels.bmm(grad.reshape(wide), y.swapaxes(-1, -2))  # (..., n, m) @ (..., m, k)
 
     def grad_y(grad: Array) -> Array:
-        g = kernels.bmm(A.swapaxes(-1, -2), grad.reshape(wide))  # (..., k, n) @ (..., n, m)
+        g = kernels.bmm(x.swapaxes(-1, -2), grad.reshape(wide))  # (..., k, n) @ (..., n, m)
         return g[..., 0] if column else g
 
     return record("matmul", z, (input, grad_x, other), (other, grad_y, input))
 
 
-def _flat_matmul(x: Tensor, y: Tensor, a: Array, b: Array) -> Tensor:
+def _flat_matmul(input: Tensor, other: Tensor, x: Array, y: Array) -> Tensor:
     """The common case (..., k) @ (k, m) as one product of two matrices: 1.5 to 2.5 times faster than a batch of
     small products followed by a sum over the batch."""
-    if a.shape[-1] != b.shape[0]:
-        raise _inner_sizes(a, b, "matmul")
-    shape, n, m = a.shape, math.prod(a.shape[:-1]), b.shape[1]
-    rows = a.reshape(n, shape[-1])  # (..., k) -> (n, k)
-    z = (rows @ b).reshape(*shape[:-1], m)  # (n, m) -> (..., m)
+    if x.shape[-1] != y.shape[0]:
+        raise _inner_sizes(x, y, "matmul")
+    shape, n, m = x.shape, math.prod(x.shape[:-1]), y.shape[1]
+    x = x.reshape(n, shape[-1])  # (..., k) -> (n, k)
+    z = (x @ y).reshape(*shape[:-1], m)  # (n, m) -> (..., m)
     return record(
         "matmul",
         z,
-        (x, lambda grad: (grad.reshape(n, m) @ b.T).reshape(shape), y),
-        (y, lambda grad: rows.T @ grad.reshape(n, m), x),
+        (input, lambda grad: (grad.reshape(n, m) @ y.T).reshape(shape), other),
+        (other, lambda grad: x.T @ grad.reshape(n, m), input),
     )
 
 
@@ -278,23 +278,23 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> F.linear(x, W, b).sum().backward(); W.grad, b.grad  # 1 + 3, 2 + 4; two rows
     (tensor([[4., 6.]]), tensor([2.]))
     """
-    a, w = _factors(input, weight, "linear")
-    if w.ndim != 2 or not a.ndim or a.shape[-1] != w.shape[1]:
+    x, W = _factors(input, weight, "linear")
+    if W.ndim != 2 or not x.ndim or x.shape[-1] != W.shape[1]:
         raise RuntimeError(
-            f"linear: input {tuple(a.shape)} and weight {tuple(w.shape)}: expected (..., in) and (out, in)"
+            f"linear: input {tuple(x.shape)} and weight {tuple(W.shape)}: expected (..., in) and (out, in)"
         )
-    shape, n, n_out = a.shape, math.prod(a.shape[:-1]), w.shape[0]
-    rows = a.reshape(n, shape[-1])  # (..., in) -> (n, in)
-    z = rows @ w.T  # (n, in) @ (in, out)
+    shape, n, n_out = x.shape, math.prod(x.shape[:-1]), W.shape[0]
+    x = x.reshape(n, shape[-1])  # (..., in) -> (n, in)
+    z = x @ W.T  # (n, in) @ (in, out)
     edges = [
-        (input, lambda grad: (grad.reshape(n, n_out) @ w).reshape(shape), weight),
-        (weight, lambda grad: grad.reshape(n, n_out).T @ rows, input),
+        (input, lambda grad: (grad.reshape(n, n_out) @ W).reshape(shape), weight),
+        (weight, lambda grad: grad.reshape(n, n_out).T @ x, input),
     ]
     if bias is not None:
         b = as_array(bias, "linear")
         same_device("linear", input, bias)
-        if b.shape != (n_out,) or b.dtype != a.dtype:
-            raise RuntimeError(f"linear: bias {tuple(b.shape)} of {b.dtype}, expected ({n_out},) of {a.dtype}")
+        if b.shape != (n_out,) or b.dtype != x.dtype:
+            raise RuntimeError(f"linear: bias {tuple(b.shape)} of {b.dtype}, expected ({n_out},) of {x.dtype}")
         z += b
         edges.append((bias, lambda grad: kernels.column_sums(grad.reshape(n, n_out))))
     return record("linear", z.reshape(*shape[:-1], n_out), *edges)

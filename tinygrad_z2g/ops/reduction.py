@@ -92,20 +92,20 @@ def var(
     *,
     correction: float | None = None,
 ) -> Tensor:
-    """z = Σ (x - m)² / (n - correction), m the mean along `dim`.   dz/dx = 2 (x - m) / (n - correction)
+    """z = Σ d² / (n - correction), d = x - m, m the mean along `dim`.   dz/dx = 2 d / (n - correction)
 
     correction: 1 by default (the unbiased estimate, Bessel), 0 for the variance of the data themselves;
     `unbiased` is the older way to say 1 or 0. NaN where n ≤ correction.
 
     xⱼ stands in its own square and, through m, with the weight 1/n in all: dz/dxⱼ is 2 / (n - correction) times
-    (xⱼ - m) - Σᵢ (xᵢ - m) / n, and that sum is 0. For (1, 2, 3): m = 2, n - 1 = 2.
+    dⱼ - Σᵢ dᵢ / n, and that sum is 0. For (1, 2, 3): m = 2, n - 1 = 2.
     >>> x = z2g.tensor([1.0, 2.0, 3.0], requires_grad=True); x.var().backward(); x.grad
     tensor([-1.,  0.,  1.])
     """
-    a, dims, n, keepdim = _moments("var", input, dim, unbiased, keepdim, correction)
-    d = a - kernels.total(a, dims, True) / (_count(a, dims) or math.nan)
-    z = kernels.total(d * d, dims, keepdim) * n
-    return record("var", z, (input, lambda grad: spread(grad, dims, keepdim) * (2 * n) * d))
+    x, dims, scale, keepdim = _moments("var", input, dim, unbiased, keepdim, correction)
+    d = x - kernels.total(x, dims, True) / (_count(x, dims) or math.nan)
+    z = kernels.total(d * d, dims, keepdim) * scale
+    return record("var", z, (input, lambda grad: spread(grad, dims, keepdim) * (2 * scale) * d))
 
 
 @numpy_names
@@ -117,19 +117,19 @@ def std(
     *,
     correction: float | None = None,
 ) -> Tensor:
-    """z = √var(x).   dz/dx = (x - m) / ((n - correction) z); 0 where z = 0.   Arguments as for `var`
+    """z = √var(x).   dz/dx = d / ((n - correction) z), d = x - m; 0 where z = 0.   Arguments as for `var`
 
-    z² = v, so 2z dz = dv, and dv/dx = 2 (x - m) / (n - correction) as for `var`. For (2, 4, 6): m = 4, v = 4, z = 2.
+    z² = v, so 2z dz = dv, and dv/dx = 2 d / (n - correction) as for `var`. For (2, 4, 6): m = 4, v = 4, z = 2.
     >>> x = z2g.tensor([2.0, 4.0, 6.0], requires_grad=True); x.std().backward(); x.grad
     tensor([-0.5000,  0.0000,  0.5000])
     """
-    a, dims, n, keepdim = _moments("std", input, dim, unbiased, keepdim, correction)
-    xp = of(a)
-    d = a - kernels.total(a, dims, True) / (_count(a, dims) or math.nan)
-    z = xp.sqrt(kernels.total(d * d, dims, keepdim) * n)
+    x, dims, scale, keepdim = _moments("std", input, dim, unbiased, keepdim, correction)
+    xp = of(x)
+    d = x - kernels.total(x, dims, True) / (_count(x, dims) or math.nan)
+    z = xp.sqrt(kernels.total(d * d, dims, keepdim) * scale)
 
     def rule(grad: Array) -> Array:
-        slope = xp.where(z == 0, 0, grad * n / z)
+        slope = xp.where(z == 0, 0, grad * scale / z)
         return spread(slope, dims, keepdim) * d
 
     return record("std", z, (input, rule, RESULT))
@@ -159,18 +159,18 @@ def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype:
     >>> x = z2g.tensor([2.0, 3.0, 4.0], requires_grad=True); x.prod().backward(); x.grad
     tensor([12.,  8.,  6.])
     """
-    a = _converted(as_array(input, "prod"), dtype)
-    xp = of(a)
-    axis = None if dim is None else one_dim(dim, a.ndim, "prod")
-    z = a.prod() if axis is None or not a.ndim else a.prod(axis=axis, keepdims=keepdim)
+    x = _converted(as_array(input, "prod"), dtype)
+    xp = of(x)
+    axis = None if dim is None else one_dim(dim, x.ndim, "prod")
+    z = x.prod() if axis is None or not x.ndim else x.prod(axis=axis, keepdims=keepdim)
 
     def rule(grad: Array) -> Array:
-        flat = axis is None or not a.ndim
-        rows = a.reshape(1, -1) if flat else xp.moveaxis(a, axis, -1)  # (..., n)
+        flat = axis is None or not x.ndim
+        rows = x.reshape(1, -1) if flat else xp.moveaxis(x, axis, -1)  # (..., n)
         one = xp.ones_like(rows[..., :1])
         before = xp.cumprod(xp.concatenate([one, rows[..., :-1]], -1), -1)
         after = xp.cumprod(xp.concatenate([one, rows[..., :0:-1]], -1), -1)[..., ::-1]
-        others = (before * after).reshape(a.shape) if flat else xp.moveaxis(before * after, -1, axis)
+        others = (before * after).reshape(x.shape) if flat else xp.moveaxis(before * after, -1, axis)
         return (grad if flat else spread(grad, (axis,), keepdim)) * others
 
     return record("prod", z, (input, rule, input))
@@ -239,19 +239,19 @@ def amin(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     return _shared_extreme("amin", "min", input, dim, keepdim)
 
 
-def _shared_extreme(name: str, method: str, x: Tensor, dim: Any, keepdim: bool) -> Tensor:
-    a = as_array(x, name)
-    dims = many_dims(dim, a.ndim, name)
-    if a.size == 0 and _count(a, dims) == 0:
+def _shared_extreme(name: str, method: str, input: Tensor, dim: Any, keepdim: bool) -> Tensor:
+    x = as_array(input, name)
+    dims = many_dims(dim, x.ndim, name)
+    if x.size == 0 and _count(x, dims) == 0:
         error = RuntimeError if dim is None else IndexError
-        raise error(f"{name}: shape {tuple(a.shape)} has no elements along dim {dims}; its {method} is undefined")
-    z = getattr(a, method)(axis=dims, keepdims=keepdim)
+        raise error(f"{name}: shape {tuple(x.shape)} has no elements along dim {dims}; its {method} is undefined")
+    z = getattr(x, method)(axis=dims, keepdims=keepdim)
 
     def rule(grad: Array) -> Array:
-        hit = a == spread(z, dims, keepdim)
+        hit = x == spread(z, dims, keepdim)
         return spread(grad, dims, keepdim) * (hit / hit.sum(axis=dims, keepdims=True)).astype(grad.dtype)
 
-    return record(name, z, (x, rule, x, RESULT))
+    return record(name, z, (input, rule, input, RESULT))
 
 
 @numpy_names
@@ -305,14 +305,14 @@ def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> T
         return sum(input.abs(), dim, keepdim) if p == 1 else amax(input.abs(), dim, keepdim)
     if p not in (2, "fro"):
         raise NotImplementedError(f"norm: p = {p!r} is not offered; p = 1, 2, 'fro' and inf are")
-    a = as_array(input, "norm")
-    if a.dtype.kind != "f":
-        raise RuntimeError(f"norm: expected floating point, got {a.dtype}; convert first: x.float().norm()")
-    dims, xp = many_dims(dim, a.ndim, "norm"), of(a)
-    z = xp.sqrt((a * a).sum(axis=dims, keepdims=keepdim))
+    x = as_array(input, "norm")
+    if x.dtype.kind != "f":
+        raise RuntimeError(f"norm: expected floating point, got {x.dtype}; convert first: x.float().norm()")
+    dims, xp = many_dims(dim, x.ndim, "norm"), of(x)
+    z = xp.sqrt((x * x).sum(axis=dims, keepdims=keepdim))
 
     def rule(grad: Array) -> Array:
-        return a * spread(xp.where(z == 0, 0, grad / z), dims, keepdim)
+        return x * spread(xp.where(z == 0, 0, grad / z), dims, keepdim)
 
     return record("norm", z, (input, rule, input, RESULT))
 
@@ -345,14 +345,14 @@ def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     >>> x = z2g.tensor([2.0, 3.0, 4.0], requires_grad=True); x.cumprod(0).sum().backward(); x.grad
     tensor([16., 10.,  6.])
     """
-    a = _converted(as_array(input, "cumprod"), dtype)
-    xp, axis = of(a), one_dim(dim, a.ndim, "cumprod")
-    if not a.ndim:
-        return record("cumprod", a.copy(), (input, lambda grad: grad))
-    z = xp.cumprod(a, axis)
+    x = _converted(as_array(input, "cumprod"), dtype)
+    xp, axis = of(x), one_dim(dim, x.ndim, "cumprod")
+    if not x.ndim:
+        return record("cumprod", x.copy(), (input, lambda grad: grad))
+    z = xp.cumprod(x, axis)
 
     def rule(grad: Array) -> Array:
-        rows, before = xp.moveaxis(a, axis, 0), xp.moveaxis(z, axis, 0)  # (n, ...)
+        rows, before = xp.moveaxis(x, axis, 0), xp.moveaxis(z, axis, 0)  # (n, ...)
         out = xp.moveaxis(grad, axis, 0).copy()
         for i in reversed(range(len(out) - 1)):
             out[i] += rows[i + 1] * out[i + 1]

@@ -37,10 +37,10 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """
     if dtype is not None:
         input = input.to(dtype=dtype)
-    a = as_floating(input, "softmax")
-    axis = one_dim(dim, a.ndim, "softmax")
-    p = kernels.softmax(a.reshape(a.shape or (1,)), axis).reshape(a.shape)
-    if not a.ndim:
+    x = as_floating(input, "softmax")
+    axis = one_dim(dim, x.ndim, "softmax")
+    p = kernels.softmax(x.reshape(x.shape or (1,)), axis).reshape(x.shape)
+    if not x.ndim:
         return record("softmax", p, (input, lambda grad: grad * 0))
     return record("softmax", p, (input, lambda grad: kernels.softmax_backward(p, grad, axis), RESULT))
 
@@ -57,10 +57,10 @@ def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """
     if dtype is not None:
         input = input.to(dtype=dtype)
-    a = as_floating(input, "log_softmax")
-    axis, xp = one_dim(dim, a.ndim, "log_softmax"), of(a)
-    z = kernels.log_softmax(a.reshape(a.shape or (1,)), axis).reshape(a.shape)
-    if not a.ndim:
+    x = as_floating(input, "log_softmax")
+    axis, xp = one_dim(dim, x.ndim, "log_softmax"), of(x)
+    z = kernels.log_softmax(x.reshape(x.shape or (1,)), axis).reshape(x.shape)
+    if not x.ndim:
         return record("log_softmax", z, (input, lambda grad: grad * 0))
     return record("log_softmax", z, (input, lambda grad: grad - xp.exp(z) * grad.sum(axis=axis, keepdims=True), RESULT))
 
@@ -74,13 +74,12 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     >>> z2g.logsumexp(x, dim=0).backward(); x.grad
     tensor([0.2500, 0.7500])
     """
-    a = as_floating(input, "logsumexp")
-    dims, xp = many_dims(dim, a.ndim, "logsumexp"), of(a)
+    x = as_floating(input, "logsumexp")
+    dims, xp = many_dims(dim, x.ndim, "logsumexp"), of(x)
     with np.errstate(all="ignore"):
-        m = kernels.finite_max(a, dims)
+        m = kernels.finite_max(x, dims)
         m = xp.where(m == math.inf, 0, m)  # ln e^inf is inf; with m = inf it would be NaN
-        z = xp.log(xp.exp(a - m).sum(axis=dims, keepdims=True)) + m
-    wide = z
-    z = z if keepdim else z.reshape(tuple(n for i, n in enumerate(a.shape) if i not in dims))
-    softmax = lambda: xp.where(xp.isfinite(wide), xp.exp(a - wide), 0)  # noqa: E731
-    return record("logsumexp", z, (input, lambda grad: spread(grad, dims, keepdim) * softmax(), input, RESULT))
+        z = xp.log(xp.exp(x - m).sum(axis=dims, keepdims=True)) + m
+    reduced = z if keepdim else z.reshape(tuple(n for i, n in enumerate(x.shape) if i not in dims))
+    softmax = lambda: xp.where(xp.isfinite(z), xp.exp(x - z), 0)  # noqa: E731
+    return record("logsumexp", reduced, (input, lambda grad: spread(grad, dims, keepdim) * softmax(), input, RESULT))
