@@ -122,6 +122,7 @@ def test_a_unit_is_dead_only_if_it_never_fires():
         for sign in (1, -1):
             relu(sign * z2g.tensor([[1.0, 1.0, -1.0, 0.0]] * 10))
     assert w.history["0 · ReLU"]["dead"] == [(1, 0.5), (2, 0.25)]  # the last unit alone gave 0 both times
+    assert w.remarks == []  # and nothing here wants a gradient
     with z2g.watch(relu, every=1) as w:
         relu(-z2g.ones(19, 4))
     assert w.remarks == []  # too few inputs to say so
