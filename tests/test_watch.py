@@ -75,12 +75,27 @@ def test_twenty_sick_layers_share_a_line_and_get_no_second_advice():
     model = mlp(*[4] + 20 * [32], 1, activation=nn.Sigmoid)
     w = train(model, loss=lambda m, x, y: F.mse_loss(m(x * z2g.ones(4)), y), lr=0.1,
               optimizer=optim.SGD(model.parameters(), lr=0.1))  # fmt: skip
-    gradients = {label: np.median([v for _, v in q["gradient"]]) for label, q in w.history.items() if "gradient" in q}
+    gradients = {
+        label: np.sqrt(np.mean([value**2 for _, value in quantities["gradient"]]))
+        for label, quantities in w.history.items()
+        if "gradient" in quantities
+    }
     sick = [label for label, size in gradients.items() if size < 1e-4 * max(gradients.values())]
     assert len(sick) > 10 and len(w.remarks) == 1
     worst = min(sick, key=gradients.get)
     remark = named(w, f"{sick[0]} … {sick[-1]} ({len(sick)} layers): vanishing gradient, worst in {worst}, ")
     assert remark.endswith(f"{gradients[worst] / gradients['40 · Linear']:.1g} of that of 40 · Linear")
+
+
+def test_gradients_that_vanished_while_there_was_something_to_learn():
+    """The last layer learns the mean of the targets in 80 steps; from then on all gradients are rounding errors."""
+    model = mlp(*[1] + 8 * [32], 1, activation=nn.Sigmoid)
+    w = train(model, 400, every=10, optimizer=optim.SGD(model.parameters(), lr=0.1))
+    ratios = [a / b for (_, a), (_, b) in zip(w.history["0 · Linear"]["gradient"], w.history["16 · Linear"]["gradient"],
+                                              strict=True)]  # fmt: skip
+    assert ratios[0] < 1e-5 and np.median(ratios) > 1e-4
+    assert named(w, "vanishing gradient", "of that of 16 · Linear").startswith("0 · Linear")
+    assert len(w.remarks) == 1
 
 
 def test_exploding_gradients_and_outputs_after_large_weights(device):

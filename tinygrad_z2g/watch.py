@@ -24,7 +24,7 @@ from .nn import Module, Parameter, ReLU
 from .tensor import Tensor
 from .trace import observers
 
-VANISHING = 1e-4  # weights' gradient, against the largest of the layers behind it
+VANISHING = 1e-4  # weights' gradient, against the largest of the layers behind it, in the mean square of all steps
 EXPLODING = 1e4  # weights' gradient against the weights, and outputs
 SMALL_UPDATE, LARGE_UPDATE = 1e-6, 0.3  # of the weights, in the largest and in the median step; usual is about 1e-3
 LEAP = 2.0  # of the weights, in any one step
@@ -220,12 +220,13 @@ class watch:
         if not self.seen:
             return [*found, "nothing seen: the model was not called in training mode inside the `with` block"]
         complaints: list[_Complaint] = []
-        behind = 0.0, ""  # the largest gradient among the layers behind this one
+        behind = strongest = 0.0, ""  # the largest gradient among the layers behind this one, by median and mean square
         for label in reversed(self._order):
-            complaints += self._ill(label, *behind)
+            complaints += self._ill(label, behind, strongest)
             gradient = self._median(label, "gradient") or 0.0
             if math.isfinite(gradient):
                 behind = max(behind, (gradient, label))
+            strongest = max(strongest, (self._strength(label), label))
         if self._reached:
             complaints += self._left_out()
         found += _merged(complaints, [*self._order, *self._layers])
@@ -233,8 +234,17 @@ class watch:
             found += self._standstill()
         return found
 
-    def _ill(self, label: str, behind: float, where: str) -> list[_Complaint]:
-        """The complaints about one layer; `behind` is the largest gradient among the weights after it, at `where`."""
+    def _strength(self, label: str) -> float:
+        """Root mean square over the steps of the gradient of a layer's weights, where it was finite.
+
+        Unlike the median, it is that of the steps in which there is something to learn: who has arrived has rounding
+        errors for gradients, of one size in all layers.
+        """
+        values = [value for _, value in self._points(label, "gradient") if math.isfinite(value)]
+        return math.hypot(*values) / math.sqrt(max(len(values), 1))
+
+    def _ill(self, label: str, behind: tuple[float, str], strongest: tuple[float, str]) -> list[_Complaint]:
+        """The complaints about one layer; the largest gradient after it, as median and as mean square, and where."""
         seen = {q: self._median(label, q) for q in ("output", "gradient", "weights", "update", "dead")}
         wild = [quantity for quantity, value in seen.items() if value is not None and not math.isfinite(value)]
         if wild:  # an update is relative to the weights
@@ -247,24 +257,26 @@ class watch:
         if dead is not None and dead > DEAD and self._samples[label] >= SAMPLES:
             units = f"{100 * dead:.0f} % of the units gave 0 for each of {self._samples[label]} inputs"
             found.append(_Complaint(label, "dead ReLU", f"{units}: smaller steps, other bias", dead))
-        if gradient == 0 and behind:
-            return [*found, _Complaint(label, f"gradient is exactly 0, that of {where} is not: nothing gets through")]
+        if gradient == 0 and behind[0]:
+            nothing = f"gradient is exactly 0, that of {behind[1]} is not: nothing gets through"
+            return [*found, _Complaint(label, nothing)]
+        strength, (most, where) = self._strength(label), strongest
         exploding = gradient is not None and weights and gradient > EXPLODING * weights
-        vanishing = gradient is not None and gradient < VANISHING * behind
+        vanishing = gradient is not None and 0 < strength < VANISHING * most
         if exploding:
             advice = f"{gradient / weights:.1g} times the weights: clip, or start smaller"
             found.append(_Complaint(label, "exploding gradient", advice, gradient / weights))
         elif vanishing:
-            share = f"{gradient / behind:.1g} of that of {where}"
-            found.append(_Complaint(label, "vanishing gradient", share, behind / gradient))
+            share = f"{strength / most:.1g} of that of {where}"
+            found.append(_Complaint(label, "vanishing gradient", share, most / strength))
         if update is not None:
-            step, most = max(self._points(label, "update"), key=lambda point: point[1])
-            if update > LARGE_UPDATE or most > LEAP:
-                much = f"{update:.2g} of the weights in the median step, {most:.2g} in step {step}"
-                found.append(_Complaint(label, "update too large", f"{much}: lower the learning rate", most))
-            elif most < SMALL_UPDATE and gradient > SMALL_UPDATE * weights and not (exploding or vanishing):
-                much = f"{most:.2g} of the weights at most"
-                found.append(_Complaint(label, "update too small", f"{much}: raise the learning rate", -most))
+            step, longest = max(self._points(label, "update"), key=lambda point: point[1])
+            if update > LARGE_UPDATE or longest > LEAP:
+                much = f"{update:.2g} of the weights in the median step, {longest:.2g} in step {step}"
+                found.append(_Complaint(label, "update too large", f"{much}: lower the learning rate", longest))
+            elif longest < SMALL_UPDATE and gradient > SMALL_UPDATE * weights and not (exploding or vanishing):
+                much = f"{longest:.2g} of the weights at most"
+                found.append(_Complaint(label, "update too small", f"{much}: raise the learning rate", -longest))
         return found
 
     def _left_out(self) -> Iterator[_Complaint]:
