@@ -98,6 +98,22 @@ def test_gradients_that_vanished_while_there_was_something_to_learn():
     assert len(w.remarks) == 1
 
 
+def test_a_layer_that_is_called_once_is_measured_by_that_step():
+    class Net(nn.Module):
+        def __init__(self):
+            self.rare, self.last = nn.Linear(1, 1), nn.Linear(1, 1, bias=False)
+
+        def forward(self, x):
+            return self.last(x + 1e-6 * self.rare(x) if w.steps == 1 else x)
+
+    model = Net()
+    nn.init.constant_(model.last.weight, 1)
+    with z2g.watch(model, every=1) as w:
+        for _ in range(16):
+            model(z2g.ones(1, 1)).sum().backward()
+    named(w, "rare · Linear: vanishing gradient, 1e-06 of that of last · Linear")
+
+
 def test_exploding_gradients_and_outputs_after_large_weights(device):
     model = mlp(1, 16, 16, 16, 1, activation=nn.Identity)
     with z2g.no_grad():
@@ -129,6 +145,29 @@ def test_dead_relus_and_what_they_block(device):
     named(w, "1 · ReLU: dead ReLU, 100 % of the units gave 0 for each of 384 inputs")
     named(w, "0 · Linear: gradient is exactly 0, that of 2 · Linear is not")
     assert len(w.remarks) == 2
+
+
+def test_a_layer_that_dies_on_the_way():
+    model = mlp(1, 4, 1, activation=nn.ReLU)
+    w = train(model, steps=4, every=1)
+    assert not any("exactly 0" in remark for remark in w.remarks)
+    biases = iter(4 * [1.0] + 26 * [-100.0])
+
+    def loss(model, x, y):
+        nn.init.constant_(model[0].bias, next(biases))
+        return F.mse_loss(model(x), y)
+
+    w = train(model, every=1, loss=loss)
+    assert w.history["0 · Linear"]["gradient"][0][1] > 0
+    named(w, "0 · Linear: gradient is exactly 0, that of 2 · Linear is not")
+
+
+def test_nothing_gets_through_though_the_last_layer_soon_has_arrived():
+    model = mlp(1, 4, 1, activation=nn.ReLU)
+    nn.init.constant_(model[0].bias, -100)
+    factors = iter([1.0] * 3 + [0.0] * 27)
+    w = train(model, every=1, loss=lambda m, x, y: F.mse_loss(m(x), y) * next(factors))
+    named(w, "0 · Linear: gradient is exactly 0, that of 2 · Linear is not")
 
 
 def test_a_unit_is_dead_only_if_it_never_fires():
@@ -297,6 +336,9 @@ def test_a_gradient_that_is_not_finite_is_no_measure_for_those_before_it():
     with z2g.watch(model) as w:
         (model(z2g.ones(1, 1)).sum() + model[1].bias.sum() * 1e38 * 10).backward()
     assert w.history["1 · Linear"]["gradient"] == [(1, math.inf)] and model[0].weight.grad.item() != 0
+    assert w.remarks == ["1 · Linear: gradient not finite"]
+    with z2g.watch(model) as w:  # nor when theirs are 0
+        (model[1].bias.sum() * 1e38 * 10 + model(z2g.ones(1, 1)).sum() * 0).backward()
     assert w.remarks == ["1 · Linear: gradient not finite"]
 
 

@@ -220,12 +220,12 @@ class watch:
         if not self.seen:
             return [*found, "nothing seen: the model was not called in training mode inside the `with` block"]
         complaints: list[_Complaint] = []
-        behind = strongest = 0.0, ""  # the largest gradient among the layers behind this one, by median and mean square
+        behind, strongest = 0.0, (0.0, "")  # the largest gradients among the layers behind this one
         for label in reversed(self._order):
             complaints += self._ill(label, behind, strongest)
             gradient = self._median(label, "gradient") or 0.0
             if math.isfinite(gradient):
-                behind = max(behind, (gradient, label))
+                behind = max(behind, gradient)
             strongest = max(strongest, (self._strength(label), label))
         if self._reached:
             complaints += self._left_out()
@@ -243,8 +243,8 @@ class watch:
         values = [value for _, value in self._points(label, "gradient") if math.isfinite(value)]
         return math.hypot(*values) / math.sqrt(max(len(values), 1))
 
-    def _ill(self, label: str, behind: tuple[float, str], strongest: tuple[float, str]) -> list[_Complaint]:
-        """The complaints about one layer; the largest gradient after it, as median and as mean square, and where."""
+    def _ill(self, label: str, behind: float, strongest: tuple[float, str]) -> list[_Complaint]:
+        """The complaints about one layer; the others are the largest gradients after it, by median and mean square."""
         seen = {q: self._median(label, q) for q in ("output", "gradient", "weights", "update", "dead")}
         wild = [quantity for quantity, value in seen.items() if value is not None and not math.isfinite(value)]
         if wild:  # an update is relative to the weights
@@ -257,12 +257,11 @@ class watch:
         if dead is not None and dead > DEAD and self._samples[label] >= SAMPLES:
             units = f"{100 * dead:.0f} % of the units gave 0 for each of {self._samples[label]} inputs"
             found.append(_Complaint(label, "dead ReLU", f"{units}: smaller steps, other bias", dead))
-        if gradient == 0 and behind[0]:
-            nothing = f"gradient is exactly 0, that of {behind[1]} is not: nothing gets through"
-            return [*found, _Complaint(label, nothing)]
         strength, (most, where) = self._strength(label), strongest
+        if gradient == 0 and (behind or (most and not strength)):
+            return [*found, _Complaint(label, f"gradient is exactly 0, that of {where} is not: nothing gets through")]
         exploding = gradient is not None and weights and gradient > EXPLODING * weights
-        vanishing = gradient is not None and 0 < strength < VANISHING * most
+        vanishing = gradient is not None and strength < VANISHING * most
         if exploding:
             advice = f"{gradient / weights:.1g} times the weights: clip, or start smaller"
             found.append(_Complaint(label, "exploding gradient", advice, gradient / weights))
