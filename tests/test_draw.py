@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import nn
+from tinygrad_z2g.draw import writing
 from tinygrad_z2g.draw.layout import Box, place
+from tinygrad_z2g.draw.writing import Card, Frame
 from tinygrad_z2g.engine import Node
 from tinygrad_z2g.models import GPT, GPTConfig
 from tinygrad_z2g.nn import functional as F
@@ -33,8 +35,13 @@ def frames(picture):
     return [text.text for text in ElementTree.fromstring(picture.svg()) if text.get("class") == "t f"]
 
 
+def captions(picture):
+    """The lines below the picture."""
+    return [text.text for text in ElementTree.fromstring(picture.svg()) if text.get("class") == "s"]
+
+
 def caption(picture):
-    return ElementTree.fromstring(picture.svg())[-1].text
+    return captions(picture)[0]
 
 
 def arrows(picture):
@@ -260,6 +267,14 @@ def test_errors_say_what_to_do():
         z2g.draw(lambda: "text")
     with pytest.raises(TypeError, match="expected Modules, got int"):
         z2g.draw.tracing(3)
+    for depth in ("x", 1.5, True):
+        with pytest.raises(TypeError, match=f"depth must be an int or None, got {type(depth).__name__} {depth!r}"):
+            z2g.draw(x * 2, depth=depth)
+    with pytest.raises(ValueError, match="depth must be >= 0, the number of levels of modules to open, got -1"):
+        z2g.draw(x * 2, depth=-1)
+    for names, got in (("blocks.0", "str 'blocks.0'"), (3, "int 3"), ([0], r"list \[0\]")):
+        with pytest.raises(TypeError, match=rf"open must be a list of names, as \['blocks.0'\], got {got}"):
+            z2g.draw(x * 2, open=names)
     with pytest.raises(ValueError, match=r"ends in .svg or .dot, got 'a.png'"):
         z2g.draw(x).save("a.png")
 
@@ -271,6 +286,40 @@ def test_without_gradients_the_picture_says_why():
     with z2g.no_grad():
         x += 1
     assert "no gradients: backward: a tensor that the gradient of 'mul'" in caption(z2g.draw(loss))
+
+
+def test_the_picture_says_how_to_read_it_and_how_to_get_a_better_one():
+    norm, hint = "|value|, |grad|: the norm √(Σ x²)", "not traced: draw.tracing(model) adds modules and values"
+    short, long = z2g.tensor([1.0, 2.0], requires_grad=True), z2g.randn(9, requires_grad=True)
+    assert captions(z2g.draw((short * 2).sum())) == ["2 operations, 1 leaf", hint]
+    assert captions(z2g.draw((long * 2).sum())) == ["2 operations, 1 leaf", norm, hint]
+    assert captions(z2g.draw(lambda: (long * 2).sum())) == ["2 operations, 1 leaf", norm]
+    with z2g.draw.tracing():
+        loss = (short * 2).sum()
+    assert captions(z2g.draw(loss)) == ["2 operations, 1 leaf"]
+    assert captions(z2g.draw(short[0].detach().requires_grad_())) == ["0 operations, 1 leaf"]  # nothing to trace
+    root = ElementTree.fromstring(z2g.draw((long * 2).sum()).svg())
+    assert all(float(text.get("y")) <= float(root.get("height")) - 3 for text in root.iter(f"{SVG}text"))
+    assert len({text.get("y") for text in root.findall(f"{SVG}text")}) == 3  # one below the other
+
+
+def test_a_line_passes_under_a_title_that_it_cannot_avoid():
+    """Through a narrow frame whose title leaves no room beside the line, and a wide one."""
+    for width, crossed in ((0, True), (400, False)):
+        above, inside = Card("operation", "a", "()", [], ""), Card("operation", "b", "()", [], "")
+        frame = Frame("a title", [inside])
+        frame.width = max(frame.width, width)
+        whole = Frame("", [above, frame])
+        lines = place(whole, [(above, inside)])
+        drawn = list(ElementTree.fromstring(writing.svg(whole, lines, [])))
+        at = next(i for i, part in enumerate(drawn) if part.text == "a title")
+        under = drawn[at - 1]
+        assert (under.get("fill") == writing.TITLE) == crossed
+        inlet = frame.x + frame.inlets[above]
+        start = float(drawn[at].get("x"))
+        assert (start - 5 < inlet < start + writing.LETTER * len("a title") + 5) == crossed
+        if crossed:
+            assert float(under.get("x")) < start and not any(part.tag == f"{SVG}path" for part in drawn[at:])
 
 
 def test_files_and_notebooks(tmp_path):

@@ -22,6 +22,65 @@ ROWS = {  # of the list of traps that tests/test_traps_ops.py numbers as well
 }  # fmt: skip
 
 
+FIGURE = r"(?<![\w.])\d[\d.]*(?:e-?\d+)?(?![\w.]*\d)"  # no sign: a dash may stand before it
+PAIR = re.compile(rf"({FIGURE}) (?:and|instead of) ({FIGURE})|({FIGURE}|\({FIGURE},\)), ({FIGURE}|\({FIGURE},\))")
+
+
+def row(name: str) -> str:
+    """What the README says one sees, and what exposes it."""
+    table = (MUSEUM / "README.md").read_text(encoding="utf-8")
+    (cells,) = re.findall(rf"^\| \[{name}\].*", table, re.M)
+    return " | ".join(re.sub("`.*?`", "", cells).split(" | ")[1:])
+
+
+def same(written: str, printed: str) -> bool:
+    """Whether a figure is the printed one, rounded. A twentieth more or less is another machine's; so is a power of
+    ten below 1e-6, where figures are rounding errors."""
+    if "(" in written + printed:
+        return written == printed
+    a, b = float(written), float(printed)
+    digits, _, exponent = written.partition("e")
+    half = 0.5 * 10.0 ** (int(exponent or 0) - len(digits.partition(".")[2]))
+    return a / 10 < b < 10 * a if 0 < a < 1e-6 else abs(a - b) <= half + 0.05 * b
+
+
+def unfounded(text: str, output: str) -> list[str]:
+    """The figures of a text that a plaque does not bear out.
+
+    A pair, with the mistake and without, must be a line's two columns; a ratio ("3-fold", "3 times"), one of two of
+    its figures; any other figure must stand somewhere.
+    """
+    ends = [line.split()[-2:] for line in output.splitlines()]
+    columns = [pair for pair in ends if len(pair) == 2 and all(re.fullmatch(rf"\(?{FIGURE},?\)?", x) for x in pair)]
+    printed = re.findall(FIGURE, output)
+    wrong = []
+
+    def check(found: re.Match) -> str:
+        a, b = (group for group in found.groups() if group)
+        if found[0] not in output and not any(same(a, x) and same(b, y) for x, y in columns):
+            wrong.append(found[0])
+        return ""
+
+    text = PAIR.sub(check, text)
+    for found in re.finditer(rf"({FIGURE})(-fold| times)?", text):
+        ratio = found[2] and any(float(y) and same(found[1], str(float(x) / float(y)))
+                                 for x in printed for y in printed)  # fmt: skip
+        if not ratio and not any(same(found[1], x) for x in printed):
+            wrong.append(found[0])
+    return wrong
+
+
+@pytest.mark.parametrize("text, wrong", [
+    ("0.25 and 4e-11, 17 of 200 steps, 3-fold", []), ("(0.245, 3e-11)", []), ("off by (20,), (1,)", []),
+    ("0.25 instead of 0.29", ["0.25 instead of 0.29"]), ("4e-11 and 0.25", ["4e-11 and 0.25"]),
+    ("3e-9 and 0.25", ["3e-9 and 0.25"]), ("91 of 200 steps", ["91"]), ("(20,), (2,)", ["(20,), (2,)"]),
+    ("7-fold", ["7-fold"]), ("0.21", ["0.21"]),
+])  # fmt: skip
+def test_a_false_figure_is_found(text, wrong):
+    output = "seen   loss after 200 steps   0.2471   3.8e-11\n   steps   17   51\n   b has   (20,)   (1,)\n"
+    assert unfounded(text, output) == wrong
+
+
 @pytest.mark.parametrize("exhibit", EXHIBITS, ids=NAMES)
 def test_exhibit(exhibit):
     environment = {**os.environ, "PYTHONPATH": str(MUSEUM.parent.parent), "OMP_NUM_THREADS": "1"}
@@ -30,6 +89,12 @@ def test_exhibit(exhibit):
     assert done.returncode == 0, done.stdout + done.stderr
     words = [line[:8].strip() for line in done.stdout.splitlines()]
     assert [word for word in words if word] == ["seen", "check", "fix"]
+    assert unfounded(row(exhibit.stem), done.stdout) == []
+    if exhibit.stem == "assigned_gradient":  # the README shows what it prints
+        shown = re.search(r"\n\n((?: {4}.*\n)+)\nBefore you", (MUSEUM / "README.md").read_text(encoding="utf-8"))[1]
+        assert re.sub(FIGURE, "#", shown).split() == re.sub(FIGURE, "#", done.stdout).split()
+        figures = zip(re.findall(FIGURE, shown), re.findall(FIGURE, done.stdout), strict=True)
+        assert all(same(written, printed) for written, printed in figures)
 
 
 @pytest.mark.parametrize("exhibit", EXHIBITS, ids=NAMES)

@@ -67,8 +67,51 @@ def test_a_healthy_gpt_gets_no_complaint():
 
 def test_vanishing_gradients_in_a_deep_stack_of_sigmoids(device):
     w = train(mlp(*[1] + 10 * [8], 1, activation=nn.Sigmoid))
-    named(w, "4 · Linear: vanishing gradient", "of that of 20 · Linear")
-    assert not any(remark.startswith("20 ") for remark in w.remarks)
+    remark = named(w, "vanishing gradient, worst in 0 · Linear", "of that of 20 · Linear")
+    assert remark.startswith("0 · Linear … ") and not any("20 · Linear:" in remark for remark in w.remarks)
+
+
+def test_twenty_sick_layers_share_a_line_and_get_no_second_advice():
+    model = mlp(*[4] + 20 * [32], 1, activation=nn.Sigmoid)
+    w = train(model, loss=lambda m, x, y: F.mse_loss(m(x * z2g.ones(4)), y), lr=0.1,
+              optimizer=optim.SGD(model.parameters(), lr=0.1))  # fmt: skip
+    gradients = {
+        label: np.sqrt(np.mean([value**2 for _, value in quantities["gradient"]]))
+        for label, quantities in w.history.items()
+        if "gradient" in quantities
+    }
+    sick = [label for label, size in gradients.items() if size < 1e-4 * max(gradients.values())]
+    assert len(sick) > 10 and len(w.remarks) == 1
+    worst = min(sick, key=gradients.get)
+    remark = named(w, f"{sick[0]} … {sick[-1]} ({len(sick)} layers): vanishing gradient, worst in {worst}, ")
+    assert remark.endswith(f"{gradients[worst] / gradients['40 · Linear']:.1g} of that of 40 · Linear")
+
+
+def test_gradients_that_vanished_while_there_was_something_to_learn():
+    """The last layer learns the mean of the targets in 80 steps; from then on all gradients are rounding errors."""
+    model = mlp(*[1] + 8 * [32], 1, activation=nn.Sigmoid)
+    w = train(model, 400, every=10, optimizer=optim.SGD(model.parameters(), lr=0.1))
+    ratios = [a / b for (_, a), (_, b) in zip(w.history["0 · Linear"]["gradient"], w.history["16 · Linear"]["gradient"],
+                                              strict=True)]  # fmt: skip
+    assert ratios[0] < 1e-5 and np.median(ratios) > 1e-4
+    assert named(w, "vanishing gradient", "of that of 16 · Linear").startswith("0 · Linear")
+    assert len(w.remarks) == 1
+
+
+def test_a_layer_that_is_called_once_is_measured_by_that_step():
+    class Net(nn.Module):
+        def __init__(self):
+            self.rare, self.last = nn.Linear(1, 1), nn.Linear(1, 1, bias=False)
+
+        def forward(self, x):
+            return self.last(x + 1e-6 * self.rare(x) if w.steps == 1 else x)
+
+    model = Net()
+    nn.init.constant_(model.last.weight, 1)
+    with z2g.watch(model, every=1) as w:
+        for _ in range(16):
+            model(z2g.ones(1, 1)).sum().backward()
+    named(w, "rare · Linear: vanishing gradient, 1e-06 of that of last · Linear")
 
 
 def test_exploding_gradients_and_outputs_after_large_weights(device):
@@ -78,8 +121,9 @@ def test_exploding_gradients_and_outputs_after_large_weights(device):
             if isinstance(layer, nn.Linear):
                 layer.weight.mul_(100)
     w = train(model, steps=6, every=1)
-    named(w, "0 · Linear: exploding gradient")
-    named(w, "6 · Linear: exploding output")
+    assert named(w, "exploding gradient").startswith("0 · Linear")
+    output = np.median([value for _, value in w.history["6 · Linear"]["output"]])
+    named(w, f"exploding output, worst in 6 · Linear, {output:.2g}: smaller initial weights, or normalise")
     assert not any("vanishing" in remark for remark in w.remarks)  # the last layer's is smaller, not too small
 
 
@@ -103,12 +147,36 @@ def test_dead_relus_and_what_they_block(device):
     assert len(w.remarks) == 2
 
 
+def test_a_layer_that_dies_on_the_way():
+    model = mlp(1, 4, 1, activation=nn.ReLU)
+    w = train(model, steps=4, every=1)
+    assert not any("exactly 0" in remark for remark in w.remarks)
+    biases = iter(4 * [1.0] + 26 * [-100.0])
+
+    def loss(model, x, y):
+        nn.init.constant_(model[0].bias, next(biases))
+        return F.mse_loss(model(x), y)
+
+    w = train(model, every=1, loss=loss)
+    assert w.history["0 · Linear"]["gradient"][0][1] > 0
+    named(w, "0 · Linear: gradient is exactly 0, that of 2 · Linear is not")
+
+
+def test_nothing_gets_through_though_the_last_layer_soon_has_arrived():
+    model = mlp(1, 4, 1, activation=nn.ReLU)
+    nn.init.constant_(model[0].bias, -100)
+    factors = iter([1.0] * 3 + [0.0] * 27)
+    w = train(model, every=1, loss=lambda m, x, y: F.mse_loss(m(x), y) * next(factors))
+    named(w, "0 · Linear: gradient is exactly 0, that of 2 · Linear is not")
+
+
 def test_a_unit_is_dead_only_if_it_never_fires():
     relu = nn.Sequential(nn.ReLU())
     with z2g.watch(relu, every=1) as w:
         for sign in (1, -1):
             relu(sign * z2g.tensor([[1.0, 1.0, -1.0, 0.0]] * 10))
     assert w.history["0 · ReLU"]["dead"] == [(1, 0.5), (2, 0.25)]  # the last unit alone gave 0 both times
+    assert w.remarks == []  # and nothing here wants a gradient
     with z2g.watch(relu, every=1) as w:
         relu(-z2g.ones(19, 4))
     assert w.remarks == []  # too few inputs to say so
@@ -139,6 +207,87 @@ def test_learning_rates_out_of_proportion(lr, words, device):
     named(w, "0 · Linear", words)
 
 
+def grow(factors, every=1):
+    """A single weight, multiplied by 1 + f in each step; returns the watch."""
+    model = nn.Linear(1, 1, bias=False, dtype=z2g.float64)
+    with z2g.watch(model, every=every) as w:
+        for factor in factors:
+            model(z2g.ones(1, 1, dtype=z2g.float64)).sum().backward()
+            with z2g.no_grad():
+                model.weight.mul_(1 + factor)
+    return w
+
+
+def test_the_bounds_of_an_update():
+    assert grow(3 * [0.29]).remarks == []
+    named(grow(3 * [0.31]), "update too large, 0.31 of the weights in the median step, 0.31 in step")
+    assert grow([0.1, 1.9, 0.1]).remarks == []
+    named(grow([0.1, 2.1, 0.1]), "update too large, 0.1 of the weights in the median step, 2.1 in step 2")
+    assert grow(3 * [1.1e-6]).remarks == []
+    named(grow(3 * [0.9e-6]), "update too small, 9e-07 of the weights at most: raise the learning rate")
+    assert grow([1e-3, 0, 0, 0, 0]).remarks == []  # it moved, and has arrived
+
+
+def test_who_has_arrived_need_not_move():
+    """Linear regression solved to the last digit: in most steps seen, gradient and update are exactly 0."""
+    x, model = z2g.randn(64, 4), nn.Linear(4, 1)
+    y = x @ z2g.randn(4, 1)
+    for steps in (400, 100):  # on the way, and from the solution on
+        optimizer = optim.SGD(model.parameters(), lr=0.3)
+        w = train(model, steps, every=10, loss=lambda m, *_: F.mse_loss(m(x), y), optimizer=optimizer)
+        assert w.remarks == []
+    assert w.history["Linear"]["gradient"][-1][1] < 1e-6 and w.history["Linear"]["update"][-1][1] < 1e-6
+
+
+# --- Weights that stay where they are ----------------------------------------------------------------------------
+
+
+def test_an_optimizer_without_the_first_layer(device):
+    model = mlp(1, 8, 8, 1)
+    w = train(model, optimizer=optim.Adam([model[0].bias, *model[2].parameters()]))
+    named(w, "0 · Linear: gradients arrive, but weight never moved: not in the optimizer?")
+    named(w, "4 · Linear: gradients arrive, but weight, bias never moved: not in the optimizer?")
+    assert len(w.remarks) == 2
+
+
+def test_no_step_of_the_optimizer():
+    model = mlp(1, 8, 1)
+    with z2g.watch(model) as w:
+        model(z2g.ones(1, 1)).sum().backward()
+        assert w.remarks == ["nothing seen: the model was not called in training mode inside the `with` block"]
+        model(z2g.ones(1, 1)).sum().backward()
+        assert len(w.remarks) == 1
+    named(w, "gradients arrive, but no weight ever moved: is optimizer.step() called")
+
+
+def accumulate(every):
+    """Gradients of four batches for each step of the optimizer."""
+    model = mlp(1, 8, 1)
+    optimizer = optim.SGD(model.parameters(), lr=0.01)
+    with z2g.watch(model, every=every) as w:
+        for step in range(16):
+            model(z2g.ones(1, 1)).sum().backward()
+            if step % 4 == 3:
+                optimizer.step()
+                optimizer.zero_grad()
+    return w
+
+
+def test_steps_that_fall_between_the_looks():
+    named(accumulate(4), "the weights moved, but only in steps that were not looked at: choose another `every`")
+    assert accumulate(5).remarks == accumulate(1).remarks == []
+
+
+def test_two_calls_of_the_model_for_one_backward_pass():
+    """Two steps, by the definition; the first never sees a gradient."""
+    for every, remarks in ((1, 0), (2, 1)):
+        model = mlp(1, 8, 1)
+        optimizer = optim.SGD(model.parameters(), lr=0.01)
+        w = train(model, 10, every, loss=lambda m, x, y: F.mse_loss(m(x) + m(-x), y), optimizer=optimizer)
+        assert w.steps == 20 and len(w.remarks) == remarks
+    named(w, "no gradient arrived in a step that was looked at: call backward() before the model's next call")
+
+
 def test_the_first_nan_is_found_with_operation_and_line(device):
     def loss(model, x, y):
         return (model(x) - 1000.0).log().mean()  # the line to be named
@@ -153,7 +302,44 @@ def test_a_nan_in_a_gradient_rule_is_found_too():
     loss = lambda model, x, y: (model(x) * 0).sqrt().sum()  # noqa: E731 - 0 · ∞ on the way back
     w = train(mlp(1, 4, 1), every=1, steps=2, loss=loss)
     named(w, "first NaN: step 1: the gradient rule of 'mul'")
-    named(w, "0 · Linear: output, gradient, weights not finite")
+    named(w, "0 · Linear, 2 · Linear: output, gradient, weights not finite")
+    row = next(line for line in str(w).splitlines() if line.startswith("1 · Tanh"))
+    assert row.split()[3:] == ["nan", "nan"]  # what it is, not "inf"
+
+
+def test_an_infinite_size_is_no_nan():
+    model = nn.Sequential(nn.Linear(1, 1, bias=False))
+    with z2g.watch(model) as w:
+        model(z2g.full((1, 1), math.inf))
+    assert str(w).splitlines()[2].split()[3:] == ["inf"]
+    named(w, "0 · Linear: output not finite")
+
+
+def test_of_two_nans_in_a_step_and_of_two_steps_the_first_is_reported():
+    """The logarithm makes the first NaN; the root, of other numbers, the second, and both again in each step."""
+
+    def loss(model, x, y):
+        out = model(x)
+        return (out - 1000).log().mean() + (out - 2000).sqrt().mean()
+
+    model = mlp(1, 4, 1)
+    with z2g.watch(model, every=1) as w:
+        for _ in range(3):
+            loss(model, z2g.ones(8, 1), None)
+            assert "step 1: 'log' made nan" in w.first_nan
+    named(w, "first NaN: step 1: 'log' made nan")
+
+
+def test_a_gradient_that_is_not_finite_is_no_measure_for_those_before_it():
+    model = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
+    nn.init.constant_(model[1].bias, 0)
+    with z2g.watch(model) as w:
+        (model(z2g.ones(1, 1)).sum() + model[1].bias.sum() * 1e38 * 10).backward()
+    assert w.history["1 · Linear"]["gradient"] == [(1, math.inf)] and model[0].weight.grad.item() != 0
+    assert w.remarks == ["1 · Linear: gradient not finite"]
+    with z2g.watch(model) as w:  # nor when theirs are 0
+        (model[1].bias.sum() * 1e38 * 10 + model(z2g.ones(1, 1)).sum() * 0).backward()
+    assert w.remarks == ["1 · Linear: gradient not finite"]
 
 
 def test_a_nan_between_two_looks_shows_in_the_weights():

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,9 +24,9 @@ from .nn import Module, Parameter, ReLU
 from .tensor import Tensor
 from .trace import observers
 
-VANISHING = 1e-4  # weights' gradient, against the largest of the layers behind it
+VANISHING = 1e-4  # weights' gradient, against the largest of the layers behind it, in the mean square of all steps
 EXPLODING = 1e4  # weights' gradient against the weights, and outputs
-SMALL_UPDATE, LARGE_UPDATE = 1e-6, 0.3  # of the weights, in the median step; usual is about 1e-3
+SMALL_UPDATE, LARGE_UPDATE = 1e-6, 0.3  # of the weights, in the largest and in the median step; usual is about 1e-3
 LEAP = 2.0  # of the weights, in any one step
 DEAD = 0.5  # share of a layer's units that never fire
 SAMPLES = 20  # before a unit may be called dead
@@ -44,13 +45,17 @@ class watch:
 
     A step begins with a call of `model` in training mode with recording on. One in `every` is looked at; only there
     a GPU is waited for. `remarks` lists the complaints: vanishing and exploding gradients and outputs, ReLU layers
-    whose units give 0 for every input, parameters that no gradient ever reached, steps far too long or too short for
-    the weights, and the first NaN with the operation and the line of the program (of a step that was looked at: with
-    every=1 none escapes). `history[layer][quantity]` is a list of (step, value); the quantities are "output",
-    "output gradient", "weights", "gradient", "update" (relative to the weights) and "dead" (share of units).
+    whose units give 0 for every input, parameters that no gradient ever reached or that never moved, steps far too
+    long or too short for the weights, and the first NaN with the operation and the line of the program (of a step that
+    was looked at: with every=1 none escapes). Layers with the same complaint share a line. `history[layer][quantity]`
+    is a list of (step, value); the quantities are "output", "output gradient", "weights", "gradient", "update"
+    (relative to the weights) and "dead" (share of units). Sizes are root mean squares.
 
-    Gradients are those that backward() delivers, before any clipping. TypeError unless model is a Module, ValueError
-    unless every >= 1.
+    Gradients are those that backward() delivers, before any clipping. Two calls of the model before one backward()
+    count as two steps: only the second can see its gradients, so wrap both in one module, or watch with every=1. Units
+    are counted as dead in `nn.ReLU` layers; the function F.relu is no layer, and is not looked at. That weights moved
+    is seen by the count of in-place writes, as the optimizers make them. TypeError unless model is a Module,
+    ValueError unless every >= 1.
     """
 
     def __init__(self, model: Module, every: int = 10):
@@ -72,7 +77,9 @@ class watch:
                 self._layers[label] = module
                 self._parameters[label] = own
                 known |= {id(p) for p in own.values()}
-        self._reached: set[int] = set()  # ids of parameters that a gradient has reached
+        self._reached: dict[int, int] = {}  # parameters that a gradient has reached, by id: their version at the first
+        self._moved: set[int] = set()  # ids of those that have changed since
+        self._stepped = False  # whether any changed in a step that was looked at
         self._order: dict[str, None] = {}  # layers as they were first called
         self._fired: dict[str, Array] = {}  # of each ReLU layer: which units ever gave more than 0
         self._samples: dict[str, int] = defaultdict(int)
@@ -134,6 +141,7 @@ class watch:
     def _arrived(self, label: str, parameter: Parameter) -> Any:
         def hook(grad: Tensor) -> None:
             self._note(label, "gradient", grad.array)
+            self._reached.setdefault(id(parameter), parameter.version[0])
             if all(p is not parameter for p, _, _ in self._before[label]):
                 self._before[label].append((parameter, parameter.array.copy(), parameter.version[0]))
 
@@ -148,6 +156,8 @@ class watch:
     @np.errstate(all="ignore")
     def _end(self) -> None:
         """Take the hooks off, and write down what was seen."""
+        for own in self._parameters.values():
+            self._moved |= {id(p) for p in own.values() if self._reached.get(id(p), p.version[0]) != p.version[0]}
         if not self._looking:
             return
         self._looking = False
@@ -156,10 +166,10 @@ class watch:
         if self._search in observers:
             observers.remove(self._search)
         for label, before in self._before.items():
-            self._reached |= {id(parameter) for parameter, _, _ in before}
             for parameter, old, version in before:
                 self._note(label, "weights", old)
                 if parameter.version[0] != version:  # the optimizer has been here
+                    self._stepped = True
                     self._note(label, "change", parameter.array - old)
         if not self._squares:
             return
@@ -192,11 +202,11 @@ class watch:
         return self.history.get(label, {}).get(quantity, [])
 
     def _median(self, label: str, quantity: str) -> float | None:
-        """Over all steps looked at; None if it was never seen. Infinite if it was not finite at last."""
+        """Over all steps looked at; None if it was never seen. The last value if that is not finite."""
         values = [value for _, value in self._points(label, quantity)]
         if not values:
             return None
-        return float(np.median(values)) if math.isfinite(values[-1]) else math.inf
+        return float(np.median(values)) if math.isfinite(values[-1]) else values[-1]
 
     @property
     def first_nan(self) -> str:
@@ -205,49 +215,90 @@ class watch:
 
     @property
     def remarks(self) -> list[str]:
-        """The complaints, each beginning with the layer or parameter; empty for a healthy network."""
+        """The complaints, each beginning with its layers if it is about layers; empty for a healthy network."""
         found = [f"first NaN: {self.first_nan}"] if self.first_nan else []
         if not self.seen:
             return [*found, "nothing seen: the model was not called in training mode inside the `with` block"]
-        behind = 0.0, ""  # the largest gradient among the layers behind this one
+        complaints: list[_Complaint] = []
+        behind, strongest = 0.0, (0.0, "")  # the largest gradients among the layers behind this one
         for label in reversed(self._order):
-            found += [f"{label}: {complaint}" for complaint in self._ill(label, *behind)]
+            complaints += self._ill(label, behind, strongest)
             gradient = self._median(label, "gradient") or 0.0
             if math.isfinite(gradient):
-                behind = max(behind, (gradient, label))
-        for label, own in self._parameters.items():
-            names = [name for name, p in own.items() if p.requires_grad and id(p) not in self._reached]
-            if names and self._reached:
-                found.append(f"{label}: no gradient ever reached {', '.join(names)}: the loss does not depend on it")
+                behind = max(behind, gradient)
+            strongest = max(strongest, (self._strength(label), label))
+        if self._reached:
+            complaints += self._left_out()
+        found += _merged(complaints, [*self._order, *self._layers])
+        if self.steps > 1:  # before, there was nothing to compare
+            found += self._standstill()
         return found
 
-    def _ill(self, label: str, behind: float, where: str) -> list[str]:
-        """The complaints about one layer; `behind` is the largest gradient among the weights after it, at `where`."""
+    def _strength(self, label: str) -> float:
+        """Root mean square over the steps of the gradient of a layer's weights, where it was finite.
+
+        Unlike the median, it is that of the steps in which there is something to learn: who has arrived has rounding
+        errors for gradients, of one size in all layers.
+        """
+        values = [value for _, value in self._points(label, "gradient") if math.isfinite(value)]
+        return math.hypot(*values) / math.sqrt(max(len(values), 1))
+
+    def _ill(self, label: str, behind: float, strongest: tuple[float, str]) -> list[_Complaint]:
+        """The complaints about one layer; the others are the largest gradients after it, by median and mean square."""
         seen = {q: self._median(label, q) for q in ("output", "gradient", "weights", "update", "dead")}
-        wild = [quantity for quantity in ("output", "gradient", "weights") if seen[quantity] == math.inf]
-        if wild:
-            return [f"{', '.join(wild)} not finite"]
+        wild = [quantity for quantity, value in seen.items() if value is not None and not math.isfinite(value)]
+        if wild:  # an update is relative to the weights
+            return [_Complaint(label, f"{', '.join(q for q in wild if q != 'update') or 'update'} not finite")]
         output, gradient, weights, update, dead = seen.values()
         found = []
         if output is not None and output > EXPLODING:
-            found.append(f"exploding output, {output:.2g}: smaller initial weights, or normalise")
+            advice = f"{output:.2g}: smaller initial weights, or normalise"
+            found.append(_Complaint(label, "exploding output", advice, output))
         if dead is not None and dead > DEAD and self._samples[label] >= SAMPLES:
             units = f"{100 * dead:.0f} % of the units gave 0 for each of {self._samples[label]} inputs"
-            found.append(f"dead ReLU, {units}: smaller steps, other bias")
-        if gradient == 0 and behind:
-            return [*found, f"gradient is exactly 0, that of {where} is not: nothing gets through"]
-        if gradient is not None and weights and gradient > EXPLODING * weights:
-            found.append(f"exploding gradient, {gradient / weights:.1g} times the weights: clip, or start smaller")
-        elif gradient is not None and gradient < VANISHING * behind:
-            found.append(f"vanishing gradient, {gradient / behind:.1g} of that of {where}")
+            found.append(_Complaint(label, "dead ReLU", f"{units}: smaller steps, other bias", dead))
+        strength, (most, where) = self._strength(label), strongest
+        if gradient == 0 and (behind or (most and not strength)):
+            return [*found, _Complaint(label, f"gradient is exactly 0, that of {where} is not: nothing gets through")]
+        exploding = gradient is not None and weights and gradient > EXPLODING * weights
+        vanishing = gradient is not None and strength < VANISHING * most
+        if exploding:
+            advice = f"{gradient / weights:.1g} times the weights: clip, or start smaller"
+            found.append(_Complaint(label, "exploding gradient", advice, gradient / weights))
+        elif vanishing:
+            share = f"{strength / most:.1g} of that of {where}"
+            found.append(_Complaint(label, "vanishing gradient", share, most / strength))
         if update is not None:
-            much = f"{update:.2g} of the weights in the median step"
-            step, most = max(self._points(label, "update"), key=lambda point: point[1])
-            if update > LARGE_UPDATE or most > LEAP:
-                found.append(f"update too large, {much}, {most:.2g} in step {step}: lower the learning rate")
-            elif update < SMALL_UPDATE:
-                found.append(f"update too small, {much}: raise the learning rate")
+            step, longest = max(self._points(label, "update"), key=lambda point: point[1])
+            if update > LARGE_UPDATE or longest > LEAP:
+                much = f"{update:.2g} of the weights in the median step, {longest:.2g} in step {step}"
+                found.append(_Complaint(label, "update too large", f"{much}: lower the learning rate", longest))
+            elif longest < SMALL_UPDATE and gradient > SMALL_UPDATE * weights and not (exploding or vanishing):
+                much = f"{longest:.2g} of the weights at most"
+                found.append(_Complaint(label, "update too small", f"{much}: raise the learning rate", -longest))
         return found
+
+    def _left_out(self) -> Iterator[_Complaint]:
+        """Parameters without a gradient, and those that stayed as they were while others moved."""
+        for label, own in self._parameters.items():
+            names = [name for name, p in own.items() if p.requires_grad and id(p) not in self._reached]
+            if names:
+                yield _Complaint(label, f"no gradient ever reached {', '.join(names)}: the loss does not depend on it")
+            still = [name for name, p in own.items() if id(p) in self._reached and id(p) not in self._moved]
+            if still and self._moved:
+                yield _Complaint(label, f"gradients arrive, but {', '.join(still)} never moved: not in the optimizer?")
+
+    def _standstill(self) -> list[str]:
+        """What keeps the whole network from being judged, or from learning."""
+        if not any(p.requires_grad for p in self.model.parameters()):
+            return []
+        if not self._reached:
+            return ["no gradient arrived in a step that was looked at: call backward() before the model's next call"]
+        if not self._moved:
+            return ["gradients arrive, but no weight ever moved: is optimizer.step() called, on these parameters?"]
+        if not self._stepped:
+            return ["the weights moved, but only in steps that were not looked at: choose another `every`"]
+        return []
 
     def __repr__(self) -> str:
         columns = ("output", "output gradient", "weights", "gradient", "update", "dead")
@@ -291,6 +342,29 @@ class watch:
         chosen = [handles[i] for i in keep], [labels[i] for i in keep]
         figure.legend(*chosen, loc="outside right center", frameon=False, fontsize=8)
         figure.savefig(path, dpi=100)
+
+
+class _Complaint(NamedTuple):
+    """About one layer: what is wrong, and how badly, as a text and as a number to find the worst by."""
+
+    label: str
+    what: str
+    detail: str = ""
+    badness: float = 0.0
+
+
+def _merged(complaints: list[_Complaint], order: list[str]) -> list[str]:
+    """One line for all layers, in order, with the same complaint; the detail is that of the worst."""
+    lines = []
+    for what in dict.fromkeys(complaint.what for complaint in complaints):
+        same = sorted((c for c in complaints if c.what == what), key=lambda c: order.index(c.label))
+        who = ", ".join(c.label for c in same)
+        if len(same) > 2:
+            who = f"{same[0].label} … {same[-1].label} ({len(same)} layers)"
+        worst = max(same, key=lambda c: c.badness)
+        place = f"worst in {worst.label}, " if len(same) > 1 else ""
+        lines.append(f"{who}: {what}" + (f", {place}{worst.detail}" if worst.detail else ""))
+    return lines
 
 
 @np.errstate(all="ignore")

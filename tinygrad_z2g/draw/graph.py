@@ -71,13 +71,15 @@ class draw:
     depth: how many levels of modules to open; None opens as many as make a picture of at most 25 cards. open: names
     of modules to open besides, as ["blocks.0"]. Equal folded modules that follow each other are drawn as one.
 
-    TypeError for something that is neither a tensor nor callable; ValueError for a module that was not called;
-    RuntimeError if nothing was recorded, or if backward() has used up the graph.
+    TypeError for something that is neither a tensor nor callable, and for a depth or names of another type; ValueError
+    for a negative depth, and for a module that was not called; RuntimeError if nothing was recorded, or if backward()
+    has used up the graph.
     """
 
     tracing = tracing
 
     def __init__(self, what: Any, *args: Any, depth: int | None = None, open: tuple[str, ...] | list[str] = ()):
+        _check(depth, open)
         caller = sys._getframe(1)
         variables = {k: v for k, v in {**caller.f_globals, **caller.f_locals}.items() if not k.startswith("_")}
         if isinstance(what, Tensor) and not args:
@@ -104,6 +106,11 @@ class draw:
         pairs = [*self._given, *((source, node) for node in self._nodes for source in _sources(node))]
         self._edges = [(a, b) for a, b in {(self._box[a], self._box[b]): None for a, b in pairs} if a is not b]
         self._lines = place(self._frame, self._edges)
+        self._hints = []  # how to read the picture, and how to get a better one
+        if any(text.startswith("|") for box in self._box.values() if not box.parts for _, text in box.texts):
+            self._hints.append("|value|, |grad|: the norm √(Σ x²)")
+        if self._nodes and not any(node in notes for node in self._nodes):
+            self._hints.append("not traced: draw.tracing(model) adds modules and values")
 
     def __repr__(self) -> str:
         return f'<draw: {self._caption}; .save("graph.svg"), .svg(), .dot()>'
@@ -132,6 +139,7 @@ class draw:
     def _differentiate(self, root: Tensor) -> None:
         """∂root/∂everything, or a note that says why not. Hooks are off meanwhile: looking must not change anything."""
         leaves = {source: None for node in self._nodes for source in _sources(node) if isinstance(source, Variable)}
+        leaves = leaves or {self._root: None}
         self._grads: dict[Any, Array] = {}
         self._caption = f"{_count(len(self._nodes), 'operation')}, {_count(len(leaves), 'leaf', 'leaves')}"
         if root.array.size != 1:
@@ -267,7 +275,7 @@ class draw:
 
     def svg(self) -> str:
         """The picture as SVG."""
-        return writing.svg(self._frame, self._lines, self._caption)
+        return writing.svg(self._frame, self._lines, [self._caption, *self._hints])
 
     def dot(self) -> str:
         """The graph in the DOT language of Graphviz, for other programs to lay out."""
@@ -280,6 +288,16 @@ class draw:
         if suffix not in writers:
             raise ValueError(f"save: expected a name that ends in .svg or .dot, got {str(path)!r}")
         Path(path).write_text(writers[suffix](), encoding="utf-8")
+
+
+def _check(depth: Any, open: Any) -> None:
+    """TypeError, or ValueError, unless depth is an int >= 0 or None, and open a list or tuple of names."""
+    if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int)):
+        raise TypeError(f"draw: depth must be an int or None, got {type(depth).__name__} {depth!r}")
+    if depth is not None and depth < 0:
+        raise ValueError(f"draw: depth must be >= 0, the number of levels of modules to open, got {depth}")
+    if not isinstance(open, (list, tuple)) or not all(isinstance(name, str) for name in open):
+        raise TypeError(f"draw: open must be a list of names, as ['blocks.0'], got {type(open).__name__} {open!r}")
 
 
 def _result_of(function: Callable, args: tuple, modules: list[Module]) -> Tensor:

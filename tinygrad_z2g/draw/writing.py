@@ -19,6 +19,7 @@ COLOURS = {  # of each kind of box: inside, border
     "folded": ("#e9e4f6", "#7660b5"),
     "frame": ("#7660b5", "#a99fcb"),
 }
+TITLE = "#f2f0f9"  # behind a title that a line crosses
 STYLE = (
     ".zg text{font:11px 'DejaVu Sans Mono',Menlo,Consolas,monospace;fill:#26303d}.zg .t{font-weight:bold}"
     ".zg .s{fill:#6b7685}.zg .g{fill:#b03a1c}.zg .f{fill:#5b4a92}.zg path{fill:none;stroke:#8591a3;stroke-width:1.3}"
@@ -47,13 +48,13 @@ class Frame(Box):
         super().__init__(LETTER * len(title) + 24, parts=parts)
 
 
-def svg(frame: Frame, lines: list[Line], caption: str) -> str:
-    """The placed boxes of a frame, without the frame itself, and the lines, with a caption below."""
-    width, height = frame.width, frame.height
-    width = max(width, LETTER * len(caption) + 24)
+def svg(frame: Frame, lines: list[Line], captions: list[str]) -> str:
+    """The placed boxes of a frame, without the frame itself, and the lines, with captions below."""
+    width, height = max([frame.width, *(LETTER * len(text) + 24 for text in captions)]), frame.height
+    bottom = height + 4 + 14 * len(captions)
     out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="zg" width="{width:.0f}" height="{height + 18:.0f}" '
-        f'viewBox="0 0 {width:.0f} {height + 18:.0f}"><style>{STYLE}</style>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="zg" width="{width:.0f}" height="{bottom:.0f}" '
+        f'viewBox="0 0 {width:.0f} {bottom:.0f}"><style>{STYLE}</style>'
         '<defs><marker id="zg-tip" viewBox="0 0 8 8" refX="7.5" refY="4" markerWidth="6" markerHeight="6" '
         'orient="auto"><path d="M0,0L8,4L0,8z" style="fill:#8591a3;stroke:none"/></marker></defs>'
         '<rect width="100%" height="100%" fill="#ffffff"/>'
@@ -76,6 +77,9 @@ def svg(frame: Frame, lines: list[Line], caption: str) -> str:
         x, width = 9.0, LETTER * len(box.title)
         for inlet in sorted(box.inlets.values()):  # beside the lines that come in, where there is room
             x = inlet + 7 if x - 5 < inlet < x + width + 5 and inlet + 7 + width < box.width else x
+        if any(x - 2 < inlet < x + 0.97 * width for inlet in box.inlets.values()):  # no room: the line passes below
+            size = f'width="{width + 6:.1f}" height="15" rx="3"'
+            out.append(f'<rect x="{box.x + x - 3:.1f}" y="{box.y + 4:.1f}" {size} fill="{TITLE}"/>')
         out.append(f'<text class="t f" x="{box.x + x:.1f}" y="{box.y + 15:.1f}">{_escape(box.title)}</text>')
     for card in cards:
         out.append(f"<g><title>{_escape(card.tip)}</title>")
@@ -86,8 +90,9 @@ def svg(frame: Frame, lines: list[Line], caption: str) -> str:
             where = f'x="{card.x + 8:.1f}" y="{card.y + 15 + 14 * i:.1f}"'
             out.append(f'<text class="{style}" {where}>{_escape(text)}</text>')
         out.append("</g>")
-    out.append(f'<text class="s" x="12" y="{height + 6:.0f}">{_escape(caption)}</text></svg>')
-    return "\n".join(out)
+    for i, text in enumerate(captions):
+        out.append(f'<text class="s" x="12" y="{height + 6 + 14 * i:.0f}">{_escape(text)}</text>')
+    return "\n".join([*out, "</svg>"])
 
 
 def dot(frame: Frame, edges: list[tuple[Box, Box]]) -> str:
