@@ -338,3 +338,29 @@ def test_nobody_shares_the_array_of_a_grad(device):
     (b + u).backward(z2g.tensor([3.0, 4.0]))
     u.grad.zero_()
     assert kept[0].tolist() == [3.0, 4.0] and a.grad.tolist() == [6.0, 8.0]
+
+
+def test_a_walk_that_failed_leaves_nothing_behind(device):
+    """What one output of a Function received before the failure is no part of the next walk."""
+
+    class Pair(z2g.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 1, x * 1
+
+        @staticmethod
+        def backward(ctx, a, b):
+            return a + 10 * b
+
+    x = z2g.ones(2, requires_grad=True)
+    first, second = Pair.apply(x)
+
+    def refuse(grad):
+        raise ValueError("not now")
+
+    handle = first.register_hook(refuse)
+    with pytest.raises(ValueError, match="not now"):
+        (first + second).sum().backward(retain_graph=True)
+    handle.remove()
+    first.sum().backward()
+    assert x.grad.tolist() == [1.0, 1.0]

@@ -6,7 +6,10 @@ nor of layers.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
+
+import numpy as np
 
 from .anomaly import detect_anomaly, set_detect_anomaly
 from .backend import Array, of
@@ -138,31 +141,36 @@ class Function:
                 raise TypeError(f"{cls.__name__}.forward: returned {type(z).__name__}, expected Tensors")
         if not is_grad_enabled() or not any(ctx.needs_input_grad):
             return results
-        received: list = [None] * len(outputs)
+        # Several outputs, one rule: they count as parts of one long vector, `joined`, whose gradient is the sum of what
+        # arrives from each: its own gradient at its place, 0 elsewhere
+        xp = of(outputs[0].array)
+        like = [(z.array.shape, z.dtype) for z in outputs]
+        flows = [z.is_floating_point() and not any(z is constant for constant in ctx._constant) for z in outputs]
+        sizes = [z.array.size if flow else 0 for z, flow in zip(outputs, flows, strict=True)]
+        ends = list(itertools.accumulate(sizes))
+        dtype = np.result_type(np.float16, *(z.dtype for z, flow in zip(outputs, flows, strict=True) if flow))
 
-        def rule(nothing: Array) -> list[Array]:
+        def rule(grad: Array) -> list[Array]:
             """The `backward` of this class, now that the gradients of all its outputs are there"""
-            grads = [zeros(z) if g is None else Tensor.make(g) for g, z in zip(received, shapes, strict=True)]
-            received[:] = [None] * len(received)
+            grads = [
+                Tensor.make(grad[end - size : end].reshape(shape).astype(kind) if size else xp.zeros(shape, kind))
+                for end, size, (shape, kind) in zip(ends, sizes, like, strict=True)
+            ]
             with no_grad():
                 return _gradients(cls.__name__, _several(cls.backward(ctx, *grads)), args)
 
-        # Several outputs, one rule: each output's own rule leaves its gradient in `received` and wakes up the hub,
-        # which is older and therefore visited after all of them
-        shapes = [(z.array.shape, z.dtype) for z in outputs]
-        blank = of(outputs[0].array).zeros(())
-        zeros = lambda like: Tensor.make(of(blank).zeros(*like))  # noqa: E731
-        hub = record_joint(cls.__name__, blank, args, rule, *ctx.saved_tensors)
+        joined = record_joint(cls.__name__, xp.zeros(ends[-1], dtype), args, rule, *ctx.saved_tensors)
 
         def output(i: int, z: Tensor) -> Tensor:
-            def deliver(grad: Array) -> Array:
-                """The gradient of one output, kept for the step of this class that is waited for"""
-                received[i] = grad
-                return blank
+            def place(grad: Array) -> Array:
+                """The gradient of one output at its place in that of all"""
+                whole = xp.zeros(ends[-1], dtype)
+                whole[ends[i] - sizes[i] : ends[i]] = grad.reshape(-1)
+                return whole
 
-            if not z.is_floating_point() or any(z is constant for constant in ctx._constant):
+            if not flows[i]:
                 return z
-            made = record(cls.__name__, z.array, (hub, deliver))
+            made = record(cls.__name__, z.array, (joined, place))
             made.version, made.family, made.recorded = z.version, z.family, z.version[0]
             return made
 

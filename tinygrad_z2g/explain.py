@@ -149,14 +149,14 @@ class Story:
             told += f", summed to {tuple(part.shape)}"
         for key, value in values:
             words = step.formula + re.sub(r"reshape\([^)]*\)", "", told)  # sizes are no part of the mathematics
-            if hasattr(value, "ndim") or re.search(rf"\b{key}\b", words):
+            if hasattr(value, "strides") or re.search(rf"\b{key}\b", words):
                 shown = self.show(value)
                 step.values[key if step.values.get(key, shown) == shown else f"{key} for ∂L/∂{name}"] = shown
         step.sent.append((f"∂L/∂{name}{told} = {text}", target))
 
     def show(self, array: Any) -> str:
         """Numbers in full, or what can be said of many in short."""
-        host = to_host(array) if hasattr(array, "ndim") else np.asarray(array)
+        host = to_host(array) if hasattr(array, "strides") else np.asarray(array)
         if host.size == 1 or (self.level > 1 and (host.size <= SMALL or self.level == 3)):
             four = {"float_kind": lambda v: f"{v + 0:.4g}"}  # digits; + 0 makes 0 of -0
             text = np.array2string(host, sys.maxsize, separator=", ", threshold=sys.maxsize, formatter=four)

@@ -92,5 +92,5 @@ def _values(rule: Callable) -> Iterator[tuple[str, Any]]:
         value = value.array if isinstance(value, Variable) else value
         if inspect.isfunction(value):
             yield from _values(value)
-        elif not inspect.ismodule(value) and (hasattr(value, "ndim") or type(value) in (int, float)):
+        elif not inspect.ismodule(value) and (hasattr(value, "strides") or type(value) in (int, float)):
             yield name, value
