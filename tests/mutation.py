@@ -115,8 +115,9 @@ def faults(node: ast.AST, names: list[str]) -> Iterator[ast.AST]:
         if node.func.attr in ("cumsum", "cumprod", "flip", "moveaxis"):  # functions of xp
             yield node.args[0]
         if node.func.attr in ("multiply", "divide", "subtract", "matmul") and len(node.args) == 2:
-            yield ast.Call(node.func, node.args[:1] * 2, node.keywords)  # an operand twice
-            yield ast.Call(node.func, node.args[1:] * 2, node.keywords)
+            for operand in node.args:  # an operand twice
+                if ast.unparse(node.args[0]) != ast.unparse(node.args[1]):
+                    yield ast.Call(node.func, [operand] * 2, node.keywords)
     elif isinstance(node, ast.Attribute) and node.attr == "T":
         yield node.value
     elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names and len(names) > 1:

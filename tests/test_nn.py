@@ -786,17 +786,45 @@ def test_trap_44_layers_stay_on_their_device_and_in_their_dtype(device, make, sh
 # --- Large arrays ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dropped", [False, True])
-def test_one_example_at_a_time_gives_the_same_bits(dropped, monkeypatch):
-    """The reference's way with large arrays, taken for small ones too."""
-    draw = np.random.default_rng(0).standard_normal
-    a, (grad, q, k, v) = draw((3, 5, 4)), draw((4, 3, 2, 5, 4))
-    p = reference.attention(q, k, reference.causal_bias(q, k), 0.5)
-    kept = draw(p.shape) if dropped else None
-    expected = [*reference.gelu_tanh(a), *reference.attention_backward(grad, q, k, v, p, kept, 0.5)]
-    seen = []
-    monkeypatch.setattr(reference, "large", lambda a: seen.append(a.shape) or a.ndim == (3 if a.shape[-1] == 4 else 4))
-    got = [*reference.gelu_tanh(a), *reference.attention_backward(grad, q, k, v, p, kept, 0.5)]
-    assert len(seen) == 1 + 3 + 1 + 3  # each whole, then each example
-    for ours, theirs in zip(got, expected, strict=True):
+@pytest.fixture
+def examples_apart(monkeypatch):
+    """Lets the reference take small arrays for large ones, and returns the list of the shapes that it asked about."""
+    asked = []
+    monkeypatch.setattr(reference, "large", lambda a: asked.append(a.shape) or len(asked) == 1)
+    return asked
+
+
+def test_gelu_of_one_example_at_a_time_gives_the_same_bits(examples_apart):
+    a = normal(3, 5, 4)
+    apart = reference.gelu_tanh(a)
+    assert examples_apart == [(3, 5, 4), *[(5, 4)] * 3]
+    for ours, theirs in zip(apart, reference.gelu_tanh(a), strict=True):
         assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+@pytest.mark.parametrize("broadcast", ["", "k", "v", "kv"])
+def test_the_rule_of_attention_for_one_example_at_a_time(dropped, broadcast, examples_apart):
+    """The same bits; and keys or values that are shared by the examples are left together."""
+    q, grad = normal(3, 2, 5, 4), normal(3, 2, 5, 3, seed=3)
+    k, v = normal(3, 2, 6, 4, seed=1), normal(3, 2, 6, 3, seed=2)
+    k, v = k[: 1 if "k" in broadcast else 3], v[: 1 if "v" in broadcast else 3]
+    p = reference.attention(q, k, reference.causal_bias(q, k), 0.5)
+    kept = normal(*p.shape, seed=4) if dropped else None
+    apart = reference.attention_backward(grad, q, k, v, p, kept, 0.5)
+    assert examples_apart == ([] if broadcast else [(3, 2, 5, 6), *[(2, 5, 6)] * 3])
+    examples_apart.append("no more")
+    for ours, theirs in zip(apart, reference.attention_backward(grad, q, k, v, p, kept, 0.5), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+@pytest.mark.parametrize("n", [512, 513])
+def test_the_gradient_of_a_table_small_or_large(device, n, dtype):
+    """Both algorithms of the reference on the CPU, the kernel and what stands in for it on a GPU."""
+    table = z2g.zeros(n, 2, dtype=dtype, requires_grad=True)
+    rows = z2g.tensor([[1.0, 2.0], [4.0, 8.0], [16.0, 32.0], [64.0, 128.0]], dtype=dtype)
+    F.embedding(z2g.tensor([n - 1, 3, n - 1, 0]), table).backward(rows)
+    expected = np.zeros((n, 2))
+    expected[[n - 1, 3, 0]] = [[17, 34], [4, 8], [64, 128]]
+    assert np.array_equal(host(table.grad), expected)
