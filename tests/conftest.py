@@ -40,6 +40,17 @@ def device(request, monkeypatch):
         yield name
 
 
+@pytest.fixture
+def card():
+    """CuPy itself; the test is skipped where there is no GPU for it."""
+    cupy = pytest.importorskip("cupy")
+    try:
+        cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        pytest.skip(f"no usable GPU: {error}")
+    return cupy
+
+
 @pytest.fixture(autouse=True)
 def clean_state():
     """Each test starts from one seed; a test that leaves recording off or another default dtype behind fails."""

@@ -88,12 +88,7 @@ def test_the_sources_are_installed() -> None:
 def xp(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The fake, every launch checked for races and writes astray, fresh arrays full of NaN; and CuPy on a card."""
     if request.param == "cupy":
-        cupy = pytest.importorskip("cupy")
-        try:
-            cupy.cuda.runtime.getDeviceCount()
-        except cupy.cuda.runtime.CUDARuntimeError as error:
-            pytest.skip(f"no usable GPU: {error}")
-        yield cupy
+        yield request.getfixturevalue("card")
         return
     if not cuda_on_cpu.available():
         pytest.skip("no g++")

@@ -31,12 +31,7 @@ def xp(request: pytest.FixtureRequest) -> Iterator[Any]:
         with fakecupy.installed() as cupy:
             yield cupy
     else:
-        cupy = pytest.importorskip("cupy")
-        try:
-            cupy.cuda.runtime.getDeviceCount()
-        except cupy.cuda.runtime.CUDARuntimeError as error:
-            pytest.skip(f"no usable GPU: {error}")
-        yield cupy
+        yield request.getfixturevalue("card")
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ import heapq
 import inspect
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -101,6 +101,10 @@ class Node:
         self.hooks = None  # {key: function}, called with the gradient of this node's output
         self.kept_by = None  # weak reference to a tensor that asked for its gradient (retain_grad)
         # place: where it was called; set by `trace` alone
+
+    def inputs(self) -> list[Node | Variable]:
+        """Where its gradients go: nodes and leaves. Empty once the graph has been used up."""
+        return [edge[0] for edge in self.edges or () if edge is not None]
 
     def __repr__(self) -> str:
         return f"<{self.name} number={self.number} shape={tuple(self.shape)}>"
@@ -305,18 +309,24 @@ def walk(
     return found | grads, kept, shared
 
 
+def reachable(roots: Iterable[Node | Variable], end: Node | Variable | None = None) -> list[Node]:
+    """The nodes that the roots were computed from, themselves included, the oldest first; nothing beyond `end`."""
+    todo = [root for root in roots if isinstance(root, Node)]
+    seen = set(todo)
+    while todo:
+        for x in todo.pop().inputs():
+            if isinstance(x, Node) and x is not end and x not in seen:
+                seen.add(x)
+                todo.append(x)
+    return sorted(seen, key=lambda node: node.number)
+
+
 def _leading_to(wanted: set[Node | Variable], roots: list[Node | Variable]) -> set[Node | Variable]:
     """What is wanted, and every node between the roots and it."""
-    seen, todo = set(), [root for root in roots if isinstance(root, Node)]
-    while todo:
-        node = todo.pop()
-        if node not in seen:
-            seen.add(node)
-            todo += [edge[0] for edge in node.edges or () if edge is not None and isinstance(edge[0], Node)]
     path = set(wanted)
-    for node in sorted(seen, key=lambda node: node.number):  # inputs before outputs
+    for node in reachable(roots):  # inputs before outputs
         # One that was used up may have led there: the walk will say so
-        if node.edges is None or any(edge is not None and edge[0] in path for edge in node.edges):
+        if node.edges is None or any(x in path for x in node.inputs()):
             path.add(node)
     return path
 

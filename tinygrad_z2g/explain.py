@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .backend import Array, to_host
-from .engine import Node, Variable, match, seed_gradient, source, walk
+from .engine import Node, Variable, match, reachable, seed_gradient, source, walk
 from .formula import read
 
 SMALL = 12  # so many numbers are printed in full
@@ -57,11 +57,16 @@ def story(
     start, end, seed = source(root), None if to is None else source(to), seed_gradient(root, gradient)
     told = Story(root, names, level)
     standins: dict[Target, Any] = {} if to is None else {end: to.make(to.array)}  # what replaces what in the copy
-    for node in _between(start, end):
-        for target in _targets(node):
+    for node in reachable([start], end):
+        if node.edges is None:
+            raise RuntimeError(
+                f"explain: the graph of this result was already used up at '{node.name}' by backward(); call explain() "
+                "before it, or call it with retain_graph=True, or compute the result again"
+            )
+        for target in node.inputs():
             if end is None and isinstance(target, Variable) and target not in standins:
                 standins[target] = target.make(target.array)
-        if any(target in standins for target in _targets(node)):
+        if any(target in standins for target in node.inputs()):
             standins[node] = told.twin(node, standins)
     if start is end or start not in standins:
         hint = "" if to._requires_grad else ", which does not require grad"
@@ -73,27 +78,6 @@ def story(
     for i, target in enumerate((x for x in told.ends if x not in told.names), 1):
         told.names[target] = f"x{i}" if to is None else "to"
     return told
-
-
-def _between(start: Node, end: Target | None) -> list[Node]:
-    """The nodes that can be reached from `start` without passing `end`, the oldest first."""
-    seen, todo = {start}, [start]
-    while todo:
-        node = todo.pop()
-        if node.edges is None:
-            raise RuntimeError(
-                f"explain: the graph of this result was already used up at '{node.name}' by backward(); call explain() "
-                "before it, or call it with retain_graph=True, or compute the result again"
-            )
-        for target in _targets(node):
-            if isinstance(target, Node) and target is not end and target not in seen:
-                seen.add(target)
-                todo.append(target)
-    return sorted(seen, key=lambda node: node.number)
-
-
-def _targets(node: Node) -> list[Target]:
-    return [edge[0] for edge in node.edges if edge is not None]
 
 
 class Step:

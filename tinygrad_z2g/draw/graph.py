@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..backend import Array, of
-from ..engine import Node, Variable, enable_grad, walk
+from ..engine import Node, Variable, enable_grad, reachable, walk
 from ..nn import Module, Parameter
 from ..random import default_generator
 from ..tensor import Tensor
@@ -103,7 +103,7 @@ class draw:
             depth = next((d for d in range(9, 1, -1) if self._count(top, d, open) <= ENOUGH), 1)
         self._box: dict[Any, Box] = {}  # what shows a node, a leaf, an input or a call
         self._frame = Frame("", self._boxes(top, depth, open))
-        pairs = [*self._given, *((source, node) for node in self._nodes for source in _sources(node))]
+        pairs = [*self._given, *((source, node) for node in self._nodes for source in node.inputs())]
         self._edges = [(a, b) for a, b in {(self._box[a], self._box[b]): None for a, b in pairs} if a is not b]
         self._lines = place(self._frame, self._edges)
         self._hints = []  # how to read the picture, and how to get a better one
@@ -138,7 +138,7 @@ class draw:
 
     def _differentiate(self, root: Tensor) -> None:
         """∂root/∂everything, or a note that says why not. Hooks are off meanwhile: looking must not change anything."""
-        leaves = {source: None for node in self._nodes for source in _sources(node) if isinstance(source, Variable)}
+        leaves = {source: None for node in self._nodes for source in node.inputs() if isinstance(source, Variable)}
         leaves = leaves or {self._root: None}
         self._grads: dict[Any, Array] = {}
         self._caption = f"{_count(len(self._nodes), 'operation')}, {_count(len(leaves), 'leaf', 'leaves')}"
@@ -160,7 +160,7 @@ class draw:
         """The tree of calls, with all nodes, leaves and inputs in it."""
         homes: dict[Any, tuple[Call, ...]] = dict(self._calls)  # a leaf goes where all of its users are
         for node, calls in self._calls.items():
-            for leaf in _sources(node):
+            for leaf in node.inputs():
                 if isinstance(leaf, Variable):
                     both = zip(homes.get(leaf, calls), calls, strict=False)
                     homes[leaf] = tuple(a for a, b in both if a is b)
@@ -172,7 +172,7 @@ class draw:
         done = set()
         for node in self._nodes:
             given = [given for call in self._calls[node] for given in call.inputs]
-            for member in [*given, *_sources(node), node]:
+            for member in [*given, *node.inputs(), node]:
                 if id(member) in done:
                     continue
                 done.add(id(member))
@@ -316,24 +316,14 @@ def _result_of(function: Callable, args: tuple, modules: list[Module]) -> Tensor
 
 def _history(root: Tensor) -> list[Node]:
     """All nodes that the root was computed by, in order of time."""
-    found: set[Node] = set()
-    todo: list[Any] = [root.node or root]
-    while todo:
-        node = todo.pop()
-        if isinstance(node, Node) and node not in found:
-            if node.edges is None:
-                raise RuntimeError(
-                    f"draw: the graph was used up at '{node.name}' by backward(); draw before it, or call "
-                    "backward(retain_graph=True)"
-                )
-            found.add(node)
-            todo += _sources(node)
-    return sorted(found, key=lambda node: node.number)
-
-
-def _sources(node: Node) -> list[Node | Variable]:
-    """The nodes and leaves that a node was computed from."""
-    return [edge[0] for edge in node.edges if edge is not None]
+    nodes = reachable([root.node or root])
+    for node in nodes:
+        if node.edges is None:
+            raise RuntimeError(
+                f"draw: the graph was used up at '{node.name}' by backward(); draw before it, or call "
+                "backward(retain_graph=True)"
+            )
+    return nodes
 
 
 def _count(n: int, one: str, many: str = "") -> str:
