@@ -30,6 +30,12 @@ def either(name: str) -> Callable:
     return routine
 
 
+
+def matmul(a: Any, b: Any) -> Any:
+    """z = a b for two matrices, (n, k) and (k, m) -> (n, m)."""
+    return a @ b if isinstance(a, np.ndarray) else cuda.matmul(a, b)
+
+
 adam_all = either("adam_all")
 attention = either("attention")
 attention_backward = either("attention_backward")
@@ -45,6 +51,7 @@ layer_norm = either("layer_norm")
 layer_norm_backward = either("layer_norm_backward")
 log_softmax = either("log_softmax")
 norm = either("norm")
+set_numbers = either("set_numbers")
 scale_shift = either("scale_shift")
 softmax = either("softmax")
 softmax_backward = either("softmax_backward")

@@ -25,6 +25,7 @@ from ..ops.reduction import norm
 from ..ops.shape import one_hot
 from ..ops.softmax import log_softmax, softmax
 from ..random import default_generator
+from ..replay import number
 from .window import avg_pool1d, conv1d, conv2d, max_pool1d, max_pool2d
 
 if TYPE_CHECKING:
@@ -459,7 +460,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     a = as_floating(input, "dropout")
     if p == 1:
         return record("dropout", of(a).zeros_like(a), (input, lambda grad: grad * 0))
-    z, m = kernels.dropout(a, p, default_generator.next_key())
+    z, m = kernels.dropout(a, p, number(default_generator.next_key, np.uint32))
     return record("dropout", z, (input, lambda grad: grad * m))
 
 
@@ -568,7 +569,7 @@ def scaled_dot_product_attention(
     if dropout_p == 1:
         used = kept = of(p).zeros_like(p)
     elif dropout_p:
-        used, kept = kernels.dropout(p, dropout_p, default_generator.next_key())
+        used, kept = kernels.dropout(p, dropout_p, number(default_generator.next_key, np.uint32))
     z = kernels.bmm(used, v)  # (..., T, S) @ (..., S, e) -> (..., T, e)
     return record_joint(
         "attention",

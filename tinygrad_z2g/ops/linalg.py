@@ -36,7 +36,10 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     """
     x, y = _factors(input, other, "matmul")
     if x.ndim == y.ndim == 2 and x.shape[1] == y.shape[0]:
-        return record("matmul", x @ y, (input, lambda grad: grad @ y.T, other), (other, lambda grad: x.T @ grad, input))
+        times = kernels.matmul
+        return record(
+            "matmul", times(x, y), (input, lambda grad: times(grad, y.T), other), (other, lambda grad: times(x.T, grad), input)
+        )
     if not x.ndim or not y.ndim:
         raise RuntimeError(f"matmul: {tuple(x.shape)} @ {tuple(y.shape)}: both need at least 1 dimension; see mul")
     if x.ndim > 2 and y.ndim == 2:
@@ -69,12 +72,12 @@ def _flat_matmul(input: Tensor, other: Tensor, x: Array, y: Array) -> Tensor:
         raise _inner_sizes(x, y, "matmul")
     shape, n, m = x.shape, math.prod(x.shape[:-1]), y.shape[1]
     x = x.reshape(n, shape[-1])  # (..., k) -> (n, k)
-    z = (x @ y).reshape(*shape[:-1], m)  # (n, m) -> (..., m)
+    z = kernels.matmul(x, y).reshape(*shape[:-1], m)  # (n, m) -> (..., m)
     return record(
         "matmul",
         z,
-        (input, lambda grad: (grad.reshape(n, m) @ y.T).reshape(shape), other),
-        (other, lambda grad: x.T @ grad.reshape(n, m), input),
+        (input, lambda grad: kernels.matmul(grad.reshape(n, m), y.T).reshape(shape), other),
+        (other, lambda grad: kernels.matmul(x.T, grad.reshape(n, m)), input),
     )
 
 
@@ -285,10 +288,10 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         )
     shape, n, n_out = x.shape, math.prod(x.shape[:-1]), W.shape[0]
     x = x.reshape(n, shape[-1])  # (..., in) -> (n, in)
-    z = x @ W.T  # (n, in) @ (in, out)
+    z = kernels.matmul(x, W.T)  # (n, in) @ (in, out)
     edges = [
-        (input, lambda grad: (grad.reshape(n, n_out) @ W).reshape(shape), weight),
-        (weight, lambda grad: grad.reshape(n, n_out).T @ x, input),
+        (input, lambda grad: kernels.matmul(grad.reshape(n, n_out), W).reshape(shape), weight),
+        (weight, lambda grad: kernels.matmul(grad.reshape(n, n_out).T, x), input),
     ]
     if bias is not None:
         b = as_array(bias, "linear")

@@ -13,14 +13,15 @@ is that there are few.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from ... import replay
 from ...backend import Array, of
 from .. import reference
 from .launch import fits, kernel, over_elements, over_rows, tables
-from .products import bmm
+from .products import bmm, matmul
 
 # --- Softmax family ----------------------------------------------------------------------------------------------
 
@@ -139,14 +140,15 @@ def _value_and_slope(name: str, a: Array) -> tuple[Array, Array]:
     return z, slope
 
 
-def dropout(a: Array, p: float, key: int) -> tuple[Array, Array]:
+def dropout(a: Array, p: float, key: int | Array) -> tuple[Array, Array]:
     """See `reference.dropout`: the same bits."""
     if not fits(a):
         return reference.dropout(a, p, key)
     xp, real = of(a), a.dtype.type
     z, mask = xp.empty(a.shape, a.dtype), xp.empty(a.shape, a.dtype)
     threshold = np.uint32(min(round(p * 2**32), 2**32 - 1))
-    args = (xp.ascontiguousarray(a), z, mask, np.uint32(key), threshold, real(1 / (1 - p)), np.int64(a.size))
+    key, key_at = (np.uint32(0), key) if isinstance(key, xp.ndarray) else (np.uint32(key), None)
+    args = (xp.ascontiguousarray(a), z, mask, key, key_at, threshold, real(1 / (1 - p)), np.int64(a.size))
     over_elements(a, "dropout", "dropout", a.size, args)
     return z, mask
 
@@ -203,7 +205,9 @@ def attention_backward(grad: Array, q: Array, k: Array, v: Array, p: Array, kept
 
 def sum_rows_by_id(ids: Array, rows: Array, n: int) -> Array:
     """See `reference.sum_rows_by_id`. The order of additions is fixed, so the result is always the same."""
-    if n <= 512 or not fits(rows):
+    if n <= 512:
+        return matmul(reference.one_hot(ids, n, rows.dtype), rows)
+    if not fits(rows):
         return reference.sum_rows_by_id(ids, rows, n)
     xp, (N, C) = of(rows), rows.shape
     out = xp.zeros((n, C), rows.dtype)
@@ -219,20 +223,28 @@ def sum_rows_by_id(ids: Array, rows: Array, n: int) -> Array:
 
 
 def adam_all(
-    like: Array, parts: Iterable[tuple[Array, Array, Array, Array, int]], lr: float, beta1: float, beta2: float,
-    eps: float, decay: float = 0.0,
+    like: Array, parts: Iterable[tuple[Array, Array, Array, Array, int]], lr: float | Callable[[], float],
+    beta1: float, beta2: float, eps: float, decay: float = 0.0,
 ) -> None:  # fmt: skip
-    """See `reference.adam_all`. One launch for up to 64 parameters."""
+    """See `reference.adam_all`. One launch for up to 64 parameters. In a captured step, `lr` is a function to ask."""
+    recording = replay.recording()
     alike: dict[tuple, list] = {}
     for w, g, m, v, step in parts:
         if fits(w, g, m, v) and all(x.flags.c_contiguous for x in (w, m, v)):
             alike.setdefault((step, w.dtype.char), []).append((w, of(w).ascontiguousarray(g), m, v))
+        elif replay.capturing():
+            raise NotImplementedError(f"Adam in a captured step: expected float32 or float64 in rows, got {w.dtype}")
         else:
             reference.adam(w, g, m, v, step, lr, beta1, beta2, eps, decay)
     for (step, char), found in alike.items():
-        root = 1 / math.sqrt(1 - beta2**step)
-        settings = (beta1, 1 - beta1, beta2, 1 - beta2, lr / (1 - beta1**step), root, eps, lr * decay)
-        numbers = tuple(np.dtype(char).type(x) for x in settings)
+
+        def changing(step: int = step) -> tuple[float, float, float]:
+            rate, t = (lr(), step + recording.replays) if callable(lr) else (lr, step)
+            return rate / (1 - beta1**t), 1 / math.sqrt(1 - beta2**t), rate * decay
+
+        real, now = np.dtype(char).type, replay.number(changing, char)
+        by_value, now = ((0, 0, 0), now) if callable(lr) else (now, None)
+        numbers = (*map(real, (beta1, 1 - beta1, beta2, 1 - beta2, eps, *by_value)), now)
         for table, grid, _ in tables(64, "wgmv", found):
             kernel(of(like), "adam", "adam_all", char)(grid, (256,), (table, *numbers))
 
@@ -261,3 +273,16 @@ def clip(arrays: list[Array], total: Array, max_norm: float) -> None:
     for table, grid, _ in tables(192, "x", [(a,) for a in arrays]):
         args = (table, total, total.dtype.type(max_norm))
         kernel(of(total), "norm", "clip_to_norm", total.dtype.char)(grid, (256,), args)
+
+
+# --- Captured steps ----------------------------------------------------------------------------------------------
+
+
+def set_numbers(places: Array, values: np.ndarray) -> None:
+    """See `reference.set_numbers`. One launch for up to 448 numbers, which need not stay: they go as arguments."""
+    xp, most = of(places), 448
+    for start in range(0, len(values), most):
+        some = values[start : start + most]
+        table = np.zeros(1, [("x", np.uint64, most)])
+        table["x"][0, : len(some)] = some
+        kernel(xp, "numbers", "set_numbers", "f")((2,), (256,), (table, places[start:], np.int32(len(some))))

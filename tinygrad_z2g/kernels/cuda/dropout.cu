@@ -9,8 +9,11 @@ __device__ unsigned int mix(unsigned int x) {
 
 // z = a mask and the mask, which backward needs: 0 with probability p, else `kept` = 1 / (1 - p). Element i is dropped
 // where its 32 random bits, a pure function of (key, i), lie below threshold = p 2³². The same bits as on the CPU.
+// In a captured step `key_at` says where each replay finds its key.
 extern "C" __global__ void dropout(
-    const real* a, real* z, real* mask, unsigned int key, unsigned int threshold, real kept, long long n) {
+    const real* a, real* z, real* mask, unsigned int key, const unsigned int* key_at, unsigned int threshold, real kept,
+    long long n) {
+    if (key_at) key = *key_at;
     FOR_EACH(i, n) {
         mask[i] = mix(mix((unsigned int)i) ^ key) < threshold ? 0 : kept;
         z[i] = a[i] * mask[i];
