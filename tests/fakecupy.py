@@ -15,8 +15,9 @@ on real CuPy where a GPU is at hand. In a few places the fake is stricter than C
 * writing through `broadcast_to` raises, where CuPy writes several elements at once.
 
 `a[[0, 1]]` and `a[host_indices]` do not raise on CuPy: they upload. So they do here, and count as uploads.
-Streams and captures are in `fakegraph`. Not imitated: `cupy.random.normal`, of the ways to write kernels all but `RawModule`. That one runs
-on the CPU (`fakecuda`, `cuda_on_cpu`) where there is a g++; elsewhere the package is told to do without kernels.
+Streams and captures are in `fakegraph`. Not imitated: `cupy.random.normal`, of the ways to write kernels all but
+`RawModule`. That one runs on the CPU (`fakecuda`, `cuda_on_cpu`) where there is a g++; elsewhere the package is told to
+do without kernels.
 
 Which names exist, with which parameters, is data: `data/cupy_names.json`, rewritten by
 `python tests/fakecupy.py --regenerate` wherever CuPy is installed, with or without a GPU.
@@ -136,8 +137,10 @@ class Counter:
         self._count = 0
 
 
-synchronisations = Counter(lambda: fakegraph.no_waiting())  # the host waited for the GPU: `.item()`, `if x:`, boolean masks, `.get()`, ...
-uploads = Counter(lambda: fakegraph.upload(8))  # host data (not single numbers) went to the GPU: `asarray(host)`, `a[[0, 1]]`, ...
+# The host waited for the GPU: `.item()`, `if x:`, boolean masks, `.get()`, ...
+synchronisations = Counter(lambda: fakegraph.no_waiting())
+# Host data (not single numbers) went to the GPU: `asarray(host)`, `a[[0, 1]]`, ...
+uploads = Counter(lambda: fakegraph.upload(8))
 launches = Counter()  # kernels started: one for each computation and each filled array, none for views and `empty`
 
 
@@ -602,7 +605,9 @@ class ndarray:
         if self._device != _current() and not (self.flags.c_contiguous or self.flags.f_contiguous):
             raise NotImplementedError("CuPy cannot copy non-contiguous array between devices.")
         launches.count += 1
-        return _launch(np.copy, (self,), {"order": order})
+        if fakegraph.capturing():
+            return _wrap(fakegraph.recorded(np.copy, (self._data,), {"order": order}))
+        return _wrap(self._data.copy(order=order))
 
     __copy__ = copy
 

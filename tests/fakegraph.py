@@ -149,7 +149,7 @@ def recorded(function: Callable, args: tuple, kwargs: dict) -> Any:
     """In a capture: a result of the right shape, full of NaN, which each launch computes into. Views are themselves."""
     result = function(*args, **kwargs)
     parts = result if isinstance(result, (tuple, list)) else [result]
-    used = [x for x in fakecupy._arrays([args, kwargs], np.ndarray)]
+    used = list(fakecupy._arrays([args, kwargs], np.ndarray))
     fresh = [np.asarray(part) for part in parts if isinstance(part, (np.ndarray, np.generic))]
     if all(any(np.may_share_memory(part, x) for x in used) for part in fresh):
         return result

@@ -1,6 +1,6 @@
 """Questions about the GPUs, under torch's names, and whole training steps as CUDA graphs: `compile_step`.
 
-What a step computes this file does not know: it watches what is launched, and launches it again.
+It knows nothing of what a step computes: it watches what is launched, and launches it again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import kernels
-from .backend import CPU, cupy, device_count, device_of, is_available, resolve, set_device, synchronize
+from .backend import CPU, cupy, device_count, is_available, resolve, set_device, synchronize
 from .kernels.cuda.products import WORKSPACE, own_cublas
 from .random import default_generator, manual_seed
 from .replay import Recording, capturing, watched
@@ -80,17 +80,17 @@ class CompiledStep:
         """A step. The arguments are tensors, all on the CPU or all on the current card."""
         for x in tensors:
             if not isinstance(x, Tensor):
-                raise TypeError(f"compiled step: expected tensors, got {type(x).__name__}, which a replay could not change")
+                raise TypeError(
+                    f"compiled step: expected tensors, got {type(x).__name__}; a replay could not change it"
+                )
             if x.requires_grad:
-                raise RuntimeError("compiled step: an argument requires grad, and no gradient leaves the step; detach() it")
-        card = resolve("cuda") if any(x.device != CPU for x in tensors) or not tensors else CPU
-        if not tensors and resolve() == CPU:
-            card = CPU
-        if any(x.device != card for x in tensors):
-            places = ", ".join(str(x.device) for x in tensors)
-            raise RuntimeError(f"compiled step: arguments on {places}: expected all on the CPU, or on the current card")
-        if card == CPU:
+                raise RuntimeError("compiled step: an argument requires grad, but gradients stay inside; detach() it")
+        devices = {x.device for x in tensors} or {resolve()}
+        if devices == {CPU}:
             return self._fn(*tensors)
+        if devices != {resolve("cuda")}:
+            places = ", ".join(map(str, devices))
+            raise RuntimeError(f"compiled step: arguments on {places}: expected all on the CPU, or on the current card")
         self._take(tensors)
         if self._graph is not None and not self._as_captured():
             self._forget()
@@ -115,8 +115,8 @@ class CompiledStep:
         got, expected = ([(tuple(x.shape), str(x.dtype)) for x in xs] for xs in (tensors, self._inputs))
         if got != expected:
             raise RuntimeError(
-                f"compiled step: got arguments {got}, expected {expected} as in the first call: leave incomplete batches "
-                "out (drop_last=True), or make a compiled step for each shape"
+                f"compiled step: got arguments {got}, expected {expected} as in the first call: leave incomplete "
+                "batches out (drop_last=True), or make a compiled step for each shape"
             )
         for place, x in zip(self._inputs, tensors, strict=True):
             place.array[...] = x.array
@@ -156,9 +156,9 @@ class CompiledStep:
             if not isinstance(error, Exception):
                 raise
             raise RuntimeError(
-                f"compile_step: {self.__name__} cannot be captured ({type(error).__name__}: {error}). A captured step may "
-                "not wait for the card or bring data to it: no .item(), float(loss), print(loss), if tensor:, boolean "
-                "mask, z2g.tensor([...]), randn; do these before or after it, or call the function itself"
+                f"compile_step: {self.__name__} cannot be captured ({type(error).__name__}: {error}). A captured "
+                "step may not wait for the card or bring data to it: no .item(), float(loss), print(loss), if tensor:, "
+                "boolean mask, z2g.tensor([...]), randn; do these before or after it, or call the function itself"
             ) from error
         self._graph = capture.graph
         self._fixed = [optimizer.fixed(0) for optimizer in self._recording.optimizers]

@@ -30,7 +30,6 @@ def either(name: str) -> Callable:
     return routine
 
 
-
 def matmul(a: Any, b: Any) -> Any:
     """z = a b for two matrices, (n, k) and (k, m) -> (n, m)."""
     return a @ b if isinstance(a, np.ndarray) else cuda.matmul(a, b)

@@ -11,6 +11,8 @@ import math
 import string
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .. import kernels
 from ..backend import Array
 from ..engine import record
@@ -35,11 +37,8 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
             [2., 2.]]))
     """
     x, y = _factors(input, other, "matmul")
-    if x.ndim == y.ndim == 2 and x.shape[1] == y.shape[0]:
-        times = kernels.matmul
-        return record(
-            "matmul", times(x, y), (input, lambda grad: times(grad, y.T), other), (other, lambda grad: times(x.T, grad), input)
-        )
+    if x.ndim == y.ndim == 2 and x.shape[1] == y.shape[0] and isinstance(x, np.ndarray):  # a card takes the long way
+        return record("matmul", x @ y, (input, lambda grad: grad @ y.T, other), (other, lambda grad: x.T @ grad, input))
     if not x.ndim or not y.ndim:
         raise RuntimeError(f"matmul: {tuple(x.shape)} @ {tuple(y.shape)}: both need at least 1 dimension; see mul")
     if x.ndim > 2 and y.ndim == 2:
@@ -288,11 +287,19 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         )
     shape, n, n_out = x.shape, math.prod(x.shape[:-1]), W.shape[0]
     x = x.reshape(n, shape[-1])  # (..., in) -> (n, in)
-    z = kernels.matmul(x, W.T)  # (n, in) @ (in, out)
-    edges = [
-        (input, lambda grad: kernels.matmul(grad.reshape(n, n_out), W).reshape(shape), weight),
-        (weight, lambda grad: kernels.matmul(grad.reshape(n, n_out).T, x), input),
-    ]
+    if isinstance(x, np.ndarray):
+        z = x @ W.T  # (n, in) @ (in, out)
+        edges = [
+            (input, lambda grad: (grad.reshape(n, n_out) @ W).reshape(shape), weight),
+            (weight, lambda grad: grad.reshape(n, n_out).T @ x, input),
+        ]
+    else:  # the same, by products that `cuda.compile_step` can capture
+        times = kernels.matmul
+        z = times(x, W.T)
+        edges = [
+            (input, lambda grad: times(grad.reshape(n, n_out), W).reshape(shape), weight),
+            (weight, lambda grad: times(grad.reshape(n, n_out).T, x), input),
+        ]
     if bias is not None:
         b = as_array(bias, "linear")
         same_device("linear", input, bias)
