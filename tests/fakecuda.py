@@ -160,11 +160,13 @@ def _gemm(
         raise fakecupy.NotInFakeError("gemmStridedBatchedEx: only alpha = 1, beta = 0 are in the fake")
     fakecupy.launches.count += 1
     computed.append(computeType)
-    left, right = a.swapaxes(1, 2) if transa else a, b.swapaxes(1, 2) if transb else b
+    left, right = a if transa else a.swapaxes(1, 2), b if transb else b.swapaxes(1, 2)  # Cᵀ = op(B)ᵀ op(A)ᵀ, in rows
+    factors = (right, left) if batchCount > 1 else (right[0], left[0])  # as NumPy would, to the last bit
+    z = c.swapaxes(1, 2) if batchCount > 1 else c[0].T
 
     def product() -> None:
         with np.errstate(all="ignore"):
-            c[...] = left @ right
+            z[...] = factors[0] @ factors[1]
 
     fakegraph.written(product, a, b, c)
 
@@ -200,7 +202,9 @@ class CFunction:
             raise fakecupy.FakeError(f"{self._name}: argtypes or restype are not those of cublas_api.h")
         if len(args) != len(self.argtypes):
             raise TypeError(f"{self._name} takes {len(self.argtypes)} arguments, {len(args)} were given")
-        for kind, arg in zip(self.argtypes[1:], args[1:], strict=True):
+        for kind, arg in zip(self.argtypes, args, strict=True):
+            if issubclass(kind, ctypes._Pointer):
+                continue
             if type(arg) is not int or kind(arg).value != (arg or (None if kind is _pointer else 0)):
                 raise ctypes.ArgumentError(f"{self._name}: {arg!r} is no {kind.__name__}")
         return getattr(self._library, "_" + self._name.removesuffix("_v2"))(*args)

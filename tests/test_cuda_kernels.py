@@ -385,6 +385,16 @@ def test_norm_of_a_million_numbers(xp: Any) -> None:
     assert abs(float(cuda.norm([xp.asarray(a)]).get()) / exact - 1) < 1e-7
 
 
+@pytest.mark.parametrize("count", [1, 448, 1000])
+def test_set_numbers(xp: Any, count: int) -> None:
+    """The numbers stay with the host: that is what the kernel is for."""
+    places, values = xp.zeros(1024, np.uint64), np.arange(2**40, 2**40 + count, dtype=np.uint64)
+    kernels.set_numbers(places, values)
+    expected = np.zeros(1024, np.uint64)
+    reference.set_numbers(expected, values)
+    assert (places.get() == expected).all() and expected[count - 1] == values[-1] and not expected[count:].any()
+
+
 # --- Wrong kernels are seen --------------------------------------------------------------------------------------
 
 # file, what stands there, what is put in its place, and the test that must fail then

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from .. import replay
 from ..backend import Array, device_of, of, to_device
 from ..engine import enable_grad, no_grad
-from ..replay import Recording, capturing, recording
+from ..replay import Recording, capturing
 from ..tensor import Tensor
 
 
@@ -55,7 +56,7 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        if (watching := recording()) is not None:
+        if replay.active and (watching := replay.recording()) is not None:
             self._take_part(watching)
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]

@@ -227,7 +227,7 @@ def adam_all(
     beta1: float, beta2: float, eps: float, decay: float = 0.0,
 ) -> None:  # fmt: skip
     """See `reference.adam_all`. One launch for up to 64 parameters. In a captured step, `lr` is a function to ask."""
-    recording = replay.recording()
+    recording = replay.recording() if replay.capturing() else None
     alike: dict[tuple, list] = {}
     for w, g, m, v, step in parts:
         if fits(w, g, m, v) and all(x.flags.c_contiguous for x in (w, m, v)):
@@ -239,11 +239,11 @@ def adam_all(
     for (step, char), found in alike.items():
 
         def changing(step: int = step) -> tuple[float, float, float]:
-            rate, t = (lr(), step + recording.replays) if callable(lr) else (lr, step)
+            rate, t = lr() if callable(lr) else lr, step + (recording.replays if recording else 0)
             return rate / (1 - beta1**t), 1 / math.sqrt(1 - beta2**t), rate * decay
 
         real, now = np.dtype(char).type, replay.number(changing, char)
-        by_value, now = ((0, 0, 0), now) if callable(lr) else (now, None)
+        by_value, now = ((0, 0, 0), now) if recording else (now, None)
         numbers = (*map(real, (beta1, 1 - beta1, beta2, 1 - beta2, eps, *by_value)), now)
         for table, grid, _ in tables(64, "wgmv", found):
             kernel(of(like), "adam", "adam_all", char)(grid, (256,), (table, *numbers))
