@@ -48,7 +48,7 @@ def compile_step(fn: Callable) -> CompiledStep:
     state moves on as in ordinary steps: checkpoints are the same. A parameter or a setting of the optimizer that was
     replaced (load_state_dict, betas) is noticed, and the step captured anew. All else in Python happens once, at the
     capture: which branch was taken, `model.train()`, the number `max_norm`, a list that was appended to. What fn reads
-    beside its arguments must stay where it is; gradients that it does not clear itself must not be cleared elsewhere.
+    beside its arguments must stay where it is; memory that it adds to must not be given up.
 
     fn returns a tensor, several in a tuple or list, or None. What comes back lies in memory that the next call writes
     to (clone() keeps it), and has no history. On the CPU there is nothing to capture: `step` calls `fn`.
@@ -102,6 +102,8 @@ class CompiledStep:
             self._recording.renew()
         kernels.set_numbers(self._recording.places, self._recording.values[: self._recording.used])
         self._graph.launch()
+        for p, grad, _ in self._grads:
+            p.grad = grad
         return _map(_fresh, self._outputs)
 
     def _take(self, tensors: tuple[Tensor, ...]) -> None:
@@ -162,10 +164,13 @@ class CompiledStep:
             ) from error
         self._graph = capture.graph
         self._fixed = [optimizer.fixed(0) for optimizer in self._recording.optimizers]
+        self._grads = [(p, p.grad, p.grad is before) for p, before in zip(params, grads, strict=True)]
 
     def _as_captured(self) -> bool:
-        """Whether parameters and optimizers are still those that the graph works on."""
+        """Whether parameters, gradients that add up, and optimizers are still those that the graph works on."""
         recording = self._recording
+        if any(added_to and p.grad is not grad for p, grad, added_to in self._grads):
+            return False
         for optimizer, (arrays, rest) in zip(recording.optimizers, self._fixed, strict=True):
             now, rest_now = optimizer.fixed(recording.replays)
             same = len(now) == len(arrays) and all(a is b for a, b in zip(now, arrays, strict=True))
