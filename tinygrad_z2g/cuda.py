@@ -6,7 +6,6 @@ It knows nothing of what a step computes: it watches what is launched, and launc
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -65,7 +64,7 @@ class CompiledStep:
     """What `compile_step` returns; called like the function it was made from."""
 
     def __init__(self, fn: Callable):
-        functools.update_wrapper(self, fn)
+        self.__name__, self.__doc__ = getattr(fn, "__name__", type(fn).__name__), fn.__doc__
         self._fn = fn
         self._inputs: list[Tensor] | None = None  # where the graph reads
         self._forget()
