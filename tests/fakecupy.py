@@ -834,6 +834,7 @@ runtime.__dict__.update(
     getDeviceCount=_device_count, getDeviceProperties=_device_properties,
     deviceSynchronize=lambda: Device().synchronize(), memGetInfo=_memory, runtimeGetVersion=lambda: 13020,
     driverGetVersion=lambda: 13030, CUDA_R_32F=fakecuda.CUDA_R_32F, CUDA_R_64F=fakecuda.CUDA_R_64F,
+    CUDA_R_16F=fakecuda.CUDA_R_16F,
 )  # fmt: skip
 _stream = types.SimpleNamespace(synchronize=lambda: Device().synchronize())
 cuda = _Module(

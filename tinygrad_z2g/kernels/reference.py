@@ -7,8 +7,10 @@ tensors, graphs or layers.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +25,22 @@ def large(a: Array) -> bool:
     with less than a million it does not pay, and on a GPU never.
     """
     return isinstance(a, np.ndarray) and a.ndim > 2 and a.size > 2**20
+
+
+def in_float32(function: Callable) -> Callable:
+    """The routine, but float16 is computed in float32 and rounded once, at the end, as kernels on a GPU do: in float16
+    e¹² is inf, a sum of ones stops at 2,048, and NumPy has no fast products.
+    """
+
+    @functools.wraps(function)
+    def rounded(first: Array, *rest: Any) -> Any:
+        if first.dtype != np.float16:
+            return function(first, *rest)
+        wide = (x.astype(np.float32) if getattr(x, "dtype", None) == np.float16 else x for x in (first, *rest))
+        out = function(*wide)
+        return tuple(x.astype(np.float16) for x in out) if isinstance(out, tuple) else out.astype(np.float16)
+
+    return rounded
 
 
 # --- Sums --------------------------------------------------------------------------------------------------------
@@ -114,6 +132,7 @@ def row_dots(a: Array, b: Array) -> Array:
     return row_sums(a * b)
 
 
+@in_float32
 def softmax(a: Array, axis: int) -> Array:
     """p = eᵃ / Σ eᵃ. A row that is -inf throughout has nothing to choose from and gives zeros, not 0/0."""
     _, p, total = exponentials(a, axis)
@@ -121,6 +140,7 @@ def softmax(a: Array, axis: int) -> Array:
     return p
 
 
+@in_float32
 def softmax_backward(p: Array, grad: Array, axis: int) -> Array:
     """∂L/∂a = p (grad - Σ p grad): softmax's Jacobian is diag(p) - p pᵀ."""
     last = axis in (-1, p.ndim - 1)
@@ -129,6 +149,7 @@ def softmax_backward(p: Array, grad: Array, axis: int) -> Array:
     return g
 
 
+@in_float32
 def log_softmax(a: Array, axis: int) -> Array:
     """log p = a - m - ln Σ e^(a - m)"""
     with np.errstate(all="ignore"):  # a row of -inf, with +inf, or an empty one
@@ -136,6 +157,7 @@ def log_softmax(a: Array, axis: int) -> Array:
         return shifted - of(a).log(total)
 
 
+@in_float32
 def cross_entropy(logits: Array, target: Array, weight: Array) -> tuple[Array, Array]:
     """Per row, loss = -weight · log p[target] with p = softmax(logits), and its gradient weight · (p - onehot).
 
@@ -155,6 +177,7 @@ def cross_entropy(logits: Array, target: Array, weight: Array) -> tuple[Array, A
 # --- Layer norm --------------------------------------------------------------------------------------------------
 
 
+@in_float32
 def layer_norm(a: Array, eps: float) -> tuple[Array, Array]:
     """Rows with mean 0 and variance 1: n = (a - mean) r,  r = 1 / √(var + eps), var the biased variance.
 
@@ -169,6 +192,7 @@ def layer_norm(a: Array, eps: float) -> tuple[Array, Array]:
     return n, r
 
 
+@in_float32
 def layer_norm_backward(g: Array, n: Array, r: Array) -> Array:
     """∂L/∂a = r (g - mean(g) - n mean(g n)), with g = ∂L/∂n.
 
@@ -235,6 +259,7 @@ def normal_cdf(a: Array) -> Array:
     return xp.where(a > 0, 1 - tail, tail)
 
 
+@in_float32
 def gelu_exact(a: Array) -> tuple[Array, Array]:
     """z = x Φ(x) and its slope Φ(x) + x φ(x), φ(x) = e^(-x²/2) / √(2π)."""
     xp = of(a)
@@ -242,6 +267,7 @@ def gelu_exact(a: Array) -> tuple[Array, Array]:
     return a * cdf, cdf + a * xp.exp(-0.5 * a * a) * (1 / math.sqrt(2 * math.pi))
 
 
+@in_float32
 def gelu_tanh(a: Array) -> tuple[Array, Array]:
     """z = x s with s = (1 + tanh u) / 2, u = √(2/π) (x + 0.044715 x³), and its slope dz/dx = s + 2 x s (1 - s) u'.
 
@@ -274,6 +300,7 @@ def gelu_tanh(a: Array) -> tuple[Array, Array]:
 # --- Attention ---------------------------------------------------------------------------------------------------
 
 
+@in_float32
 def bmm(a: Array, b: Array) -> Array:
     """z = a b for batches of matrices, (..., n, k) and (..., k, m) -> (..., n, m); the leading dimensions broadcast."""
     return a @ b
@@ -285,6 +312,7 @@ def causal_bias(q: Array, k: Array) -> Array:
     return xp.where(xp.tri(q.shape[-2], k.shape[-2], dtype=bool), 0, -math.inf).astype(q.dtype)
 
 
+@in_float32
 def attention(q: Array, k: Array, bias: Array | None, scale: float) -> Array:
     """p = softmax(scale q kᵀ + bias): how much each query attends to each key.
 
@@ -299,6 +327,7 @@ def attention(q: Array, k: Array, bias: Array | None, scale: float) -> Array:
     return softmax(scores, -1)
 
 
+@in_float32
 def attention_backward(grad: Array, q: Array, k: Array, v: Array, p: Array, kept: Array | None, scale: float) -> tuple:
     """The gradients of q, k and v where z = p v; `kept` is what dropout multiplied p by, if it did.
 
@@ -506,3 +535,13 @@ def clip(arrays: list[Array], total: Array, max_norm: float) -> None:
     factor = of(arrays[0]).minimum(max_norm / (total + 1e-6), 1)
     for a in arrays:
         a *= to_device(factor, device_of(a)).astype(a.dtype)
+
+
+def unscale(arrays: list[Array], factor: float) -> Array:
+    """x *= factor for every array. Returns whether there was an inf or NaN before, 0-d, on the device of the arrays."""
+    xp = of(arrays[0])
+    found = xp.zeros((), bool)
+    for a in arrays:
+        found = found | ~xp.isfinite(a).all()
+        a *= factor
+    return found

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import kernels
+from .. import kernels, precision
 from ..backend import Array, of
 from ..engine import needs_grad, record, record_joint
 from ..ops import elementwise
+from ..ops.casting import half_for, in_float32, lowered
 from ..ops.common import as_array, as_floating, as_int, same_device
 from ..ops.elementwise import sigmoid, tanh
 from ..ops.inplace import update
@@ -93,6 +94,7 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
     return update(input, "silu_", silu) if inplace else input * sigmoid(input)
 
 
+@in_float32
 def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
     """z = ln(1 + e^(βx)) / β, and x itself where βx > threshold.   dz/dx = slope = σ(βx)
 
@@ -123,6 +125,7 @@ def _check_reduction(reduction: str, name: str) -> None:
         raise ValueError(f"{name}: reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
 
 
+@in_float32
 def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """L = Σ d² / n, the mean; d = input - target.   ∂L/∂input = 2 d / n = -∂L/∂target
 
@@ -145,6 +148,7 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tenso
     )
 
 
+@in_float32
 def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """L = mean of |input - target|. The shapes must be equal.
 
@@ -162,6 +166,7 @@ def _same_shape(input: Tensor, target: Tensor, name: str) -> None:
         raise ValueError(f"{name}: input has shape {tuple(a.shape)}, target {tuple(b.shape)}; expected equal shapes")
 
 
+@in_float32
 def cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean",
     label_smoothing: float = 0.0,
@@ -259,6 +264,7 @@ def _soft_cross_entropy(
     return losses.sum() / count if reduction == "mean" else _reduce(losses, reduction, "cross_entropy")
 
 
+@in_float32
 def nll_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
 ) -> Tensor:
@@ -301,6 +307,11 @@ def binary_cross_entropy(
     >>> F.binary_cross_entropy(p, z2g.tensor(1.0)).backward(); p.grad
     tensor(-4.)
     """
+    if precision.blocks and half_for(input) is not None:
+        raise RuntimeError(
+            "binary_cross_entropy: unsafe in autocast: half precision has no probabilities between 0.9995 and 1; use "
+            "binary_cross_entropy_with_logits, which takes scores, or autocast(..., enabled=False) and float32"
+        )
     _same_shape(input, target, "binary_cross_entropy")
     p, t = as_floating(input, "binary_cross_entropy"), as_floating(target, "binary_cross_entropy")
     same_device("binary_cross_entropy", input, target)
@@ -318,6 +329,7 @@ def binary_cross_entropy(
     return _reduce(losses if weight is None else losses * weight, reduction, "binary_cross_entropy")
 
 
+@in_float32
 def binary_cross_entropy_with_logits(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean",
     pos_weight: Tensor | None = None,
@@ -347,6 +359,7 @@ def _check_ids(ids: Array, n: int, name: str, what: str) -> None:
 # --- Normalisation and dropout -----------------------------------------------------------------------------------
 
 
+@in_float32
 def layer_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None,
     eps: float = 1e-5,
@@ -396,6 +409,7 @@ def layer_norm(
     )
 
 
+@in_float32
 def rms_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
@@ -428,6 +442,7 @@ def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -
     return input / norm(input, p, dim, keepdim=True).clamp(min=eps)
 
 
+@in_float32
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """z = x₁ · x₂ / (max(‖x₁‖, eps) max(‖x₂‖, eps)) along `dim`: the cosine of the angle between vectors.
 
@@ -550,6 +565,8 @@ def scaled_dot_product_attention(
     (tensor([[2.]]), tensor([[0.5000],
             [0.5000]]))
     """
+    if precision.blocks:
+        query, key, value, attn_mask = lowered(query, key, value, attn_mask)
     q, k, v = (as_array(x, "scaled_dot_product_attention") for x in (query, key, value))
     same_device("scaled_dot_product_attention", query, key, value, attn_mask)
     if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:

@@ -15,6 +15,7 @@ import numpy as np
 from .. import dtypes
 from ..backend import Array, device_of, of, to_device, to_host
 from ..engine import Variable, record
+from .casting import in_widest
 from .common import as_array, as_int, check_broadcast, numpy_names, one_dim, record_view, same_device
 from .inplace import check_writable, written, written_back
 
@@ -248,6 +249,7 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: f
     return record("scatter", z, (input, rule, index), (source, lambda grad: grad[places], index))
 
 
+@in_widest
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """A copy of x with z[i][index[i][j][k]][k] += src[i][j][k] for dim = 1: the reverse of `gather`.
 

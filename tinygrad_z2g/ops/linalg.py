@@ -11,9 +11,12 @@ import math
 import string
 from typing import TYPE_CHECKING, Any
 
-from .. import kernels
+import numpy as np
+
+from .. import dtypes, kernels, precision
 from ..backend import Array
 from ..engine import record
+from .casting import in_half, in_widest, lowered
 from .common import as_array, check_broadcast, one_dim, same_device
 
 if TYPE_CHECKING:
@@ -34,9 +37,12 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     (tensor([[ 7., 11.]]), tensor([[1., 1.],
             [2., 2.]]))
     """
+    if precision.blocks:
+        input, other = lowered(input, other)
     x, y = _factors(input, other, "matmul")
     if x.ndim == y.ndim == 2 and x.shape[1] == y.shape[0]:
-        return record("matmul", x @ y, (input, lambda grad: grad @ y.T, other), (other, lambda grad: x.T @ grad, input))
+        z = _rounded(x @ y, input)
+        return record("matmul", z, (input, lambda grad: grad @ y.T, other), (other, lambda grad: x.T @ grad, input))
     if not x.ndim or not y.ndim:
         raise RuntimeError(f"matmul: {tuple(x.shape)} @ {tuple(y.shape)}: both need at least 1 dimension; see mul")
     if x.ndim > 2 and y.ndim == 2:
@@ -50,7 +56,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     Z = kernels.bmm(x, y)  # (..., n, m)
     z = Z.reshape(Z.shape[: -1 - row] + Z.shape[-1:] if not column else Z.shape[: -1 - row]) if row or column else Z
 
-    wide = Z.shape  # (..., n, m)
+    z, wide = _rounded(z, input), Z.shape  # (..., n, m)
 
     def grad_x(grad: Array) -> Array:
         return kernels.bmm(grad.reshape(wide), y.swapaxes(-1, -2))  # (..., n, m) @ (..., m, k)
@@ -69,7 +75,7 @@ def _flat_matmul(input: Tensor, other: Tensor, x: Array, y: Array) -> Tensor:
         raise _inner_sizes(x, y, "matmul")
     shape, n, m = x.shape, math.prod(x.shape[:-1]), y.shape[1]
     x = x.reshape(n, shape[-1])  # (..., k) -> (n, k)
-    z = (x @ y).reshape(*shape[:-1], m)  # (n, m) -> (..., m)
+    z = _rounded(x @ y, input).reshape(*shape[:-1], m)  # (n, m) -> (..., m)
     return record(
         "matmul",
         z,
@@ -105,6 +111,7 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     return matmul(input, mat2)
 
 
+@in_widest
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """z = Σ x y for two vectors of one length.
 
@@ -144,6 +151,7 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
     return matmul(input, vec)
 
 
+@in_widest
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     """Σ over pairs of dimensions: the last `dims` of a with the first of b, or those listed as ([of a], [of b]).
 
@@ -174,6 +182,7 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     return matmul(A, B).reshape(*shape_a, *shape_b)
 
 
+@in_half
 def einsum(equation: str, *operands: Any) -> Tensor:
     """Einstein's sum: "ik,kj->ij" is zᵢⱼ = Σₖ xᵢₖ yₖⱼ. Letters name dimensions; those not in the result are summed.
 
@@ -278,6 +287,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> F.linear(x, W, b).sum().backward(); W.grad, b.grad  # 1 + 3, 2 + 4; two rows
     (tensor([[4., 6.]]), tensor([2.]))
     """
+    if precision.blocks:
+        input, weight, bias = lowered(input, weight, bias)
     x, W = _factors(input, weight, "linear")
     if W.ndim != 2 or not x.ndim or x.shape[-1] != W.shape[1]:
         raise RuntimeError(
@@ -293,22 +304,34 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if bias is not None:
         b = as_array(bias, "linear")
         same_device("linear", input, bias)
-        if b.shape != (n_out,) or b.dtype != x.dtype:
-            raise RuntimeError(f"linear: bias {tuple(b.shape)} of {b.dtype}, expected ({n_out},) of {x.dtype}")
+        if b.shape != (n_out,) or b.dtype != weight.array.dtype:
+            expected = f"({n_out},) of {weight.array.dtype}"
+            raise RuntimeError(f"linear: bias {tuple(b.shape)} of {b.dtype}, expected {expected}")
         z += b
         edges.append((bias, lambda grad: kernels.column_sums(grad.reshape(n, n_out))))
-    return record("linear", z.reshape(*shape[:-1], n_out), *edges)
+    return record("linear", _rounded(z, input).reshape(*shape[:-1], n_out), *edges)
 
 
 def _factors(x: Tensor, y: Tensor, name: str) -> tuple[Array, Array]:
+    """Two arrays of one dtype and device. float16 comes as float32 on the CPU: sums of products would be rounded after
+    each addition, and NumPy has no fast product of float16; rules that meet a float16 gradient then give float32, which
+    the engine rounds. (On a GPU, cuBLAS reads float16 and adds up in float32.)"""
     a, b = as_array(x, name), as_array(y, name)
     if a.device != b.device:
         same_device(name, x, y)
-    if a.dtype != b.dtype:
-        raise RuntimeError(
-            f"{name}: expected both of one dtype, got {a.dtype} and {b.dtype}; convert one with .to(dtype)"
-        )
+    if a.dtype is not b.dtype or a.dtype is not dtypes.float32:  # the usual case costs no comparison of dtypes
+        if a.dtype != b.dtype:
+            raise RuntimeError(
+                f"{name}: expected both of one dtype, got {a.dtype} and {b.dtype}; convert one with .to(dtype)"
+            )
+        if a.dtype == dtypes.float16 and isinstance(a, np.ndarray):
+            return a.astype(np.float32), b.astype(np.float32)
     return a, b
+
+
+def _rounded(z: Array, input: Tensor) -> Array:
+    """The product z in the dtype of its factors, from which it differs where `_factors` widened them."""
+    return z if z.dtype is input.array.dtype else z.astype(input.array.dtype, copy=False)
 
 
 def _inner_sizes(a: Array, b: Array, name: str) -> RuntimeError:

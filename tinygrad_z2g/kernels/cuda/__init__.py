@@ -1,8 +1,8 @@
 """The routines of `reference.py` for CuPy arrays, as CUDA kernels: same names, same arguments, same numbers.
 
-Each .cu file in this folder holds kernels that functions here launch. What no kernel is written for (float16, softmax
-along another axis than the last, empty arrays, arrays of a card that is not the current one) goes to the reference,
-which CuPy computes step by step.
+Each .cu file in this folder holds kernels that functions here launch. What no kernel is written for (float16 in layer
+norm, losses and optimizers, softmax along another axis than the last, empty arrays, arrays of a card that is not the
+current one) goes to the reference, which CuPy computes step by step.
 
 They know nothing of tensors or graphs, as the reference does not.
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from ...backend import Array, of
 from .. import reference
-from .launch import fits, kernel, over_elements, over_rows, tables
+from .launch import fits, kernel, number, over_elements, over_rows, tables
 from .products import bmm
 
 # --- Softmax family ----------------------------------------------------------------------------------------------
@@ -27,21 +27,21 @@ from .products import bmm
 
 def softmax(a: Array, axis: int) -> Array:
     """See `reference.softmax`."""
-    if axis not in (-1, a.ndim - 1) or not fits(a):
+    if axis not in (-1, a.ndim - 1) or not fits(a, half=True):
         return reference.softmax(a, axis)
     return _row_by_row("softmax", "softmax", a)
 
 
 def softmax_backward(p: Array, grad: Array, axis: int) -> Array:
     """See `reference.softmax_backward`."""
-    if axis not in (-1, p.ndim - 1) or not fits(p, grad):
+    if axis not in (-1, p.ndim - 1) or not fits(p, grad, half=True):
         return reference.softmax_backward(p, grad, axis)
     return _row_by_row("softmax", "softmax_backward", p, grad)
 
 
 def log_softmax(a: Array, axis: int) -> Array:
     """See `reference.log_softmax`."""
-    if axis not in (-1, a.ndim - 1) or not fits(a):
+    if axis not in (-1, a.ndim - 1) or not fits(a, half=True):
         return reference.log_softmax(a, axis)
     return _row_by_row("softmax", "log_softmax", a)
 
@@ -94,7 +94,7 @@ def layer_norm_backward(g: Array, n: Array, r: Array) -> Array:
 
 def scale_shift(a: Array, w: Array | None, b: Array | None) -> Array:
     """See `reference.scale_shift`."""
-    if not fits(a, *(x for x in (w, b) if x is not None)):
+    if not fits(a, *(x for x in (w, b) if x is not None), half=True):
         return reference.scale_shift(a, w, b)
     xp, z = of(a), of(a).empty(a.shape, a.dtype)
     a, w, b = (None if x is None else xp.ascontiguousarray(x) for x in (a, w, b))
@@ -104,18 +104,18 @@ def scale_shift(a: Array, w: Array | None, b: Array | None) -> Array:
 
 def column_sums(a: Array, b: Array | None = None) -> Array:
     """See `reference.column_sums`. One launch for up to 512 rows, two for any number up to 250,000."""
-    if not (fits(a) if b is None else fits(a, b)):
+    if not (fits(a, half=True) if b is None else fits(a, b, half=True)):
         return reference.column_sums(a, b)
-    xp, C = of(a), a.shape[1]
+    xp, C, dtype = of(a), a.shape[1], number(a)  # sums of float16 are float32 until the end
     sums, b = xp.ascontiguousarray(a), None if b is None else xp.ascontiguousarray(b)
     while True:
         N = len(sums)
         chunks = -(-N // 512)
-        out = xp.empty((chunks, C), a.dtype) if chunks > 1 else xp.empty(C, a.dtype)
+        out = xp.empty((chunks, C), dtype) if chunks > 1 else xp.empty(C, dtype)
         args = (sums, b, out, np.int64(N), np.int32(C), np.int32(512))
-        kernel(xp, "columns", "column_sums", a.dtype.char)((-(-C // 32), chunks), (32, 8), args)
+        kernel(xp, "columns", "column_sums", sums.dtype.char)((-(-C // 32), chunks), (32, 8), args)
         if chunks == 1:
-            return out
+            return out.astype(a.dtype, copy=False)
         sums, b = out, None
 
 
@@ -124,12 +124,12 @@ def column_sums(a: Array, b: Array | None = None) -> Array:
 
 def gelu_exact(a: Array) -> tuple[Array, Array]:
     """See `reference.gelu_exact`."""
-    return _value_and_slope("gelu_exact", a) if fits(a) else reference.gelu_exact(a)
+    return _value_and_slope("gelu_exact", a) if fits(a, half=True) else reference.gelu_exact(a)
 
 
 def gelu_tanh(a: Array) -> tuple[Array, Array]:
     """See `reference.gelu_tanh`."""
-    return _value_and_slope("gelu_tanh", a) if fits(a) else reference.gelu_tanh(a)
+    return _value_and_slope("gelu_tanh", a) if fits(a, half=True) else reference.gelu_tanh(a)
 
 
 def _value_and_slope(name: str, a: Array) -> tuple[Array, Array]:
@@ -141,12 +141,12 @@ def _value_and_slope(name: str, a: Array) -> tuple[Array, Array]:
 
 def dropout(a: Array, p: float, key: int) -> tuple[Array, Array]:
     """See `reference.dropout`: the same bits."""
-    if not fits(a):
+    if not fits(a, half=True):
         return reference.dropout(a, p, key)
-    xp, real = of(a), a.dtype.type
+    xp = of(a)
     z, mask = xp.empty(a.shape, a.dtype), xp.empty(a.shape, a.dtype)
     threshold = np.uint32(min(round(p * 2**32), 2**32 - 1))
-    args = (xp.ascontiguousarray(a), z, mask, np.uint32(key), threshold, real(1 / (1 - p)), np.int64(a.size))
+    args = (xp.ascontiguousarray(a), z, mask, np.uint32(key), threshold, number(a)(1 / (1 - p)), np.int64(a.size))
     over_elements(a, "dropout", "dropout", a.size, args)
     return z, mask
 
@@ -158,12 +158,12 @@ CAUSAL = object()  # stands for a causal bias: the kernel knows by position who 
 
 def causal_bias(q: Array, k: Array) -> Array:
     """See `reference.causal_bias`. Nothing is computed: `attention` understands what is returned."""
-    return CAUSAL if fits(q, k) else reference.causal_bias(q, k)
+    return CAUSAL if fits(q, k, half=True) else reference.causal_bias(q, k)
 
 
 def attention(q: Array, k: Array, bias: Array | None, scale: float) -> Array:
     """See `reference.attention`. The scores become p where they lie."""
-    if not (fits(q, k) if bias is None or bias is CAUSAL else fits(q, k, bias)):
+    if not (fits(q, k, half=True) if bias is None or bias is CAUSAL else fits(q, k, bias, half=True)):
         return reference.attention(q, k, reference.causal_bias(q, k) if bias is CAUSAL else bias, scale)
     xp, T, S = of(q), q.shape[-2], k.shape[-2]
     p = bmm(q, k.swapaxes(-1, -2))  # (..., T, d) @ (..., d, S) -> (..., T, S)
@@ -175,7 +175,7 @@ def attention(q: Array, k: Array, bias: Array | None, scale: float) -> Array:
         bias = xp.ascontiguousarray(xp.broadcast_to(bias.reshape(bias.shape[-2:]) if whole == (T, S) else bias, whole))
         bias_rows = bias.size // S
     args = (
-        p, bias, np.int64(bias_rows), np.int32(causal), np.int32(T), np.int32(S), p.dtype.type(scale), np.int64(rows),
+        p, bias, np.int64(bias_rows), np.int32(causal), np.int32(T), np.int32(S), number(p)(scale), np.int64(rows),
     )  # fmt: skip
     over_rows(p, "attention", "attention_softmax", rows, S, args)
     return p
@@ -183,7 +183,7 @@ def attention(q: Array, k: Array, bias: Array | None, scale: float) -> Array:
 
 def attention_backward(grad: Array, q: Array, k: Array, v: Array, p: Array, kept: Array | None, scale: float) -> tuple:
     """See `reference.attention_backward`."""
-    if not (fits(grad, q, k, v, p) if kept is None else fits(grad, q, k, v, p, kept)):
+    if not fits(grad, q, k, v, p, *(() if kept is None else (kept,)), half=True):
         return reference.attention_backward(grad, q, k, v, p, kept, scale)
     xp, S = of(q), k.shape[-2]
     used = p if kept is None else p * kept
@@ -191,7 +191,7 @@ def attention_backward(grad: Array, q: Array, k: Array, v: Array, p: Array, kept
     s = bmm(grad, v.swapaxes(-1, -2))  # (..., T, e) @ (..., e, S) -> (..., T, S)
     p, kept = xp.ascontiguousarray(p), None if kept is None else xp.ascontiguousarray(kept)
     rows = s.size // S
-    args = (p, kept, s, np.int32(S), s.dtype.type(scale), np.int64(rows))
+    args = (p, kept, s, np.int32(S), number(s)(scale), np.int64(rows))
     over_rows(s, "attention", "attention_softmax_backward", rows, S, args)
     grad_q = bmm(s, k)  # (..., T, S) @ (..., S, d) -> (..., T, d)
     grad_k = bmm(s.swapaxes(-1, -2), q)  # (..., S, T) @ (..., T, d) -> (..., S, d)
@@ -261,3 +261,14 @@ def clip(arrays: list[Array], total: Array, max_norm: float) -> None:
     for table, grid, _ in tables(192, "x", [(a,) for a in arrays]):
         args = (table, total, total.dtype.type(max_norm))
         kernel(of(total), "norm", "clip_to_norm", total.dtype.char)(grid, (256,), args)
+
+
+def unscale(arrays: list[Array], factor: float) -> Array:
+    """See `reference.unscale`. One launch for up to 192 arrays."""
+    if not fits(*arrays) or not all(a.flags.c_contiguous for a in arrays):
+        return reference.unscale(arrays, factor)
+    xp, like = of(arrays[0]), arrays[0]
+    found = xp.zeros((), np.int32)
+    for table, grid, _ in tables(192, "x", [(a,) for a in arrays]):
+        kernel(xp, "norm", "unscale", like.dtype.char)(grid, (256,), (table, like.dtype.type(factor), found))
+    return found

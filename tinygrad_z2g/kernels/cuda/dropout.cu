@@ -10,9 +10,10 @@ __device__ unsigned int mix(unsigned int x) {
 // z = a mask and the mask, which backward needs: 0 with probability p, else `kept` = 1 / (1 - p). Element i is dropped
 // where its 32 random bits, a pure function of (key, i), lie below threshold = p 2³². The same bits as on the CPU.
 extern "C" __global__ void dropout(
-    const real* a, real* z, real* mask, unsigned int key, unsigned int threshold, real kept, long long n) {
+    const real* a, real* z, real* mask, unsigned int key, unsigned int threshold, accurate kept, long long n) {
     FOR_EACH(i, n) {
-        mask[i] = mix(mix((unsigned int)i) ^ key) < threshold ? 0 : kept;
-        z[i] = a[i] * mask[i];
+        accurate m = mix(mix((unsigned int)i) ^ key) < threshold ? 0 : kept;
+        mask[i] = m;
+        z[i] = a[i] * m;
     }
 }
