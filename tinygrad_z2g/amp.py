@@ -29,6 +29,8 @@ from .tensor import Tensor
 
 __all__ = ["GradScaler", "autocast"]
 
+LARGEST = float(np.finfo(np.float32).max)
+
 
 class _Seen(NamedTuple):
     """What was done with an optimizer since the last `update`: its gradients divided, its step taken or skipped."""
@@ -145,7 +147,7 @@ class GradScaler:
             self._growth_tracker += 1
             if self._growth_tracker == self._growth_interval:
                 grown = self._scale * self._growth_factor
-                self._scale = grown if grown <= np.finfo(np.float32).max else self._scale
+                self._scale = grown if grown <= LARGEST else self._scale
                 self._growth_tracker = 0
         self._seen = {}
 

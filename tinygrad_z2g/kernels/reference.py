@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import dtypes
 from ..backend import Array, device_of, of, to_device
 from ..random import random_bits
 
@@ -38,7 +39,9 @@ def in_float32(function: Callable) -> Callable:
             return function(first, *rest)
         wide = (x.astype(np.float32) if getattr(x, "dtype", None) == np.float16 else x for x in (first, *rest))
         out = function(*wide)
-        return tuple(x.astype(np.float16) for x in out) if isinstance(out, tuple) else out.astype(np.float16)
+        if isinstance(out, tuple):
+            return tuple(dtypes.rounded(x, first.dtype) for x in out)
+        return dtypes.rounded(out, first.dtype)
 
     return rounded
 

@@ -134,7 +134,7 @@ def _convolve(
 
     x_shape, z_shape, w_shape, places = x.shape, z.shape, w.shape, (0, *range(2, n + 2))
     return record(
-        name, z.reshape(N, O, *lengths).astype(dtype, copy=False),
+        name, (z if z.dtype == dtype else dtypes.rounded(z, dtype)).reshape(N, O, *lengths),
         (input, grad_x, weight), (weight, grad_w, input), (bias, lambda grad: kernels.total(grad, places, False)),
     )  # fmt: skip
 

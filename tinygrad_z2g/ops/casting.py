@@ -21,7 +21,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 def cast(x: Variable, dtype: np.dtype) -> Any:
     """z = x, rounded to `dtype`.   dz/dx = 1; the engine turns the gradient back into x's own dtype, as for `to`."""
-    return record("to", x.array.astype(dtype), (x, lambda grad: grad))
+    return record("to", dtypes.rounded(x.array, dtype), (x, lambda grad: grad))
 
 
 def half_for(x: Any) -> np.dtype | None:

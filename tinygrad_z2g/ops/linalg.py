@@ -331,7 +331,7 @@ def _factors(x: Tensor, y: Tensor, name: str) -> tuple[Array, Array]:
 
 def _rounded(z: Array, input: Tensor) -> Array:
     """The product z in the dtype of its factors, from which it differs where `_factors` widened them."""
-    return z if z.dtype is input.array.dtype else z.astype(input.array.dtype, copy=False)
+    return z if z.dtype is input.array.dtype else dtypes.rounded(z, input.array.dtype)
 
 
 def _inner_sizes(a: Array, b: Array, name: str) -> RuntimeError:
