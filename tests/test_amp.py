@@ -406,7 +406,7 @@ def test_misuse_is_an_error() -> None:
 
 def test_the_state_is_saved_and_loaded() -> None:
     scaler = amp.GradScaler(init_scale=8.0, growth_factor=4.0, backoff_factor=0.25, growth_interval=5)
-    p, optimizer = with_gradient("cpu", 1.0)
+    _, optimizer = with_gradient("cpu", 1.0)
     scaler.step(optimizer)
     scaler.update()
     state = scaler.state_dict()
@@ -437,7 +437,7 @@ def test_a_disabled_scaler_changes_nothing() -> None:
 
 
 def test_a_gpt_learns_in_mixed_precision_and_waits_once_a_step(device: str) -> None:
-    """As often as torch's scaler: `step` must know whether to step. Its `update` does not wait, and neither does ours."""
+    """As often as torch's scaler: `step` must know whether to step; `update` waits in neither."""
     model = GPT(GPTConfig(vocab_size=5, context=4, layers=1, heads=2, width=8, dropout=0.1)).to(device)
     optimizer, scaler = optim.AdamW(model.parameters(), lr=0.02), amp.GradScaler()
     ids = z2g.tensor([[0, 1, 2, 3], [1, 2, 3, 4]]).to(device)

@@ -29,29 +29,31 @@ cuda = kernels.cuda
 FILES = sorted(path.stem for path in launch.FOLDER.glob("*.cu") if path.stem != "common")
 SOURCES = {file: launch.source(file) for file in FILES}
 REALS = ["float", "double"]
+IN_HALF = ["attention", "columns", "dropout", "gelu", "softmax"]  # the files whose kernels take float16 too
 needs_compiler = pytest.mark.skipif(not cuda_on_cpu.available(), reason="no g++")
 
 
 # --- They compile ------------------------------------------------------------------------------------------------
 
 
-def everything() -> str:
-    """All files as one source: nvcc takes two seconds for any."""
+def everything(files: list[str]) -> str:
+    """The files as one source: nvcc takes two seconds for any."""
     return launch.source("common").split('#line 1 "common.cu"')[1] + "".join(
-        SOURCES[file].split('#line 1 "common.cu"')[1].partition(f'#line 1 "{file}.cu"')[2] for file in FILES
+        SOURCES[file].split('#line 1 "common.cu"')[1].partition(f'#line 1 "{file}.cu"')[2] for file in files
     )
 
 
 @pytest.mark.skipif(cuda_compilers.nvrtc() is None, reason="no NVRTC: pip install nvidia-cuda-nvrtc")
-@pytest.mark.parametrize(("file", "real"), [*itertools.product(FILES, REALS)])
+@pytest.mark.parametrize(("file", "real"), [*itertools.product(FILES, REALS), *((file, "half") for file in IN_HALF)])
 def test_nvrtc_accepts_every_file(file: str, real: str) -> None:
     assert cuda_compilers.compile("nvrtc", SOURCES[file], real) == ""
 
 
 @pytest.mark.skipif("nvcc" not in cuda_compilers.compilers(), reason="no nvcc")
 def test_nvcc_accepts_all_files() -> None:
-    assert len(everything()) > 5000
-    assert cuda_compilers.compile("nvcc", everything(), "float") == ""
+    assert len(everything(FILES)) > 5000
+    assert cuda_compilers.compile("nvcc", everything(FILES), "float") == ""
+    assert cuda_compilers.compile("nvcc", everything(IN_HALF), "half") == ""
 
 
 @pytest.mark.parametrize("compiler", cuda_compilers.compilers())
@@ -71,6 +73,7 @@ def test_cupy_has_what_the_launches_use() -> None:
         pytest.skip(f"no cuBLAS: {error}")
     assert products.cublas_settings(cupy, "f", True)[:3] == (0, 77, -1)
     assert products.cublas_settings(cupy, "d", False)[:3] == (1, 70, -1)
+    assert products.cublas_settings(cupy, "e", True)[:3] == (2, 68, -1)
     names = re.findall(r"(\w+)[,)]", gemm.__doc__.split("\n")[0])
     assert names == list(inspect.signature(fakecuda.gemmStridedBatchedEx).parameters)
 
@@ -385,6 +388,52 @@ def test_norm_of_a_million_numbers(xp: Any) -> None:
     assert abs(float(cuda.norm([xp.asarray(a)]).get()) / exact - 1) < 1e-7
 
 
+@over_dtypes
+@pytest.mark.parametrize("count", [1, 200])
+def test_unscale(xp: Any, count: int, dtype: Any) -> None:
+    arrays = [normal(SIZES[i % 3], dtype, seed=i) for i in range(count)]
+    for place, bad in ((None, 0), (0, np.inf), (-1, np.nan)):
+        if place is not None:
+            arrays[place].reshape(-1)[-1] = bad
+        expected, got = copied(arrays), to_device(xp, copied(arrays))
+        found = cuda.unscale(got, 0.25)
+        assert found.ndim == 0 and bool(found.get()) == bool(reference.unscale(expected, 0.25)) == (place is not None)
+        for a, b in zip(got, expected, strict=True):
+            np.testing.assert_array_equal(a.get(), b)
+
+
+# --- Half precision ----------------------------------------------------------------------------------------------
+
+
+def test_kernels_in_half_precision(xp: Any) -> None:
+    """Stored in float16, computed in float32: two roundings at most where the reference has one."""
+    for shape in ((3, 5), (2, 1030)):
+        a, grad = normal(shape, np.float16, 3), normal(shape, np.float16, seed=1)
+        compare(xp, "softmax", a, 1, tolerance=2)
+        compare(xp, "log_softmax", a, 1, tolerance=2)
+        compare(xp, "softmax_backward", reference.softmax(a, 1), grad, 1, tolerance=2)
+        compare(xp, "scale_shift", a, a[0], grad[0], tolerance=2)
+    compare(xp, "softmax", difficult(np.float16, 6), 1, tolerance=2)
+    compare(xp, "gelu_exact", np.linspace(-12, 12, 99).astype(np.float16), tolerance=2)
+    compare(xp, "gelu_tanh", np.linspace(-12, 12, 99).astype(np.float16), tolerance=2)
+    compare(xp, "dropout", normal((5, 7), np.float16), 0.3, 11, tolerance=2)
+    compare(xp, "column_sums", np.ones((2601, 3), np.float16), tolerance=0.1)
+    compare(xp, "column_sums", normal((7, 33), np.float16), normal((7, 33), np.float16, seed=1), tolerance=2)
+
+
+def test_attention_in_half_precision(xp: Any) -> None:
+    q, k, v, grad = (normal((2, 2, 5, 4), np.float16, seed=i) for i in range(4))
+    bias = np.where(np.tri(5, dtype=bool), 0, -np.inf).astype(np.float16)
+    compare(xp, "attention", q, k, None, 0.5, tolerance=4)
+    compare(xp, "attention", q, k, bias, 0.5, tolerance=4)
+    p = reference.attention(q, k, bias, 0.5)
+    causal = cuda.attention(*to_device(xp, [q, k]), cuda.causal_bias(*to_device(xp, [q, k])), 0.5)
+    np.testing.assert_allclose(causal.get().astype(np.float32), p, rtol=4e-3, atol=2e-3)
+    kept = (np.random.default_rng(9).random(p.shape) < 0.8).astype(np.float16) * np.float16(1.25)
+    for mask in (None, kept):
+        compare(xp, "attention_backward", grad, q, k, v, p, mask, 0.5, tolerance=8)
+
+
 # --- Wrong kernels are seen --------------------------------------------------------------------------------------
 
 # file, what stands there, what is put in its place, and the test that must fail then
@@ -431,6 +480,9 @@ WRONG_KERNELS: list[tuple[str, str, str, Callable]] = [
     ("norm", "k * gridDim.x + blockIdx.x", "k + blockIdx.x", lambda xp: test_norm_and_clip(xp, 5, np.float32)),
     ("norm", "__syncthreads();", "", lambda xp: test_norm_and_clip(xp, 5, np.float32)),
     ("norm", "if (factor > 1) factor = 1;", "", lambda xp: test_norm_and_clip(xp, 5, np.float32)),
+    ("norm", "found[0] = 1", "found[0] = 0", lambda xp: test_unscale(xp, 1, np.float32)),
+    ("columns", "accurate sum = 0", "real sum = 0", test_kernels_in_half_precision),
+    ("softmax", "accurate total = 0", "real total = 0", test_kernels_in_half_precision),
 ]  # fmt: skip
 
 
@@ -472,6 +524,7 @@ def test_what_no_kernel_takes_goes_to_the_reference(case: str) -> None:
         with cupy.cuda.Device(1 if case == "other card" else 0):
             a = cupy.zeros((0, 3) if case == "empty" else (2, 3), np.float16 if case == "float16" else np.float32)
         assert launch.fits(a) == (case == "other axis" and cuda_on_cpu.available())
+        assert launch.fits(a, half=True) == (case in ("float16", "other axis") and cuda_on_cpu.available())
         if case == "other card":
             with pytest.raises(ValueError, match="Peer access"):
                 kernels.softmax(a, 1)
@@ -534,6 +587,16 @@ def test_bmm_of_any_layout(xp: Any, monkeypatch: pytest.MonkeyPatch, sizes: tupl
         z = cuda.bmm(one, other)
         assert z.flags.c_contiguous and z.dtype == dtype
         np.testing.assert_allclose(z.get(), a @ b, rtol=1e-5, atol=1e-6)
+
+
+def test_bmm_in_half_precision(xp: Any) -> None:
+    a, b = normal((2, 3, 4, 5), np.float16), normal((2, 3, 5, 6), np.float16, seed=1)
+    for one, other in zip(layouts(xp, xp.asarray(a)).values(), layouts(xp, xp.asarray(b)).values(), strict=True):
+        z = cuda.bmm(one, other)
+        assert z.dtype == np.float16
+        np.testing.assert_allclose(z.get(), reference.bmm(a, b), rtol=1e-3, atol=1e-3)
+    ones = xp.ones((2, 1, 2601), np.float16)
+    assert cuda.bmm(ones, ones.swapaxes(1, 2)).get().tolist() == [[[2600.0]]] * 2  # rounded to even once, at the end
 
 
 @pytest.mark.parametrize(
