@@ -17,7 +17,7 @@ from .. import kernels, precision
 from ..backend import Array, of
 from ..engine import needs_grad, record, record_joint
 from ..ops import elementwise
-from ..ops.casting import half_for, in_float32, lowered
+from ..ops.casting import half_for, in_float32, lowered, raised
 from ..ops.common import as_array, as_floating, as_int, same_device
 from ..ops.elementwise import sigmoid, tanh
 from ..ops.inplace import update
@@ -125,7 +125,6 @@ def _check_reduction(reduction: str, name: str) -> None:
         raise ValueError(f"{name}: reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
 
 
-@in_float32
 def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """L = Σ d² / n, the mean; d = input - target.   ∂L/∂input = 2 d / n = -∂L/∂target
 
@@ -136,6 +135,8 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tenso
     >>> F.mse_loss(x, t).backward(); x.grad, t.grad  # n = 2, d = (1, 3)
     (tensor([1., 3.]), tensor([-1., -3.]))
     """
+    if precision.blocks:
+        input, target = raised(input, target)
     _same_shape(input, target, "mse_loss")
     if reduction != "mean" or input.array.dtype != target.array.dtype or input.array.dtype.kind != "f":
         return _reduce((input - target).square(), reduction, "mse_loss")

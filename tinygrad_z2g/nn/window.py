@@ -120,19 +120,19 @@ def _convolve(
         z += bias.array[:, None]
 
     def grad_x(grad: Array) -> Array:
-        grad, g = grad.reshape(z_shape), xp.empty(x_shape, x.dtype)
+        grad, g = grad.reshape(z_shape), xp.empty(x_shape, wide)
         for block in blocks:
             seen = W.T @ grad[block]  # (C K, O) @ (m, O, L')
             g[block] = add_back(seen.reshape(len(seen), C, *K, *lengths))
         return g
 
     def grad_w(grad: Array) -> Array:
-        grad, g = grad.reshape(z_shape), xp.zeros((fan_in, O), x.dtype)
+        grad, g = grad.reshape(z_shape), xp.zeros((fan_in, O), wide)
         for block in blocks:  # (m, C K, L') @ (m, L', O), which is faster than its transpose
             g += (columns(block) @ grad[block].swapaxes(1, 2)).sum(0)
         return g.T.reshape(w_shape)
 
-    x_shape, z_shape, w_shape, places = x.shape, z.shape, w.shape, (0, *range(2, n + 2))
+    x_shape, z_shape, w_shape, places, wide = x.shape, z.shape, w.shape, (0, *range(2, n + 2)), x.dtype
     return record(
         name, (z if z.dtype == dtype else dtypes.rounded(z, dtype)).reshape(N, O, *lengths),
         (input, grad_x, weight), (weight, grad_w, input), (bias, lambda grad: kernels.total(grad, places, False)),

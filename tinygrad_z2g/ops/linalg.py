@@ -22,6 +22,8 @@ from .common import as_array, check_broadcast, one_dim, same_device
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
+FLOAT32 = dtypes.float32
+
 
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """z = x y, zᵢⱼ = Σₖ xᵢₖ yₖⱼ.   ∂L/∂x = grad yᵀ,  ∂L/∂y = xᵀ grad
@@ -41,7 +43,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         input, other = lowered(input, other)
     x, y = _factors(input, other, "matmul")
     if x.ndim == y.ndim == 2 and x.shape[1] == y.shape[0]:
-        z = _rounded(x @ y, input)
+        z = x @ y if x is input.array else _rounded(x @ y, input)
         return record("matmul", z, (input, lambda grad: grad @ y.T, other), (other, lambda grad: x.T @ grad, input))
     if not x.ndim or not y.ndim:
         raise RuntimeError(f"matmul: {tuple(x.shape)} @ {tuple(y.shape)}: both need at least 1 dimension; see mul")
@@ -304,12 +306,13 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if bias is not None:
         b = as_array(bias, "linear")
         same_device("linear", input, bias)
-        if b.shape != (n_out,) or b.dtype != weight.array.dtype:
-            expected = f"({n_out},) of {weight.array.dtype}"
-            raise RuntimeError(f"linear: bias {tuple(b.shape)} of {b.dtype}, expected {expected}")
+        dtype = weight.array.dtype
+        if b.shape != (n_out,) or b.dtype != dtype:
+            raise RuntimeError(f"linear: bias {tuple(b.shape)} of {b.dtype}, expected ({n_out},) of {dtype}")
         z += b
         edges.append((bias, lambda grad: kernels.column_sums(grad.reshape(n, n_out))))
-    return record("linear", _rounded(z, input).reshape(*shape[:-1], n_out), *edges)
+    z = z if W is weight.array else _rounded(z, input)
+    return record("linear", z.reshape(*shape[:-1], n_out), *edges)
 
 
 def _factors(x: Tensor, y: Tensor, name: str) -> tuple[Array, Array]:
@@ -319,19 +322,20 @@ def _factors(x: Tensor, y: Tensor, name: str) -> tuple[Array, Array]:
     a, b = as_array(x, name), as_array(y, name)
     if a.device != b.device:
         same_device(name, x, y)
-    if a.dtype is not b.dtype or a.dtype is not dtypes.float32:  # the usual case costs no comparison of dtypes
-        if a.dtype != b.dtype:
+    dtype = a.dtype
+    if dtype is not b.dtype or dtype is not FLOAT32:  # the usual case: no comparison of dtypes, which costs 25 ns
+        if dtype != b.dtype:
             raise RuntimeError(
                 f"{name}: expected both of one dtype, got {a.dtype} and {b.dtype}; convert one with .to(dtype)"
             )
-        if a.dtype == dtypes.float16 and isinstance(a, np.ndarray):
+        if dtype == dtypes.float16 and isinstance(a, np.ndarray):
             return a.astype(np.float32), b.astype(np.float32)
     return a, b
 
 
 def _rounded(z: Array, input: Tensor) -> Array:
     """The product z in the dtype of its factors, from which it differs where `_factors` widened them."""
-    return z if z.dtype is input.array.dtype else dtypes.rounded(z, input.array.dtype)
+    return z if z.dtype == input.array.dtype else dtypes.rounded(z, input.array.dtype)
 
 
 def _inner_sizes(a: Array, b: Array, name: str) -> RuntimeError:
