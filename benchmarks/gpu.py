@@ -190,6 +190,8 @@ def step_table(sizes: Sizes, card: Rates, libraries: list[Any]) -> Iterator[list
     rows: dict[str, tuple[Callable, float, str]] = {
         f"small GPT: {L} layers, width {C}, context {T}, batch {B}, dropout 0.2":
             (lambda lib: workloads.small_gpt(lib, **small), step_floor(sizes, card), "1.0"),
+        "the same in mixed precision, float16, GradScaler":
+            (lambda lib: workloads.small_gpt(lib, **small, amp=True), math.nan, "1.0"),
         "the video's GPT: 3 blocks, width 32, batch 100":
             (lambda lib: workloads.video_gpt(lib, **video), math.nan, "0.5"),
         f"writing {sizes.tokens} tokens (ours with a KV cache)":
@@ -248,7 +250,8 @@ def description(cupy: Any, libraries: list[Any]) -> str:
         f"{card['name'].decode()}, compute capability {card['major']}.{card['minor']}, "
         f"{card['totalGlobalMem'] / 2**30:.0f} GiB; Python {platform.python_version()}, NumPy {np.__version__}, "
         f"CuPy {cupy.__version__}, CUDA runtime {runtime.runtimeGetVersion()}, driver {runtime.driverGetVersion()}, "
-        f"{versions}; float32, TF32 off unless CUPY_TF32 is set (CUPY_TF32={os.environ.get('CUPY_TF32', '0')}); "
+        f"{versions}; float32 unless said otherwise, "
+        f"TF32 off unless CUPY_TF32 is set (CUPY_TF32={os.environ.get('CUPY_TF32', '0')}); "
         f"{datetime.date.today()}."
     )
 

@@ -82,9 +82,13 @@ def video_gpt(lib: Library, B: int = 100, T: int = 16, C: int = 32, heads: int =
 
 
 def small_gpt(
-    lib: Library, L: int = 4, H: int = 4, C: int = 128, T: int = 64, B: int = 12, V: int = 64, dropout: float = 0.0
-) -> Callable:
-    """W2 (and W3 with other sizes): LayerNorm, GELU(tanh), fused attention, AdamW, clipping, biases."""
+    lib: Library, L: int = 4, H: int = 4, C: int = 128, T: int = 64, B: int = 12, V: int = 64, dropout: float = 0.0,
+    amp: bool = False,
+) -> Callable:  # fmt: skip
+    """W2 (and W3 with other sizes): LayerNorm, GELU(tanh), fused attention, AdamW, clipping, biases.
+
+    `amp`: on a card, in mixed precision with float16.
+    """
     model = _gpt(lib, L, H, C, T, V, dropout)
     torch, F = lib.torch, lib.F
     data = torch.randint(0, V, (B, T + 1))
@@ -98,7 +102,22 @@ def small_gpt(
         optimizer.step()
         return loss.item()
 
-    return step
+    if not amp:
+        return step
+    scaler = torch.amp.GradScaler("cuda")
+
+    def mixed():
+        with torch.autocast("cuda", dtype=torch.float16):
+            loss = F.cross_entropy(model(data[:, :-1]).view(-1, V), data[:, 1:].reshape(-1))
+        optimizer.zero_grad()
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        lib.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+        return loss.item()
+
+    return mixed
 
 
 def _gpt(lib: Library, L: int, H: int, C: int, T: int, V: int, dropout: float = 0.0) -> Any:

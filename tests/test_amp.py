@@ -129,6 +129,7 @@ def test_an_lstm_gives_half(device: str) -> None:
         h2, c2 = cell(x[0])
     assert {out.dtype, h.dtype, c.dtype, h2.dtype, c2.dtype} == {F16}
     np.testing.assert_allclose(out.float().detach().cpu().numpy(), expected.detach().cpu().numpy(), atol=2e-3)
+    assert out.grad_fn.inputs()[0].dtype == F32  # the recurrence itself
     (out.float().sum() + c2.float().sum()).backward()
     assert net.weight_hh_l0.grad.dtype == cell.weight_hh.grad.dtype == F32
 
@@ -172,6 +173,13 @@ def test_operations_in_half_round_once() -> None:
         z.backward(grad[:, : z.shape[1]])
         exact.backward(grad[:, : z.shape[1]].float())
         np.testing.assert_allclose(narrow.grad.numpy(), wide.grad.numpy(), rtol=2e-3, atol=2e-3)
+    s = z2g.full((3, 2), 300.0, dtype=F16)
+    p = F.scaled_dot_product_attention(s, s, s, scale=1e-3)  # scores of 180,000 before they are scaled
+    assert p.dtype == F16 and p.tolist() == [[300.0] * 2] * 3
+    w = z2g.ones(2, 1, 1, dtype=F16).requires_grad_()
+    z = F.conv1d(z2g.ones(2600, 1, 1, dtype=F16), w)
+    z.backward(z2g.ones_like(z))
+    assert w.grad.flatten().tolist() == [2600.0] * 2 and w.grad.dtype == F16
 
 
 # --- Gradients -----------------------------------------------------------------------------------------------------
@@ -333,7 +341,9 @@ def test_a_bad_gradient_skips_the_step_and_halves_the_scale(device: str, bad: fl
     assert p.tolist() == [0.0, 0.0]
     q, other = with_gradient(device, 8.0)  # two optimizers: only the one is skipped, but the scale is common
     p.grad = z2g.tensor([8.0, bad]).to(device)
-    assert scaler.step(optimizer) is None and p.tolist() == [0.0, 0.0]
+    optimizer.add_param_group({"params": [r := z2g.ones(1).to(device).requires_grad_()]})
+    r.grad = z2g.ones(1).to(device)
+    assert scaler.step(optimizer) is None and p.tolist() == [0.0, 0.0] and r.tolist() == [1.0]
     scaler.step(other)
     scaler.update()
     assert q.tolist() == [0.0] and scaler.get_scale() == 4.0 and scaler.state_dict()["_growth_tracker"] == 0

@@ -35,9 +35,9 @@ def in_float32(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def rounded(first: Array, *rest: Any) -> Any:
-        if first.dtype != np.float16:
+        if first.dtype != dtypes.float16:
             return function(first, *rest)
-        wide = (x.astype(np.float32) if getattr(x, "dtype", None) == np.float16 else x for x in (first, *rest))
+        wide = (x.astype(np.float32) if getattr(x, "dtype", None) == dtypes.float16 else x for x in (first, *rest))
         out = function(*wide)
         if isinstance(out, tuple):
             return tuple(dtypes.rounded(x, first.dtype) for x in out)
