@@ -38,7 +38,8 @@ IN_HALF: dict[str, Callable] = {
     lambda x, m, v, t: z2g.matmul(m, v), "vector by vector": lambda x, m, v, t: z2g.matmul(v, v),
     "mm": lambda x, m, v, t: z2g.mm(m, m), "bmm": lambda x, m, v, t: z2g.bmm(x, x.mT),
     "mv": lambda x, m, v, t: m.mv(v), "linear": lambda x, m, v, t: F.linear(x, m, v),
-    "einsum": lambda x, m, v, t: z2g.einsum("bij,kj->bi", x, m), "einsum of one":
+    "einsum": lambda x, m, v, t: z2g.einsum("bij,kj->bi", x, m), "einsum, list":
+    lambda x, m, v, t: z2g.einsum("bij,kj->bik", [x, m]), "einsum of one":
     lambda x, m, v, t: z2g.einsum("ij->i", m), "conv1d": lambda x, m, v, t: F.conv1d(x, x[:, :, :2], v[:2]),
     "conv2d": lambda x, m, v, t: F.conv2d(x[None], x[None, :, :2, :2]),
     "attention": lambda x, m, v, t: F.scaled_dot_product_attention(x, x, x, is_causal=True),

@@ -33,10 +33,14 @@ def half_for(x: Any) -> np.dtype | None:
 
 def lowered(*tensors: Any) -> tuple:
     """The tensors, those of float32 in half precision. Products ask for it where `precision.blocks` is not 0."""
-    halves = [half_for(x) for x in tensors]
-    return tuple(
-        x if half is None or x.array.dtype == half else cast(x, half) for x, half in zip(tensors, halves, strict=True)
-    )
+
+    def low(x: Any) -> Any:
+        if isinstance(x, (list, tuple)):  # `einsum` takes its operands so, too
+            return lowered(*x)
+        half = half_for(x)
+        return x if half is None or x.array.dtype == half else cast(x, half)
+
+    return tuple(map(low, tensors))
 
 
 def raised(*tensors: Any) -> tuple:
