@@ -55,6 +55,11 @@ def total(a: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
     return a.sum(axis=axis, keepdims=keepdims)
 
 
+def sum_squares(a: Array) -> Array:
+    """Σ a² over all elements, 0-d. For few of them as a dot product, a third of the time; for many that is less exact."""
+    return of(a).vdot(a, a) if isinstance(a, np.ndarray) and a.size <= 4096 else (a * a).sum()
+
+
 def column_sums(a: Array, b: Array | None = None) -> Array:
     """Σ a b over the rows of two matrices, or Σ a of one: the gradient of what was the same for every row."""
     return total(a if b is None else a * b, (0,), False)

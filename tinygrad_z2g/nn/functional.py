@@ -133,13 +133,14 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tenso
     >>> F.mse_loss(x, t).backward(); x.grad, t.grad  # n = 2, d = (1, 3)
     (tensor([1., 3.]), tensor([-1., -3.]))
     """
-    _same_shape(input, target, "mse_loss")
-    if reduction != "mean" or input.array.dtype != target.array.dtype or input.array.dtype.kind != "f":
+    a, b = _same_shape(input, target, "mse_loss")
+    if reduction != "mean" or a.dtype != b.dtype or a.dtype.kind != "f":
         return _reduce((input - target).square(), reduction, "mse_loss")
-    same_device("mse_loss", input, target)
-    d = input.array - target.array
+    if a.device != b.device:
+        same_device("mse_loss", input, target)
+    d = a - b
     n = d.size or math.nan
-    loss = (d * d).sum() / n
+    loss = kernels.sum_squares(d) / n
     return record(
         "mse_loss", loss, (input, lambda grad: d * (grad * (2 / n))), (target, lambda grad: d * (grad * (-2 / n)))
     )
@@ -156,10 +157,11 @@ def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor
     return _reduce((input - target).abs(), reduction, "l1_loss")
 
 
-def _same_shape(input: Tensor, target: Tensor, name: str) -> None:
+def _same_shape(input: Tensor, target: Tensor, name: str) -> tuple[Array, Array]:
     a, b = as_array(input, name), as_array(target, name)
     if a.shape != b.shape:
         raise ValueError(f"{name}: input has shape {tuple(a.shape)}, target {tuple(b.shape)}; expected equal shapes")
+    return a, b
 
 
 def cross_entropy(
