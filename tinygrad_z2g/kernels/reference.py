@@ -56,7 +56,7 @@ def total(a: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
 
 
 def sum_squares(a: Array) -> Array:
-    """Σ a² over all elements, 0-d. For few of them as a dot product, a third of the time; for many that is less exact."""
+    """Σ a² over all elements, 0-d. For few a dot product takes a third of the time; for many it is less exact."""
     return of(a).vdot(a, a) if isinstance(a, np.ndarray) and a.size <= 4096 else (a * a).sum()
 
 
