@@ -283,23 +283,18 @@ def test_attention(xp: Any, T: int, S: int, bias: str, dtype: Any) -> None:
     q, k, v = (normal((B, H, n, d), dtype, seed=i) for i, n in enumerate((T, S, S)))
     rng = np.random.default_rng(5)
     shapes = {"(T, S)": (T, S), "(1, S)": (1, S), "(H, T, S)": (H, T, S), "(B, 1, 1, S)": (B, 1, 1, S)}
-    if bias == "none":
+    if bias in ("none", "causal"):
         b = None
-    elif bias == "causal":
-        b = reference.causal_bias(q, k)
     elif bias == "all":
         b = np.full((T, S), -np.inf, dtype)
     else:
         b = np.where(rng.random(shapes[bias]) < 0.3, -np.inf, rng.standard_normal(shapes[bias])).astype(dtype)
-    p = reference.attention(q, k, b, 0.5)
-    dq, dk = xp.asarray(q), xp.asarray(k)
-    on_device = cuda.causal_bias(dq, dk) if bias == "causal" else to_device(xp, b)
-    assert bias != "causal" or on_device is cuda.CAUSAL
-    np.testing.assert_allclose(cuda.attention(dq, dk, on_device, 0.5).get(), p, rtol=2e-5, atol=1e-6)
-    if bias in ("none", "causal"):
-        grad, kept = normal((B, H, T, d), dtype, seed=8), reference.dropout_mask(p, 0.4, 3)
-        for mask in (None, kept):
-            compare(xp, "attention_backward", grad, q, k, v, p, mask, 0.5, tolerance=60)
+    for drop in (0, 0.4) if b is None else (0,):
+        compare(xp, "attention", q, k, v, b, bias == "causal", 0.5, drop, 3, tolerance=60)
+        if b is None:
+            grad = normal((B, H, T, d), dtype, seed=8)
+            saved = reference.attention(q, k, v, b, bias == "causal", 0.5, drop, 3)[1]
+            compare(xp, "attention_backward", grad, q, k, v, saved, 0.5, tolerance=60)
 
 
 @over_dtypes
@@ -484,7 +479,7 @@ def test_without_a_compiler_the_fake_does_without_kernels(monkeypatch: pytest.Mo
     with fakecupy.installed() as cupy:
         q = cupy.ones((2, 3, 4), np.float32)
         assert not launch.fits(q)
-        p = kernels.attention(q, q, kernels.causal_bias(q, q), 1.0)
+        [(p, _)] = kernels.attention(q, q, q, None, True, 1.0, 0, 0)[1]
         assert np.allclose(p.get(), np.tri(3) / np.arange(1, 4)[:, None])
     assert launch.REAL
 

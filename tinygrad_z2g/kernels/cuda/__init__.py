@@ -145,32 +145,25 @@ def dropout(a: Array, p: float, key: int) -> tuple[Array, Array]:
         return reference.dropout(a, p, key)
     xp, real = of(a), a.dtype.type
     z, mask = xp.empty(a.shape, a.dtype), xp.empty(a.shape, a.dtype)
-    threshold = np.uint32(min(round(p * 2**32), 2**32 - 1))
-    args = (xp.ascontiguousarray(a), z, mask, np.uint32(key), threshold, real(1 / (1 - p)), np.int64(a.size))
+    threshold, kept = reference.dropout_numbers(p)
+    args = (xp.ascontiguousarray(a), z, mask, np.uint32(key), threshold, real(kept), np.int64(a.size))
     over_elements(a, "dropout", "dropout", a.size, args)
     return z, mask
 
 
 # --- Attention ---------------------------------------------------------------------------------------------------
 
-CAUSAL = object()  # stands for a causal bias: the kernel knows by position who may look where
 
-
-def causal_bias(q: Array, k: Array) -> Array:
-    """See `reference.causal_bias`. Nothing is computed: `attention` understands what is returned."""
-    return CAUSAL if fits(q, k) else reference.causal_bias(q, k)
-
-
-def attention(q: Array, k: Array, bias: Array | None, scale: float) -> Array:
+def attention(
+    q: Array, k: Array, v: Array, bias: Array | None, causal: bool, scale: float, drop: float, key: int
+) -> tuple[Array, list[tuple[Array, Array | None]]]:
     """See `reference.attention`. The scores become p where they lie."""
-    if not (fits(q, k) if bias is None or bias is CAUSAL else fits(q, k, bias)):
-        return reference.attention(q, k, reference.causal_bias(q, k) if bias is CAUSAL else bias, scale)
+    if not (fits(q, k, v) if bias is None else fits(q, k, v, bias)):
+        return reference.attention(q, k, v, bias, causal, scale, drop, key)
     xp, T, S = of(q), q.shape[-2], k.shape[-2]
     p = bmm(q, k.swapaxes(-1, -2))  # (..., T, d) @ (..., d, S) -> (..., T, S)
-    causal, bias_rows, rows = int(bias is CAUSAL), 1, p.size // S
-    if causal:
-        bias = None
-    elif bias is not None:
+    bias_rows, rows = 1, p.size // S
+    if bias is not None:
         whole = p.shape if math.prod(bias.shape[:-2]) > 1 else (T, S)
         bias = xp.ascontiguousarray(xp.broadcast_to(bias.reshape(bias.shape[-2:]) if whole == (T, S) else bias, whole))
         bias_rows = bias.size // S
@@ -178,13 +171,15 @@ def attention(q: Array, k: Array, bias: Array | None, scale: float) -> Array:
         p, bias, np.int64(bias_rows), np.int32(causal), np.int32(T), np.int32(S), p.dtype.type(scale), np.int64(rows),
     )  # fmt: skip
     over_rows(p, "attention", "attention_softmax", rows, S, args)
-    return p
+    used, kept = dropout(p, drop, key) if drop else (p, None)
+    return bmm(used, v), [(p, kept)]  # (..., T, S) @ (..., S, e) -> (..., T, e)
 
 
-def attention_backward(grad: Array, q: Array, k: Array, v: Array, p: Array, kept: Array | None, scale: float) -> tuple:
+def attention_backward(grad: Array, q: Array, k: Array, v: Array, saved: list, scale: float) -> tuple:
     """See `reference.attention_backward`."""
+    [(p, kept)] = saved
     if not (fits(grad, q, k, v, p) if kept is None else fits(grad, q, k, v, p, kept)):
-        return reference.attention_backward(grad, q, k, v, p, kept, scale)
+        return reference.attention_backward(grad, q, k, v, saved, scale)
     xp, S = of(q), k.shape[-2]
     used = p if kept is None else p * kept
     grad_v = bmm(used.swapaxes(-1, -2), grad)  # (..., S, T) @ (..., T, e) -> (..., S, e)
