@@ -127,7 +127,6 @@ def kernel_rows(cupy: Any, sizes: Sizes) -> Iterator[tuple[str, Callable, Callab
     q = cupy.ones((B, T, H, C // H), np.float32).transpose(0, 2, 1, 3)  # (B, T, H, hs) -> (B, H, T, hs)
     p, mask, grad = (cupy.ones(shape, np.float32) for shape in ((B, H, T, T), (B, H, T, T), q.shape))
     scores = B * H * T * T
-    bias = reference.causal_bias(q, q)
     shapes = [(4 * C, C), (C, 4 * C), (3 * C, C), (C, C), *[(C,)] * 8] * L
     arrays = [[cupy.ones(shape, np.float32) for shape in shapes] for _ in range(4)]
     parts = [(*each, 1) for each in zip(*arrays, strict=True)]
@@ -152,11 +151,12 @@ def kernel_rows(cupy: Any, sizes: Sizes) -> Iterator[tuple[str, Callable, Callab
     yield *both("norm", arrays[0]), real * count, 0
     yield *both("clip", arrays[1], total, 1.0), 2 * real * count, 0
     yield *both("bmm", q, q.swapaxes(2, 3)), real * (2 * q.size + scores), 2 * scores * (C // H)
-    attention = lambda: cuda.attention(q, q, cuda.causal_bias(q, q), 0.125)  # noqa: E731
-    moved = real * (2 * q.size + 3 * scores)
-    yield "attention, causal", attention, lambda: reference.attention(q, q, bias, 0.125), moved, 2 * scores * (C // H)
     yield (
-        *both("attention_backward", grad, q, q, q, p, mask, 0.125),
+        *both("attention", q, q, q, None, True, 0.125, 0.0, 0),
+        real * (4 * q.size + 4 * scores), 4 * scores * (C // H),
+    )  # fmt: skip
+    yield (
+        *both("attention_backward", grad, q, q, q, [(p, mask)], 0.125),
         real * (8 * q.size + 9 * scores), 8 * scores * (C // H),
     )  # fmt: skip
 

@@ -283,23 +283,61 @@ def test_attention(xp: Any, T: int, S: int, bias: str, dtype: Any) -> None:
     q, k, v = (normal((B, H, n, d), dtype, seed=i) for i, n in enumerate((T, S, S)))
     rng = np.random.default_rng(5)
     shapes = {"(T, S)": (T, S), "(1, S)": (1, S), "(H, T, S)": (H, T, S), "(B, 1, 1, S)": (B, 1, 1, S)}
-    if bias == "none":
+    if bias in ("none", "causal"):
         b = None
-    elif bias == "causal":
-        b = reference.causal_bias(q, k)
     elif bias == "all":
         b = np.full((T, S), -np.inf, dtype)
     else:
         b = np.where(rng.random(shapes[bias]) < 0.3, -np.inf, rng.standard_normal(shapes[bias])).astype(dtype)
-    p = reference.attention(q, k, b, 0.5)
-    dq, dk = xp.asarray(q), xp.asarray(k)
-    on_device = cuda.causal_bias(dq, dk) if bias == "causal" else to_device(xp, b)
-    assert bias != "causal" or on_device is cuda.CAUSAL
-    np.testing.assert_allclose(cuda.attention(dq, dk, on_device, 0.5).get(), p, rtol=2e-5, atol=1e-6)
-    if bias in ("none", "causal"):
-        grad, kept = normal((B, H, T, d), dtype, seed=8), reference.dropout_mask(p, 0.4, 3)
-        for mask in (None, kept):
-            compare(xp, "attention_backward", grad, q, k, v, p, mask, 0.5, tolerance=60)
+    for drop in (0, 0.4) if b is None else (0,):
+        compare(xp, "attention", q, k, v, b, bias == "causal", 0.5, drop, 3, tolerance=60)
+        if b is None:
+            grad = normal((B, H, T, d), dtype, seed=8)
+            saved = reference.attention(q, k, v, b, bias == "causal", 0.5, drop, 3)[1]
+            compare(xp, "attention_backward", grad, q, k, v, saved, 0.5, tolerance=60)
+
+
+@over_dtypes
+@pytest.mark.parametrize(
+    ("T", "S", "d", "e", "causal", "drop"),
+    [(1, 1, 1, 1, False, 0), (5, 37, 4, 3, True, 0), (37, 5, 4, 33, True, 0.4), (33, 33, 3, 4, True, 0.4),
+     (17, 70, 64, 40, False, 0.4), (70, 18, 40, 64, True, 0), (3, 3, 2, 2, False, 1)],
+)  # fmt: skip
+def test_attention_in_tiles(xp: Any, T: int, S: int, d: int, e: int, causal: bool, drop: float, dtype: Any) -> None:
+    """Forward and backward, ends of blocks and tiles, wide heads; no array as large as p is made."""
+    q, k, v = (normal((1, 2, *size), dtype, seed=i) for i, size in enumerate(((T, d), (S, d), (S, e))))
+    in_tiles(xp, q, k, v, None, causal, drop)
+
+
+@over_dtypes
+@pytest.mark.parametrize("bias", ["(T, S)", "(B, 1, 1, S)", "all", "some rows"])
+def test_attention_in_tiles_with_bias(xp: Any, bias: str, dtype: Any) -> None:
+    """Queries that may look nowhere, in a tile or at all; keys shared by heads."""
+    q, k, v = (normal((2, heads, n, 3), dtype, seed=n) for heads, n in ((3, 18), (1, 40), (3, 40)))
+    b = np.zeros({"(T, S)": (18, 40), "(B, 1, 1, S)": (2, 1, 1, 40)}.get(bias, (18, 40)), dtype)
+    b[...] = np.where(np.random.default_rng(5).random(b.shape) < 0.3, -np.inf, normal(b.shape, dtype))
+    b[..., :32] = -np.inf  # the first tile
+    b[slice(0) if bias[0] == "(" else slice(3) if bias == "some rows" else slice(None)] = -np.inf
+    in_tiles(xp, q, k, v, b, False, 0)
+
+
+def in_tiles(xp: Any, q: Any, k: Any, v: Any, bias: Any, causal: bool, drop: float) -> None:
+    """flash_attention.cu against the reference."""
+    grad = normal((*q.shape[:-1], v.shape[-1]), q.dtype, seed=9)
+    z, saved = reference.attention(q, k, v, bias, causal, 0.5, drop, 3)
+    expected = z, *reference.attention_backward(grad, q, k, v, saved, 0.5)
+    on_device = [to_device(xp, x) for x in (q, k, v)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cuda, "MOST_SCORES", 0)
+        patch.setattr(cuda, "bmm", lambda *_: pytest.fail("not in tiles"))
+        z, saved = cuda.attention(*on_device, to_device(xp, bias), causal, 0.5, drop, 3)
+        before, z_host = xp.asarray(grad), z.get()
+        z *= 0  # what was saved is not the caller's
+        got = z_host, *to_host(cuda.attention_backward(before, *on_device, saved, 0.5))
+    for ours, theirs in zip(got, expected, strict=True):
+        assert ours.shape == theirs.shape and ours.dtype == theirs.dtype
+        tolerance = 100 * np.finfo(q.dtype).eps
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max(initial=1))
 
 
 @over_dtypes
@@ -459,7 +497,10 @@ def test_every_kernel_is_launched_by_a_routine_of_its_name(monkeypatch: pytest.M
     names = {name for file in FILES for name in cuda_on_cpu.kernels(SOURCES[file])}
     text = "".join(path.read_text() for path in launch.FOLDER.glob("*.py"))
     assert len(names) >= 16 and [name for name in names if f'"{name}"' not in text] == []
-    parts = {"attention_softmax", "attention_softmax_backward", "sum_squares", "root_of_sum", "clip_to_norm"}
+    parts = {
+        "attention_softmax", "attention_softmax_backward", "flash_attention", "flash_attention_grad_q",
+        "flash_attention_grad_kv", "sum_squares", "root_of_sum", "clip_to_norm",
+    }  # fmt: skip
     assert names - parts <= set(vars(reference))
     assert [name for name in vars(cuda) if name in vars(reference) and not name.startswith("_")]
 
@@ -484,7 +525,7 @@ def test_without_a_compiler_the_fake_does_without_kernels(monkeypatch: pytest.Mo
     with fakecupy.installed() as cupy:
         q = cupy.ones((2, 3, 4), np.float32)
         assert not launch.fits(q)
-        p = kernels.attention(q, q, kernels.causal_bias(q, q), 1.0)
+        [(p, _)] = kernels.attention(q, q, q, None, True, 1.0, 0, 0)[1]
         assert np.allclose(p.get(), np.tri(3) / np.arange(1, 4)[:, None])
     assert launch.REAL
 

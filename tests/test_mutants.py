@@ -195,7 +195,7 @@ def layer_norm_without(term: str) -> Callable:
 
 def attention_with(edit: Callable) -> Callable:
     right = kernels.attention_backward
-    return lambda grad, q, k, v, p, kept, scale: edit(right, grad, q, k, v, p, kept, scale)
+    return lambda grad, q, k, v, saved, scale: edit(right, grad, q, k, v, saved, scale)
 
 
 def scale_forgotten(right: Callable, *args: Any) -> tuple:
@@ -203,8 +203,8 @@ def scale_forgotten(right: Callable, *args: Any) -> tuple:
     return gq / args[-1], gk, gv
 
 
-def kept_forgotten(right: Callable, grad: Any, q: Any, k: Any, v: Any, p: Any, kept: Any, scale: float) -> tuple:
-    return right(grad, q, k, v, p, None, scale)
+def kept_forgotten(right: Callable, grad: Any, q: Any, k: Any, v: Any, saved: Any, scale: float) -> tuple:
+    return right(grad, q, k, v, [(p, None) for p, _ in saved], scale)
 
 
 def slope_without_second_term(kernel: Callable) -> Callable:

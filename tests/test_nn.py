@@ -809,12 +809,11 @@ def test_the_rule_of_attention_for_one_example_at_a_time(dropped, broadcast, exa
     q, grad = normal(3, 2, 5, 4), normal(3, 2, 5, 3, seed=3)
     k, v = normal(3, 2, 6, 4, seed=1), normal(3, 2, 6, 3, seed=2)
     k, v = k[: 1 if "k" in broadcast else 3], v[: 1 if "v" in broadcast else 3]
-    p = reference.attention(q, k, reference.causal_bias(q, k), 0.5)
-    kept = normal(*p.shape, seed=4) if dropped else None
-    apart = reference.attention_backward(grad, q, k, v, p, kept, 0.5)
+    saved = reference.attention(q, k, v, None, True, 0.5, 0.4 if dropped else 0, 7)[1]
+    apart = reference.attention_backward(grad, q, k, v, saved, 0.5)
     assert examples_apart == ([] if broadcast else [(3, 2, 5, 6), *[(2, 5, 6)] * 3])
     examples_apart.append("no more")
-    for ours, theirs in zip(apart, reference.attention_backward(grad, q, k, v, p, kept, 0.5), strict=True):
+    for ours, theirs in zip(apart, reference.attention_backward(grad, q, k, v, saved, 0.5), strict=True):
         assert np.array_equal(ours, theirs)
 
 

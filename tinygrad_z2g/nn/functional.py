@@ -565,32 +565,25 @@ def scaled_dot_product_attention(
         )
     _check_probability(dropout_p, "scaled_dot_product_attention")
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    p = kernels.attention(q, k, _attention_bias(q, k, attn_mask, is_causal), scale)  # (..., T, S)
-    used, kept = p, None
-    if dropout_p == 1:
-        used = kept = of(p).zeros_like(p)
-    elif dropout_p:
-        used, kept = kernels.dropout(p, dropout_p, default_generator.next_key())
-    z = kernels.bmm(used, v)  # (..., T, S) @ (..., S, e) -> (..., T, e)
+    bias, seed = _attention_bias(q, attn_mask, is_causal), default_generator.next_key() if dropout_p else 0
+    z, saved = kernels.attention(q, k, v, bias, is_causal, scale, dropout_p, seed)
     return record_joint(
         "attention",
         z,
         (query, key, value),
-        lambda grad: kernels.attention_backward(grad, q, k, v, p, kept, scale),
+        lambda grad: kernels.attention_backward(grad, q, k, v, saved, scale),
         query,
         key,
         value,
     )
 
 
-def _attention_bias(q: Array, k: Array, mask: Tensor | None, is_causal: bool) -> Array | None:
+def _attention_bias(q: Array, mask: Tensor | None, is_causal: bool) -> Array | None:
     """What is added to the scores: 0 where a query may look, -inf where not, or the numbers given."""
-    if is_causal:
-        if mask is not None:
-            raise RuntimeError("scaled_dot_product_attention: give attn_mask or is_causal=True, not both")
-        return kernels.causal_bias(q, k)
     if mask is None:
         return None
+    if is_causal:
+        raise RuntimeError("scaled_dot_product_attention: give attn_mask or is_causal=True, not both")
     if needs_grad(mask):
         raise NotImplementedError("scaled_dot_product_attention: an attn_mask that requires grad is not offered")
     if mask.array.dtype == q.dtype:
