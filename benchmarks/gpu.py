@@ -1,8 +1,9 @@
 """`python -m benchmarks.gpu`: the speed of tinygrad_z2g on an NVIDIA card, torch beside it where it is installed.
 
-Five tables: what a launch costs the host; each kernel's time, against the bytes it must move at the card's measured
-rate and against the same routine computed by CuPy step by step; training steps; writing text. They are printed and
-appended to benchmarks/RESULTS.md together with the card, the versions and the date. Without a card: one line, exit 1.
+Tables: what a launch costs the host; each kernel's time, against the bytes it must move at the card's measured
+rate and against the same routine computed by CuPy step by step; attention in tiles; training steps and writing text.
+They are printed and appended to benchmarks/RESULTS.md together with the card, the versions and the date. Without a
+card: one line, exit 1.
 
 Every time is the median of five runs of many calls, from an idle card to an idle card, divided by the calls.
 """
@@ -45,9 +46,10 @@ class Sizes(NamedTuple):
     calls: int = 20
     small_calls: int = 1000
     steps: int = 20
+    long: int = 2048  # positions, for attention in tiles
 
 
-TINY = Sizes(1, 2, 8, 6, 2, 11, 600, 16, 64, 2, 1, 2, 1)
+TINY = Sizes(1, 2, 8, 6, 2, 11, 600, 16, 64, 2, 1, 2, 1, 12)
 
 
 # --- Measuring ---------------------------------------------------------------------------------------------------
@@ -173,6 +175,28 @@ def kernel_table(cupy: Any, sizes: Sizes, wait: Callable, card: Rates) -> Iterat
         ]  # fmt: skip
 
 
+def tiles_table(cupy: Any, sizes: Sizes, wait: Callable) -> Iterator[list[str]]:
+    """Causal attention, forward and backward, for 4 sequences: in tiles, and with the whole of p in memory."""
+    from tinygrad_z2g.kernels import cuda
+
+    yield ["positions", "p, MiB", "in tiles, ms", "p held, ms", "ratio"]
+    limit = cuda.MOST_SCORES
+    for T in (sizes.long // 4, sizes.long):
+        q = cupy.ones((4, sizes.heads, T, sizes.width // sizes.heads), np.float32)
+
+        def both_ways(q: Any = q) -> None:
+            _, saved = cuda.attention(q, q, q, None, True, 0.125, 0.0, 0)
+            cuda.attention_backward(q, q, q, q, saved, 0.125)
+
+        seconds = []
+        for cuda.MOST_SCORES in (0, 2**60):
+            seconds.append(timed(both_ways, sizes.calls, wait))
+        cuda.MOST_SCORES = limit
+        mebibytes = 4 * sizes.heads * T * T * 4 / 2**20
+        ratio = f"{seconds[0] / seconds[1]:.2f}"
+        yield [str(T), f"{mebibytes:.0f}", *(f"{s * 1e3:.2f}" for s in seconds), ratio]
+
+
 def step_floor(sizes: Sizes, card: Rates) -> float:
     """Seconds that the small GPT's step cannot do without: its products at their rate. (Attention counted in full.)"""
     L, _, C, T, B, V = sizes[:6]
@@ -278,6 +302,7 @@ def main(arguments: list[str] | None = None) -> None:
     for title, rows in (
         ("What an operation costs the host", launches(cupy, sizes, wait)),
         ("Kernels", kernel_table(cupy, sizes, wait, card)),
+        ("Attention in tiles", tiles_table(cupy, sizes, wait)),
         ("Training and writing", step_table(sizes, card, libraries)),
     ):
         print(f"\n{title}\n")

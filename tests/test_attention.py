@@ -10,6 +10,7 @@ import pytest
 from numeric import check_grad, host, leaves
 
 import tinygrad_z2g as z2g
+from tinygrad_z2g import kernels
 from tinygrad_z2g.kernels import reference
 from tinygrad_z2g.nn import functional as F
 
@@ -120,3 +121,20 @@ def test_float16_in_blocks(device):
     z = F.scaled_dot_product_attention(q, q, v, is_causal=True)
     assert z.dtype == np.float16
     np.testing.assert_allclose(host(z)[:, 0], np.arange(70) / 2, rtol=2e-3)
+
+
+@pytest.mark.parametrize("limit", [0, 2**28])
+def test_a_device_of_another_kind_gives_the_same_numbers(monkeypatch, device, limit):
+    """On a GPU in tiles too; dropout drops the same weights everywhere."""
+    monkeypatch.setattr(kernels.cuda, "MOST_SCORES", limit)
+    arrays = inputs(20, 20)
+
+    def run(where):
+        z2g.manual_seed(5)
+        q, k, v = leaves(arrays, device=where)
+        z = F.scaled_dot_product_attention(q, k, v, dropout_p=0.3, is_causal=True)
+        z.backward(z2g.arange(1.0, z.numel() + 1, dtype=z2g.float64, device=where).reshape(z.shape))
+        return [host(x) for x in (z, q.grad, k.grad, v.grad)]
+
+    for there, here in zip(run(device), run("cpu"), strict=True):
+        np.testing.assert_allclose(there, here, rtol=1e-10, atol=1e-10)

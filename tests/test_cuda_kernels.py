@@ -321,6 +321,20 @@ def test_attention_in_tiles_with_bias(xp: Any, bias: str, dtype: Any) -> None:
     in_tiles(xp, q, k, v, b, False, 0)
 
 
+def test_attention_in_tiles_is_chosen_where_p_would_be_large(xp: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More bytes than the limit, heads that a tile can hold, and values with no batch of their own."""
+    monkeypatch.setattr(cuda, "flash_attention", lambda *_: "tiles")
+    monkeypatch.setattr(cuda, "MOST_SCORES", 2 * 3 * 3 * 4)
+
+    q, k, v = (xp.ones((2, n, 128), np.float32) for n in (4, 3, 3))
+    assert cuda.attention(q, k, v, None, True, 1, 0, 0) == "tiles"
+    for other in ((q[:, :3], k, v), (q, k, xp.ones((2, 3, 129), np.float32)), (q, k, v[None].repeat(2, 0))):
+        assert cuda.attention(*other, None, True, 1, 0, 0) != "tiles"
+    q, k, v = (x.astype(np.float64) for x in (q, k, v))
+    assert cuda.attention(q, k, v, None, True, 1, 0, 0) != "tiles"
+    assert cuda.attention(q[..., :64], k[..., :64], v[..., :64], None, True, 1, 0, 0) == "tiles"
+
+
 def in_tiles(xp: Any, q: Any, k: Any, v: Any, bias: Any, causal: bool, drop: float) -> None:
     """flash_attention.cu against the reference."""
     grad = normal((*q.shape[:-1], v.shape[-1]), q.dtype, seed=9)
@@ -453,6 +467,10 @@ WRONG_KERNELS: list[tuple[str, str, str, Callable]] = [
     ("attention", "(row % T) + 1", "(row % T)", lambda xp: test_attention(xp, 5, 5, "causal", np.float32)),
     ("attention", "row % bias_rows", "row / T % bias_rows", lambda xp: test_attention(xp, 5, 5, "(T, S)", np.float32)),
     ("attention", "if (kept) s[j] *= kept[j];", "", lambda xp: test_attention(xp, 5, 5, "causal", np.float32)),
+    ("flash_attention", "total[r] * shrink + p", "total[r] + p",
+     lambda xp: test_attention_in_tiles(xp, 17, 70, 64, 40, False, 0.4, np.float32)),
+    ("flash_attention", "    __syncthreads();\n    load(tile, TILE", "    load(tile, TILE",
+     lambda xp: test_attention_in_tiles(xp, 5, 37, 4, 3, True, 0, np.float32)),
     ("sum_rows_by_id", "(k > 0 && ids[order[k - 1]] == id)", "false",
      lambda xp: test_sum_rows_by_id(xp, 50, 3, 513, np.float32)),
     ("sum_rows_by_id", "id >= n ||", "", lambda xp: test_sum_rows_out_of_range(xp, np.float32)),

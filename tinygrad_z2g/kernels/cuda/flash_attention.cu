@@ -116,9 +116,9 @@ extern "C" __global__ void flash_attention(
     for (int r = 0; r < ROWS; r++) {
         int i = first + threadIdx.y * ROWS + r;
         real all = sum_of_row(total[r]);
-        // A query that may look nowhere attends to nothing; the largest number makes p = e^(s - logsum) = 0 of it.
-        if (i < T && threadIdx.x == 0) logsum[head * T + i] = all == 0 ? -LOWEST : m[r] + log(all);
-        for (int g = 0; g < COLUMNS; g++) sums[r][g] /= all == 0 ? 1 : all;
+        if (all == 0) all = 1;  // a query that may look nowhere attends to nothing
+        if (i < T && threadIdx.x == 0) logsum[head * T + i] = m[r] + log(all);
+        for (int g = 0; g < COLUMNS; g++) sums[r][g] /= all;
     }
     store(z + head * T * e, first, T, e, sums, 1);
 }
