@@ -752,6 +752,7 @@ OPS = {
     "log_softmax": (lambda x: x.log_softmax(-1), "z"),
     "F.gelu": (lambda x: F.gelu(x), ""),
     "F.gelu tanh": (lambda x: F.gelu(x, "tanh"), ""),
+    "F.bias_gelu": (lambda x, y: F.bias_gelu(x, y[0]), ""),
     "F.silu": (lambda x: F.silu(x), "x"),
     "F.softplus": (lambda x: F.softplus(x), ""),
     "F.linear": (lambda x, y: F.linear(x, y, y[0]), "xy"),

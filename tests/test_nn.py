@@ -802,6 +802,47 @@ def test_gelu_of_one_example_at_a_time_gives_the_same_bits(examples_apart):
         assert np.array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("name", ["gelu_exact", "gelu_tanh"])
+def test_gelu_with_bias_of_one_example_at_a_time(name, examples_apart):
+    """z, slope and both gradients are those of gelu(x + b), whether computed at once or one example after the other."""
+    a, b, grad = normal(3, 5, 4), normal(4, seed=1), normal(3, 5, 4, seed=2)
+    z, slope = getattr(reference, name)(a, b)
+    assert examples_apart == ([(3, 5, 4), *[(5, 4)] * 3] if name == "gelu_tanh" else [])
+    examples_apart.clear()
+    g, sums = reference.product_and_column_sums(grad, slope)
+    assert examples_apart == [(3, 5, 4), *[(5, 4)] * 3]
+    for ours, theirs in zip((z, slope), getattr(reference, name)(a + b), strict=True):
+        assert np.array_equal(ours, theirs)
+    assert np.array_equal(g, grad * slope)
+    np.testing.assert_allclose(sums, (grad * slope).sum((0, 1)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_bias_gelu_is_gelu_of_a_linear_layer(device, approximate):
+    """In float64, with what each of the three parameters receives; and with one of the two inputs without gradient."""
+    rng = np.random.default_rng(0)
+    x, W, b, c = (z2g.tensor(rng.standard_normal(shape)) for shape in ((2, 3, 4), (5, 4), (5,), (2, 3, 5)))
+    found = []
+    for fused in (False, True):
+        leaves = [leaf.clone().requires_grad_() for leaf in (x, W, b)]
+        *factors, bias = leaves
+        if fused:
+            y = F.bias_gelu(F.linear(*factors), bias, approximate)
+        else:
+            y = F.gelu(F.linear(*factors, bias), approximate)
+        (y * c).sum().backward()
+        found.append([y, *(leaf.grad for leaf in leaves)])
+    for composed, ours in zip(*found, strict=True):
+        np.testing.assert_allclose(host(ours), host(composed), rtol=1e-12, atol=1e-14)
+    a, leaf = F.linear(x, W), b.clone().requires_grad_()
+    (F.bias_gelu(a, leaf, approximate) * c).sum().backward()
+    np.testing.assert_allclose(host(leaf.grad), host(found[0][3]), rtol=1e-12, atol=1e-14)
+    a = a.requires_grad_()
+    (F.bias_gelu(a, b, approximate) * c).sum().backward()
+    np.testing.assert_allclose(host(a.grad).sum((0, 1)), host(found[0][3]), rtol=1e-12, atol=1e-14)
+    assert b.grad is None
+
+
 @pytest.mark.parametrize("dropped", [False, True])
 @pytest.mark.parametrize("broadcast", ["", "k", "v", "kv"])
 def test_the_rule_of_attention_for_one_example_at_a_time(dropped, broadcast, examples_apart):

@@ -60,6 +60,21 @@ def column_sums(a: Array, b: Array | None = None) -> Array:
     return total(a if b is None else a * b, (0,), False)
 
 
+def product_and_column_sums(a: Array, b: Array) -> tuple[Array, Array]:
+    """a b, and its sums over all dimensions but the last: the gradients of x and b where z is a function of x + b.
+
+    a, b (..., C). Returns (..., C) and (C,). The product of large arrays is summed while it is in the cache.
+    """
+    n, C = math.prod(a.shape[:-1]), a.shape[-1]
+    if large(a):
+        product, sums = np.empty(a.shape, a.dtype), np.empty((len(a), C), a.dtype)
+        for i in range(len(a)):
+            product[i], sums[i] = product_and_column_sums(a[i], b[i])
+        return product, column_sums(sums)
+    product = a * b
+    return product, column_sums(product.reshape(n, C))  # (..., C) -> (n, C)
+
+
 # --- Softmax family ----------------------------------------------------------------------------------------------
 
 
@@ -235,24 +250,27 @@ def normal_cdf(a: Array) -> Array:
     return xp.where(a > 0, 1 - tail, tail)
 
 
-def gelu_exact(a: Array) -> tuple[Array, Array]:
-    """z = x Φ(x) and its slope Φ(x) + x φ(x), φ(x) = e^(-x²/2) / √(2π)."""
+def gelu_exact(a: Array, b: Array | None = None) -> tuple[Array, Array]:
+    """z = x Φ(x) and its slope Φ(x) + x φ(x), φ(x) = e^(-x²/2) / √(2π), where x = a, or a + b with a bias b (C,)."""
     xp = of(a)
+    a = a if b is None else a + b
     cdf = normal_cdf(a)
     return a * cdf, cdf + a * xp.exp(-0.5 * a * a) * (1 / math.sqrt(2 * math.pi))
 
 
-def gelu_tanh(a: Array) -> tuple[Array, Array]:
+def gelu_tanh(a: Array, b: Array | None = None) -> tuple[Array, Array]:
     """z = x s with s = (1 + tanh u) / 2, u = √(2/π) (x + 0.044715 x³), and its slope dz/dx = s + 2 x s (1 - s) u'.
 
-    The slope is computed here, while s is at hand, so that backward is a single product.
+    x is a, or a + b with a bias b (C,). The slope is computed here, while s is at hand, so that backward is a single
+    product.
     """
     xp = of(a)
     if large(a):
         z, slope = xp.empty_like(a), xp.empty_like(a)
         for i in range(len(a)):
-            z[i], slope[i] = gelu_tanh(a[i])
+            z[i], slope[i] = gelu_tanh(a[i], b)
         return z, slope
+    a = a if b is None else a + b
     c = math.sqrt(2 / math.pi)  # u = c x (1 + 0.044715 x²)
     square = a * a
     s = square * (0.044715 * c)
