@@ -804,17 +804,11 @@ def test_gelu_of_one_example_at_a_time_gives_the_same_bits(examples_apart):
 
 @pytest.mark.parametrize("name", ["gelu_exact", "gelu_tanh"])
 def test_gelu_with_bias_of_one_example_at_a_time(name, examples_apart):
-    """z, slope and both gradients are those of gelu(x + b), whether computed at once or one example after the other."""
-    a, b, grad = normal(3, 5, 4), normal(4, seed=1), normal(3, 5, 4, seed=2)
-    z, slope = getattr(reference, name)(a, b)
+    a, b = normal(3, 5, 4), normal(4, seed=1)
+    apart = getattr(reference, name)(a, b)
     assert examples_apart == ([(3, 5, 4), *[(5, 4)] * 3] if name == "gelu_tanh" else [])
-    examples_apart.clear()
-    g, sums = reference.product_and_column_sums(grad, slope)
-    assert examples_apart == [(3, 5, 4), *[(5, 4)] * 3]
-    for ours, theirs in zip((z, slope), getattr(reference, name)(a + b), strict=True):
+    for ours, theirs in zip(apart, getattr(reference, name)(a + b), strict=True):
         assert np.array_equal(ours, theirs)
-    assert np.array_equal(g, grad * slope)
-    np.testing.assert_allclose(sums, (grad * slope).sum((0, 1)), rtol=1e-6)
 
 
 @pytest.mark.parametrize("approximate", ["none", "tanh"])

@@ -63,16 +63,10 @@ def column_sums(a: Array, b: Array | None = None) -> Array:
 def product_and_column_sums(a: Array, b: Array) -> tuple[Array, Array]:
     """a b, and its sums over all dimensions but the last: the gradients of x and b where z is a function of x + b.
 
-    a, b (..., C). Returns (..., C) and (C,). The product of large arrays is summed while it is in the cache.
+    a, b (..., C). Returns (..., C) and (C,).
     """
-    n, C = math.prod(a.shape[:-1]), a.shape[-1]
-    if large(a):
-        product, sums = np.empty(a.shape, a.dtype), np.empty((len(a), C), a.dtype)
-        for i in range(len(a)):
-            product[i], sums[i] = product_and_column_sums(a[i], b[i])
-        return product, column_sums(sums)
     product = a * b
-    return product, column_sums(product.reshape(n, C))  # (..., C) -> (n, C)
+    return product, column_sums(product.reshape(math.prod(a.shape[:-1]), a.shape[-1]))  # (..., C) -> (n, C)
 
 
 # --- Softmax family ----------------------------------------------------------------------------------------------
