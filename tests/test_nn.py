@@ -802,6 +802,18 @@ def test_gelu_of_one_example_at_a_time_gives_the_same_bits(examples_apart):
         assert np.array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int64"])
+@pytest.mark.parametrize("n", [2000, 2001])
+def test_relu_of_few_and_of_many_numbers(device, n, dtype):
+    """Both ways of the reference, also for what is special: ±inf, NaN, integers."""
+    a = np.arange(n) - n // 2
+    a = a.astype(dtype)[::-1]
+    if a.dtype.kind == "f":
+        a[:3] = np.nan, np.inf, -np.inf
+    z = z2g.tensor(a).relu()
+    assert host(z).dtype == dtype and np.array_equal(host(z), np.where(a < 0, 0, a), equal_nan=a.dtype.kind == "f")
+
+
 @pytest.mark.parametrize("name", ["gelu_exact", "gelu_tanh"])
 def test_gelu_with_bias_of_one_example_at_a_time(name, examples_apart):
     a, b = normal(3, 5, 4), normal(4, seed=1)

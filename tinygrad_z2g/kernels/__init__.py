@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import cuda, reference
-from .reference import erf, finite_max, lstm, lstm_backward, sgd, total
+from .reference import erf, finite_max, lstm, lstm_backward, relu, sgd, total
 
 
 def either(name: str) -> Callable:

