@@ -147,6 +147,8 @@ def kernel_rows(cupy: Any, sizes: Sizes) -> Iterator[tuple[str, Callable, Callab
     yield *both("column_sums", g, n), 2 * real * N * C, 0
     yield *both("gelu_tanh", wide), 3 * real * wide.size, 0
     yield *both("gelu_exact", wide), 3 * real * wide.size, 0
+    yield "gelu_tanh, with bias", *both("gelu_tanh", wide, wide[0])[1:], 3 * real * wide.size, 0
+    yield *both("product_and_column_sums", wide, wide), 3 * real * wide.size, 0
     yield *both("dropout", p, 0.2, 7), 3 * real * scores, 0
     yield *both("sum_rows_by_id", ids, a, large), real * (N + large) * C, 0
     yield *both("adam_all", arrays[0][0], parts, 1e-3, 0.9, 0.999, 1e-8, 0.1), 7 * real * count, 0

@@ -256,6 +256,16 @@ def test_gelu(xp: Any, name: str, dtype: Any, n: int) -> None:
 
 
 @over_dtypes
+@pytest.mark.parametrize("name", ["gelu_exact", "gelu_tanh"])
+def test_gelu_with_bias(xp: Any, name: str, dtype: Any) -> None:
+    compare(xp, name, normal((3, 5, 7), dtype), normal(7, dtype, 2, seed=1), tolerance=60)
+    a, b = (xp.asarray(normal(shape, dtype)) for shape in ((7, 5), (14,)))
+    expected = getattr(reference, name)(a.get().T, b.get()[::2])
+    for ours, right in zip(getattr(cuda, name)(a.T, b[::2]), expected, strict=True):  # other strides
+        np.testing.assert_allclose(ours.get(), right, rtol=1e-5, atol=1e-6)
+
+
+@over_dtypes
 @pytest.mark.parametrize(("p", "key"), [(0.1, 0), (0.5, 123456789), (0.999, 2**32 - 1), (1e-12, 7), (1 - 1e-12, 8)])
 def test_dropout_masks_are_the_same_bits(xp: Any, p: float, key: int, dtype: Any) -> None:
     compare(xp, "dropout", normal((3, 1237), dtype), p, key, tolerance=0)
@@ -376,6 +386,8 @@ def test_column_sums(xp: Any, N: int, C: int, dtype: Any) -> None:
     a, b = normal((N, C), dtype), normal((N, C), dtype, seed=1)
     compare(xp, "column_sums", a, tolerance=100)
     compare(xp, "column_sums", a, b, tolerance=100)
+    compare(xp, "product_and_column_sums", a, b, tolerance=100)
+    compare(xp, "product_and_column_sums", a[None, :, None], b[None, :, None], tolerance=100)
 
 
 def test_column_sums_of_a_long_matrix(xp: Any) -> None:
@@ -461,6 +473,10 @@ WRONG_KERNELS: list[tuple[str, str, str, Callable]] = [
     ("gelu", "x * density", "density", lambda xp: test_gelu(xp, "gelu_exact", np.float32, 255)),
     ("gelu", "3 * 0.044715", "0.044715", lambda xp: test_gelu(xp, "gelu_tanh", np.float32, 255)),
     ("gelu", "(1 - s)", "s", lambda xp: test_gelu(xp, "gelu_tanh", np.float32, 255)),
+    ("gelu", "real x = b ? a[i] + b[i % C] : a[i];", "real x = a[i];",
+     lambda xp: test_gelu_with_bias(xp, "gelu_exact", np.float32)),
+    ("gelu", "b[i % C] : a[i], square", "b[i / C] : a[i], square",
+     lambda xp: test_gelu_with_bias(xp, "gelu_tanh", np.float32)),
     ("dropout", ">> 15", ">> 14", lambda xp: test_dropout_masks_are_the_same_bits(xp, 0.5, 3, np.float32)),
     ("dropout", "< threshold", "<= threshold", lambda xp: test_dropout_at_the_threshold(xp)),
     ("dropout", "a[i] * mask[i]", "mask[i]", lambda xp: test_dropout_masks_are_the_same_bits(xp, 0.5, 3, np.float32)),
@@ -476,6 +492,8 @@ WRONG_KERNELS: list[tuple[str, str, str, Callable]] = [
     ("sum_rows_by_id", "id >= n ||", "", lambda xp: test_sum_rows_out_of_range(xp, np.float32)),
     ("sum_rows_by_id", "if (j >= C) return;", "", lambda xp: test_sum_rows_by_id(xp, 50, 3, 513, np.float32)),
     ("columns", "i += 8", "i += 7", lambda xp: test_column_sums(xp, 513, 40, np.float32)),
+    ("columns", "product[i * C + j] = x", "product[i * C + j] = a[i * C + j]",
+     lambda xp: test_column_sums(xp, 7, 33, np.float32)),
     ("columns", "__syncthreads();", "", lambda xp: test_column_sums(xp, 7, 33, np.float32)),
     ("columns", "i % C", "i / C", lambda xp: test_scale_shift(xp, "w", np.float32)),
     ("adam", "* root + eps", "+ eps", lambda xp: test_adam_of_many_parameters(xp, 5, 0.1, np.float32)),

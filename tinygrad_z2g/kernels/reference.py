@@ -65,6 +65,15 @@ def column_sums(a: Array, b: Array | None = None) -> Array:
     return total(a if b is None else a * b, (0,), False)
 
 
+def product_and_column_sums(a: Array, b: Array) -> tuple[Array, Array]:
+    """a b, and its sums over all dimensions but the last: the gradients of x and b where z is a function of x + b.
+
+    a, b (..., C). Returns (..., C) and (C,).
+    """
+    product = a * b
+    return product, column_sums(product.reshape(math.prod(a.shape[:-1]), a.shape[-1]))  # (..., C) -> (n, C)
+
+
 # --- Softmax family ----------------------------------------------------------------------------------------------
 
 
@@ -196,7 +205,15 @@ def scale_shift(a: Array, w: Array | None, b: Array | None) -> Array:
     return z
 
 
-# --- GELU --------------------------------------------------------------------------------------------------------
+# --- ReLU and GELU ---------------------------------------------------------------------------------------------------
+
+
+def relu(a: Array) -> Array:
+    """max(a, 0). NumPy's clip takes many numbers at a time, its maximum with a number one by one: for 200,000 numbers
+    24 against 78 µs, for 6 million 1.8 against 2.5 ms; for few it is 0.7 µs slower."""
+    if a.size > 2000 and a.dtype.kind == "f" and isinstance(a, np.ndarray):
+        return a.clip(0, math.inf)
+    return of(a).maximum(a, 0)
 
 
 # ln(erfc(x) e^(x²) / t) as a Chebyshev series in 2t - 1, with t = 2 / (2 + x) in (0, 1] for x >= 0. The series is
@@ -240,24 +257,27 @@ def normal_cdf(a: Array) -> Array:
     return xp.where(a > 0, 1 - tail, tail)
 
 
-def gelu_exact(a: Array) -> tuple[Array, Array]:
-    """z = x Φ(x) and its slope Φ(x) + x φ(x), φ(x) = e^(-x²/2) / √(2π)."""
+def gelu_exact(a: Array, b: Array | None = None) -> tuple[Array, Array]:
+    """z = x Φ(x) and its slope Φ(x) + x φ(x), φ(x) = e^(-x²/2) / √(2π), where x = a, or a + b with a bias b (C,)."""
     xp = of(a)
+    a = a if b is None else a + b
     cdf = normal_cdf(a)
     return a * cdf, cdf + a * xp.exp(-0.5 * a * a) * (1 / math.sqrt(2 * math.pi))
 
 
-def gelu_tanh(a: Array) -> tuple[Array, Array]:
+def gelu_tanh(a: Array, b: Array | None = None) -> tuple[Array, Array]:
     """z = x s with s = (1 + tanh u) / 2, u = √(2/π) (x + 0.044715 x³), and its slope dz/dx = s + 2 x s (1 - s) u'.
 
-    The slope is computed here, while s is at hand, so that backward is a single product.
+    x is a, or a + b with a bias b (C,). The slope is computed here, while s is at hand, so that backward is a single
+    product.
     """
     xp = of(a)
     if large(a):
         z, slope = xp.empty_like(a), xp.empty_like(a)
         for i in range(len(a)):
-            z[i], slope[i] = gelu_tanh(a[i])
+            z[i], slope[i] = gelu_tanh(a[i], b)
         return z, slope
+    a = a if b is None else a + b
     c = math.sqrt(2 / math.pi)  # u = c x (1 + 0.044715 x²)
     square = a * a
     s = square * (0.044715 * c)

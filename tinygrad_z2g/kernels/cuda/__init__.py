@@ -107,36 +107,53 @@ def column_sums(a: Array, b: Array | None = None) -> Array:
     """See `reference.column_sums`. One launch for up to 512 rows, two for any number up to 250,000."""
     if not (fits(a) if b is None else fits(a, b)):
         return reference.column_sums(a, b)
+    return _column_sums(a, b, None)
+
+
+def product_and_column_sums(a: Array, b: Array) -> tuple[Array, Array]:
+    """See `reference.product_and_column_sums`. Launches as `column_sums`."""
+    if not fits(a, b):
+        return reference.product_and_column_sums(a, b)
+    xp, C = of(a), a.shape[-1]
+    product = xp.empty(a.shape, a.dtype)
+    return product, _column_sums(a.reshape(-1, C), b.reshape(-1, C), product)  # (..., C) -> (n, C)
+
+
+def _column_sums(a: Array, b: Array | None, product: Array | None) -> Array:
+    """Σ a b over the rows; `product`, if there is one, becomes a b."""
     xp, C = of(a), a.shape[1]
     sums, b = xp.ascontiguousarray(a), None if b is None else xp.ascontiguousarray(b)
     while True:
         N = len(sums)
         chunks = -(-N // 512)
         out = xp.empty((chunks, C), a.dtype) if chunks > 1 else xp.empty(C, a.dtype)
-        args = (sums, b, out, np.int64(N), np.int32(C), np.int32(512))
+        args = (sums, b, product, out, np.int64(N), np.int32(C), np.int32(512))
         kernel(xp, "columns", "column_sums", a.dtype.char)((-(-C // 32), chunks), (32, 8), args)
         if chunks == 1:
             return out
-        sums, b = out, None
+        sums, b, product = out, None, None
 
 
 # --- Element by element ------------------------------------------------------------------------------------------
 
 
-def gelu_exact(a: Array) -> tuple[Array, Array]:
+def gelu_exact(a: Array, b: Array | None = None) -> tuple[Array, Array]:
     """See `reference.gelu_exact`."""
-    return _value_and_slope("gelu_exact", a) if fits(a) else reference.gelu_exact(a)
+    return _value_and_slope("gelu_exact", a, b)
 
 
-def gelu_tanh(a: Array) -> tuple[Array, Array]:
+def gelu_tanh(a: Array, b: Array | None = None) -> tuple[Array, Array]:
     """See `reference.gelu_tanh`."""
-    return _value_and_slope("gelu_tanh", a) if fits(a) else reference.gelu_tanh(a)
+    return _value_and_slope("gelu_tanh", a, b)
 
 
-def _value_and_slope(name: str, a: Array) -> tuple[Array, Array]:
+def _value_and_slope(name: str, a: Array, b: Array | None) -> tuple[Array, Array]:
+    if not (fits(a) if b is None else fits(a, b)):
+        return getattr(reference, name)(a, b)
     xp = of(a)
     z, slope = xp.empty(a.shape, a.dtype), xp.empty(a.shape, a.dtype)
-    over_elements(a, "gelu", name, a.size, (xp.ascontiguousarray(a), z, slope, np.int64(a.size)))
+    a, b = xp.ascontiguousarray(a), None if b is None else xp.ascontiguousarray(b)
+    over_elements(a, "gelu", name, a.size, (a, b, z, slope, np.int32(a.shape[-1]), np.int64(a.size)))
     return z, slope
 
 
