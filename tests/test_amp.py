@@ -44,6 +44,7 @@ IN_HALF: dict[str, Callable] = {
     "conv2d": lambda x, m, v, t: F.conv2d(x[None], x[None, :, :2, :2]),
     "attention": lambda x, m, v, t: F.scaled_dot_product_attention(x, x, x, is_causal=True),
     "attention, mask": lambda x, m, v, t: F.scaled_dot_product_attention(x, x, x, m[:3, :3]),
+    "bias_gelu": lambda x, m, v, t: F.bias_gelu(x, v),
 }  # fmt: skip
 IN_FLOAT32: dict[str, Callable] = {
     **{name: lambda x, m, v, t, name=name: getattr(x.abs(), name)() for name in (

@@ -259,6 +259,16 @@ def test_gelu(xp: Any, name: str, dtype: Any, n: int) -> None:
 
 
 @over_dtypes
+@pytest.mark.parametrize("name", ["gelu_exact", "gelu_tanh"])
+def test_gelu_with_bias(xp: Any, name: str, dtype: Any) -> None:
+    compare(xp, name, normal((3, 5, 7), dtype), normal(7, dtype, 2, seed=1), tolerance=60)
+    a, b = (xp.asarray(normal(shape, dtype)) for shape in ((7, 5), (14,)))
+    expected = getattr(reference, name)(a.get().T, b.get()[::2])
+    for ours, right in zip(getattr(cuda, name)(a.T, b[::2]), expected, strict=True):  # other strides
+        np.testing.assert_allclose(ours.get(), right, rtol=1e-5, atol=1e-6)
+
+
+@over_dtypes
 @pytest.mark.parametrize(("p", "key"), [(0.1, 0), (0.5, 123456789), (0.999, 2**32 - 1), (1e-12, 7), (1 - 1e-12, 8)])
 def test_dropout_masks_are_the_same_bits(xp: Any, p: float, key: int, dtype: Any) -> None:
     compare(xp, "dropout", normal((3, 1237), dtype), p, key, tolerance=0)
@@ -286,23 +296,75 @@ def test_attention(xp: Any, T: int, S: int, bias: str, dtype: Any) -> None:
     q, k, v = (normal((B, H, n, d), dtype, seed=i) for i, n in enumerate((T, S, S)))
     rng = np.random.default_rng(5)
     shapes = {"(T, S)": (T, S), "(1, S)": (1, S), "(H, T, S)": (H, T, S), "(B, 1, 1, S)": (B, 1, 1, S)}
-    if bias == "none":
+    if bias in ("none", "causal"):
         b = None
-    elif bias == "causal":
-        b = reference.causal_bias(q, k)
     elif bias == "all":
         b = np.full((T, S), -np.inf, dtype)
     else:
         b = np.where(rng.random(shapes[bias]) < 0.3, -np.inf, rng.standard_normal(shapes[bias])).astype(dtype)
-    p = reference.attention(q, k, b, 0.5)
-    dq, dk = xp.asarray(q), xp.asarray(k)
-    on_device = cuda.causal_bias(dq, dk) if bias == "causal" else to_device(xp, b)
-    assert bias != "causal" or on_device is cuda.CAUSAL
-    np.testing.assert_allclose(cuda.attention(dq, dk, on_device, 0.5).get(), p, rtol=2e-5, atol=1e-6)
-    if bias in ("none", "causal"):
-        grad, kept = normal((B, H, T, d), dtype, seed=8), reference.dropout_mask(p, 0.4, 3)
-        for mask in (None, kept):
-            compare(xp, "attention_backward", grad, q, k, v, p, mask, 0.5, tolerance=60)
+    for drop in (0, 0.4) if b is None else (0,):
+        compare(xp, "attention", q, k, v, b, bias == "causal", 0.5, drop, 3, tolerance=60)
+        if b is None:
+            grad = normal((B, H, T, d), dtype, seed=8)
+            saved = reference.attention(q, k, v, b, bias == "causal", 0.5, drop, 3)[1]
+            compare(xp, "attention_backward", grad, q, k, v, saved, 0.5, tolerance=60)
+
+
+@over_dtypes
+@pytest.mark.parametrize(
+    ("T", "S", "d", "e", "causal", "drop"),
+    [(1, 1, 1, 1, False, 0), (5, 37, 4, 3, True, 0), (37, 5, 4, 33, True, 0.4), (33, 33, 3, 4, True, 0.4),
+     (17, 70, 64, 40, False, 0.4), (70, 18, 40, 64, True, 0), (3, 3, 2, 2, False, 1)],
+)  # fmt: skip
+def test_attention_in_tiles(xp: Any, T: int, S: int, d: int, e: int, causal: bool, drop: float, dtype: Any) -> None:
+    """Forward and backward, ends of blocks and tiles, wide heads; no array as large as p is made."""
+    q, k, v = (normal((1, 2, *size), dtype, seed=i) for i, size in enumerate(((T, d), (S, d), (S, e))))
+    in_tiles(xp, q, k, v, None, causal, drop)
+
+
+@over_dtypes
+@pytest.mark.parametrize("bias", ["(T, S)", "(B, 1, 1, S)", "all", "some rows"])
+def test_attention_in_tiles_with_bias(xp: Any, bias: str, dtype: Any) -> None:
+    """Queries that may look nowhere, in a tile or at all; keys shared by heads."""
+    q, k, v = (normal((2, heads, n, 3), dtype, seed=n) for heads, n in ((3, 18), (1, 40), (3, 40)))
+    b = np.zeros({"(T, S)": (18, 40), "(B, 1, 1, S)": (2, 1, 1, 40)}.get(bias, (18, 40)), dtype)
+    b[...] = np.where(np.random.default_rng(5).random(b.shape) < 0.3, -np.inf, normal(b.shape, dtype))
+    b[..., :32] = -np.inf  # the first tile
+    b[slice(0) if bias[0] == "(" else slice(3) if bias == "some rows" else slice(None)] = -np.inf
+    in_tiles(xp, q, k, v, b, False, 0)
+
+
+def test_attention_in_tiles_is_chosen_where_p_would_be_large(xp: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More bytes than the limit, heads that a tile can hold, and values with no batch of their own."""
+    monkeypatch.setattr(cuda, "flash_attention", lambda *_: "tiles")
+    monkeypatch.setattr(cuda, "MOST_SCORES", 2 * 3 * 3 * 4)
+
+    q, k, v = (xp.ones((2, n, 128), np.float32) for n in (4, 3, 3))
+    assert cuda.attention(q, k, v, None, True, 1, 0, 0) == "tiles"
+    for other in ((q[:, :3], k, v), (q, k, xp.ones((2, 3, 129), np.float32)), (q, k, v[None].repeat(2, 0))):
+        assert cuda.attention(*other, None, True, 1, 0, 0) != "tiles"
+    q, k, v = (x.astype(np.float64) for x in (q, k, v))
+    assert cuda.attention(q, k, v, None, True, 1, 0, 0) != "tiles"
+    assert cuda.attention(q[..., :64], k[..., :64], v[..., :64], None, True, 1, 0, 0) == "tiles"
+
+
+def in_tiles(xp: Any, q: Any, k: Any, v: Any, bias: Any, causal: bool, drop: float) -> None:
+    """flash_attention.cu against the reference."""
+    grad = normal((*q.shape[:-1], v.shape[-1]), q.dtype, seed=9)
+    z, saved = reference.attention(q, k, v, bias, causal, 0.5, drop, 3)
+    expected = z, *reference.attention_backward(grad, q, k, v, saved, 0.5)
+    on_device = [to_device(xp, x) for x in (q, k, v)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cuda, "MOST_SCORES", 0)
+        patch.setattr(cuda, "bmm", lambda *_: pytest.fail("not in tiles"))
+        z, saved = cuda.attention(*on_device, to_device(xp, bias), causal, 0.5, drop, 3)
+        before, z_host = xp.asarray(grad), z.get()
+        z *= 0  # what was saved is not the caller's
+        got = z_host, *to_host(cuda.attention_backward(before, *on_device, saved, 0.5))
+    for ours, theirs in zip(got, expected, strict=True):
+        assert ours.shape == theirs.shape and ours.dtype == theirs.dtype
+        tolerance = 100 * np.finfo(q.dtype).eps
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max(initial=1))
 
 
 @over_dtypes
@@ -327,6 +389,8 @@ def test_column_sums(xp: Any, N: int, C: int, dtype: Any) -> None:
     a, b = normal((N, C), dtype), normal((N, C), dtype, seed=1)
     compare(xp, "column_sums", a, tolerance=100)
     compare(xp, "column_sums", a, b, tolerance=100)
+    compare(xp, "product_and_column_sums", a, b, tolerance=100)
+    compare(xp, "product_and_column_sums", a[None, :, None], b[None, :, None], tolerance=100)
 
 
 def test_column_sums_of_a_long_matrix(xp: Any) -> None:
@@ -415,23 +479,31 @@ def test_kernels_in_half_precision(xp: Any) -> None:
         compare(xp, "scale_shift", a, a[0], grad[0], tolerance=2)
     compare(xp, "softmax", difficult(np.float16, 6), 1, tolerance=2)
     compare(xp, "gelu_exact", np.linspace(-12, 12, 99).astype(np.float16), tolerance=2)
+    compare(xp, "gelu_exact", normal((5, 7), np.float16), normal(7, np.float16, seed=1), tolerance=2)
+    compare(xp, "gelu_tanh", normal((5, 7), np.float16), normal(7, np.float16, seed=1), tolerance=2)
+    compare(xp, "product_and_column_sums", normal((9, 3), np.float16), normal((9, 3), np.float16, seed=1), tolerance=2)
+    compare(xp, "product_and_column_sums", *(np.ones((2601, 3), np.float16) for _ in range(2)), tolerance=0.1)
     compare(xp, "gelu_tanh", np.linspace(-12, 12, 99).astype(np.float16), tolerance=2)
     compare(xp, "dropout", normal((5, 7), np.float16), 0.3, 11, tolerance=2)
     compare(xp, "column_sums", np.ones((2601, 3), np.float16), tolerance=0.1)
     compare(xp, "column_sums", normal((7, 33), np.float16), normal((7, 33), np.float16, seed=1), tolerance=2)
 
 
-def test_attention_in_half_precision(xp: Any) -> None:
+@pytest.mark.parametrize(("causal", "drop"), [(False, 0.0), (True, 0.0), (True, 0.4)])
+def test_attention_in_half_precision(xp: Any, monkeypatch: pytest.MonkeyPatch, causal: bool, drop: float) -> None:
+    """Scores and p are rounded to float16 on the way, as they are stored in it."""
     q, k, v, grad = (normal((2, 2, 5, 4), np.float16, seed=i) for i in range(4))
-    bias = np.where(np.tri(5, dtype=bool), 0, -np.inf).astype(np.float16)
-    compare(xp, "attention", q, k, None, 0.5, tolerance=4)
-    compare(xp, "attention", q, k, bias, 0.5, tolerance=4)
-    p = reference.attention(q, k, bias, 0.5)
-    causal = cuda.attention(*to_device(xp, [q, k]), cuda.causal_bias(*to_device(xp, [q, k])), 0.5)
-    np.testing.assert_allclose(causal.get().astype(np.float32), p, rtol=4e-3, atol=2e-3)
-    kept = (np.random.default_rng(9).random(p.shape) < 0.8).astype(np.float16) * np.float16(1.25)
-    for mask in (None, kept):
-        compare(xp, "attention_backward", grad, q, k, v, p, mask, 0.5, tolerance=8)
+    bias = None if causal else np.where(np.tri(5, dtype=bool), 0, -np.inf).astype(np.float16)
+    z, saved = reference.attention(q, k, v, bias, causal, 0.5, drop, 3)
+    expected = [z, *reference.attention_backward(grad, q, k, v, saved, 0.5)]
+    for name in ("attention", "attention_backward"):
+        monkeypatch.setattr(reference, name, lambda *_: pytest.fail("fell back to the reference"))
+    monkeypatch.setattr(cuda, "MOST_SCORES", 0)  # the tiles are for float32 and float64
+    q, k, v, grad, bias = (to_device(xp, x) for x in (q, k, v, grad, bias))
+    z, saved = cuda.attention(q, k, v, bias, causal, 0.5, drop, 3)
+    for a, b in zip([z, *cuda.attention_backward(grad, q, k, v, saved, 0.5)], expected, strict=True):
+        assert a.dtype == b.dtype == saved[0][0].dtype == np.float16
+        np.testing.assert_allclose(a.get().astype(np.float32), b.astype(np.float32), rtol=4e-3, atol=4e-3)
 
 
 # --- Wrong kernels are seen --------------------------------------------------------------------------------------
@@ -459,6 +531,10 @@ WRONG_KERNELS: list[tuple[str, str, str, Callable]] = [
     ("gelu", "x * density", "density", lambda xp: test_gelu(xp, "gelu_exact", np.float32, 255)),
     ("gelu", "3 * 0.044715", "0.044715", lambda xp: test_gelu(xp, "gelu_tanh", np.float32, 255)),
     ("gelu", "(1 - s)", "s", lambda xp: test_gelu(xp, "gelu_tanh", np.float32, 255)),
+    ("gelu", "if (b) x += (accurate)b[i % C];\n        accurate cdf", "accurate cdf",
+     lambda xp: test_gelu_with_bias(xp, "gelu_exact", np.float32)),
+    ("gelu", "b[i % C];\n        accurate square", "b[i / C];\n        accurate square",
+     lambda xp: test_gelu_with_bias(xp, "gelu_tanh", np.float32)),
     ("dropout", ">> 15", ">> 14", lambda xp: test_dropout_masks_are_the_same_bits(xp, 0.5, 3, np.float32)),
     ("dropout", "< threshold", "<= threshold", lambda xp: test_dropout_at_the_threshold(xp)),
     ("dropout", "a[i] * m;", "m;", lambda xp: test_dropout_masks_are_the_same_bits(xp, 0.5, 3, np.float32)),
@@ -466,11 +542,17 @@ WRONG_KERNELS: list[tuple[str, str, str, Callable]] = [
     ("attention", "row % bias_rows", "row / T % bias_rows", lambda xp: test_attention(xp, 5, 5, "(T, S)", np.float32)),
     ("attention", "if (kept) s[j] = s[j] * (accurate)kept[j];", "",
      lambda xp: test_attention(xp, 5, 5, "causal", np.float32)),
+    ("flash_attention", "total[r] * shrink + p", "total[r] + p",
+     lambda xp: test_attention_in_tiles(xp, 17, 70, 64, 40, False, 0.4, np.float32)),
+    ("flash_attention", "    __syncthreads();\n    load(tile, TILE", "    load(tile, TILE",
+     lambda xp: test_attention_in_tiles(xp, 5, 37, 4, 3, True, 0, np.float32)),
     ("sum_rows_by_id", "(k > 0 && ids[order[k - 1]] == id)", "false",
      lambda xp: test_sum_rows_by_id(xp, 50, 3, 513, np.float32)),
     ("sum_rows_by_id", "id >= n ||", "", lambda xp: test_sum_rows_out_of_range(xp, np.float32)),
     ("sum_rows_by_id", "if (j >= C) return;", "", lambda xp: test_sum_rows_by_id(xp, 50, 3, 513, np.float32)),
     ("columns", "i += 8", "i += 7", lambda xp: test_column_sums(xp, 513, 40, np.float32)),
+    ("columns", "product[i * C + j] = x", "product[i * C + j] = a[i * C + j]",
+     lambda xp: test_column_sums(xp, 7, 33, np.float32)),
     ("columns", "__syncthreads();", "", lambda xp: test_column_sums(xp, 7, 33, np.float32)),
     ("columns", "i % C", "i / C", lambda xp: test_scale_shift(xp, "w", np.float32)),
     ("adam", "* root + eps", "+ eps", lambda xp: test_adam_of_many_parameters(xp, 5, 0.1, np.float32)),
@@ -513,7 +595,10 @@ def test_every_kernel_is_launched_by_a_routine_of_its_name(monkeypatch: pytest.M
     names = {name for file in FILES for name in cuda_on_cpu.kernels(SOURCES[file])}
     text = "".join(path.read_text() for path in launch.FOLDER.glob("*.py"))
     assert len(names) >= 16 and [name for name in names if f'"{name}"' not in text] == []
-    parts = {"attention_softmax", "attention_softmax_backward", "sum_squares", "root_of_sum", "clip_to_norm"}
+    parts = {
+        "attention_softmax", "attention_softmax_backward", "flash_attention", "flash_attention_grad_q",
+        "flash_attention_grad_kv", "sum_squares", "root_of_sum", "clip_to_norm",
+    }  # fmt: skip
     assert names - parts <= set(vars(reference))
     assert [name for name in vars(cuda) if name in vars(reference) and not name.startswith("_")]
 
@@ -539,7 +624,7 @@ def test_without_a_compiler_the_fake_does_without_kernels(monkeypatch: pytest.Mo
     with fakecupy.installed() as cupy:
         q = cupy.ones((2, 3, 4), np.float32)
         assert not launch.fits(q)
-        p = kernels.attention(q, q, kernels.causal_bias(q, q), 1.0)
+        [(p, _)] = kernels.attention(q, q, q, None, True, 1.0, 0, 0)[1]
         assert np.allclose(p.get(), np.tri(3) / np.arange(1, 4)[:, None])
     assert launch.REAL
 

@@ -81,3 +81,20 @@ __device__ accurate max_of_row(accurate x) {
 
 #define FOR_EACH(i, n)                                                                                          \
     for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < (n); i += (long long)gridDim.x * blockDim.x)
+
+// --- Random numbers --------------------------------------------------------------------------------------------------
+
+// A 32-bit hash in which each input bit flips each output bit with probability close to 1/2; see random.py.
+__device__ unsigned int mix(unsigned int x) {
+    x ^= x >> 16;
+    x *= 0x7feb352du;
+    x ^= x >> 15;
+    x *= 0x846ca68bu;
+    return x ^ x >> 16;
+}
+
+// Dropout: element i becomes 0 where its 32 random bits, a pure function of (key, i), lie below threshold = p 2³²; or
+// else it is multiplied by `kept` = 1 / (1 - p). The same bits as on the CPU.
+__device__ accurate dropped_or_kept(long long i, unsigned int key, unsigned int threshold, accurate kept) {
+    return mix(mix((unsigned int)i) ^ key) < threshold ? 0 : kept;
+}
