@@ -233,6 +233,11 @@ def step_table(sizes: Sizes, card: Rates, libraries: list[Any]) -> Iterator[list
             gc.collect()
         ratio = f"{seconds[0] / seconds[1]:.2f}" if len(seconds) > 1 else "no torch"
         yield [name, *(f"{s * 1e3:.2f}" for s in seconds), ratio, f"at most {target}", f"{floor * 1e3:.2f}"]
+    graphed = workloads.small_gpt(libraries[0], **small, compiled=libraries[0].torch.cuda.compile_step)
+    seconds = timed(graphed, sizes.steps, libraries[0].wait)
+    others = ["not tried"] * (len(libraries) - 1)
+    floor = step_floor(sizes, card)
+    yield ["the small GPT by compile_step", f"{seconds * 1e3:.2f}", *others, "", "none yet", f"{floor * 1e3:.2f}"]
 
 
 # --- All together ------------------------------------------------------------------------------------------------

@@ -88,7 +88,11 @@ class Module:
         lies beyond an array.
         """
         plain = [isinstance(arg, np.ndarray) and not arg.dtype.names for arg in args]
-        tables = [Addressed(arg, self.real) for arg in args if isinstance(arg, np.ndarray) and arg.dtype.names]
+        tables = [  # of addresses, which have sizes
+            Addressed(arg, self.real)
+            for arg in args
+            if isinstance(arg, np.ndarray) and "size" in (arg.dtype.names or ())
+        ]
         results = []
         for descending in (False, True):
             around = 0x42 if descending else 0xFF  # floats: 48.6 or so, and NaN

@@ -7,9 +7,11 @@ numbers, not help.
 from __future__ import annotations
 
 import collections
+import contextlib
 import ctypes
 import types
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import cuda_on_cpu
@@ -96,7 +98,10 @@ class RawKernel:
             if not arg.flags.c_contiguous:
                 raise fakecupy.FakeError(f"{self.name}: an array of shape {arg.shape} is not contiguous")
         fakecupy.launches.count += 1
-        self._module.launch(self.name, grid, block, tuple(fakecupy._unwrap(arg) for arg in args))
+        values = tuple(fakecupy._unwrap(arg) for arg in args)
+        if fakegraph.capturing():  # tables come by value, so as they are now
+            values = tuple(v.copy() if isinstance(a, np.ndarray) else v for a, v in zip(args, values, strict=True))
+        fakegraph.written(lambda: self._module.launch(self.name, grid, block, values), values)
 
 
 # --- cuBLAS ------------------------------------------------------------------------------------------------------
@@ -123,6 +128,18 @@ def gemmStridedBatchedEx(
     batchCount: int, computeType: int, algo: int,
 ) -> None:  # fmt: skip
     """C = alpha op(A) op(B) + beta C for each of the batch; every matrix is stored column by column."""
+    fakegraph.no_library("cuBLAS")
+    _gemm(
+        handle, transa, transb, m, n, k, alpha, A, Atype, lda, strideA, B, Btype, ldb, strideB, beta, C, Ctype, ldc,
+        strideC, batchCount, computeType, algo,
+    )  # fmt: skip
+
+
+def _gemm(
+    handle: int, transa: int, transb: int, m: int, n: int, k: int, alpha: int, A: int, Atype: int, lda: int,
+    strideA: int, B: int, Btype: int, ldb: int, strideB: int, beta: int, C: int, Ctype: int, ldc: int, strideC: int,
+    batchCount: int, computeType: int, algo: int,
+) -> None:  # fmt: skip
     numbers = (handle, transa, transb, m, n, k, alpha, A, Atype, lda, strideA, B, Btype, ldb, strideB, beta, C, Ctype,
                ldc, strideC, batchCount, computeType, algo)  # fmt: skip
     if not all(type(number) is int for number in numbers):
@@ -144,9 +161,113 @@ def gemmStridedBatchedEx(
         raise fakecupy.NotInFakeError("gemmStridedBatchedEx: only alpha = 1, beta = 0 are in the fake")
     fakecupy.launches.count += 1
     computed.append(computeType)
-    with np.errstate(all="ignore"):
-        a, b = (x.astype(np.float32) if Atype == CUDA_R_16F else x for x in (a, b))
-        c[...] = (a.swapaxes(1, 2) if transa else a) @ (b.swapaxes(1, 2) if transb else b)
+    left, right = a if transa else a.swapaxes(1, 2), b if transb else b.swapaxes(1, 2)  # Cᵀ = op(B)ᵀ op(A)ᵀ, in rows
+    factors = (right, left) if batchCount > 1 else (right[0], left[0])  # as NumPy would, to the last bit
+    z = c.swapaxes(1, 2) if batchCount > 1 else c[0].T
+
+    def product() -> None:
+        with np.errstate(all="ignore"):
+            left, right = (x.astype(np.float32) if Atype == CUDA_R_16F else x for x in factors)
+            z[...] = left @ right
+
+    fakegraph.written(product, a, b, c)
+
+
+# --- cuBLAS by its C functions -----------------------------------------------------------------------------------
+
+_int, _pointer, _long = ctypes.c_int, ctypes.c_void_p, ctypes.c_longlong
+PROTOTYPES = {  # as cublas_api.h declares them
+    "cublasCreate_v2": (ctypes.POINTER(_pointer),),
+    "cublasSetStream_v2": (_pointer, _pointer),
+    "cublasSetWorkspace_v2": (_pointer, _pointer, ctypes.c_size_t),
+    "cublasGemmEx": (
+        _pointer, _int, _int, _int, _int, _int, _pointer, _pointer, _int, _int, _pointer, _int, _int, _pointer,
+        _pointer, _int, _int, _int, _int,
+    ),
+    "cublasGemmStridedBatchedEx": (
+        _pointer, _int, _int, _int, _int, _int, _pointer, _pointer, _int, _int, _long, _pointer, _int, _int, _long,
+        _pointer, _pointer, _int, _int, _long, _int, _int, _int,
+    ),
+}  # fmt: skip
+
+
+class CFunction:
+    """A function of the library, as ctypes would give it: who does not say the argument types gets an error."""
+
+    def __init__(self, library: Library, name: str):
+        self._library, self._name = library, name
+        self.argtypes: list = []
+        self.restype: Any = None
+
+    def __call__(self, *args: Any) -> int:
+        if tuple(self.argtypes) != PROTOTYPES[self._name] or self.restype is not ctypes.c_int:
+            raise fakecupy.FakeError(f"{self._name}: argtypes or restype are not those of cublas_api.h")
+        if len(args) != len(self.argtypes):
+            raise TypeError(f"{self._name} takes {len(self.argtypes)} arguments, {len(args)} were given")
+        for kind, arg in zip(self.argtypes, args, strict=True):
+            if issubclass(kind, ctypes._Pointer):
+                continue
+            if type(arg) is not int or kind(arg).value != (arg or (None if kind is _pointer else 0)):
+                raise ctypes.ArgumentError(f"{self._name}: {arg!r} is no {kind.__name__}")
+        return getattr(self._library, "_" + self._name.removesuffix("_v2"))(*args)
+
+
+class Library:
+    """libcublas: one handle, which computes on the stream that it was given last."""
+
+    OWN = 0x0B1A
+
+    def __init__(self) -> None:
+        self.stream, self.workspace = 0, None
+
+    def __getattr__(self, name: str) -> CFunction:
+        if name not in PROTOTYPES:
+            raise AttributeError(name)
+        function = CFunction(self, name)
+        setattr(self, name, function)
+        return function
+
+    def _cublasCreate(self, handle: Any) -> int:
+        if fakegraph.capturing():
+            return 14  # it allocates
+        handle._obj.value = self.OWN
+        return 0
+
+    def _cublasSetStream(self, handle: int, stream: int) -> int:
+        self.stream, self.workspace = stream, None
+        return 0 if handle == self.OWN else 1
+
+    def _cublasSetWorkspace(self, handle: int, where: int, size: int) -> int:
+        _owner(where, where + size)
+        self.workspace = where
+        return 0 if handle == self.OWN and where % 16 == 0 else 7
+
+    def _cublasGemmStridedBatchedEx(self, handle: int, *rest: int) -> int:
+        if handle != self.OWN:
+            return 1
+        if fakegraph.capturing() and self.workspace is None:
+            raise fakecupy.FakeError("cuBLAS would allocate a workspace in a capture")
+        if self.stream != fakegraph.current().ptr:
+            raise fakecupy.FakeError("cuBLAS computes on another stream than all else")
+        _gemm(HANDLE, *rest)
+        return 0
+
+    def _cublasGemmEx(self, handle: int, *rest: int) -> int:
+        r = rest
+        return self._cublasGemmStridedBatchedEx(handle, *r[:9], 0, *r[9:12], 0, *r[12:16], 0, 1, *r[16:])
+
+
+@contextlib.contextmanager
+def cublas_loaded() -> Iterator[None]:
+    """The package finds this library instead of the real one."""
+    from tinygrad_z2g.kernels.cuda import products
+
+    before, products.load_cublas = products.load_cublas, lambda version: Library()
+    try:
+        yield
+    finally:
+        products.load_cublas = before
+        products._own.clear()
 
 
 cublas = types.ModuleType("cupy.cuda.cublas")
@@ -158,3 +279,4 @@ device = types.ModuleType("cupy.cuda.device")
 device.get_cublas_handle = lambda: HANDLE  # type: ignore[attr-defined]
 
 import fakecupy  # noqa: E402  (which needs what stands above)
+import fakegraph  # noqa: E402

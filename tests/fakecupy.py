@@ -15,8 +15,9 @@ on real CuPy where a GPU is at hand. In a few places the fake is stricter than C
 * writing through `broadcast_to` raises, where CuPy writes several elements at once.
 
 `a[[0, 1]]` and `a[host_indices]` do not raise on CuPy: they upload. So they do here, and count as uploads.
-Not imitated: streams, pools, `cupy.random.normal`, of the ways to write kernels all but `RawModule`. That one runs
-on the CPU (`fakecuda`, `cuda_on_cpu`) where there is a g++; elsewhere the package is told to do without kernels.
+Streams and captures are in `fakegraph`. Not imitated: `cupy.random.normal`, of the ways to write kernels all but
+`RawModule`. That one runs on the CPU (`fakecuda`, `cuda_on_cpu`) where there is a g++; elsewhere the package is told to
+do without kernels.
 
 Which names exist, with which parameters, is data: `data/cupy_names.json`, rewritten by
 `python tests/fakecupy.py --regenerate` wherever CuPy is installed, with or without a GPU.
@@ -80,6 +81,7 @@ SYNCHRONISING = _words("""
     linalg.eigvals linalg.eigvalsh linalg.inv linalg.lstsq linalg.matrix_rank linalg.pinv linalg.qr
     linalg.solve linalg.svd linalg.tensorinv linalg.tensorsolve
 """)
+CUBLAS = _words("dot einsum inner matmul outer tensordot vdot linalg.norm")
 UPLOADING = _words("frombuffer fromfile fromiter fromstring genfromtxt load loadtxt")
 WRITING = _words("copyto fill fill_diagonal partition place put put_along_axis putmask sort")
 CALLING_BACK = _words("apply_along_axis apply_over_axes fromfunction piecewise vectorize")
@@ -100,6 +102,8 @@ class NotInFakeError(NotImplementedError, AttributeError):
 
 
 CUDA_ERRORS = {
+    900: "cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing",
+    901: "cudaErrorStreamCaptureInvalidated: operation failed due to a previous error during capture",
     35: "cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA runtime version",
     101: "cudaErrorInvalidDevice: invalid device ordinal",
 }
@@ -114,16 +118,29 @@ class CUDARuntimeError(RuntimeError):
 
 
 class Counter:
-    """Counts events: `.count`, `.reset()`."""
+    """Counts events: `.count`, `.reset()`. Asks `check` first, while a stream captures, whether that is allowed."""
 
-    count = 0
+    def __init__(self, check: Callable[[], None] = lambda: None):
+        self._count, self._check = 0, check
+
+    @property
+    def count(self) -> int:
+        return self._count
+
+    @count.setter
+    def count(self, count: int) -> None:
+        if count > self._count:
+            self._check()
+        self._count = count
 
     def reset(self) -> None:
-        self.count = 0
+        self._count = 0
 
 
-synchronisations = Counter()  # the host waited for the GPU: `.item()`, `if x:`, boolean masks, `.get()`, ...
-uploads = Counter()  # host data (not single numbers) went to the GPU: `asarray(host)`, `a[[0, 1]]`, ...
+# The host waited for the GPU: `.item()`, `if x:`, boolean masks, `.get()`, ...
+synchronisations = Counter(lambda: fakegraph.no_waiting())
+# Host data (not single numbers) went to the GPU: `asarray(host)`, `a[[0, 1]]`, ...
+uploads = Counter(lambda: fakegraph.upload(8))
 launches = Counter()  # kernels started: one for each computation and each filled array, none for views and `empty`
 
 
@@ -254,7 +271,14 @@ def _launch(function: Callable, args: tuple, kwargs: dict, writes: bool = False)
         _check_device(used)
     with np.errstate(all="ignore"), warnings.catch_warnings():  # a GPU never warns
         warnings.simplefilter("ignore", RuntimeWarning)
-        result = function(*_unwrap(args), **_unwrap(kwargs))
+        args, kwargs = _unwrap(args), _unwrap(kwargs)
+        if not fakegraph.capturing():
+            result = function(*args, **kwargs)
+        elif writes or kwargs.get("out") is not None:
+            fakegraph.record(lambda: function(*args, **kwargs), args, kwargs)
+            result = kwargs.get("out")
+        else:
+            result = fakegraph.recorded(function, args, kwargs)
         launches.count += writes or kwargs.get("out") is not None or not _is_view(result, used)
         return _returned(result, used)
 
@@ -452,6 +476,8 @@ TWINS: dict[str, Callable] = {
 def _call(name: str, function: Callable, text: str, args: tuple, kwargs: dict) -> Any:
     """A function or method of CuPy, listed in the data file with the parameters `text`."""
     args, kwargs = _bind(name, _parameters(text), args, kwargs)
+    if name in CUBLAS:
+        fakegraph.no_library("cuBLAS")
     if name == "where" and len(args) == 2:
         raise ValueError("Must provide both 'x' and 'y' or neither.")
     counted_repeats = name == "repeat" and isinstance(args[1], ndarray)
@@ -579,6 +605,8 @@ class ndarray:
         if self._device != _current() and not (self.flags.c_contiguous or self.flags.f_contiguous):
             raise NotImplementedError("CuPy cannot copy non-contiguous array between devices.")
         launches.count += 1
+        if fakegraph.capturing():
+            return _wrap(fakegraph.recorded(np.copy, (self._data,), {"order": order}))
         return _wrap(self._data.copy(order=order))
 
     __copy__ = copy
@@ -594,10 +622,19 @@ class ndarray:
         if used:
             _check_device([self, *used])
             launches.count += 1
+            if fakegraph.capturing():
+                return _wrap(fakegraph.recorded(lambda: self._data[_index(self, key)[0]], (), {}))
             return _wrap(self._data[index])
         return _returned(self._data[index], [self])
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        if fakegraph.capturing():
+            fakegraph.record(lambda: self._store(key, value))
+            launches.count += 1
+        else:
+            self._store(key, value)
+
+    def _store(self, key: Any, value: Any) -> None:
         index, used = _index(self, key)
         _check_device([self, *used, *_arrays(value, ndarray)])
         if used:
@@ -651,6 +688,8 @@ class ufunc:
                 raise TypeError(f"Unsupported type {type(x)}")
         if any(not (x is None or isinstance(x, ndarray)) for x in outputs):
             raise TypeError("Output arguments type must be cupy.ndarray")
+        if self.name in CUBLAS:
+            fakegraph.no_library("cuBLAS")
         kwargs: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
         if casting is not None:
             kwargs["casting"] = casting
@@ -662,13 +701,14 @@ class ufunc:
         """`a[indices] += b` and the like, for every occurrence of an index."""
         if self.name not in AT_DTYPES:
             raise NotImplementedError(f"`{self.name}.at` is not supported yet")
-        index, used = _index(a, indices)
+        used = _index(a, indices)[1]
         if used and a.dtype.char not in AT_DTYPES[self.name]:
             raise TypeError(f"cupy.{self.name}.at does not support {a.dtype}")
         _check_device([a, *used, *_arrays(b, ndarray)])
         launches.count += 1
         with np.errstate(all="ignore"):
-            self._numpy.at(a._data, index, _stored(b).astype(a.dtype))
+            stored = _stored(b)
+            fakegraph.written(lambda: self._numpy.at(a._data, _index(a, indices)[0], stored.astype(a.dtype)))
 
     def reduce(self, a: ndarray, axis: Any = 0, dtype: Any = None, out: Any = None, keepdims: Any = False) -> Any:
         if self.name not in ("add", "multiply"):
@@ -748,6 +788,8 @@ def _array(
     if next(_arrays(obj, ndarray), None) is None:
         if type(obj) not in SCALARS:
             uploads.count += 1
+        if fakegraph.capturing():
+            return _wrap(fakegraph.recorded(lambda: np.array(obj, dtype, copy=True, order=order, ndmin=ndmin), (), {}))
         return _wrap(np.array(obj, dtype, copy=True, order=order, ndmin=ndmin))
     nested = list(_arrays(obj, ndarray))
     if len({a.shape for a in nested}) > 1 or len(nested) != math.prod(_sequence_shape(obj)):
@@ -819,6 +861,7 @@ class Generator:
         if text is None:
             raise AttributeError(f"'Generator' object has no attribute '{name}'")
         method = getattr(self._numpy, name)
+        fakegraph.no_library("cuRAND")
         return lambda *args, **kwargs: _call(name, method, text.removeprefix("self "), args, kwargs)
 
 
@@ -827,6 +870,7 @@ def _get_array_module(*args: Any) -> types.ModuleType:
 
 
 import fakecuda  # noqa: E402  (it needs the array)
+import fakegraph  # noqa: E402
 
 runtime = types.ModuleType("cupy.cuda.runtime")
 runtime.__dict__.update(
@@ -836,10 +880,10 @@ runtime.__dict__.update(
     driverGetVersion=lambda: 13030, CUDA_R_32F=fakecuda.CUDA_R_32F, CUDA_R_64F=fakecuda.CUDA_R_64F,
     CUDA_R_16F=fakecuda.CUDA_R_16F,
 )  # fmt: skip
-_stream = types.SimpleNamespace(synchronize=lambda: Device().synchronize())
 cuda = _Module(
     "cupy.cuda", Device=Device, runtime=runtime, get_device_id=_current, is_available=lambda: _devices > 0,
-    Stream=types.SimpleNamespace(null=_stream), get_current_stream=lambda device_id=-1: _stream,
+    Stream=fakegraph.Stream, get_current_stream=fakegraph.current, MemoryPool=fakegraph.MemoryPool,
+    using_allocator=fakegraph.using_allocator, set_pinned_memory_allocator=fakegraph.set_pinned_memory_allocator,
     cublas=fakecuda.cublas, device=fakecuda.device,
 )  # fmt: skip
 linalg = _Module("cupy.linalg", np.linalg)
@@ -850,6 +894,7 @@ cupy = _Module(
     "cupy", np, ndarray=ndarray, ufunc=ufunc, array=_array, asarray=_asarray, asanyarray=_asarray,
     copy=_copy, asnumpy=_asnumpy, get_array_module=_get_array_module, is_available=cuda.is_available,
     cuda=cuda, linalg=linalg, lib=lib, random=random, RawModule=fakecuda.RawModule,
+    get_default_pinned_memory_pool=lambda: fakegraph._default_pinned,
     __version__=NAMES.get("version", {}).get("cupy", ""),
 )  # fmt: skip
 
@@ -889,7 +934,10 @@ def installed(devices: int = 2, kernels: bool = True) -> Iterator[types.ModuleTy
     for counter in (synchronisations, uploads, launches):
         counter.reset()
     try:
-        with contextlib.nullcontext() if kernels and cuda_on_cpu.available() else _without_kernels():
+        with (
+            contextlib.nullcontext() if kernels and cuda_on_cpu.available() else _without_kernels(),
+            fakecuda.cublas_loaded(),
+        ):
             yield cupy
     finally:
         for name in loaded():

@@ -85,7 +85,7 @@ SURFACE = {
     "tinygrad_z2g.nn.utils": "clip_grad_norm_ clip_grad_value_ parameters_to_vector",
     "tinygrad_z2g.optim": "SGD Adam AdamW",
     "tinygrad_z2g.optim.lr_scheduler": "StepLR CosineAnnealingLR LambdaLR",
-    "tinygrad_z2g.cuda": "is_available device_count synchronize manual_seed",
+    "tinygrad_z2g.cuda": "is_available device_count synchronize manual_seed compile_step",
     "tinygrad_z2g.utils.data": "Dataset TensorDataset DataLoader random_split",
     "tinygrad_z2g.amp": "autocast GradScaler",
     "tinygrad_z2g.autograd": "grad gradcheck Function set_detect_anomaly",

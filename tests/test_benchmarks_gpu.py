@@ -30,7 +30,7 @@ def test_the_whole_table(gpu: Any, tmp_path: Path, capsys: pytest.CaptureFixture
     text, printed = results.read_text(), capsys.readouterr().out
     assert text.startswith("# Measured\n\n### On a card") and "Fake GPU" in text and "CUDA runtime 1" in text
     rows = [line for line in text.splitlines() if line.startswith("| ")]
-    assert len(rows) == 1 + 9 + 1 + 19 + 1 + 2 + 1 + 4 and all(row in printed for row in rows)
+    assert len(rows) == 1 + 9 + 1 + 19 + 1 + 2 + 1 + 5 and all(row in printed for row in rows)
     widths = {row.split("|")[1].strip(): row.count("|") for row in rows}
     assert widths["routine"] == widths["adam_all"] == 8 and widths["operation"] == widths["kernels.bmm"] == 3
     assert widths["positions"] == widths["12"] == 6

@@ -506,6 +506,16 @@ def test_attention_in_half_precision(xp: Any, monkeypatch: pytest.MonkeyPatch, c
         np.testing.assert_allclose(a.get().astype(np.float32), b.astype(np.float32), rtol=4e-3, atol=4e-3)
 
 
+@pytest.mark.parametrize("count", [1, 448, 1000])
+def test_set_numbers(xp: Any, count: int) -> None:
+    """The numbers stay with the host: that is what the kernel is for."""
+    places, values = xp.zeros(1024, np.uint64), np.arange(2**40, 2**40 + count, dtype=np.uint64)
+    kernels.set_numbers(places, values)
+    expected = np.zeros(1024, np.uint64)
+    reference.set_numbers(expected, values)
+    assert (places.get() == expected).all() and expected[count - 1] == values[-1] and not expected[count:].any()
+
+
 # --- Wrong kernels are seen --------------------------------------------------------------------------------------
 
 # file, what stands there, what is put in its place, and the test that must fail then

@@ -6,12 +6,14 @@ It knows nothing of graphs: a new tensor has no history. Nor of operations: it o
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from . import backend, dtypes
+from .backend import Array
 from .ops.common import sizes
 from .random import Generator, default_generator
 from .tensor import Tensor
@@ -130,7 +132,16 @@ def _constant(size: tuple, value: Any, dtype: Any, device: Any, requires_grad: b
     if any(n < 0 for n in shape):
         raise RuntimeError(f"size: got {list(shape)}, expected sizes >= 0")
     dtype = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
-    return _finish(backend.to_device(np.full(shape, value, dtype), backend.resolve(device)), requires_grad)
+    return _finish(_made(device, lambda xp: xp.full(shape, value, dtype)), requires_grad)
+
+
+def _made(device: Any, make: Callable[[ModuleType], Array]) -> Array:
+    """What `make` makes with the library of `device`, there: no data need be moved."""
+    home = backend.resolve(device)
+    if home == backend.CPU:
+        return make(np)
+    with backend.cupy().cuda.Device(home.index):
+        return make(backend.cupy())
 
 
 def _like(x: Tensor, value: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
@@ -190,8 +201,8 @@ def arange(
         whole = all(isinstance(n, (int, np.integer)) for n in (start, end, step))
         dtype = dtypes.int64 if whole else dtypes.get_default_dtype()
     count = math.ceil((end - start) / step)
-    values = start + np.arange(count) * step
-    return _finish(backend.to_device(values.astype(dtypes.as_dtype(dtype)), backend.resolve(device)), requires_grad)
+    dtype = dtypes.as_dtype(dtype)
+    return _finish(_made(device, lambda xp: (start + xp.arange(count) * step).astype(dtype)), requires_grad)
 
 
 def linspace(

@@ -1,9 +1,220 @@
-"""Questions about the GPUs, under torch's names: `z2g.cuda.is_available()`.
+"""Questions about the GPUs, under torch's names, and whole training steps as CUDA graphs: `compile_step`.
 
-It knows nothing of CUDA itself: `backend` asks, and this file gives the answers their usual names.
+It knows nothing of what a step computes: it watches what is launched, and launches it again.
 """
 
-from .backend import device_count, is_available, set_device, synchronize
-from .random import manual_seed
+from __future__ import annotations
 
-__all__ = ["device_count", "is_available", "manual_seed", "set_device", "synchronize"]
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from . import kernels
+from .backend import CPU, cupy, device_count, is_available, resolve, set_device, synchronize
+from .kernels.cuda.products import WORKSPACE, own_cublas
+from .random import default_generator, manual_seed
+from .replay import Recording, capturing, watched
+from .tensor import Tensor
+
+__all__ = ["compile_step", "device_count", "is_available", "manual_seed", "set_device", "synchronize"]
+
+WARM_UP = 2  # ordinary calls before the capture: the first makes the optimizer's averages, compiles, finds the memory
+
+
+def compile_step(fn: Callable) -> CompiledStep:
+    """`step = compile_step(fn)`: calls of `step` do what calls of `fn` do, launched as one CUDA graph.
+
+    A training step of a small model is hundreds of kernels, each of which takes the host longer to launch than the card
+    to run. `fn(*tensors)` is an ordinary step: zero_grad, forward, backward, clip_grad_norm_, optimizer.step(). Its
+    first two calls are ordinary ones; the third is captured, and from then on a call copies its arguments to where they
+    lay then and launches everything at once.
+
+        def train(x, y):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        step = z2g.cuda.compile_step(train)
+        for x, y in loader:
+            loss = step(x.to("cuda"), y.to("cuda"))
+            scheduler.step()
+
+    New in each replay are the arguments, the dropout masks, the learning rates and Adam's step number, and the host's
+    state moves on as in ordinary steps: checkpoints are the same. A parameter or a setting of the optimizer that was
+    replaced (load_state_dict, betas) is noticed, and the step captured anew. All else in Python happens once, at the
+    capture: which branch was taken, `model.train()`, the number `max_norm`, a list that was appended to. What fn reads
+    beside its arguments must stay where it is; memory that it adds to must not be given up.
+
+    fn returns a tensor, several in a tuple or list, or None. What comes back lies in memory that the next call writes
+    to (clone() keeps it), and has no history. On the CPU there is nothing to capture: `step` calls `fn`.
+
+    Raises RuntimeError: for arguments of other shapes, dtypes or devices than the first ones (take drop_last=True, or
+    a compiled step for each shape); at the capture, where fn waits for the card or brings data to it (.item(),
+    if tensor:, z2g.tensor([...]), randn), with everything as it was before that call. LSTMs and convolutions cannot be
+    captured yet, nor float16. (No card was at hand: this was tried on a stand-in that records and replays.)
+    """
+    return CompiledStep(fn)
+
+
+class CompiledStep:
+    """What `compile_step` returns; called like the function it was made from."""
+
+    def __init__(self, fn: Callable):
+        functools.update_wrapper(self, fn)
+        self._fn = fn
+        self._inputs: list[Tensor] | None = None  # where the graph reads
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin with ordinary calls again."""
+        self._graph: Any = None
+        self._outputs: Any = None
+        self._calls = 0
+
+    def __call__(self, *tensors: Tensor) -> Any:
+        """A step. The arguments are tensors, all on the CPU or all on the current card."""
+        for x in tensors:
+            if not isinstance(x, Tensor):
+                raise TypeError(
+                    f"compiled step: expected tensors, got {type(x).__name__}; a replay could not change it"
+                )
+            if x.requires_grad:
+                raise RuntimeError("compiled step: an argument requires grad, but gradients stay inside; detach() it")
+        devices = {x.device for x in tensors} or {resolve()}
+        if devices == {CPU}:
+            return self._fn(*tensors)
+        if devices != {resolve("cuda")}:
+            places = ", ".join(map(str, devices))
+            raise RuntimeError(f"compiled step: arguments on {places}: expected all on the CPU, or on the current card")
+        self._take(tensors)
+        if self._graph is not None and not self._as_captured():
+            self._forget()
+        if self._graph is None and self._calls < WARM_UP:
+            return self._ordinary()
+        if self._graph is None:
+            self._capture()
+        else:
+            self._recording.renew()
+        kernels.set_numbers(self._recording.places, self._recording.values[: self._recording.used])
+        self._graph.launch()
+        for p, grad, _ in self._grads:
+            p.grad = grad
+        return _map(_fresh, self._outputs)
+
+    def _take(self, tensors: tuple[Tensor, ...]) -> None:
+        """Copy the arguments to where the graph reads them."""
+        if self._inputs is None:
+            xp = cupy()
+            self._stream, self._pool = xp.cuda.Stream(non_blocking=True), xp.cuda.MemoryPool()
+            self._recording = Recording(xp)
+            self._workspace = xp.empty(WORKSPACE, np.uint8)
+            self._inputs = [Tensor.make(xp.empty(x.shape, x.dtype)) for x in tensors]
+        got, expected = ([(tuple(x.shape), str(x.dtype)) for x in xs] for xs in (tensors, self._inputs))
+        if got != expected:
+            raise RuntimeError(
+                f"compiled step: got arguments {got}, expected {expected} as in the first call: leave incomplete "
+                "batches out (drop_last=True), or make a compiled step for each shape"
+            )
+        for place, x in zip(self._inputs, tensors, strict=True):
+            place.array[...] = x.array
+            place.version[0] += 1
+
+    @contextlib.contextmanager
+    def _apart(self) -> Iterator[None]:
+        """On a stream of its own, as a capture must be, and with memory that nobody else is ever given."""
+        synchronize()
+        with cupy().cuda.using_allocator(self._pool.malloc), self._stream, watched(self._recording):
+            yield
+        self._stream.synchronize()
+
+    def _ordinary(self) -> Any:
+        with self._apart():
+            result = self._fn(*self._inputs)
+        self._calls += 1
+        return _map(Tensor.detach, result)
+
+    def _capture(self) -> None:
+        """Run fn without doing anything, and keep what it would have launched."""
+        optimizers, self._recording = self._recording.optimizers, Recording(cupy())
+        params = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
+        grads, numbers = [p.grad for p in params], default_generator.get_state()
+        own = own_cublas(cupy())  # made now: it allocates
+        try:
+            with self._apart():
+                own.use(self._stream, self._workspace)
+                with _captured(self._recording, self._stream) as capture:
+                    self._outputs = _map(Tensor.detach, self._fn(*self._inputs))
+        except BaseException as error:
+            self._recording.undo()
+            self._recording.optimizers = optimizers
+            default_generator.set_state(numbers)
+            for p, grad in zip(params, grads, strict=True):
+                p.grad = grad
+            if not isinstance(error, Exception):
+                raise
+            raise RuntimeError(
+                f"compile_step: {self.__name__} cannot be captured ({type(error).__name__}: {error}). A captured "
+                "step may not wait for the card or bring data to it: no .item(), float(loss), print(loss), if tensor:, "
+                "boolean mask, z2g.tensor([...]), randn; do these before or after it, or call the function itself"
+            ) from error
+        self._graph = capture.graph
+        self._fixed = [optimizer.fixed(0) for optimizer in self._recording.optimizers]
+        self._grads = [(p, p.grad, p.grad is before) for p, before in zip(params, grads, strict=True)]
+
+    def _as_captured(self) -> bool:
+        """Whether parameters, gradients that add up, and optimizers are still those that the graph works on."""
+        recording = self._recording
+        if any(added_to and p.grad is not grad for p, grad, added_to in self._grads):
+            return False
+        for optimizer, (arrays, rest) in zip(recording.optimizers, self._fixed, strict=True):
+            now, rest_now = optimizer.fixed(recording.replays)
+            same = len(now) == len(arrays) and all(a is b for a, b in zip(now, arrays, strict=True))
+            if not same or rest_now != rest:
+                return False
+        return True
+
+
+class _captured:
+    """What is launched inside is not done but becomes `graph`."""
+
+    def __init__(self, recording: Recording, stream: Any):
+        self._recording, self._stream = recording, stream
+
+    def __enter__(self) -> _captured:
+        cupy().cuda.set_pinned_memory_allocator(_no_host_data)
+        self._stream.begin_capture()
+        self._recording.capturing = True
+        return self
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        self._recording.capturing = False
+        cupy().cuda.set_pinned_memory_allocator(cupy().get_default_pinned_memory_pool().malloc)
+        with contextlib.suppress(Exception) if kind else contextlib.nullcontext():  # a spoilt capture ends in an error
+            self.graph = self._stream.end_capture()
+
+
+def _no_host_data(size: int) -> Any:
+    """CuPy sends host data from a buffer that it then uses for other data: each replay would send those."""
+    if capturing():
+        raise RuntimeError(f"{size} bytes of host data are brought to the card inside the step")
+    return cupy().get_default_pinned_memory_pool().malloc(size)  # another thread, which captures nothing
+
+
+def _map(change: Callable[[Tensor], Tensor], result: Any) -> Any:
+    """`change` done to each tensor that a step returned. TypeError for other values."""
+    if isinstance(result, (tuple, list)):
+        return type(result)(_map(change, part) for part in result)
+    if result is not None and not isinstance(result, Tensor):
+        raise TypeError(f"compiled step: the function returned {type(result).__name__}, expected tensors")
+    return None if result is None else change(result)
+
+
+def _fresh(out: Tensor) -> Tensor:
+    """A tensor in the same memory; those handed out before count as written to."""
+    out.version[0] += 1
+    return out.detach()

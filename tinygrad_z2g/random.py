@@ -75,7 +75,7 @@ def _mix(x: int) -> int:
     return x ^ x >> _SHIFTS[2]
 
 
-def random_bits(key: int, like: Array) -> Array:
+def random_bits(key: int | Array, like: Array) -> Array:
     """32 random bits for each element of `like`, on its device: hash(hash(element number) XOR key).
 
     Hashed once only, two keys that differ in few bits would give the same mask with elements exchanged.
@@ -84,7 +84,7 @@ def random_bits(key: int, like: Array) -> Array:
     bits = xp.arange(like.size, dtype=np.uint32)
     scratch = xp.empty_like(bits)
     for number in (0, key):
-        bits ^= np.uint32(number)
+        bits ^= np.uint32(number) if isinstance(number, int) else number
         for shift, multiplier in zip(_SHIFTS, (*_MULTIPLIERS, None), strict=True):
             xp.right_shift(bits, np.uint32(shift), out=scratch)
             bits ^= scratch

@@ -89,6 +89,7 @@ PATH = {
              "`attention_backward`, `adam`: each against the formula in its docstring."),
         Step("kernels", OPEN, "NumPy's arrays go to the reference, CuPy's to `cuda`.", {
                  "kernels.cuda": "the same routines for a GPU"}),
+        Step("replay", OPEN, "For a GPU: which numbers differ from step to step."),
         Step("nn.window", SKIM, "One picture, the windows; `_convolve` is then three products."),
         Step("nn.functional", SKIM, "`cross_entropy`: p - onehot. `layer_norm`: what the two means remove. Attention. "
              "The others are composed and need no rule."),
@@ -134,10 +135,10 @@ PATH = {
         Step("draw", OPEN, "The one function."),
         Step("amp", SKIM, "`GradScaler`: why a factor in front of the loss, and who finds it."),
         Step("distributed", SKIM, "Why the mean of gradients is the gradient of the mean."),
-        Step("cuda", OPEN, "Is there a GPU?"),
         Step("kernels.cuda.launch", OPEN, "How a kernel is compiled and started."),
         Step("kernels.cuda.products", OPEN, "How cuBLAS is told where matrices lie."),
         Step("kernels.cuda", OPEN, "A function a kernel; the kernels themselves are the .cu files beside it."),
+        Step("cuda", SKIM, "`CompiledStep`: a training step as one launch."),
         Step("gradcheck.cases", OPEN, "What is checked, a line each."),
         Step("gradcheck.complex_step", SKIM, "A derivative without a difference, right to the last digits."),
         Step("gradcheck.__main__", OPEN, "`python -m tinygrad_z2g.gradcheck`: do not believe us."),

@@ -26,6 +26,7 @@ from ..ops.reduction import norm
 from ..ops.shape import one_hot
 from ..ops.softmax import log_softmax, softmax
 from ..random import default_generator
+from ..replay import number
 from .window import avg_pool1d, conv1d, conv2d, max_pool1d, max_pool2d
 
 if TYPE_CHECKING:
@@ -509,7 +510,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     a = as_floating(input, "dropout")
     if p == 1:
         return record("dropout", of(a).zeros_like(a), (input, lambda grad: grad * 0))
-    z, m = kernels.dropout(a, p, default_generator.next_key())
+    z, m = kernels.dropout(a, p, number(default_generator.next_key, np.uint32))
     return record("dropout", z, (input, lambda grad: grad * m))
 
 
@@ -615,8 +616,9 @@ def scaled_dot_product_attention(
         )
     _check_probability(dropout_p, "scaled_dot_product_attention")
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    bias, seed = _attention_bias(q, attn_mask, is_causal), default_generator.next_key() if dropout_p else 0
-    z, saved = kernels.attention(q, k, v, bias, is_causal, scale, dropout_p, seed)
+    bias = _attention_bias(q, attn_mask, is_causal)
+    key = number(default_generator.next_key, np.uint32) if dropout_p else 0
+    z, saved = kernels.attention(q, k, v, bias, is_causal, scale, dropout_p, key)
     return record_joint(
         "attention",
         z,

@@ -16,6 +16,7 @@ import numpy as np
 from .. import dtypes, kernels, precision
 from ..backend import Array
 from ..engine import record
+from ..kernels import product
 from .casting import in_half, in_widest, lowered
 from .common import as_array, check_broadcast, one_dim, same_device
 
@@ -43,8 +44,13 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         input, other = lowered(input, other)
     x, y = _factors(input, other, "matmul")
     if x.ndim == y.ndim == 2 and x.shape[1] == y.shape[0]:
-        z = x @ y if x is input.array else _rounded(x @ y, input)
-        return record("matmul", z, (input, lambda grad: grad @ y.T, other), (other, lambda grad: x.T @ grad, input))
+        z = product(x, y) if x is input.array else _rounded(product(x, y), input)
+        return record(
+            "matmul",
+            z,
+            (input, lambda grad: product(grad, y.T), other),
+            (other, lambda grad: product(x.T, grad), input),
+        )
     if not x.ndim or not y.ndim:
         raise RuntimeError(f"matmul: {tuple(x.shape)} @ {tuple(y.shape)}: both need at least 1 dimension; see mul")
     if x.ndim > 2 and y.ndim == 2:
@@ -77,12 +83,12 @@ def _flat_matmul(input: Tensor, other: Tensor, x: Array, y: Array) -> Tensor:
         raise _inner_sizes(x, y, "matmul")
     shape, n, m = x.shape, math.prod(x.shape[:-1]), y.shape[1]
     x = x.reshape(n, shape[-1])  # (..., k) -> (n, k)
-    z = _rounded(x @ y, input).reshape(*shape[:-1], m)  # (n, m) -> (..., m)
+    z = _rounded(product(x, y), input).reshape(*shape[:-1], m)  # (n, m) -> (..., m)
     return record(
         "matmul",
         z,
-        (input, lambda grad: (grad.reshape(n, m) @ y.T).reshape(shape), other),
-        (other, lambda grad: x.T @ grad.reshape(n, m), input),
+        (input, lambda grad: product(grad.reshape(n, m), y.T).reshape(shape), other),
+        (other, lambda grad: product(x.T, grad.reshape(n, m)), input),
     )
 
 
@@ -298,10 +304,10 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         )
     shape, n, n_out = x.shape, math.prod(x.shape[:-1]), W.shape[0]
     x = x.reshape(n, shape[-1])  # (..., in) -> (n, in)
-    z = x @ W.T  # (n, in) @ (in, out)
+    z = product(x, W.T)  # (n, in) @ (in, out)
     edges = [
-        (input, lambda grad: (grad.reshape(n, n_out) @ W).reshape(shape), weight),
-        (weight, lambda grad: grad.reshape(n, n_out).T @ x, input),
+        (input, lambda grad: product(grad.reshape(n, n_out), W).reshape(shape), weight),
+        (weight, lambda grad: product(grad.reshape(n, n_out).T, x), input),
     ]
     if bias is not None:
         b = as_array(bias, "linear")

@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import kernels
 from ..backend import Array
+from ..replay import capturing
 from ..tensor import Tensor
 from .optimizer import Optimizer, check_range, memory
 
@@ -21,6 +22,7 @@ class Adam(Optimizer):
     `weight_decay` adds weight_decay · w to g. (Kingma & Ba 2015, arXiv:1412.6980)
     """
 
+    capturable = True
     decoupled = False  # whether the weight decay acts on w itself, not through g
 
     def __init__(
@@ -38,7 +40,8 @@ class Adam(Optimizer):
     def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
         decay = group["weight_decay"] if self.decoupled else 0.0
         parts = self._parts(params, group)
-        kernels.adam_all(params[0].array, parts, group["lr"], *group["betas"], group["eps"], decay)
+        lr = (lambda: group["lr"]) if capturing() else group["lr"]  # a replay asks anew
+        kernels.adam_all(params[0].array, parts, lr, *group["betas"], group["eps"], decay)
 
     def _parts(self, params: list[Tensor], group: dict[str, Any]) -> Iterator[tuple[Array, Array, Array, Array, int]]:
         """w, g, m, v and the number of the step of each parameter, prepared as its turn comes."""

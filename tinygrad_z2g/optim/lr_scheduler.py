@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from ..replay import again
 from .optimizer import Optimizer
 
 
@@ -27,7 +28,10 @@ class LambdaLR:
 
     def step(self) -> None:
         """Go on to the next step's learning rate."""
-        self.last_epoch += 1
+        again(lambda: self._go(1), undo=lambda: self._go(-1))
+
+    def _go(self, steps: int) -> None:
+        self.last_epoch += steps
         self._apply()
 
     def _apply(self) -> None:

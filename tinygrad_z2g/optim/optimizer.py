@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from .. import replay
 from ..backend import Array, device_of, of, to_device
 from ..engine import enable_grad, no_grad
+from ..replay import Recording, capturing
 from ..tensor import Tensor
 
 
@@ -54,6 +56,8 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        if replay.active and (watching := replay.recording()) is not None:
+            self._take_part(watching)
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             if params:
@@ -63,6 +67,51 @@ class Optimizer:
     def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
         """Change a group's parameters, all of which have gradients, and count the writes."""
         raise NotImplementedError
+
+    # --- In a captured step, see cuda.compile_step -------------------------------------------------------------------
+
+    capturable = False  # whether `_update` bakes in no number that changes from step to step
+
+    def _take_part(self, recording: Recording) -> None:
+        """Tell the recording of a step that this optimizer is about to update."""
+        if self not in recording.optimizers:
+            recording.optimizers.append(self)
+        if not recording.capturing:
+            return
+        if not self.capturable:
+            raise NotImplementedError(
+                f"{type(self).__name__}: a captured step would repeat its learning rate and counts as they are now; "
+                "Adam, AdamW and SGD can be captured"
+            )
+        if self in recording.captured:
+            raise NotImplementedError(f"{type(self).__name__}: a captured step may step each optimizer once")
+        recording.captured.append(self)
+        params = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        counting = [state for p in params if "step" in (state := self.state.get(p, {}))]
+        before = [state["step"] for state in counting]
+
+        def count() -> None:  # what `_update` does on the host
+            for p in params:
+                p.version[0] += 1
+            for state in counting:
+                state["step"] += 1
+
+        def undo() -> None:
+            for state, step in zip(counting, before, strict=True):
+                state["step"] = step
+
+        recording.add(count, undo)
+
+    def fixed(self, replays: int) -> tuple[list[Any], list[Any]]:
+        """What a captured step relies on: the arrays, each to be the very same, and the rest, to be equal."""
+        params = [p for group in self.param_groups for p in group["params"]]
+        states = [self.state.get(p, {}) for p in params]
+        arrays = [p.array for p in params]
+        arrays += [x for state in states for x in state.values() if not isinstance(x, (int, float))]
+        free = ("params", "lr", "initial_lr")
+        settings = [{k: v for k, v in group.items() if k not in free} for group in self.param_groups]
+        steps = [state["step"] - replays for state in states if "step" in state]
+        return arrays, [*settings, [p.requires_grad for p in params], steps]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, or set them to zero."""
@@ -111,6 +160,11 @@ class Optimizer:
 def memory(state: dict[str, Any], key: str, p: Tensor) -> Array:
     """The array that `state` remembers for p under `key`: zeros at first; it follows p to another device or dtype."""
     if key not in state:
+        if capturing():
+            raise RuntimeError(
+                f"optimizer: a parameter of shape {tuple(p.shape)} has its first gradient while its step is being "
+                "captured; every parameter that gets one must get it in the calls before, too"
+            )
         state[key] = of(p.array).zeros_like(p.array)
     elif device_of(state[key]) != p.device or state[key].dtype != p.dtype:
         state[key] = to_device(state[key], p.device).astype(p.dtype)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .. import kernels
+from .. import kernels, replay
+from ..replay import number
 from ..tensor import Tensor
 from .optimizer import Optimizer, check_range, memory
 
@@ -32,6 +33,8 @@ class SGD(Optimizer):
         settings = {"lr": lr, "momentum": momentum, "dampening": dampening}
         super().__init__(params, {**settings, "weight_decay": weight_decay, "nesterov": nesterov})
 
+    capturable = True
+
     def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
         lr, momentum, decay = group["lr"], group["momentum"], group["weight_decay"]
         for p in params:
@@ -45,5 +48,5 @@ class SGD(Optimizer):
                 v *= momentum
                 v += g if first else (1 - group["dampening"]) * g
                 g = g + momentum * v if group["nesterov"] else v
-            kernels.sgd(p.array, g, lr)
+            kernels.sgd(p.array, g, number(lambda: group["lr"], p.dtype) if replay.active else lr)
             p.version[0] += 1

@@ -13,15 +13,16 @@ is that there are few.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 
+from ... import replay
 from ...backend import Array, of
 from .. import reference
 from .launch import fits, kernel, number, over_elements, over_rows, tables
-from .products import bmm
+from .products import bmm, product
 
 # --- Softmax family ----------------------------------------------------------------------------------------------
 
@@ -157,14 +158,19 @@ def _value_and_slope(name: str, a: Array, b: Array | None) -> tuple[Array, Array
     return z, slope
 
 
-def dropout(a: Array, p: float, key: int) -> tuple[Array, Array]:
+def _key(key: int | Array) -> tuple[np.uint32, Array | None]:
+    """A key of dropout as two arguments: the number, and where it lies in a captured step."""
+    return (np.uint32(key), None) if isinstance(key, int) else (np.uint32(0), key)
+
+
+def dropout(a: Array, p: float, key: int | Array) -> tuple[Array, Array]:
     """See `reference.dropout`: the same bits."""
     if not fits(a, half=True):
         return reference.dropout(a, p, key)
     xp = of(a)
     z, mask = xp.empty(a.shape, a.dtype), xp.empty(a.shape, a.dtype)
     threshold, kept = reference.dropout_numbers(p)
-    args = (xp.ascontiguousarray(a), z, mask, np.uint32(key), threshold, number(a)(kept), np.int64(a.size))
+    args = (xp.ascontiguousarray(a), z, mask, *_key(key), threshold, number(a)(kept), np.int64(a.size))
     over_elements(a, "dropout", "dropout", a.size, args)
     return z, mask
 
@@ -175,7 +181,7 @@ MOST_SCORES = 2**28  # bytes
 
 
 def attention(
-    q: Array, k: Array, v: Array, bias: Array | None, causal: bool, scale: float, drop: float, key: int
+    q: Array, k: Array, v: Array, bias: Array | None, causal: bool, scale: float, drop: float, key: int | Array
 ) -> tuple[Array, list[tuple[Array, Array | None]] | Flash]:
     """See `reference.attention`. The scores become p where they lie.
 
@@ -239,11 +245,11 @@ class Flash(NamedTuple):
     bias: Array | None
     causal: bool
     drop: float
-    key: int
+    key: int | Array
 
 
 def flash_attention(
-    q: Array, k: Array, v: Array, bias: Array | None, causal: bool, scale: float, drop: float, key: int
+    q: Array, k: Array, v: Array, bias: Array | None, causal: bool, scale: float, drop: float, key: int | Array
 ) -> tuple[Array, Flash]:
     """`attention` in tiles: the same numbers, the same elements dropped, and no array of the size of p."""
     xp, batch = of(q), np.broadcast_shapes(q.shape[:-2], k.shape[:-2])
@@ -280,7 +286,7 @@ def _in_tiles(
     bias, bias_rows = _rows_of_bias(saved.bias, (*saved.logsum.shape, S))
     threshold, kept = reference.dropout_numbers(saved.drop)
     real, sizes = q.dtype.type, map(np.int32, (saved.causal, T, S, d, e))
-    problem = (bias, bias_rows, *sizes, real(scale), np.uint32(saved.key), threshold, real(kept))
+    problem = (bias, bias_rows, *sizes, real(scale), *_key(saved.key), threshold, real(kept))
     blocks = math.prod(owned.shape[:-2]) * -(-owned.shape[-2] // 16)  # 16: OWN in flash_attention.cu
     kernel(of(q), "flash_attention", name, q.dtype.char)((blocks,), (32, 8), (*arrays, *problem))
 
@@ -290,7 +296,9 @@ def _in_tiles(
 
 def sum_rows_by_id(ids: Array, rows: Array, n: int) -> Array:
     """See `reference.sum_rows_by_id`. The order of additions is fixed, so the result is always the same."""
-    if n <= 512 or not fits(rows):
+    if n <= 512:
+        return product(reference.one_hot(ids, n, rows.dtype), rows)
+    if not fits(rows):
         return reference.sum_rows_by_id(ids, rows, n)
     xp, (N, C) = of(rows), rows.shape
     out = xp.zeros((n, C), rows.dtype)
@@ -306,20 +314,28 @@ def sum_rows_by_id(ids: Array, rows: Array, n: int) -> Array:
 
 
 def adam_all(
-    like: Array, parts: Iterable[tuple[Array, Array, Array, Array, int]], lr: float, beta1: float, beta2: float,
-    eps: float, decay: float = 0.0,
+    like: Array, parts: Iterable[tuple[Array, Array, Array, Array, int]], lr: float | Callable[[], float],
+    beta1: float, beta2: float, eps: float, decay: float = 0.0,
 ) -> None:  # fmt: skip
-    """See `reference.adam_all`. One launch for up to 64 parameters."""
+    """See `reference.adam_all`. One launch for up to 64 parameters. In a captured step, `lr` is a function to ask."""
+    recording = replay.recording() if replay.capturing() else None
     alike: dict[tuple, list] = {}
     for w, g, m, v, step in parts:
         if fits(w, g, m, v) and all(x.flags.c_contiguous for x in (w, m, v)):
             alike.setdefault((step, w.dtype.char), []).append((w, of(w).ascontiguousarray(g), m, v))
+        elif replay.capturing():
+            raise NotImplementedError(f"Adam in a captured step: expected float32 or float64 in rows, got {w.dtype}")
         else:
             reference.adam(w, g, m, v, step, lr, beta1, beta2, eps, decay)
     for (step, char), found in alike.items():
-        root = 1 / math.sqrt(1 - beta2**step)
-        settings = (beta1, 1 - beta1, beta2, 1 - beta2, lr / (1 - beta1**step), root, eps, lr * decay)
-        numbers = tuple(np.dtype(char).type(x) for x in settings)
+
+        def changing(step: int = step) -> tuple[float, float, float]:
+            rate, t = lr() if callable(lr) else lr, step + (recording.replays if recording else 0)
+            return rate / (1 - beta1**t), 1 / math.sqrt(1 - beta2**t), rate * decay
+
+        real, now = np.dtype(char).type, replay.number(changing, char)
+        by_value, now = ((0, 0, 0), now) if recording else (now, None)
+        numbers = (*map(real, (beta1, 1 - beta1, beta2, 1 - beta2, eps, *by_value)), now)
         for table, grid, _ in tables(64, "wgmv", found):
             kernel(of(like), "adam", "adam_all", char)(grid, (256,), (table, *numbers))
 
@@ -359,3 +375,16 @@ def unscale(arrays: list[Array], factor: float) -> Array:
     for table, grid, _ in tables(192, "x", [(a,) for a in arrays]):
         kernel(xp, "norm", "unscale", like.dtype.char)(grid, (256,), (table, like.dtype.type(factor), found))
     return found
+
+
+# --- Captured steps ----------------------------------------------------------------------------------------------
+
+
+def set_numbers(places: Array, values: np.ndarray) -> None:
+    """See `reference.set_numbers`. One launch for up to 448 numbers, which need not stay: they go as arguments."""
+    xp, most = of(places), 448
+    for start in range(0, len(values), most):
+        some = values[start : start + most]
+        table = np.zeros(1, [("x", np.uint64, most)])
+        table["x"][0, : len(some)] = some
+        kernel(xp, "numbers", "set_numbers", "f")((2,), (256,), (table, places[start:], np.int32(len(some))))

@@ -13,10 +13,12 @@ struct Parameters {
 
 // m = β₁ m + (1 - β₁) g;  v = β₂ v + (1 - β₂) g²;  w -= step_size · m / (√v · root + ε) + shrink · w
 //
-// step_size = lr / (1 - β₁ᵗ), root = 1 / √(1 - β₂ᵗ), shrink = lr · decay. The blocks (·, k) take parameter k.
+// step_size = lr / (1 - β₁ᵗ), root = 1 / √(1 - β₂ᵗ), shrink = lr · decay. In a captured step these three are where
+// `now` says. The blocks (·, k) take parameter k.
 extern "C" __global__ void adam_all(
-    const Parameters table, real beta1, real rest1, real beta2, real rest2, real step_size, real root, real eps,
-    real shrink) {
+    const Parameters table, real beta1, real rest1, real beta2, real rest2, real eps, real step_size, real root,
+    real shrink, const real* now) {
+    if (now) step_size = now[0], root = now[1], shrink = now[2];
     int k = blockIdx.y;
     real *w = table.w[k], *m = table.m[k], *v = table.v[k];
     const real* g = table.g[k];

@@ -27,8 +27,8 @@ struct Problem {
 
 #define PROBLEM                                                                                                    \
     const real *bias, long long bias_rows, int causal, int T, int S, int d, int e, real scale, unsigned int key,   \
-        unsigned int threshold, real kept
-#define GIVEN {bias, bias_rows, causal, T, S, d, e, scale, key, threshold, kept}
+        const unsigned int *key_at, unsigned int threshold, real kept
+#define GIVEN {bias, bias_rows, causal, T, S, d, e, scale, key_at ? *key_at : key, threshold, kept}
 
 // Whether query i sees key j; beyond the matrices there is neither.
 __device__ bool sees(const Problem& a, int i, int j) { return i < a.T && j < a.S && (!a.causal || j <= i); }
