@@ -1,8 +1,9 @@
 """`python -m benchmarks.gpu`: the speed of tinygrad_z2g on an NVIDIA card, torch beside it where it is installed.
 
-Five tables: what a launch costs the host; each kernel's time, against the bytes it must move at the card's measured
-rate and against the same routine computed by CuPy step by step; training steps; writing text. They are printed and
-appended to benchmarks/RESULTS.md together with the card, the versions and the date. Without a card: one line, exit 1.
+Tables: what a launch costs the host; each kernel's time, against the bytes it must move at the card's measured
+rate and against the same routine computed by CuPy step by step; attention in tiles; training steps and writing text.
+They are printed and appended to benchmarks/RESULTS.md together with the card, the versions and the date. Without a
+card: one line, exit 1.
 
 Every time is the median of five runs of many calls, from an idle card to an idle card, divided by the calls.
 """
@@ -45,9 +46,10 @@ class Sizes(NamedTuple):
     calls: int = 20
     small_calls: int = 1000
     steps: int = 20
+    long: int = 2048  # positions, for attention in tiles
 
 
-TINY = Sizes(1, 2, 8, 6, 2, 11, 600, 16, 64, 2, 1, 2, 1)
+TINY = Sizes(1, 2, 8, 6, 2, 11, 600, 16, 64, 2, 1, 2, 1, 12)
 
 
 # --- Measuring ---------------------------------------------------------------------------------------------------
@@ -127,7 +129,6 @@ def kernel_rows(cupy: Any, sizes: Sizes) -> Iterator[tuple[str, Callable, Callab
     q = cupy.ones((B, T, H, C // H), np.float32).transpose(0, 2, 1, 3)  # (B, T, H, hs) -> (B, H, T, hs)
     p, mask, grad = (cupy.ones(shape, np.float32) for shape in ((B, H, T, T), (B, H, T, T), q.shape))
     scores = B * H * T * T
-    bias = reference.causal_bias(q, q)
     shapes = [(4 * C, C), (C, 4 * C), (3 * C, C), (C, C), *[(C,)] * 8] * L
     arrays = [[cupy.ones(shape, np.float32) for shape in shapes] for _ in range(4)]
     parts = [(*each, 1) for each in zip(*arrays, strict=True)]
@@ -146,17 +147,20 @@ def kernel_rows(cupy: Any, sizes: Sizes) -> Iterator[tuple[str, Callable, Callab
     yield *both("column_sums", g, n), 2 * real * N * C, 0
     yield *both("gelu_tanh", wide), 3 * real * wide.size, 0
     yield *both("gelu_exact", wide), 3 * real * wide.size, 0
+    yield "gelu_tanh, with bias", *both("gelu_tanh", wide, wide[0])[1:], 3 * real * wide.size, 0
+    yield *both("product_and_column_sums", wide, wide), 3 * real * wide.size, 0
     yield *both("dropout", p, 0.2, 7), 3 * real * scores, 0
     yield *both("sum_rows_by_id", ids, a, large), real * (N + large) * C, 0
     yield *both("adam_all", arrays[0][0], parts, 1e-3, 0.9, 0.999, 1e-8, 0.1), 7 * real * count, 0
     yield *both("norm", arrays[0]), real * count, 0
     yield *both("clip", arrays[1], total, 1.0), 2 * real * count, 0
     yield *both("bmm", q, q.swapaxes(2, 3)), real * (2 * q.size + scores), 2 * scores * (C // H)
-    attention = lambda: cuda.attention(q, q, cuda.causal_bias(q, q), 0.125)  # noqa: E731
-    moved = real * (2 * q.size + 3 * scores)
-    yield "attention, causal", attention, lambda: reference.attention(q, q, bias, 0.125), moved, 2 * scores * (C // H)
     yield (
-        *both("attention_backward", grad, q, q, q, p, mask, 0.125),
+        *both("attention", q, q, q, None, True, 0.125, 0.0, 0),
+        real * (4 * q.size + 4 * scores), 4 * scores * (C // H),
+    )  # fmt: skip
+    yield (
+        *both("attention_backward", grad, q, q, q, [(p, mask)], 0.125),
         real * (8 * q.size + 9 * scores), 8 * scores * (C // H),
     )  # fmt: skip
 
@@ -171,6 +175,28 @@ def kernel_table(cupy: Any, sizes: Sizes, wait: Callable, card: Rates) -> Iterat
             name, f"{seconds * 1e6:.1f}", f"{moved / seconds / 1e9:.0f}", f"{floor * 1e6:.1f}",
             f"{floor / seconds:.0%}", f"{before * 1e6:.1f}", f"{before / seconds:.1f}x",
         ]  # fmt: skip
+
+
+def tiles_table(cupy: Any, sizes: Sizes, wait: Callable) -> Iterator[list[str]]:
+    """Causal attention, forward and backward, for 4 sequences: in tiles, and with the whole of p in memory."""
+    from tinygrad_z2g.kernels import cuda
+
+    yield ["positions", "p, MiB", "in tiles, ms", "p held, ms", "ratio"]
+    limit = cuda.MOST_SCORES
+    for T in (sizes.long // 4, sizes.long):
+        q = cupy.ones((4, sizes.heads, T, sizes.width // sizes.heads), np.float32)
+
+        def both_ways(q: Any = q) -> None:
+            _, saved = cuda.attention(q, q, q, None, True, 0.125, 0.0, 0)
+            cuda.attention_backward(q, q, q, q, saved, 0.125)
+
+        seconds = []
+        for cuda.MOST_SCORES in (0, 2**60):
+            seconds.append(timed(both_ways, sizes.calls, wait))
+        cuda.MOST_SCORES = limit
+        mebibytes = 4 * sizes.heads * T * T * 4 / 2**20
+        ratio = f"{seconds[0] / seconds[1]:.2f}"
+        yield [str(T), f"{mebibytes:.0f}", *(f"{s * 1e3:.2f}" for s in seconds), ratio]
 
 
 def step_floor(sizes: Sizes, card: Rates) -> float:
@@ -190,6 +216,8 @@ def step_table(sizes: Sizes, card: Rates, libraries: list[Any]) -> Iterator[list
     rows: dict[str, tuple[Callable, float, str]] = {
         f"small GPT: {L} layers, width {C}, context {T}, batch {B}, dropout 0.2":
             (lambda lib: workloads.small_gpt(lib, **small), step_floor(sizes, card), "1.0"),
+        "the same in mixed precision, float16, GradScaler":
+            (lambda lib: workloads.small_gpt(lib, **small, amp=True), math.nan, "1.0"),
         "the video's GPT: 3 blocks, width 32, batch 100":
             (lambda lib: workloads.video_gpt(lib, **video), math.nan, "0.5"),
         f"writing {sizes.tokens} tokens (ours with a KV cache)":
@@ -253,7 +281,8 @@ def description(cupy: Any, libraries: list[Any]) -> str:
         f"{card['name'].decode()}, compute capability {card['major']}.{card['minor']}, "
         f"{card['totalGlobalMem'] / 2**30:.0f} GiB; Python {platform.python_version()}, NumPy {np.__version__}, "
         f"CuPy {cupy.__version__}, CUDA runtime {runtime.runtimeGetVersion()}, driver {runtime.driverGetVersion()}, "
-        f"{versions}; float32, TF32 off unless CUPY_TF32 is set (CUPY_TF32={os.environ.get('CUPY_TF32', '0')}); "
+        f"{versions}; float32 unless said otherwise, "
+        f"TF32 off unless CUPY_TF32 is set (CUPY_TF32={os.environ.get('CUPY_TF32', '0')}); "
         f"{datetime.date.today()}."
     )
 
@@ -283,6 +312,7 @@ def main(arguments: list[str] | None = None) -> None:
     for title, rows in (
         ("What an operation costs the host", launches(cupy, sizes, wait)),
         ("Kernels", kernel_table(cupy, sizes, wait, card)),
+        ("Attention in tiles", tiles_table(cupy, sizes, wait)),
         ("Training and writing", step_table(sizes, card, libraries)),
     ):
         print(f"\n{title}\n")

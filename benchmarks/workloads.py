@@ -83,9 +83,12 @@ def video_gpt(lib: Library, B: int = 100, T: int = 16, C: int = 32, heads: int =
 
 def small_gpt(
     lib: Library, L: int = 4, H: int = 4, C: int = 128, T: int = 64, B: int = 12, V: int = 64, dropout: float = 0.0,
-    compiled: Callable = lambda train: train,
+    amp: bool = False, compiled: Callable = lambda train: train,
 ) -> Callable:  # fmt: skip
-    """W2 (and W3 with other sizes): LayerNorm, GELU(tanh), fused attention, AdamW, clipping, biases."""
+    """W2 (and W3 with other sizes): LayerNorm, GELU(tanh), fused attention, AdamW, clipping, biases.
+
+    `amp`: on a card, in mixed precision with float16. `compiled` is what makes a captured step of an ordinary one.
+    """
     model = _gpt(lib, L, H, C, T, V, dropout)
     torch, F = lib.torch, lib.F
     data = torch.randint(0, V, (B, T + 1))
@@ -100,7 +103,22 @@ def small_gpt(
         optimizer.step()
         return loss
 
-    return lambda: train().item()
+    if not amp:
+        return lambda: train().item()
+    scaler = torch.amp.GradScaler("cuda")
+
+    def mixed():
+        with torch.autocast("cuda", dtype=torch.float16):
+            loss = F.cross_entropy(model(data[:, :-1]).view(-1, V), data[:, 1:].reshape(-1))
+        optimizer.zero_grad()
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        lib.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+        return loss.item()
+
+    return mixed
 
 
 def _gpt(lib: Library, L: int, H: int, C: int, T: int, V: int, dropout: float = 0.0) -> Any:

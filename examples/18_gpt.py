@@ -38,7 +38,7 @@ from typing import Any, NoReturn
 import common
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g import distributed, nn, optim, text
+from tinygrad_z2g import amp, distributed, nn, optim, text
 from tinygrad_z2g.models import GPT, GPTConfig
 
 CATS = Path(__file__).parent / "data" / "cats.txt"
@@ -143,6 +143,7 @@ def flags() -> argparse.Namespace:
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--batch", type=common.at_least(1), default=24, help="windows per step (and process)")
     parser.add_argument("--lr", type=float, default=3e-3, help="peak learning rate")
+    parser.add_argument("--amp", action="store_true", help="products in float16, for GPUs (a CPU is slower so)")
     args = common.parse(parser)
     if args.quick:
         args.steps, args.layers, args.width, args.context = min(args.steps, 150), 2, 64, 32
@@ -176,6 +177,7 @@ def main() -> None:
     z2g.manual_seed(args.seed)
     model = GPT(config).to(args.device)
     optimizer = optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.1)
+    kind, scaler = z2g.device(args.device).type, amp.GradScaler(enabled=args.amp)
     schedule = optim.lr_scheduler.WarmupCosineLR(optimizer, min(100, args.steps // 10), max(1, args.steps))
     train_ids, val_ids = tokenizer.encode(training), tokenizer.encode(validation)
     trigram = text.NGram(3, training, len(tokenizer)).cross_entropy(validation)
@@ -198,6 +200,7 @@ def main() -> None:
             model.load_state_dict(saved["model"])
             optimizer.load_state_dict(saved["optimizer"])
             schedule.load_state_dict(saved["schedule"])
+            scaler.load_state_dict(saved["scaler"])
             z2g.random.default_generator.set_state(saved["random"])
             start, history, best = saved["step"], saved["history"], saved["best"]
         except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -224,6 +227,7 @@ def main() -> None:
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
             "schedule": schedule.state_dict(),
+            "scaler": scaler.state_dict(),
             "random": z2g.random.default_generator.get_state(),
             "config": asdict(config),
             "characters": tokenizer.characters,
@@ -248,12 +252,15 @@ def main() -> None:
             # All processes draw the same windows, and each takes its part: together the batch of one large process
             windows = text.random_batch(train_ids, args.batch * world, args.context)
             inputs, targets = (part.chunk(world)[rank].to(args.device) for part in windows)  # (B, T)
-            _, loss = model(inputs, targets)
+            with amp.autocast(kind, z2g.float16, enabled=args.amp):
+                _, loss = model(inputs, targets)
             optimizer.zero_grad()
-            loss.backward()
+            scaler.scale(loss).backward()
             distributed.average_gradients(model)
+            scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
+            scaler.step(optimizer)
+            scaler.update()
             schedule.step()
             measure = step % every == 0 or step == args.steps
             if step % 10 == 0 or measure:  # reading the loss makes a GPU wait, so not at every step

@@ -19,12 +19,13 @@
 #include <type_traits>
 #include <utility>
 
+#define half _Float16
 #define __global__
 #define __device__ static
 #define __forceinline__ inline
 #define __shared__ static __attribute__((section("cuda_shared")))  // one section, so that it can be filled at once
 
-using std::erfc, std::exp, std::log, std::nan, std::sqrt, std::tanh;
+using std::erfc, std::exp, std::isfinite, std::log, std::nan, std::sqrt, std::tanh;
 
 template <class T>
 static T max(T a, T b) { return a > b || b != b ? a : b; }  // of a number and NaN the number, as on a card
@@ -129,7 +130,7 @@ static void describe(char* text) {
         *text++ = '*';
         return describe<std::remove_cv_t<std::remove_pointer_t<T>>>(text);
     }
-    char kind = std::is_floating_point_v<T> ? 'f' : !std::is_integral_v<T> ? 'S' : std::is_signed_v<T> ? 'i' : 'u';
+    char kind = std::is_floating_point_v<T> || std::is_same_v<T, half> ? 'f' : !std::is_integral_v<T> ? 'S' : std::is_signed_v<T> ? 'i' : 'u';
     sprintf(text, "%c%d ", kind, (int)sizeof(T));
 }
 

@@ -115,7 +115,7 @@ class Addressed:
     """The arrays whose addresses are in a table, as they were: kernels change them in place."""
 
     def __init__(self, table: np.ndarray, real: str):
-        itemsize = {"float": 4, "double": 8}[real]
+        itemsize = {"half": 2, "float": 4, "double": 8}[real]
         sizes = table["size"][0] * itemsize
         fields = [name for name in table.dtype.names if name != "size"]
         self.places = [(int(p), int(n)) for f in fields for p, n in zip(table[f][0], sizes, strict=True) if n]
@@ -172,7 +172,7 @@ def as_argument(arg: Any, kind: str, where: str) -> np.ndarray:
 
 @functools.cache
 def compile(source: str, real: str) -> Module:
-    """The kernels of a source, with `real` as "float" or "double". Raises RuntimeError with g++'s messages."""
+    """The kernels of a source, with `real` as "float", "double" or "half". Raises RuntimeError with g++'s messages."""
     names = kernels(source)
     text = f'#include "{HEADER}"\n#line 1 "kernel.cu"\n{source}\n' + "".join(f"KERNEL({name})\n" for name in names)
     key = hashlib.sha256("\0".join([HEADER.read_text(), text, real, *FLAGS]).encode()).hexdigest()[:24]

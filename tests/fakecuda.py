@@ -107,8 +107,9 @@ class RawKernel:
 # --- cuBLAS ------------------------------------------------------------------------------------------------------
 
 HANDLE = 0xB1A5
-CUDA_R_32F, CUDA_R_64F = 0, 1
-COMPUTE = {CUDA_R_32F: (68, 77), CUDA_R_64F: (70,)}  # precisions; TF32 (77) is computed as float32 here
+CUDA_R_32F, CUDA_R_64F, CUDA_R_16F = 0, 1, 2
+# Precisions; TF32 (77) is computed as float32 here
+COMPUTE = {CUDA_R_32F: (68, 77), CUDA_R_64F: (70,), CUDA_R_16F: (68,)}
 computed: collections.deque = collections.deque(maxlen=64)  # the precision of the latest products
 
 
@@ -143,7 +144,7 @@ def _gemm(
                ldc, strideC, batchCount, computeType, algo)  # fmt: skip
     if not all(type(number) is int for number in numbers):
         raise TypeError(f"an integer is required: {numbers}")
-    dtype = {CUDA_R_32F: np.dtype(np.float32), CUDA_R_64F: np.dtype(np.float64)}[Atype]
+    dtype = np.dtype({CUDA_R_32F: np.float32, CUDA_R_64F: np.float64, CUDA_R_16F: np.float16}[Atype])
     if handle != HANDLE or not Atype == Btype == Ctype or computeType not in COMPUTE[Atype]:
         raise fakecupy.FakeError("CUBLAS_STATUS_NOT_SUPPORTED")
     stored_a, stored_b = (k, m) if transa else (m, k), (n, k) if transb else (k, n)
@@ -155,7 +156,7 @@ def _gemm(
     c = _matrices(C, m, n, ldc, strideC, batchCount, dtype)
     if batchCount > 1 and strideC < ldc * (n - 1) + m:
         raise fakecupy.FakeError("the matrices of the result overlap")
-    number = ctypes.c_float if Atype == CUDA_R_32F else ctypes.c_double
+    number = ctypes.c_double if Atype == CUDA_R_64F else ctypes.c_float
     if (number.from_address(alpha).value, number.from_address(beta).value) != (1, 0):
         raise fakecupy.NotInFakeError("gemmStridedBatchedEx: only alpha = 1, beta = 0 are in the fake")
     fakecupy.launches.count += 1
@@ -166,7 +167,8 @@ def _gemm(
 
     def product() -> None:
         with np.errstate(all="ignore"):
-            z[...] = factors[0] @ factors[1]
+            left, right = (x.astype(np.float32) if Atype == CUDA_R_16F else x for x in factors)
+            z[...] = left @ right
 
     fakegraph.written(product, a, b, c)
 

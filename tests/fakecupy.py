@@ -878,6 +878,7 @@ runtime.__dict__.update(
     getDeviceCount=_device_count, getDeviceProperties=_device_properties,
     deviceSynchronize=lambda: Device().synchronize(), memGetInfo=_memory, runtimeGetVersion=lambda: 13020,
     driverGetVersion=lambda: 13030, CUDA_R_32F=fakecuda.CUDA_R_32F, CUDA_R_64F=fakecuda.CUDA_R_64F,
+    CUDA_R_16F=fakecuda.CUDA_R_16F,
 )  # fmt: skip
 cuda = _Module(
     "cupy.cuda", Device=Device, runtime=runtime, get_device_id=_current, is_available=lambda: _devices > 0,

@@ -113,6 +113,9 @@ def gelu(a: np.ndarray, approximate: str) -> np.ndarray:
     return a * 0.5 * (1 + erf(a / math.sqrt(2)))
 
 
+biased = shape_of(1, 3).map(lambda shape: (shape, shape[-1:]))
+
+
 def softplus(a: np.ndarray, beta: float, threshold: float) -> np.ndarray:
     return np.where(a * beta > threshold, a, np.log(1 + np.exp(a * beta)) / beta)
 
@@ -195,6 +198,8 @@ ELEMENTWISE = [
        lambda a, v, condition: np.where(condition, v, a),
        case(ANY, ANY, shapes=broadcast_into().map(lambda s: [s[0], (), s[1]]), extra=conditions)),
     Op("F.gelu", F.gelu, gelu, case(ANY, approximate=st.sampled_from(["none", "tanh"]))),
+    Op("F.bias_gelu", F.bias_gelu, lambda a, b, approximate: gelu(a + b, approximate),
+       case(ANY, ANY, shapes=biased, approximate=st.sampled_from(["none", "tanh"]))),
     Op("F.silu", F.silu, lambda a: a * sigmoid(a), case(ANY)),
     # The threshold lies between two values of βx, where the function jumps by a little
     Op("F.softplus", F.softplus, softplus,

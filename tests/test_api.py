@@ -44,7 +44,7 @@ def test_the_page_has_every_namespace():
     """Each file that users import from has a section."""
     assert set(SECTIONS) == {f"tinygrad_z2g{suffix}" for suffix in (
         "", ".Tensor", ".nn", ".nn.Module", ".nn.functional", ".nn.init", ".nn.utils", ".optim", ".optim.lr_scheduler",
-        ".autograd", ".utils.data", ".cuda", ".distributed", ".text", ".models",
+        ".amp", ".autograd", ".utils.data", ".cuda", ".distributed", ".text", ".models",
     )}  # fmt: skip
 
 
@@ -87,6 +87,7 @@ SURFACE = {
     "tinygrad_z2g.optim.lr_scheduler": "StepLR CosineAnnealingLR LambdaLR",
     "tinygrad_z2g.cuda": "is_available device_count synchronize manual_seed compile_step",
     "tinygrad_z2g.utils.data": "Dataset TensorDataset DataLoader random_split",
+    "tinygrad_z2g.amp": "autocast GradScaler",
     "tinygrad_z2g.autograd": "grad gradcheck Function set_detect_anomaly",
 }  # fmt: skip
 
@@ -122,6 +123,8 @@ def test_the_surface_that_was_promised(name):
     (z2g.nn.functional.scaled_dot_product_attention, "query key value attn_mask dropout_p is_causal scale"),
     (z2g.nn.functional.layer_norm, "input normalized_shape weight bias eps"),
     (z2g.nn.functional.rms_norm, "input normalized_shape weight eps"),
+    (z2g.autocast, "device_type dtype enabled"),
+    (z2g.amp.GradScaler, "device init_scale growth_factor backoff_factor growth_interval enabled"),
     (z2g.autograd.grad, "outputs inputs grad_outputs retain_graph create_graph allow_unused"),
 ], ids=lambda value: getattr(value, "__name__", ""))  # fmt: skip
 def test_parameters_have_torch_s_names_in_torch_s_order(call, keywords):

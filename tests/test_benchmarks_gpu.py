@@ -30,16 +30,17 @@ def test_the_whole_table(gpu: Any, tmp_path: Path, capsys: pytest.CaptureFixture
     text, printed = results.read_text(), capsys.readouterr().out
     assert text.startswith("# Measured\n\n### On a card") and "Fake GPU" in text and "CUDA runtime 1" in text
     rows = [line for line in text.splitlines() if line.startswith("| ")]
-    assert len(rows) == 1 + 9 + 1 + 17 + 1 + 4 and all(row in printed for row in rows)
+    assert len(rows) == 1 + 9 + 1 + 19 + 1 + 2 + 1 + 5 and all(row in printed for row in rows)
     widths = {row.split("|")[1].strip(): row.count("|") for row in rows}
     assert widths["routine"] == widths["adam_all"] == 8 and widths["operation"] == widths["kernels.bmm"] == 3
+    assert widths["positions"] == widths["12"] == 6
     assert "nan" not in text.replace("| nan |", "")  # a floor that nobody knows
 
 
 def test_nothing_is_written_when_not_wanted(gpu: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = gpu.RESULTS.read_text()
     monkeypatch.chdir(tmp_path)
-    for name in ("launches", "kernel_table", "step_table"):
+    for name in ("launches", "kernel_table", "tiles_table", "step_table"):
         monkeypatch.setattr(gpu, name, lambda *_: iter(()))
     with fakecupy.installed():
         gpu.main(["--tiny", "--without-torch", "--results", "-"])

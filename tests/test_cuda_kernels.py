@@ -29,29 +29,31 @@ cuda = kernels.cuda
 FILES = sorted(path.stem for path in launch.FOLDER.glob("*.cu") if path.stem != "common")
 SOURCES = {file: launch.source(file) for file in FILES}
 REALS = ["float", "double"]
+IN_HALF = ["attention", "columns", "dropout", "gelu", "softmax"]  # the files whose kernels take float16 too
 needs_compiler = pytest.mark.skipif(not cuda_on_cpu.available(), reason="no g++")
 
 
 # --- They compile ------------------------------------------------------------------------------------------------
 
 
-def everything() -> str:
-    """All files as one source: nvcc takes two seconds for any."""
+def everything(files: list[str]) -> str:
+    """The files as one source: nvcc takes two seconds for any."""
     return launch.source("common").split('#line 1 "common.cu"')[1] + "".join(
-        SOURCES[file].split('#line 1 "common.cu"')[1].partition(f'#line 1 "{file}.cu"')[2] for file in FILES
+        SOURCES[file].split('#line 1 "common.cu"')[1].partition(f'#line 1 "{file}.cu"')[2] for file in files
     )
 
 
 @pytest.mark.skipif(cuda_compilers.nvrtc() is None, reason="no NVRTC: pip install nvidia-cuda-nvrtc")
-@pytest.mark.parametrize(("file", "real"), [*itertools.product(FILES, REALS)])
+@pytest.mark.parametrize(("file", "real"), [*itertools.product(FILES, REALS), *((file, "half") for file in IN_HALF)])
 def test_nvrtc_accepts_every_file(file: str, real: str) -> None:
     assert cuda_compilers.compile("nvrtc", SOURCES[file], real) == ""
 
 
 @pytest.mark.skipif("nvcc" not in cuda_compilers.compilers(), reason="no nvcc")
 def test_nvcc_accepts_all_files() -> None:
-    assert len(everything()) > 5000
-    assert cuda_compilers.compile("nvcc", everything(), "float") == ""
+    assert len(everything(FILES)) > 5000
+    assert cuda_compilers.compile("nvcc", everything(FILES), "float") == ""
+    assert cuda_compilers.compile("nvcc", everything(IN_HALF), "half") == ""
 
 
 @pytest.mark.parametrize("compiler", cuda_compilers.compilers())
@@ -71,6 +73,7 @@ def test_cupy_has_what_the_launches_use() -> None:
         pytest.skip(f"no cuBLAS: {error}")
     assert products.cublas_settings(cupy, "f", True)[:3] == (0, 77, -1)
     assert products.cublas_settings(cupy, "d", False)[:3] == (1, 70, -1)
+    assert products.cublas_settings(cupy, "e", True)[:3] == (2, 68, -1)
     names = re.findall(r"(\w+)[,)]", gemm.__doc__.split("\n")[0])
     assert names == list(inspect.signature(fakecuda.gemmStridedBatchedEx).parameters)
 
@@ -256,6 +259,16 @@ def test_gelu(xp: Any, name: str, dtype: Any, n: int) -> None:
 
 
 @over_dtypes
+@pytest.mark.parametrize("name", ["gelu_exact", "gelu_tanh"])
+def test_gelu_with_bias(xp: Any, name: str, dtype: Any) -> None:
+    compare(xp, name, normal((3, 5, 7), dtype), normal(7, dtype, 2, seed=1), tolerance=60)
+    a, b = (xp.asarray(normal(shape, dtype)) for shape in ((7, 5), (14,)))
+    expected = getattr(reference, name)(a.get().T, b.get()[::2])
+    for ours, right in zip(getattr(cuda, name)(a.T, b[::2]), expected, strict=True):  # other strides
+        np.testing.assert_allclose(ours.get(), right, rtol=1e-5, atol=1e-6)
+
+
+@over_dtypes
 @pytest.mark.parametrize(("p", "key"), [(0.1, 0), (0.5, 123456789), (0.999, 2**32 - 1), (1e-12, 7), (1 - 1e-12, 8)])
 def test_dropout_masks_are_the_same_bits(xp: Any, p: float, key: int, dtype: Any) -> None:
     compare(xp, "dropout", normal((3, 1237), dtype), p, key, tolerance=0)
@@ -283,23 +296,75 @@ def test_attention(xp: Any, T: int, S: int, bias: str, dtype: Any) -> None:
     q, k, v = (normal((B, H, n, d), dtype, seed=i) for i, n in enumerate((T, S, S)))
     rng = np.random.default_rng(5)
     shapes = {"(T, S)": (T, S), "(1, S)": (1, S), "(H, T, S)": (H, T, S), "(B, 1, 1, S)": (B, 1, 1, S)}
-    if bias == "none":
+    if bias in ("none", "causal"):
         b = None
-    elif bias == "causal":
-        b = reference.causal_bias(q, k)
     elif bias == "all":
         b = np.full((T, S), -np.inf, dtype)
     else:
         b = np.where(rng.random(shapes[bias]) < 0.3, -np.inf, rng.standard_normal(shapes[bias])).astype(dtype)
-    p = reference.attention(q, k, b, 0.5)
-    dq, dk = xp.asarray(q), xp.asarray(k)
-    on_device = cuda.causal_bias(dq, dk) if bias == "causal" else to_device(xp, b)
-    assert bias != "causal" or on_device is cuda.CAUSAL
-    np.testing.assert_allclose(cuda.attention(dq, dk, on_device, 0.5).get(), p, rtol=2e-5, atol=1e-6)
-    if bias in ("none", "causal"):
-        grad, kept = normal((B, H, T, d), dtype, seed=8), reference.dropout_mask(p, 0.4, 3)
-        for mask in (None, kept):
-            compare(xp, "attention_backward", grad, q, k, v, p, mask, 0.5, tolerance=60)
+    for drop in (0, 0.4) if b is None else (0,):
+        compare(xp, "attention", q, k, v, b, bias == "causal", 0.5, drop, 3, tolerance=60)
+        if b is None:
+            grad = normal((B, H, T, d), dtype, seed=8)
+            saved = reference.attention(q, k, v, b, bias == "causal", 0.5, drop, 3)[1]
+            compare(xp, "attention_backward", grad, q, k, v, saved, 0.5, tolerance=60)
+
+
+@over_dtypes
+@pytest.mark.parametrize(
+    ("T", "S", "d", "e", "causal", "drop"),
+    [(1, 1, 1, 1, False, 0), (5, 37, 4, 3, True, 0), (37, 5, 4, 33, True, 0.4), (33, 33, 3, 4, True, 0.4),
+     (17, 70, 64, 40, False, 0.4), (70, 18, 40, 64, True, 0), (3, 3, 2, 2, False, 1)],
+)  # fmt: skip
+def test_attention_in_tiles(xp: Any, T: int, S: int, d: int, e: int, causal: bool, drop: float, dtype: Any) -> None:
+    """Forward and backward, ends of blocks and tiles, wide heads; no array as large as p is made."""
+    q, k, v = (normal((1, 2, *size), dtype, seed=i) for i, size in enumerate(((T, d), (S, d), (S, e))))
+    in_tiles(xp, q, k, v, None, causal, drop)
+
+
+@over_dtypes
+@pytest.mark.parametrize("bias", ["(T, S)", "(B, 1, 1, S)", "all", "some rows"])
+def test_attention_in_tiles_with_bias(xp: Any, bias: str, dtype: Any) -> None:
+    """Queries that may look nowhere, in a tile or at all; keys shared by heads."""
+    q, k, v = (normal((2, heads, n, 3), dtype, seed=n) for heads, n in ((3, 18), (1, 40), (3, 40)))
+    b = np.zeros({"(T, S)": (18, 40), "(B, 1, 1, S)": (2, 1, 1, 40)}.get(bias, (18, 40)), dtype)
+    b[...] = np.where(np.random.default_rng(5).random(b.shape) < 0.3, -np.inf, normal(b.shape, dtype))
+    b[..., :32] = -np.inf  # the first tile
+    b[slice(0) if bias[0] == "(" else slice(3) if bias == "some rows" else slice(None)] = -np.inf
+    in_tiles(xp, q, k, v, b, False, 0)
+
+
+def test_attention_in_tiles_is_chosen_where_p_would_be_large(xp: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More bytes than the limit, heads that a tile can hold, and values with no batch of their own."""
+    monkeypatch.setattr(cuda, "flash_attention", lambda *_: "tiles")
+    monkeypatch.setattr(cuda, "MOST_SCORES", 2 * 3 * 3 * 4)
+
+    q, k, v = (xp.ones((2, n, 128), np.float32) for n in (4, 3, 3))
+    assert cuda.attention(q, k, v, None, True, 1, 0, 0) == "tiles"
+    for other in ((q[:, :3], k, v), (q, k, xp.ones((2, 3, 129), np.float32)), (q, k, v[None].repeat(2, 0))):
+        assert cuda.attention(*other, None, True, 1, 0, 0) != "tiles"
+    q, k, v = (x.astype(np.float64) for x in (q, k, v))
+    assert cuda.attention(q, k, v, None, True, 1, 0, 0) != "tiles"
+    assert cuda.attention(q[..., :64], k[..., :64], v[..., :64], None, True, 1, 0, 0) == "tiles"
+
+
+def in_tiles(xp: Any, q: Any, k: Any, v: Any, bias: Any, causal: bool, drop: float) -> None:
+    """flash_attention.cu against the reference."""
+    grad = normal((*q.shape[:-1], v.shape[-1]), q.dtype, seed=9)
+    z, saved = reference.attention(q, k, v, bias, causal, 0.5, drop, 3)
+    expected = z, *reference.attention_backward(grad, q, k, v, saved, 0.5)
+    on_device = [to_device(xp, x) for x in (q, k, v)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cuda, "MOST_SCORES", 0)
+        patch.setattr(cuda, "bmm", lambda *_: pytest.fail("not in tiles"))
+        z, saved = cuda.attention(*on_device, to_device(xp, bias), causal, 0.5, drop, 3)
+        before, z_host = xp.asarray(grad), z.get()
+        z *= 0  # what was saved is not the caller's
+        got = z_host, *to_host(cuda.attention_backward(before, *on_device, saved, 0.5))
+    for ours, theirs in zip(got, expected, strict=True):
+        assert ours.shape == theirs.shape and ours.dtype == theirs.dtype
+        tolerance = 100 * np.finfo(q.dtype).eps
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max(initial=1))
 
 
 @over_dtypes
@@ -324,6 +389,8 @@ def test_column_sums(xp: Any, N: int, C: int, dtype: Any) -> None:
     a, b = normal((N, C), dtype), normal((N, C), dtype, seed=1)
     compare(xp, "column_sums", a, tolerance=100)
     compare(xp, "column_sums", a, b, tolerance=100)
+    compare(xp, "product_and_column_sums", a, b, tolerance=100)
+    compare(xp, "product_and_column_sums", a[None, :, None], b[None, :, None], tolerance=100)
 
 
 def test_column_sums_of_a_long_matrix(xp: Any) -> None:
@@ -385,6 +452,60 @@ def test_norm_of_a_million_numbers(xp: Any) -> None:
     assert abs(float(cuda.norm([xp.asarray(a)]).get()) / exact - 1) < 1e-7
 
 
+@over_dtypes
+@pytest.mark.parametrize("count", [1, 200])
+def test_unscale(xp: Any, count: int, dtype: Any) -> None:
+    arrays = [normal(SIZES[i % 3], dtype, seed=i) for i in range(count)]
+    for place, bad in ((None, 0), (0, np.inf), (-1, np.nan)):
+        if place is not None:
+            arrays[place].reshape(-1)[-1] = bad
+        expected, got = copied(arrays), to_device(xp, copied(arrays))
+        found = cuda.unscale(got, 0.25)
+        assert found.ndim == 0 and bool(found.get()) == bool(reference.unscale(expected, 0.25)) == (place is not None)
+        for a, b in zip(got, expected, strict=True):
+            np.testing.assert_array_equal(a.get(), b)
+
+
+# --- Half precision ----------------------------------------------------------------------------------------------
+
+
+def test_kernels_in_half_precision(xp: Any) -> None:
+    """Stored in float16, computed in float32: two roundings at most where the reference has one."""
+    for shape in ((3, 5), (2, 1030)):
+        a, grad = normal(shape, np.float16, 3), normal(shape, np.float16, seed=1)
+        compare(xp, "softmax", a, 1, tolerance=2)
+        compare(xp, "log_softmax", a, 1, tolerance=2)
+        compare(xp, "softmax_backward", reference.softmax(a, 1), grad, 1, tolerance=2)
+        compare(xp, "scale_shift", a, a[0], grad[0], tolerance=2)
+    compare(xp, "softmax", difficult(np.float16, 6), 1, tolerance=2)
+    compare(xp, "gelu_exact", np.linspace(-12, 12, 99).astype(np.float16), tolerance=2)
+    compare(xp, "gelu_exact", normal((5, 7), np.float16), normal(7, np.float16, seed=1), tolerance=2)
+    compare(xp, "gelu_tanh", normal((5, 7), np.float16), normal(7, np.float16, seed=1), tolerance=2)
+    compare(xp, "product_and_column_sums", normal((9, 3), np.float16), normal((9, 3), np.float16, seed=1), tolerance=2)
+    compare(xp, "product_and_column_sums", *(np.ones((2601, 3), np.float16) for _ in range(2)), tolerance=0.1)
+    compare(xp, "gelu_tanh", np.linspace(-12, 12, 99).astype(np.float16), tolerance=2)
+    compare(xp, "dropout", normal((5, 7), np.float16), 0.3, 11, tolerance=2)
+    compare(xp, "column_sums", np.ones((2601, 3), np.float16), tolerance=0.1)
+    compare(xp, "column_sums", normal((7, 33), np.float16), normal((7, 33), np.float16, seed=1), tolerance=2)
+
+
+@pytest.mark.parametrize(("causal", "drop"), [(False, 0.0), (True, 0.0), (True, 0.4)])
+def test_attention_in_half_precision(xp: Any, monkeypatch: pytest.MonkeyPatch, causal: bool, drop: float) -> None:
+    """Scores and p are rounded to float16 on the way, as they are stored in it."""
+    q, k, v, grad = (normal((2, 2, 5, 4), np.float16, seed=i) for i in range(4))
+    bias = None if causal else np.where(np.tri(5, dtype=bool), 0, -np.inf).astype(np.float16)
+    z, saved = reference.attention(q, k, v, bias, causal, 0.5, drop, 3)
+    expected = [z, *reference.attention_backward(grad, q, k, v, saved, 0.5)]
+    for name in ("attention", "attention_backward"):
+        monkeypatch.setattr(reference, name, lambda *_: pytest.fail("fell back to the reference"))
+    monkeypatch.setattr(cuda, "MOST_SCORES", 0)  # the tiles are for float32 and float64
+    q, k, v, grad, bias = (to_device(xp, x) for x in (q, k, v, grad, bias))
+    z, saved = cuda.attention(q, k, v, bias, causal, 0.5, drop, 3)
+    for a, b in zip([z, *cuda.attention_backward(grad, q, k, v, saved, 0.5)], expected, strict=True):
+        assert a.dtype == b.dtype == saved[0][0].dtype == np.float16
+        np.testing.assert_allclose(a.get().astype(np.float32), b.astype(np.float32), rtol=4e-3, atol=4e-3)
+
+
 @pytest.mark.parametrize("count", [1, 448, 1000])
 def test_set_numbers(xp: Any, count: int) -> None:
     """The numbers stay with the host: that is what the kernel is for."""
@@ -400,9 +521,10 @@ def test_set_numbers(xp: Any, count: int) -> None:
 # file, what stands there, what is put in its place, and the test that must fail then
 WRONG_KERNELS: list[tuple[str, str, str, Callable]] = [
     ("softmax", "m = max_of_row(m);", "", lambda xp: test_softmax(xp, (5, 33), np.float32)),
-    ("softmax", "max(m, a[j])", "max(m, abs(a[j]))", lambda xp: test_softmax_of_difficult_rows(xp, 6, np.float32)),
+    ("softmax", "max(m, (accurate)a[j])", "max(m, abs(a[j]))",
+     lambda xp: test_softmax_of_difficult_rows(xp, 6, np.float32)),
     ("softmax", "if (total == 0) total = 1;", "", lambda xp: test_softmax_of_difficult_rows(xp, 6, np.float32)),
-    ("softmax", "p[j] /= total", "p[j] /= total * (1 + 1e-4)", lambda xp: test_softmax(xp, (3, 5), np.float32)),
+    ("softmax", "p[j] / total", "p[j] / total * (1 + 1e-4)", lambda xp: test_softmax(xp, (3, 5), np.float32)),
     ("softmax", "- sum)", ")", lambda xp: test_softmax(xp, (3, 5), np.float32)),
     ("softmax", "j < C;", "j <= C;", lambda xp: test_softmax(xp, (5, 33), np.float64)),
     ("softmax", "if (row >= N) return;", "", lambda xp: test_softmax(xp, (3, 5), np.float32)),
@@ -419,17 +541,28 @@ WRONG_KERNELS: list[tuple[str, str, str, Callable]] = [
     ("gelu", "x * density", "density", lambda xp: test_gelu(xp, "gelu_exact", np.float32, 255)),
     ("gelu", "3 * 0.044715", "0.044715", lambda xp: test_gelu(xp, "gelu_tanh", np.float32, 255)),
     ("gelu", "(1 - s)", "s", lambda xp: test_gelu(xp, "gelu_tanh", np.float32, 255)),
+    ("gelu", "if (b) x += (accurate)b[i % C];\n        accurate cdf", "accurate cdf",
+     lambda xp: test_gelu_with_bias(xp, "gelu_exact", np.float32)),
+    ("gelu", "b[i % C];\n        accurate square", "b[i / C];\n        accurate square",
+     lambda xp: test_gelu_with_bias(xp, "gelu_tanh", np.float32)),
     ("dropout", ">> 15", ">> 14", lambda xp: test_dropout_masks_are_the_same_bits(xp, 0.5, 3, np.float32)),
     ("dropout", "< threshold", "<= threshold", lambda xp: test_dropout_at_the_threshold(xp)),
-    ("dropout", "a[i] * mask[i]", "mask[i]", lambda xp: test_dropout_masks_are_the_same_bits(xp, 0.5, 3, np.float32)),
+    ("dropout", "a[i] * m;", "m;", lambda xp: test_dropout_masks_are_the_same_bits(xp, 0.5, 3, np.float32)),
     ("attention", "(row % T) + 1", "(row % T)", lambda xp: test_attention(xp, 5, 5, "causal", np.float32)),
     ("attention", "row % bias_rows", "row / T % bias_rows", lambda xp: test_attention(xp, 5, 5, "(T, S)", np.float32)),
-    ("attention", "if (kept) s[j] *= kept[j];", "", lambda xp: test_attention(xp, 5, 5, "causal", np.float32)),
+    ("attention", "if (kept) s[j] = s[j] * (accurate)kept[j];", "",
+     lambda xp: test_attention(xp, 5, 5, "causal", np.float32)),
+    ("flash_attention", "total[r] * shrink + p", "total[r] + p",
+     lambda xp: test_attention_in_tiles(xp, 17, 70, 64, 40, False, 0.4, np.float32)),
+    ("flash_attention", "    __syncthreads();\n    load(tile, TILE", "    load(tile, TILE",
+     lambda xp: test_attention_in_tiles(xp, 5, 37, 4, 3, True, 0, np.float32)),
     ("sum_rows_by_id", "(k > 0 && ids[order[k - 1]] == id)", "false",
      lambda xp: test_sum_rows_by_id(xp, 50, 3, 513, np.float32)),
     ("sum_rows_by_id", "id >= n ||", "", lambda xp: test_sum_rows_out_of_range(xp, np.float32)),
     ("sum_rows_by_id", "if (j >= C) return;", "", lambda xp: test_sum_rows_by_id(xp, 50, 3, 513, np.float32)),
     ("columns", "i += 8", "i += 7", lambda xp: test_column_sums(xp, 513, 40, np.float32)),
+    ("columns", "product[i * C + j] = x", "product[i * C + j] = a[i * C + j]",
+     lambda xp: test_column_sums(xp, 7, 33, np.float32)),
     ("columns", "__syncthreads();", "", lambda xp: test_column_sums(xp, 7, 33, np.float32)),
     ("columns", "i % C", "i / C", lambda xp: test_scale_shift(xp, "w", np.float32)),
     ("adam", "* root + eps", "+ eps", lambda xp: test_adam_of_many_parameters(xp, 5, 0.1, np.float32)),
@@ -439,6 +572,9 @@ WRONG_KERNELS: list[tuple[str, str, str, Callable]] = [
     ("norm", "k * gridDim.x + blockIdx.x", "k + blockIdx.x", lambda xp: test_norm_and_clip(xp, 5, np.float32)),
     ("norm", "__syncthreads();", "", lambda xp: test_norm_and_clip(xp, 5, np.float32)),
     ("norm", "if (factor > 1) factor = 1;", "", lambda xp: test_norm_and_clip(xp, 5, np.float32)),
+    ("norm", "found[0] = 1", "found[0] = 0", lambda xp: test_unscale(xp, 1, np.float32)),
+    ("columns", "accurate sum = 0", "real sum = 0", test_kernels_in_half_precision),
+    ("softmax", "accurate total = 0", "real total = 0", test_kernels_in_half_precision),
 ]  # fmt: skip
 
 
@@ -469,7 +605,10 @@ def test_every_kernel_is_launched_by_a_routine_of_its_name(monkeypatch: pytest.M
     names = {name for file in FILES for name in cuda_on_cpu.kernels(SOURCES[file])}
     text = "".join(path.read_text() for path in launch.FOLDER.glob("*.py"))
     assert len(names) >= 16 and [name for name in names if f'"{name}"' not in text] == []
-    parts = {"attention_softmax", "attention_softmax_backward", "sum_squares", "root_of_sum", "clip_to_norm"}
+    parts = {
+        "attention_softmax", "attention_softmax_backward", "flash_attention", "flash_attention_grad_q",
+        "flash_attention_grad_kv", "sum_squares", "root_of_sum", "clip_to_norm",
+    }  # fmt: skip
     assert names - parts <= set(vars(reference))
     assert [name for name in vars(cuda) if name in vars(reference) and not name.startswith("_")]
 
@@ -480,6 +619,7 @@ def test_what_no_kernel_takes_goes_to_the_reference(case: str) -> None:
         with cupy.cuda.Device(1 if case == "other card" else 0):
             a = cupy.zeros((0, 3) if case == "empty" else (2, 3), np.float16 if case == "float16" else np.float32)
         assert launch.fits(a) == (case == "other axis" and cuda_on_cpu.available())
+        assert launch.fits(a, half=True) == (case in ("float16", "other axis") and cuda_on_cpu.available())
         if case == "other card":
             with pytest.raises(ValueError, match="Peer access"):
                 kernels.softmax(a, 1)
@@ -494,7 +634,7 @@ def test_without_a_compiler_the_fake_does_without_kernels(monkeypatch: pytest.Mo
     with fakecupy.installed() as cupy:
         q = cupy.ones((2, 3, 4), np.float32)
         assert not launch.fits(q)
-        p = kernels.attention(q, q, kernels.causal_bias(q, q), 1.0)
+        [(p, _)] = kernels.attention(q, q, q, None, True, 1.0, 0, 0)[1]
         assert np.allclose(p.get(), np.tri(3) / np.arange(1, 4)[:, None])
     assert launch.REAL
 
@@ -542,6 +682,16 @@ def test_bmm_of_any_layout(xp: Any, monkeypatch: pytest.MonkeyPatch, sizes: tupl
         z = cuda.bmm(one, other)
         assert z.flags.c_contiguous and z.dtype == dtype
         np.testing.assert_allclose(z.get(), a @ b, rtol=1e-5, atol=1e-6)
+
+
+def test_bmm_in_half_precision(xp: Any) -> None:
+    a, b = normal((2, 3, 4, 5), np.float16), normal((2, 3, 5, 6), np.float16, seed=1)
+    for one, other in zip(layouts(xp, xp.asarray(a)).values(), layouts(xp, xp.asarray(b)).values(), strict=True):
+        z = cuda.bmm(one, other)
+        assert z.dtype == np.float16
+        np.testing.assert_allclose(z.get(), reference.bmm(a, b), rtol=1e-3, atol=1e-3)
+    ones = xp.ones((2, 1, 2601), np.float16)
+    assert cuda.bmm(ones, ones.swapaxes(1, 2)).get().tolist() == [[[2600.0]]] * 2  # rounded to even once, at the end
 
 
 @pytest.mark.parametrize(

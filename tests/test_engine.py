@@ -752,6 +752,7 @@ OPS = {
     "log_softmax": (lambda x: x.log_softmax(-1), "z"),
     "F.gelu": (lambda x: F.gelu(x), ""),
     "F.gelu tanh": (lambda x: F.gelu(x, "tanh"), ""),
+    "F.bias_gelu": (lambda x, y: F.bias_gelu(x, y[0]), ""),
     "F.silu": (lambda x: F.silu(x), "x"),
     "F.softplus": (lambda x: F.softplus(x), ""),
     "F.linear": (lambda x, y: F.linear(x, y, y[0]), "xy"),
@@ -1017,6 +1018,60 @@ def test_trap_10_a_value_written_in_place_receives_its_gradient(device):
     w = backward(y)
     assert_close(v.grad, 3 * w[1])
     assert_close(x.grad, 2 * w * [[1], [0]])
+
+
+SLICES = {  # y (3, 4) -> terms of L, and how often each element of y occurs in them
+    "thirds": (lambda y: [y[0], y[1], y[2]], [[1] * 4, [1] * 4, [1] * 4]),
+    "overlapping": (lambda y: [y[:2], y[1:, 1:], y[1, 2], y[..., None, 3]], [[1, 1, 1, 2], [1, 2, 3, 3], [0, 1, 1, 2]]),
+    "of a slice": (lambda y: [y[1:][1], y[1:, 1]], [[0] * 4, [0, 1, 0, 0], [1, 2, 1, 1]]),
+    "and the whole, first": (lambda y: [y, y[0], y[0]], [[3] * 4, [1] * 4, [1] * 4]),
+    "and the whole, last": (lambda y: [y[0], y.narrow(1, 1, 2), y], [[2, 3, 3, 2], [1, 2, 2, 1], [1, 2, 2, 1]]),
+    "and the whole, between": (lambda y: [y[0, 0], y + 0, y[()]], [[3, 2, 2, 2], [2] * 4, [2] * 4]),
+    "none of": (lambda y: [y[3:], y[:, 4:]], [[0] * 4] * 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SLICES)
+@pytest.mark.parametrize("is_leaf", [True, False])
+def test_slices_add_up(device, name, is_leaf):
+    """Walked twice; and what hooks, retain_grad, grad() and anomaly detection see is whole."""
+    terms, count = SLICES[name]
+    x, seen = leaf(numbers(3, 4)), []
+    with z2g.autograd.detect_anomaly():
+        y = x if is_leaf else x * 2
+        y.register_hook(lambda g: seen.append(host(g)))
+        if not is_leaf:
+            y.retain_grad()
+        L = sum(part.sum() for part in terms(y))
+    (dy,) = z2g.autograd.grad([L], [y], retain_graph=True)
+    assert_close(dy, np.array(count, float))
+    L.backward(retain_graph=True)
+    L.backward()
+    assert_close(y.grad, 2 * np.array(count, float))
+    assert_close(x.grad, (2 if is_leaf else 4) * np.array(count, float))
+    assert all(np.array_equal(g, np.array(count)) for g in seen) and len(seen) >= 2
+
+
+def test_a_slice_is_not_added_into_an_array_that_another_has_too(device):
+    """y + u hands one array to y and to u; the slice's gradient comes to y after it."""
+    x, u = leaf(numbers(3)), leaf(numbers(3))
+    y = x * 1
+    first = y[0]
+    (y + u * 1).sum().backward(retain_graph=True)
+    x.grad = u.grad = None
+    ((y + u * 1).sum() + first).backward()
+    assert_close(x.grad, np.array([2.0, 1, 1]))
+    assert_close(u.grad, np.ones(3))
+
+
+def test_many_slices_make_one_array_of_zeros(monkeypatch):
+    calls = []
+    monkeypatch.setattr(engine, "match", lambda *args, right=engine.match: calls.append(args) or right(*args))
+    x = leaf(numbers(5, 2))
+    sum((row * row).sum() for row in x).backward()
+    parts = [grad for grad, _ in calls if isinstance(grad, engine.Part)]
+    assert len(parts) == 1
+    assert_close(x.grad, 2 * host(x))
 
 
 @pytest.mark.parametrize("index", [0, (0, 1), slice(1), [0], ..., None, (slice(None), 1)], ids=str)

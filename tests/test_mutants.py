@@ -195,7 +195,7 @@ def layer_norm_without(term: str) -> Callable:
 
 def attention_with(edit: Callable) -> Callable:
     right = kernels.attention_backward
-    return lambda grad, q, k, v, p, kept, scale: edit(right, grad, q, k, v, p, kept, scale)
+    return lambda grad, q, k, v, saved, scale: edit(right, grad, q, k, v, saved, scale)
 
 
 def scale_forgotten(right: Callable, *args: Any) -> tuple:
@@ -203,14 +203,14 @@ def scale_forgotten(right: Callable, *args: Any) -> tuple:
     return gq / args[-1], gk, gv
 
 
-def kept_forgotten(right: Callable, grad: Any, q: Any, k: Any, v: Any, p: Any, kept: Any, scale: float) -> tuple:
-    return right(grad, q, k, v, p, None, scale)
+def kept_forgotten(right: Callable, grad: Any, q: Any, k: Any, v: Any, saved: Any, scale: float) -> tuple:
+    return right(grad, q, k, v, [(p, None) for p, _ in saved], scale)
 
 
 def slope_without_second_term(kernel: Callable) -> Callable:
-    def gelu(a: np.ndarray) -> tuple:
-        z, _ = kernel(a)
-        return z, z / np.where(a == 0, 1, a)
+    def gelu(a: np.ndarray, b: Any = 0) -> tuple:
+        z, _ = kernel(a + b)
+        return z, z / np.where(a + b == 0, 1, a + b)
 
     return gelu
 
@@ -280,6 +280,10 @@ IN_THE_PACKAGE = [
      attention_with(kept_forgotten)),
     ("gelu: x Φ' forgotten", "F.gelu", kernels, "gelu_exact", slope_without_second_term(kernels.gelu_exact)),
     ("gelu tanh: second term", "F.gelu", kernels, "gelu_tanh", slope_without_second_term(kernels.gelu_tanh)),
+    ("bias_gelu: x Φ' forgotten", "F.bias_gelu", kernels, "gelu_exact",
+     slope_without_second_term(kernels.gelu_exact)),
+    ("bias_gelu: mean of the rows", "F.bias_gelu", kernels, "product_and_column_sums",
+     lambda a, b: (a * b, (a * b).reshape(-1, a.shape[-1]).mean(0))),
     ("cross_entropy: one-hot forgotten", "F.cross_entropy", kernels, "cross_entropy",
      cross_entropy_with(onehot_kept)),
     ("cross_entropy: class weight twice", "F.cross_entropy", kernels, "cross_entropy",

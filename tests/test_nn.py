@@ -802,6 +802,53 @@ def test_gelu_of_one_example_at_a_time_gives_the_same_bits(examples_apart):
         assert np.array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int64"])
+@pytest.mark.parametrize("n", [2000, 2001])
+def test_relu_of_few_and_of_many_numbers(device, n, dtype):
+    """Both ways of the reference, also for what is special: ±inf, NaN, integers."""
+    a = np.arange(n) - n // 2
+    a = a.astype(dtype)[::-1]
+    if a.dtype.kind == "f":
+        a[:3] = np.nan, np.inf, -np.inf
+    z = z2g.tensor(a).relu()
+    assert host(z).dtype == dtype and np.array_equal(host(z), np.where(a < 0, 0, a), equal_nan=a.dtype.kind == "f")
+
+
+@pytest.mark.parametrize("name", ["gelu_exact", "gelu_tanh"])
+def test_gelu_with_bias_of_one_example_at_a_time(name, examples_apart):
+    a, b = normal(3, 5, 4), normal(4, seed=1)
+    apart = getattr(reference, name)(a, b)
+    assert examples_apart == ([(3, 5, 4), *[(5, 4)] * 3] if name == "gelu_tanh" else [])
+    for ours, theirs in zip(apart, getattr(reference, name)(a + b), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_bias_gelu_is_gelu_of_a_linear_layer(device, approximate):
+    """In float64, with what each of the three parameters receives; and with one of the two inputs without gradient."""
+    rng = np.random.default_rng(0)
+    x, W, b, c = (z2g.tensor(rng.standard_normal(shape)) for shape in ((2, 3, 4), (5, 4), (5,), (2, 3, 5)))
+    found = []
+    for fused in (False, True):
+        leaves = [leaf.clone().requires_grad_() for leaf in (x, W, b)]
+        *factors, bias = leaves
+        if fused:
+            y = F.bias_gelu(F.linear(*factors), bias, approximate)
+        else:
+            y = F.gelu(F.linear(*factors, bias), approximate)
+        (y * c).sum().backward()
+        found.append([y, *(leaf.grad for leaf in leaves)])
+    for composed, ours in zip(*found, strict=True):
+        np.testing.assert_allclose(host(ours), host(composed), rtol=1e-12, atol=1e-14)
+    a, leaf = F.linear(x, W), b.clone().requires_grad_()
+    (F.bias_gelu(a, leaf, approximate) * c).sum().backward()
+    np.testing.assert_allclose(host(leaf.grad), host(found[0][3]), rtol=1e-12, atol=1e-14)
+    a = a.requires_grad_()
+    (F.bias_gelu(a, b, approximate) * c).sum().backward()
+    np.testing.assert_allclose(host(a.grad).sum((0, 1)), host(found[0][3]), rtol=1e-12, atol=1e-14)
+    assert b.grad is None
+
+
 @pytest.mark.parametrize("dropped", [False, True])
 @pytest.mark.parametrize("broadcast", ["", "k", "v", "kv"])
 def test_the_rule_of_attention_for_one_example_at_a_time(dropped, broadcast, examples_apart):
@@ -809,12 +856,11 @@ def test_the_rule_of_attention_for_one_example_at_a_time(dropped, broadcast, exa
     q, grad = normal(3, 2, 5, 4), normal(3, 2, 5, 3, seed=3)
     k, v = normal(3, 2, 6, 4, seed=1), normal(3, 2, 6, 3, seed=2)
     k, v = k[: 1 if "k" in broadcast else 3], v[: 1 if "v" in broadcast else 3]
-    p = reference.attention(q, k, reference.causal_bias(q, k), 0.5)
-    kept = normal(*p.shape, seed=4) if dropped else None
-    apart = reference.attention_backward(grad, q, k, v, p, kept, 0.5)
+    saved = reference.attention(q, k, v, None, True, 0.5, 0.4 if dropped else 0, 7)[1]
+    apart = reference.attention_backward(grad, q, k, v, saved, 0.5)
     assert examples_apart == ([] if broadcast else [(3, 2, 5, 6), *[(2, 5, 6)] * 3])
     examples_apart.append("no more")
-    for ours, theirs in zip(apart, reference.attention_backward(grad, q, k, v, p, kept, 0.5), strict=True):
+    for ours, theirs in zip(apart, reference.attention_backward(grad, q, k, v, saved, 0.5), strict=True):
         assert np.array_equal(ours, theirs)
 
 

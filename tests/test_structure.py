@@ -19,11 +19,14 @@ NAME = PACKAGE.name
 
 # A module imports only from its own row and from rows above it. A new module needs a place here.
 LAYERS = [
-    ["backend", "dtypes", "notebook", "random", "replay", "trace"],
+    ["backend", "dtypes", "notebook", "precision", "random", "replay", "trace"],
     ["anomaly", "engine", "kernels"],
     ["explain", "formula", "ops"],
     ["tensor"],
-    ["autograd", "creation", "cuda", "distributed", "gradcheck", "nn", "optim", "serialization", "text", "utils"],
+    [
+        "amp", "autograd", "creation", "cuda", "distributed", "gradcheck", "nn", "optim", "serialization", "text",
+        "utils",
+    ],
     ["models"],
     ["draw", "watch"],
     [""],  # the package itself: re-exports only

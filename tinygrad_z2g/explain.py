@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .backend import Array, to_host
-from .engine import Node, Variable, match, reachable, seed_gradient, source, walk
+from .engine import Node, Part, Variable, match, reachable, seed_gradient, source, walk
 from .formula import read
 
 SMALL = 12  # so many numbers are printed in full
@@ -110,6 +110,7 @@ class Story:
         def joint(grad: Array) -> list[Array | None]:
             rules = [node.joint if edge is None else edge[1] or node.joint for edge in node.edges]
             parts = node.joint(grad) if node.joint else [on and rules[i](grad) for i, on in enumerate(live)]
+            parts = [match(p, node.edges[i][0]) if isinstance(p, Part) else p for i, p in enumerate(parts)]
             self.steps[node] = step = Step(len(self.steps) + 1, self.show(grad))
             for i, on in enumerate(live):
                 if on:

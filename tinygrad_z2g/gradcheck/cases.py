@@ -155,6 +155,7 @@ def cases() -> list[Case]:
 
     for approximate in ("none", "tanh"):
         add("F.gelu", lambda x, a=approximate: F.gelu(x, a), any_(2, 3))
+        add("F.bias_gelu", lambda x, b, a=approximate: F.bias_gelu(x, b, a), any_(2, 3), any_(3))
     add("F.silu", F.silu, any_(4))
     add("F.softplus", F.softplus, any_(4))
     add("F.softplus", lambda x: F.softplus(x, beta=2, threshold=1), any_(5))

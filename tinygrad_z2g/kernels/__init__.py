@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import cuda, reference
-from .reference import erf, finite_max, lstm, lstm_backward, sgd, total
+from .reference import erf, finite_max, lstm, lstm_backward, relu, sgd, sum_squares, total
 
 
 def either(name: str) -> Callable:
@@ -30,16 +30,19 @@ def either(name: str) -> Callable:
     return routine
 
 
-def matmul(a: Any, b: Any) -> Any:
-    """z = a b for two matrices, (n, k) and (k, m) -> (n, m)."""
-    return a @ b if isinstance(a, np.ndarray) else cuda.matmul(a, b)
+def product(a: Any, b: Any) -> Any:
+    """z = a b for two matrices, (n, k) and (k, m) -> (n, m).
+
+    NumPy's dot gives what a @ b does, to the last bit, in 0.4 instead of 0.95 µs for small ones: a tenth of the time of
+    training a small network.
+    """
+    return a.dot(b) if isinstance(a, np.ndarray) else cuda.product(a, b)
 
 
 adam_all = either("adam_all")
 attention = either("attention")
 attention_backward = either("attention_backward")
 bmm = either("bmm")
-causal_bias = either("causal_bias")
 clip = either("clip")
 column_sums = either("column_sums")
 cross_entropy = either("cross_entropy")
@@ -50,8 +53,10 @@ layer_norm = either("layer_norm")
 layer_norm_backward = either("layer_norm_backward")
 log_softmax = either("log_softmax")
 norm = either("norm")
+product_and_column_sums = either("product_and_column_sums")
 set_numbers = either("set_numbers")
 scale_shift = either("scale_shift")
 softmax = either("softmax")
 softmax_backward = either("softmax_backward")
 sum_rows_by_id = either("sum_rows_by_id")
+unscale = either("unscale")

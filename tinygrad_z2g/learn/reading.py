@@ -47,10 +47,12 @@ PATH = {
     "The ground it stands on": [
         Step("backend", SKIM, "`of` and `device_of`; the rest is about finding a GPU."),
         Step("dtypes", SKIM, "`promote`: what float32 and int64 make together."),
+        Step("precision", OPEN, "What `autocast` sets; `ops.casting` acts on it."),
     ],
     "Operations: the result, and beside it the rule": [
         Step("ops", OPEN, "One family a file."),
         Step("ops.common", OPEN, "`operands` and `record_view`; the rest checks arguments and words errors."),
+        Step("ops.casting", SKIM, "`lowered` and `raised`: the casts of mixed precision, nothing outside of it."),
         Step("ops.unary", SKIM, "The decorator `unary`, then three or four functions of your choice: derive, compare, "
              "run the example."),
         Step("ops.elementwise", READ, "`mul`: the result in one line, then a rule for each input. `div` reads its own "
@@ -131,6 +133,7 @@ PATH = {
         Step("draw.writing", OPEN, "SVG is text."),
         Step("draw.graph", OPEN, "What is worth drawing."),
         Step("draw", OPEN, "The one function."),
+        Step("amp", SKIM, "`GradScaler`: why a factor in front of the loss, and who finds it."),
         Step("distributed", SKIM, "Why the mean of gradients is the gradient of the mean."),
         Step("kernels.cuda.launch", OPEN, "How a kernel is compiled and started."),
         Step("kernels.cuda.products", OPEN, "How cuBLAS is told where matrices lie."),

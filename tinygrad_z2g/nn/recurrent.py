@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .. import creation, kernels
+from .. import creation, kernels, precision
 from ..engine import RESULT, record_joint
+from ..ops.casting import in_float32, lowered
 from ..ops.shape import stack
 from ..tensor import Tensor
 from . import functional as F
@@ -30,6 +31,7 @@ def lstm_step(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     return o.sigmoid() * c.tanh(), c
 
 
+@in_float32  # c is a sum over all steps, and the product at each step is small
 def lstm_scan(inputs: Tensor, h: Tensor, c: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     """`lstm_step` for every step t of a sequence, with gates = inputs[t] + w h: one operation for the whole layer.
 
@@ -79,6 +81,8 @@ class LSTMCell(Module):
             raise RuntimeError(
                 f"LSTMCell: expected h and c of shape {shape}, got {tuple(h.shape)} and {tuple(c.shape)}"
             )
+        if precision.blocks:
+            x, h, c = lowered(x, h, c)
         gates = F.linear(x, self.weight_ih, self.bias_ih) + F.linear(h, self.weight_hh, self.bias_hh)
         return lstm_step(gates, c)
 
@@ -151,6 +155,8 @@ class LSTM(Module):
         b_ih, b_hh = getattr(self, f"bias_ih_l{layer}"), getattr(self, f"bias_hh_l{layer}")
         bias = None if b_ih is None else b_ih + b_hh
         outputs, c = lstm_scan(F.linear(x, w_ih, bias), h, c, w_hh)  # what comes from x in one product for all steps
+        if precision.blocks:
+            outputs, c = lowered(outputs, c)
         return outputs, outputs[-1] if len(outputs) else h, c
 
     def extra_repr(self) -> str:

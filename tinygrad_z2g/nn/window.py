@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import kernels
+from .. import dtypes, kernels, precision
 from ..backend import Array, of
 from ..engine import record
+from ..ops.casting import lowered
 from ..ops.common import as_array, as_floating, as_int, same_device
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ def _convolve(
     A few examples at a time, so that their columns are still in the cache when they are multiplied, and are never all
     in memory: 1.5 times faster than all at once. (On a GPU all at once: each product is a launch.)
     """
+    if precision.blocks:
+        input, weight, bias = lowered(input, weight, bias)
     x, w = as_array(input, name), as_array(weight, name)
     if x.ndim == n + 1:
         return _convolve(name, n, input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
@@ -94,6 +97,9 @@ def _convolve(
     if bias is not None and (as_array(bias, name).shape != w.shape[:1] or bias.array.dtype != x.dtype):
         got = f"bias has shape {tuple(bias.array.shape)} and dtype {bias.array.dtype}"
         raise RuntimeError(f"{name}: {got}, expected {tuple(w.shape[:1])} and {x.dtype}")
+    dtype = x.dtype
+    if dtype == dtypes.float16 and isinstance(x, np.ndarray):  # as in `linalg._factors`: computed in float32
+        x, w = x.astype(np.float32), w.astype(np.float32)
     N, C, O, K = *x.shape[:2], w.shape[0], w.shape[2:]  # noqa: E741
     steps, spread = _sizes(name, "stride", stride, n), _sizes(name, "dilation", dilation, n)
     pads = _conv_padding(name, padding, [d * (k - 1) for d, k in zip(spread, K, strict=True)], steps)
@@ -114,21 +120,21 @@ def _convolve(
         z += bias.array[:, None]
 
     def grad_x(grad: Array) -> Array:
-        grad, g = grad.reshape(z_shape), xp.empty(x_shape, grad.dtype)
+        grad, g = grad.reshape(z_shape), xp.empty(x_shape, wide)
         for block in blocks:
             seen = W.T @ grad[block]  # (C K, O) @ (m, O, L')
             g[block] = add_back(seen.reshape(len(seen), C, *K, *lengths))
         return g
 
     def grad_w(grad: Array) -> Array:
-        grad, g = grad.reshape(z_shape), xp.zeros((fan_in, O), grad.dtype)
+        grad, g = grad.reshape(z_shape), xp.zeros((fan_in, O), wide)
         for block in blocks:  # (m, C K, L') @ (m, L', O), which is faster than its transpose
             g += (columns(block) @ grad[block].swapaxes(1, 2)).sum(0)
         return g.T.reshape(w_shape)
 
-    x_shape, z_shape, w_shape, places = x.shape, z.shape, w.shape, (0, *range(2, n + 2))
+    x_shape, z_shape, w_shape, places, wide = x.shape, z.shape, w.shape, (0, *range(2, n + 2)), x.dtype
     return record(
-        name, z.reshape(N, O, *lengths),
+        name, (z if z.dtype == dtype else dtypes.rounded(z, dtype)).reshape(N, O, *lengths),
         (input, grad_x, weight), (weight, grad_w, input), (bias, lambda grad: kernels.total(grad, places, False)),
     )  # fmt: skip
 

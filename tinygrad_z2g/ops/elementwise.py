@@ -15,6 +15,7 @@ import numpy as np
 from .. import dtypes
 from ..backend import of
 from ..engine import RESULT, Variable, record
+from .casting import in_float32
 from .common import as_array, check_broadcast, constant, operands, same_device
 
 # isort: off
@@ -117,6 +118,7 @@ def _div_rounded(input: Any, other: Any, mode: str) -> Tensor:
     return record("div", z, (input, lambda grad: grad * 0), (other, lambda grad: grad * 0))
 
 
+@in_float32
 def rdiv(input: Any, other: Any) -> Tensor:
     """z = y / x: what Python calls for `2 / x`.
 
@@ -167,6 +169,7 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     return add(input, mul(sub(end, input), weight))
 
 
+@in_float32
 def pow(input: Any, exponent: Any) -> Tensor:
     """z = xʸ.   ∂z/∂x = y xʸ⁻¹,  ∂z/∂y = xʸ ln x
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from .. import dtypes
 from ..backend import Array, device_of, of, to_device, to_host
-from ..engine import Variable, record
+from ..engine import Part, Variable, record
+from .casting import in_widest
 from .common import as_array, as_int, check_broadcast, numpy_names, one_dim, record_view, same_device
 from .inplace import check_writable, written, written_back
 
@@ -40,10 +41,8 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     shape, xp = a.shape, of(a)
     if advanced is None:
 
-        def place(grad: Array) -> Array:
-            out = xp.zeros(shape, grad.dtype)
-            out[basic] = grad
-            return out
+        def place(grad: Array) -> Part:
+            return Part(grad, basic)
 
         return record_view("index", a[basic], input, place)
 
@@ -248,6 +247,7 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: f
     return record("scatter", z, (input, rule, index), (source, lambda grad: grad[places], index))
 
 
+@in_widest
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """A copy of x with z[i][index[i][j][k]][k] += src[i][j][k] for dim = 1: the reverse of `gather`.
 

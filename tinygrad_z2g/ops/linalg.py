@@ -11,15 +11,19 @@ import math
 import string
 from typing import TYPE_CHECKING, Any
 
-from numpy import ndarray
+import numpy as np
 
-from .. import kernels
+from .. import dtypes, kernels, precision
 from ..backend import Array
 from ..engine import record
+from ..kernels import product
+from .casting import in_half, in_widest, lowered
 from .common import as_array, check_broadcast, one_dim, same_device
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
+
+FLOAT32 = dtypes.float32
 
 
 def matmul(input: Tensor, other: Tensor) -> Tensor:
@@ -36,9 +40,17 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     (tensor([[ 7., 11.]]), tensor([[1., 1.],
             [2., 2.]]))
     """
+    if precision.blocks:
+        input, other = lowered(input, other)
     x, y = _factors(input, other, "matmul")
-    if x.ndim == y.ndim == 2 and x.shape[1] == y.shape[0] and type(x) is ndarray:  # a card takes the long way
-        return record("matmul", x @ y, (input, lambda grad: grad @ y.T, other), (other, lambda grad: x.T @ grad, input))
+    if x.ndim == y.ndim == 2 and x.shape[1] == y.shape[0]:
+        z = product(x, y) if x is input.array else _rounded(product(x, y), input)
+        return record(
+            "matmul",
+            z,
+            (input, lambda grad: product(grad, y.T), other),
+            (other, lambda grad: product(x.T, grad), input),
+        )
     if not x.ndim or not y.ndim:
         raise RuntimeError(f"matmul: {tuple(x.shape)} @ {tuple(y.shape)}: both need at least 1 dimension; see mul")
     if x.ndim > 2 and y.ndim == 2:
@@ -52,7 +64,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     Z = kernels.bmm(x, y)  # (..., n, m)
     z = Z.reshape(Z.shape[: -1 - row] + Z.shape[-1:] if not column else Z.shape[: -1 - row]) if row or column else Z
 
-    wide = Z.shape  # (..., n, m)
+    z, wide = _rounded(z, input), Z.shape  # (..., n, m)
 
     def grad_x(grad: Array) -> Array:
         return kernels.bmm(grad.reshape(wide), y.swapaxes(-1, -2))  # (..., n, m) @ (..., m, k)
@@ -71,12 +83,12 @@ def _flat_matmul(input: Tensor, other: Tensor, x: Array, y: Array) -> Tensor:
         raise _inner_sizes(x, y, "matmul")
     shape, n, m = x.shape, math.prod(x.shape[:-1]), y.shape[1]
     x = x.reshape(n, shape[-1])  # (..., k) -> (n, k)
-    z = kernels.matmul(x, y).reshape(*shape[:-1], m)  # (n, m) -> (..., m)
+    z = _rounded(product(x, y), input).reshape(*shape[:-1], m)  # (n, m) -> (..., m)
     return record(
         "matmul",
         z,
-        (input, lambda grad: kernels.matmul(grad.reshape(n, m), y.T).reshape(shape), other),
-        (other, lambda grad: kernels.matmul(x.T, grad.reshape(n, m)), input),
+        (input, lambda grad: product(grad.reshape(n, m), y.T).reshape(shape), other),
+        (other, lambda grad: product(x.T, grad.reshape(n, m)), input),
     )
 
 
@@ -107,6 +119,7 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     return matmul(input, mat2)
 
 
+@in_widest
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """z = Σ x y for two vectors of one length.
 
@@ -146,6 +159,7 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
     return matmul(input, vec)
 
 
+@in_widest
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     """Σ over pairs of dimensions: the last `dims` of a with the first of b, or those listed as ([of a], [of b]).
 
@@ -176,6 +190,7 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     return matmul(A, B).reshape(*shape_a, *shape_b)
 
 
+@in_half
 def einsum(equation: str, *operands: Any) -> Tensor:
     """Einstein's sum: "ik,kj->ij" is zᵢⱼ = Σₖ xᵢₖ yₖⱼ. Letters name dimensions; those not in the result are summed.
 
@@ -280,6 +295,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> F.linear(x, W, b).sum().backward(); W.grad, b.grad  # 1 + 3, 2 + 4; two rows
     (tensor([[4., 6.]]), tensor([2.]))
     """
+    if precision.blocks:
+        input, weight, bias = lowered(input, weight, bias)
     x, W = _factors(input, weight, "linear")
     if W.ndim != 2 or not x.ndim or x.shape[-1] != W.shape[1]:
         raise RuntimeError(
@@ -287,38 +304,44 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         )
     shape, n, n_out = x.shape, math.prod(x.shape[:-1]), W.shape[0]
     x = x.reshape(n, shape[-1])  # (..., in) -> (n, in)
-    if type(x) is ndarray:
-        z = x @ W.T  # (n, in) @ (in, out)
-        edges = [
-            (input, lambda grad: (grad.reshape(n, n_out) @ W).reshape(shape), weight),
-            (weight, lambda grad: grad.reshape(n, n_out).T @ x, input),
-        ]
-    else:  # the same, by products that `cuda.compile_step` can capture
-        times = kernels.matmul
-        z = times(x, W.T)
-        edges = [
-            (input, lambda grad: times(grad.reshape(n, n_out), W).reshape(shape), weight),
-            (weight, lambda grad: times(grad.reshape(n, n_out).T, x), input),
-        ]
+    z = product(x, W.T)  # (n, in) @ (in, out)
+    edges = [
+        (input, lambda grad: product(grad.reshape(n, n_out), W).reshape(shape), weight),
+        (weight, lambda grad: product(grad.reshape(n, n_out).T, x), input),
+    ]
     if bias is not None:
         b = as_array(bias, "linear")
         same_device("linear", input, bias)
-        if b.shape != (n_out,) or b.dtype != x.dtype:
-            raise RuntimeError(f"linear: bias {tuple(b.shape)} of {b.dtype}, expected ({n_out},) of {x.dtype}")
+        dtype = weight.array.dtype
+        if b.shape != (n_out,) or b.dtype != dtype:
+            raise RuntimeError(f"linear: bias {tuple(b.shape)} of {b.dtype}, expected ({n_out},) of {dtype}")
         z += b
         edges.append((bias, lambda grad: kernels.column_sums(grad.reshape(n, n_out))))
+    z = z if W is weight.array else _rounded(z, input)
     return record("linear", z.reshape(*shape[:-1], n_out), *edges)
 
 
 def _factors(x: Tensor, y: Tensor, name: str) -> tuple[Array, Array]:
+    """Two arrays of one dtype and device. float16 comes as float32 on the CPU: sums of products would be rounded after
+    each addition, and NumPy has no fast product of float16; rules that meet a float16 gradient then give float32, which
+    the engine rounds. (On a GPU, cuBLAS reads float16 and adds up in float32.)"""
     a, b = as_array(x, name), as_array(y, name)
     if a.device != b.device:
         same_device(name, x, y)
-    if a.dtype != b.dtype:
-        raise RuntimeError(
-            f"{name}: expected both of one dtype, got {a.dtype} and {b.dtype}; convert one with .to(dtype)"
-        )
+    dtype = a.dtype
+    if dtype is not b.dtype or dtype is not FLOAT32:  # the usual case: no comparison of dtypes, which costs 25 ns
+        if dtype != b.dtype:
+            raise RuntimeError(
+                f"{name}: expected both of one dtype, got {a.dtype} and {b.dtype}; convert one with .to(dtype)"
+            )
+        if dtype == dtypes.float16 and isinstance(a, np.ndarray):
+            return a.astype(np.float32), b.astype(np.float32)
     return a, b
+
+
+def _rounded(z: Array, input: Tensor) -> Array:
+    """The product z in the dtype of its factors, from which it differs where `_factors` widened them."""
+    return z if z.dtype == input.array.dtype else dtypes.rounded(z, input.array.dtype)
 
 
 def _inner_sizes(a: Array, b: Array, name: str) -> RuntimeError:

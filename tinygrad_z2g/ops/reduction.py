@@ -10,9 +10,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from .. import dtypes, kernels
 from ..backend import Array, of
 from ..engine import RESULT, Variable, record
+from .casting import in_float32
 from .common import as_array, constant, many_dims, numpy_names, one_dim
 from .elementwise import maximum, minimum
 from .indexing import take_along_dim
@@ -41,6 +44,7 @@ def _converted(a: Array, dtype: Any) -> Array:
 
 
 @numpy_names
+@in_float32
 def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """z = Σ x over `dim`.   dz/dx = 1: each element receives the gradient of its sum. Integers sum to int64.
 
@@ -74,7 +78,10 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     dims, shape, xp = many_dims(dim, a.ndim, "mean"), a.shape, of(a)
     n = _count(a, dims)
     n = n or math.nan
-    z = kernels.total(a, dims, keepdim) / n
+    if a.dtype == dtypes.float16:  # whose sum may be beyond its range
+        z = (kernels.total(a.astype(np.float32), dims, keepdim) / n).astype(a.dtype)
+    else:
+        z = kernels.total(a, dims, keepdim) / n
     return record("mean", z, (input, lambda grad: xp.broadcast_to(spread(grad, dims, keepdim) / n, shape)))
 
 
@@ -150,6 +157,7 @@ def _moments(name: str, x: Any, dim: Any, unbiased: Any, keepdim: bool, correcti
 
 
 @numpy_names
+@in_float32
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """z = Π x over one `dim` or all.   dz/dxᵢ = Π of the others
 
@@ -294,6 +302,7 @@ def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
 
 
 @numpy_names
+@in_float32
 def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
     """z = (Σ |x|ᵖ)^(1/p) over `dim`, p = 2 (also "fro"), 1 or inf.   For p = 2: dz/dx = x / z, taken as 0 at z = 0
 
@@ -318,6 +327,7 @@ def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> T
 
 
 @numpy_names
+@in_float32
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """zᵢ = x₀ + ... + xᵢ along `dim`.   ∂L/∂xᵢ = Σ of the gradients from i on: a cumulative sum from the far end
 
@@ -336,6 +346,7 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
 
 
 @numpy_names
+@in_float32
 def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """zᵢ = x₀ x₁ ... xᵢ along `dim`.   ∂L/∂xᵢ = (x₀ ... xᵢ₋₁) Sᵢ with Sᵢ = gradᵢ + xᵢ₊₁ Sᵢ₊₁, from the far end
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import dtypes
 from ..backend import of
-from ..engine import Variable, record
+from ..engine import Part, Variable, record
 from .common import (
     as_array,
     as_int,
@@ -468,7 +468,7 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     tensor([0., 1., 1., 0.])
     """
     a = as_array(input, "narrow")
-    n, shape, xp = _length(input, dim, "narrow"), a.shape, of(a)
+    n = _length(input, dim, "narrow")
     if not -n <= start <= n:
         raise IndexError(f"narrow: start {start} is out of range for dim {dim} of size {n}")
     start = start + n if start < 0 else start
@@ -477,9 +477,7 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     cut = (slice(None),) * one_dim(dim, a.ndim, "narrow") + (slice(start, start + length),)
 
     def rule(grad: Any) -> Any:
-        out = xp.zeros(shape, grad.dtype)
-        out[cut] = grad
-        return out
+        return Part(grad, cut)
 
     return record_view("narrow", a[cut], input, rule)
 

@@ -13,6 +13,7 @@ import numpy as np
 from .. import kernels
 from ..backend import of
 from ..engine import RESULT, record
+from .casting import in_float32
 from .common import as_floating, many_dims, numpy_names, one_dim
 from .reduction import spread
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 
 @numpy_names
+@in_float32
 def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """pᵢ = e^xᵢ / Σⱼ e^xⱼ along `dim`.   ∂L/∂x = p (grad - Σ p grad)
 
@@ -46,6 +48,7 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 
 
 @numpy_names
+@in_float32
 def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """zᵢ = xᵢ - ln Σⱼ e^xⱼ along `dim`.   ∂L/∂x = grad - eᶻ Σ grad, where eᶻ = softmax(x)
 
@@ -66,6 +69,7 @@ def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 
 
 @numpy_names
+@in_float32
 def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """z = ln Σ eˣ over `dim`, computed as m + ln Σ eˣ⁻ᵐ with m = max x: no overflow.   dz/dx = eˣ⁻ᶻ = softmax(x)
 

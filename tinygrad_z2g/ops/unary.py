@@ -16,6 +16,7 @@ import numpy as np
 from .. import kernels
 from ..backend import Array, of
 from ..engine import RESULT, Rule, record
+from .casting import in_float32
 from .common import as_array, as_floating
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def neg(x: Array, xp: Any) -> Forward:
     return -x, lambda grad: -grad
 
 
+@in_float32
 @unary(reads=X, floating=False, quiet=True)
 def square(x: Array, xp: Any) -> Forward:
     """z = x².   dz/dx = 2x
@@ -89,6 +91,7 @@ def sqrt(x: Array, xp: Any) -> Forward:
     return z, lambda grad: grad / (2 * z)
 
 
+@in_float32
 @unary(reads=RESULT, quiet=True)
 def rsqrt(x: Array, xp: Any) -> Forward:
     """z = 1 / √x.   dz/dx = -z³ / 2
@@ -101,6 +104,7 @@ def rsqrt(x: Array, xp: Any) -> Forward:
     return z, lambda grad: grad * (-0.5 * z * z * z)
 
 
+@in_float32
 @unary(reads=RESULT, quiet=True)
 def reciprocal(x: Array, xp: Any) -> Forward:
     """z = 1 / x.   dz/dx = -z²
@@ -113,6 +117,7 @@ def reciprocal(x: Array, xp: Any) -> Forward:
     return z, lambda grad: -grad * z * z
 
 
+@in_float32
 @unary(reads=RESULT, quiet=True)
 def exp(x: Array, xp: Any) -> Forward:
     """z = eˣ.   dz/dx = z
@@ -125,6 +130,7 @@ def exp(x: Array, xp: Any) -> Forward:
     return z, lambda grad: grad * z
 
 
+@in_float32
 @unary(reads=RESULT, quiet=True)
 def expm1(x: Array, xp: Any) -> Forward:
     """z = eˣ - 1, exact for small x.   dz/dx = z + 1
@@ -137,6 +143,7 @@ def expm1(x: Array, xp: Any) -> Forward:
     return z, lambda grad: grad * (z + 1)
 
 
+@in_float32
 @unary(reads=X, quiet=True)
 def log(x: Array, xp: Any) -> Forward:
     """z = ln x.   dz/dx = 1 / x;  -inf at 0, NaN below
@@ -148,6 +155,7 @@ def log(x: Array, xp: Any) -> Forward:
     return xp.log(x), lambda grad: grad / x
 
 
+@in_float32
 @unary(reads=X, quiet=True)
 def log2(x: Array, xp: Any) -> Forward:
     """z = log₂ x = ln x / ln 2.   dz/dx = 1 / (x ln 2)
@@ -159,6 +167,7 @@ def log2(x: Array, xp: Any) -> Forward:
     return xp.log2(x), lambda grad: grad / (x * math.log(2))
 
 
+@in_float32
 @unary(reads=X, quiet=True)
 def log1p(x: Array, xp: Any) -> Forward:
     """z = ln (1 + x), exact for small x.   dz/dx = 1 / (1 + x)
@@ -192,6 +201,7 @@ def cos(x: Array, xp: Any) -> Forward:
     return xp.cos(x), lambda grad: grad * -xp.sin(x)
 
 
+@in_float32
 @unary(reads=RESULT)
 def tan(x: Array, xp: Any) -> Forward:
     """z = tan x.   dz/dx = 1 + z²
@@ -204,6 +214,7 @@ def tan(x: Array, xp: Any) -> Forward:
     return z, lambda grad: grad * (1 + z * z)
 
 
+@in_float32
 @unary(reads=X, quiet=True)
 def asin(x: Array, xp: Any) -> Forward:
     """z = arcsin x.   dz/dx = 1 / √(1 - x²);  NaN for |x| > 1
@@ -215,6 +226,7 @@ def asin(x: Array, xp: Any) -> Forward:
     return xp.arcsin(x), lambda grad: grad / xp.sqrt(1 - x * x)
 
 
+@in_float32
 @unary(reads=X, quiet=True)
 def acos(x: Array, xp: Any) -> Forward:
     """z = arccos x.   dz/dx = -1 / √(1 - x²);  NaN for |x| > 1
@@ -237,6 +249,7 @@ def atan(x: Array, xp: Any) -> Forward:
     return xp.arctan(x), lambda grad: grad / (1 + x * x)
 
 
+@in_float32
 @unary(reads=X, quiet=True)
 def sinh(x: Array, xp: Any) -> Forward:
     """z = (eˣ - e⁻ˣ) / 2.   dz/dx = cosh x
@@ -248,6 +261,7 @@ def sinh(x: Array, xp: Any) -> Forward:
     return xp.sinh(x), lambda grad: grad * xp.cosh(x)
 
 
+@in_float32
 @unary(reads=X, quiet=True)
 def cosh(x: Array, xp: Any) -> Forward:
     """z = (eˣ + e⁻ˣ) / 2.   dz/dx = sinh x
@@ -303,7 +317,7 @@ def relu(x: Array, xp: Any) -> Forward:
     >>> x = z2g.tensor([-1.0, 0.0, 2.0], requires_grad=True); x.relu().sum().backward(); x.grad
     tensor([0., 0., 1.])
     """
-    z = xp.maximum(x, 0)
+    z = kernels.relu(x)
     return z, lambda grad: grad * (z > 0)
 
 

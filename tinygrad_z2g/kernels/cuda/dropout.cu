@@ -1,21 +1,12 @@
-// A 32-bit hash in which each input bit flips each output bit with probability close to 1/2; see random.py.
-__device__ unsigned int mix(unsigned int x) {
-    x ^= x >> 16;
-    x *= 0x7feb352du;
-    x ^= x >> 15;
-    x *= 0x846ca68bu;
-    return x ^ x >> 16;
-}
-
-// z = a mask and the mask, which backward needs: 0 with probability p, else `kept` = 1 / (1 - p). Element i is dropped
-// where its 32 random bits, a pure function of (key, i), lie below threshold = p 2³². The same bits as on the CPU.
+// z = a mask and the mask, which backward needs: 0 with probability p, else `kept` = 1 / (1 - p). See common.cu.
 // In a captured step `key_at` says where each replay finds its key.
 extern "C" __global__ void dropout(
-    const real* a, real* z, real* mask, unsigned int key, const unsigned int* key_at, unsigned int threshold, real kept,
-    long long n) {
+    const real* a, real* z, real* mask, unsigned int key, const unsigned int* key_at, unsigned int threshold,
+    accurate kept, long long n) {
     if (key_at) key = *key_at;
     FOR_EACH(i, n) {
-        mask[i] = mix(mix((unsigned int)i) ^ key) < threshold ? 0 : kept;
-        z[i] = a[i] * mask[i];
+        accurate m = dropped_or_kept(i, key, threshold, kept);
+        mask[i] = m;
+        z[i] = a[i] * m;
     }
 }

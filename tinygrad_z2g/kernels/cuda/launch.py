@@ -15,7 +15,7 @@ import numpy as np
 from ...backend import Array, of
 
 FOLDER = Path(__file__).parent
-REAL = {"f": "float", "d": "double"}  # NumPy's letter for a dtype, C's name of it
+REAL = {"e": "half", "f": "float", "d": "double"}  # NumPy's letter for a dtype, the kernels' name of it
 
 # Threads. A warp has 32; four or eight warps per block let a card's processors switch from one that waits for memory to
 # one that does not. (The usual choices; not yet tuned on a card.)
@@ -24,7 +24,7 @@ WARP, ELEMENTS_BLOCK, LONG_ROW, LONG_BLOCK = 32, 256, 1024, 512
 
 @functools.cache
 def kernel(xp: ModuleType, file: str, name: str, char: str) -> Callable:
-    """The kernel `name` of `file`.cu, for float32 ("f") or float64 ("d"); compiled when first asked for."""
+    """The kernel `name` of `file`.cu, for the dtype with this letter in `REAL`; compiled when first asked for."""
     return xp.RawModule(code=source(file), options=(f"-Dreal={REAL[char]}",)).get_function(name)
 
 
@@ -34,15 +34,23 @@ def source(file: str) -> str:
     return "\n".join(f'#line 1 "{path.name}"\n' + path.read_text(encoding="utf-8") for path in paths)
 
 
-def fits(a: Array, *others: Array) -> bool:
-    """Whether a kernel can take these: not empty, all float32 or all float64, all on the current card."""
+def fits(a: Array, *others: Array, half: bool = False) -> bool:
+    """Whether a kernel can take these: not empty, all float32 or all float64, all on the current card.
+
+    `half`: or all float16, for the kernels that autocast needs it in.
+    """
     xp, dtype = of(a), a.dtype
-    if xp is np or dtype.char not in REAL:
+    if xp is np or dtype.char not in REAL or (dtype.char == "e" and not half):
         return False
     card = xp.cuda.get_device_id()
     return all(
         isinstance(x, xp.ndarray) and x.size and x.dtype == dtype and x.data.device_id == card for x in (a, *others)
     )
+
+
+def number(a: Array) -> type:
+    """The type of numbers passed to kernels that work on `a`, and of sums (`accurate` in the sources)."""
+    return np.float32 if a.dtype == np.float16 else a.dtype.type
 
 
 def over_rows(a: Array, file: str, name: str, rows: int, columns: int, args: tuple) -> None:

@@ -1,4 +1,4 @@
-// The joint norm of many arrays, √(Σ x²), and scaling them all: three launches for a whole model. See adam.cu for why
+// The joint norm of many arrays, √(Σ x²), and scaling them all: three launches for a whole model; and dividing them by a scale. See adam.cu for why
 // the arrays come as a table.
 #define ARRAYS 192
 
@@ -42,4 +42,14 @@ extern "C" __global__ void clip_to_norm(const Arrays table, const real* norm, re
     real factor = max_norm / (norm[0] + (real)1e-6);
     if (factor > 1) factor = 1;
     FOR_EACH(i, table.size[k]) table.x[k][i] *= factor;
+}
+
+// x *= factor for every array; found = 1 if there was an inf or NaN. (Whoever finds one writes the same.)
+extern "C" __global__ void unscale(const Arrays table, real factor, int* found) {
+    int k = blockIdx.y;
+    FOR_EACH(i, table.size[k]) {
+        real x = table.x[k][i];
+        if (!isfinite(x)) found[0] = 1;
+        table.x[k][i] = x * factor;
+    }
 }

@@ -32,14 +32,14 @@ from .launch import fits
 MOST_CALLS, LITTLE = 8, 2**22
 
 
-def matmul(a: Array, b: Array) -> Array:
+def product(a: Array, b: Array) -> Array:
     """z = a b for two matrices: CuPy's own product, but for captured steps, which CuPy refuses (see `OwnCublas`)."""
     return bmm(a, b) if capturing() else a @ b
 
 
 def bmm(a: Array, b: Array) -> Array:
     """z = a b for (..., n, k) and (..., k, m) -> (..., n, m); the leading dimensions broadcast."""
-    if max(a.ndim, b.ndim) < (2 if capturing() else 3) or min(a.ndim, b.ndim) < 2 or not fits(a, b):
+    if max(a.ndim, b.ndim) < (2 if capturing() else 3) or min(a.ndim, b.ndim) < 2 or not fits(a, b, half=True):
         return a @ b
     xp, (n, k), m = of(a), a.shape[-2:], b.shape[-1]
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
@@ -129,13 +129,15 @@ def tf32() -> bool:
 
 @functools.cache
 def cublas_settings(xp: ModuleType, char: str, tf32: bool) -> Settings:
-    """The settings for float32 ("f") or float64 ("d")."""
+    """The settings for float32 ("f"), float64 ("d") or float16 ("e"), which is added up in float32."""
     cublas, runtime = xp.cuda.cublas, xp.cuda.runtime
     dtype, compute = {
         "f": (runtime.CUDA_R_32F, cublas.CUBLAS_COMPUTE_32F_FAST_TF32 if tf32 else cublas.CUBLAS_COMPUTE_32F),
         "d": (runtime.CUDA_R_64F, cublas.CUBLAS_COMPUTE_64F),
+        "e": (runtime.CUDA_R_16F, cublas.CUBLAS_COMPUTE_32F),
     }[char]
-    return Settings(dtype, compute, cublas.CUBLAS_GEMM_DEFAULT, np.ones(1, char), np.zeros(1, char))
+    factor = "f" if char == "e" else char  # of the type in which is computed
+    return Settings(dtype, compute, cublas.CUBLAS_GEMM_DEFAULT, np.ones(1, factor), np.zeros(1, factor))
 
 
 # --- cuBLAS without CuPy, for captured steps ---------------------------------------------------------------------

@@ -6,17 +6,18 @@ extern "C" __global__ void softmax(const real* a, real* p, int N, int C) {
     if (row >= N) return;
     a += row * C;
     p += row * C;
-    real m = LOWEST;
-    for (int j = threadIdx.x; j < C; j += blockDim.x) m = max(m, a[j]);
+    accurate m = LOWEST;
+    for (int j = threadIdx.x; j < C; j += blockDim.x) m = max(m, (accurate)a[j]);
     m = max_of_row(m);
-    real total = 0;
+    accurate total = 0;
     for (int j = threadIdx.x; j < C; j += blockDim.x) {
-        p[j] = exp(a[j] - m);
-        total += p[j];
+        accurate e = exp(a[j] - m);
+        p[j] = e;
+        total += e;
     }
     total = sum_of_row(total);
     if (total == 0) total = 1;
-    for (int j = threadIdx.x; j < C; j += blockDim.x) p[j] /= total;  // each thread reads what it wrote itself
+    for (int j = threadIdx.x; j < C; j += blockDim.x) p[j] = p[j] / total;  // each thread reads what it wrote itself
 }
 
 // out = p (grad - Σ p grad)
@@ -26,8 +27,8 @@ extern "C" __global__ void softmax_backward(const real* p, const real* grad, rea
     p += row * C;
     grad += row * C;
     out += row * C;
-    real sum = 0;
-    for (int j = threadIdx.x; j < C; j += blockDim.x) sum += p[j] * grad[j];
+    accurate sum = 0;
+    for (int j = threadIdx.x; j < C; j += blockDim.x) sum += (accurate)p[j] * (accurate)grad[j];
     sum = sum_of_row(sum);
     for (int j = threadIdx.x; j < C; j += blockDim.x) out[j] = p[j] * (grad[j] - sum);
 }
@@ -38,10 +39,10 @@ extern "C" __global__ void log_softmax(const real* a, real* z, int N, int C) {
     if (row >= N) return;
     a += row * C;
     z += row * C;
-    real m = LOWEST;
-    for (int j = threadIdx.x; j < C; j += blockDim.x) m = max(m, a[j]);
+    accurate m = LOWEST;
+    for (int j = threadIdx.x; j < C; j += blockDim.x) m = max(m, (accurate)a[j]);
     m = max_of_row(m);
-    real total = 0;
+    accurate total = 0;
     for (int j = threadIdx.x; j < C; j += blockDim.x) total += exp(a[j] - m);
     total = log(sum_of_row(total));
     for (int j = threadIdx.x; j < C; j += blockDim.x) z[j] = a[j] - m - total;
