@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g import cuda, kernels, nn, optim, replay
+from tinygrad_z2g import amp, cuda, kernels, nn, optim, replay
 from tinygrad_z2g.kernels.cuda import products
 from tinygrad_z2g.models import GPT, GPTConfig
 from tinygrad_z2g.nn import functional as F
@@ -47,11 +47,13 @@ class Training:
         else:
             self.optimizer = (optim.Adam if kind == "adam" else optim.AdamW)(params, lr=0.1, weight_decay=0.1)
         self.scheduler = lr_scheduler.CosineAnnealingLR(self.optimizer, 2 * CALLS)
+        self.half = kind == "autocast"
         self.inside = kind == "scheduler inside"  # of the step
 
     def __call__(self, x: z2g.Tensor, y: z2g.Tensor) -> tuple[z2g.Tensor, z2g.Tensor]:
         self.optimizer.zero_grad()
-        out = self.net(x)
+        with amp.autocast("cuda", enabled=self.half):
+            out = self.net(x)
         out = out[0] if isinstance(out, tuple) else out
         loss = F.cross_entropy(out.reshape(-1, out.shape[-1]), y.reshape(-1))
         loss.backward()
@@ -112,7 +114,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 # --- Replays are ordinary steps ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["adamw", "adam", "sgd", "sgd momentum", "scheduler inside", "gpt"])
+@pytest.mark.parametrize("kind", ["adamw", "adam", "sgd", "sgd momentum", "scheduler inside", "gpt", "autocast"])
 def test_replayed_steps_are_ordinary_steps(device: str, kind: str) -> None:
     """Losses, norms, weights, averages, counts: equal. (On a card two ways of multiplying may round differently.)"""
     (losses, state), (expected_losses, expected) = compiled(kind), ordinary(kind)
@@ -283,6 +285,12 @@ class Unknown(optim.SGD):
     capturable = False
 
 
+def with_gradient(x: z2g.Tensor) -> z2g.Tensor:
+    w = z2g.ones(4, requires_grad=True)
+    (w * x).sum().backward()
+    return w
+
+
 REFUSED: dict[str, Callable[[z2g.Tensor], Any]] = {
     "item": lambda x: x.sum().item(),
     "if": lambda x: x if x.sum() > 0 else -x,
@@ -292,7 +300,8 @@ REFUSED: dict[str, Callable[[z2g.Tensor], Any]] = {
     "noise": lambda x: x + z2g.randn(4),
     "a list of indices": lambda x: x[[0, 1]],
     "LSTM": lambda x: nn.LSTM(4, 4)(x[None])[0].sum(),
-    "float16": lambda x: x.half() @ x.half().T,
+    "GradScaler, scale": lambda x: amp.GradScaler().scale(x.sum()),
+    "GradScaler, unscale_": lambda x: amp.GradScaler().unscale_(optim.SGD([with_gradient(x)])),
 }
 
 
@@ -474,7 +483,7 @@ def test_captured_products(fake: Any, shapes: tuple, dtype: Any) -> None:
     with captured(fake) as graphs, replay.watched(recording):
         recording.capturing = True
         own.use(fake.cuda.get_current_stream(), workspace)
-        z = (kernels.matmul if a.ndim == b.ndim == 2 else kernels.bmm)(x, y)
+        z = (kernels.product if a.ndim == b.ndim == 2 else kernels.bmm)(x, y)
     for factor in (1, 3):
         graphs[0].launch()
         np.testing.assert_allclose(z.get(), factor * (a @ b), rtol=1e-5, atol=1e-6)

@@ -25,6 +25,7 @@ from . import dtypes, kernels
 from .backend import Array, Device, device_of
 from .optim import Optimizer
 from .precision import autocast
+from .replay import capturing
 from .tensor import Tensor
 
 __all__ = ["GradScaler", "autocast"]
@@ -74,6 +75,7 @@ class GradScaler:
         """A tensor, or the tensors of a list or tuple, times the scale."""
         if not self._enabled:
             return outputs
+        _not_captured()
         if isinstance(outputs, Tensor):
             # A half loss would be inf after a scale of 65,536; torch's scale, a float32 tensor, raises it as well
             return (outputs.float() if outputs.dtype == dtypes.float16 else outputs) * self._scale
@@ -96,6 +98,7 @@ class GradScaler:
         self._seen[id(optimizer)] = _Seen(self._unscaled(optimizer), False, False)
 
     def _unscaled(self, optimizer: Optimizer) -> list[Array]:
+        _not_captured()
         params = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         homes: dict[Device, list[Array]] = {}
         for p in params:
@@ -178,3 +181,10 @@ class GradScaler:
         interval, tracker = int(state_dict["growth_interval"]), int(state_dict["_growth_tracker"])
         self._scale, self._growth_factor, self._backoff_factor = scale, growth, backoff
         self._growth_interval, self._growth_tracker = interval, tracker
+
+
+def _not_captured() -> None:
+    if capturing():
+        raise NotImplementedError(
+            "GradScaler: a captured step would repeat the scale as it is now; autocast alone can be"
+        )
