@@ -140,9 +140,9 @@ def test_every_step_names_its_operation_its_line_and_its_rule():
         ("1. mean → loss ()", line + 2, "loss = ‹((y - t) ** 2).mean()›", "z = Σ x / n ", "∂L/∂x = "),
         ("3. sub → (2, 1)", line + 2, "loss = ((‹y - t›) ** 2).mean()", "z = x - y.   ∂z/∂x = 1", "∂L/∂x = grad = "),
         ("4. add → y (2, 1)", line + 1, "y = ‹h @ w2 + b2›", "∂z/∂x = 1,  ∂z/∂y = 1", "= grad, summed to (1,) = "),
-        ("5. matmul → (2, 1)", line + 1, "y = ‹h @ w2› + b2", "∂L/∂y = xᵀ grad", "∂L/∂y = x.T @ grad = "),
+        ("5. matmul → (2, 1)", line + 1, "y = ‹h @ w2› + b2", "∂L/∂y = xᵀ grad", "∂L/∂y = product(x.T, grad) = "),
         ("6. tanh → h (2, 3)", line, "h = ‹(x @ w1 + b1).tanh()›", "dz/dx = 1 - z²", "grad * (1 - z * z) = "),
-        ("8. matmul → (2, 3)", line, "h = (‹x @ w1› + b1).tanh()", "∂L/∂x = grad yᵀ", "∂L/∂y = x.T @ grad = "),
+        ("8. matmul → (2, 3)", line, "h = (‹x @ w1› + b1).tanh()", "∂L/∂x = grad yᵀ", "∂L/∂y = product(x.T, grad) = "),
     ]:
         chapter = next(part for part in text.split("\n\n") if part.startswith(step))
         assert f"test_explain.py:{place}  {source}\n" in chapter
@@ -272,9 +272,9 @@ def test_a_gradient_to_start_with():
         (lambda x, y: x.detach() * y, "∂L/∂y = grad * x"),
         (lambda x, y: 2 * y, "∂L/∂x = grad * y"),  # as Python calls it: y.__rmul__(2)
         (lambda x, y: x.detach() / y, "∂L/∂y = -grad * z / y"),
-        (lambda x, y: x.detach() @ y, "∂L/∂y = x.T @ grad"),
+        (lambda x, y: x.detach() @ y, "∂L/∂y = product(x.T, grad)"),
         (lambda x, y: x.detach() ** y, "∂L/∂y = "),
-        (lambda x, y: F.linear(x.detach(), y), "∂L/∂W = grad.reshape(n, n_out).T @ x"),
+        (lambda x, y: F.linear(x.detach(), y), "∂L/∂W = product(grad.reshape(n, n_out).T, x)"),
         (lambda x, y: F.linear(x.detach(), y.detach(), x[0]), "∂L/∂b = "),
         (lambda x, y: F.layer_norm(x.detach(), [2], y[0]), "∂L/∂w = "),
         (lambda x, y: F.layer_norm(x, [2], y[0].detach()), "∂L/∂x = "),

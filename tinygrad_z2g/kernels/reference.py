@@ -79,7 +79,10 @@ def total(a: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
 
 def sum_squares(a: Array) -> Array:
     """Σ a² over all elements, 0-d. For few a dot product takes a third of the time; for many it is less exact."""
-    return of(a).vdot(a, a) if isinstance(a, np.ndarray) and a.size <= 4096 else (a * a).sum()
+    if not isinstance(a, np.ndarray) or a.size > 4096:
+        return (a * a).sum()
+    flat = a.reshape(-1)
+    return flat.dot(flat)
 
 
 def column_sums(a: Array, b: Array | None = None) -> Array:
