@@ -617,8 +617,8 @@ def scaled_dot_product_attention(
     _check_probability(dropout_p, "scaled_dot_product_attention")
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     bias = _attention_bias(q, attn_mask, is_causal)
-    key = number(default_generator.next_key, np.uint32) if dropout_p else 0
-    z, saved = kernels.attention(q, k, v, bias, is_causal, scale, dropout_p, key)
+    seed = number(default_generator.next_key, np.uint32) if dropout_p else 0
+    z, saved = kernels.attention(q, k, v, bias, is_causal, scale, dropout_p, seed)
     return record_joint(
         "attention",
         z,
