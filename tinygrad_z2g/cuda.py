@@ -56,7 +56,8 @@ def compile_step(fn: Callable) -> CompiledStep:
     Raises RuntimeError: for arguments of other shapes, dtypes or devices than the first ones (take drop_last=True, or
     a compiled step for each shape); at the capture, where fn waits for the card or brings data to it (.item(),
     if tensor:, z2g.tensor([...]), randn), with everything as it was before that call. LSTMs and convolutions cannot be
-    captured yet, nor float16. (No card was at hand: this was tried on a stand-in that records and replays.)
+    captured yet, nor a GradScaler's step, which waits. (No card was at hand: this was tried on a stand-in that records
+    and replays.)
     """
     return CompiledStep(fn)
 
