@@ -470,3 +470,26 @@ def test_a_gpt_learns_in_mixed_precision_and_waits_once_a_step(device: str) -> N
         losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0] and scaler.get_scale() == 65536.0
     assert all(p.dtype == p.grad.dtype == F32 and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_autocast_in_a_captured_step() -> None:
+    """The casts and the products in float16 are replayed like everything else; the scaler's `step` waits, so not it."""
+    found = []
+    with fakecupy.installed():
+        for wrap in (lambda f: f, z2g.cuda.compile_step):
+            z2g.manual_seed(2)
+            net = nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.LayerNorm(8), nn.Linear(8, 3)).to("cuda")
+            optimizer = optim.AdamW(net.parameters(), lr=0.1)
+
+            def train(x: Any, y: Any, net: Any = net, optimizer: Any = optimizer) -> Any:
+                optimizer.zero_grad()
+                with z2g.autocast("cuda"):
+                    loss = F.cross_entropy(net(x), y)
+                loss.backward()
+                optimizer.step()
+                return loss
+
+            step = wrap(train)
+            x, y = z2g.randn(5, 4).to("cuda"), z2g.tensor([0, 1, 2, 1, 0]).to("cuda")
+            found.append([step(x, y).item() for _ in range(5)])
+    assert found[0] == found[1] and found[0][-1] < found[0][0]

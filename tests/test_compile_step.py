@@ -471,7 +471,7 @@ def test_cupy_has_what_the_captures_use() -> None:
 # --- cuBLAS without CuPy -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("shapes", [((3, 4), (4, 5)), ((2, 3, 4), (2, 4, 5)), ((2, 2, 3, 4), (4, 5)), ((1, 4), (4, 1))])
 def test_captured_products(fake: Any, shapes: tuple, dtype: Any) -> None:
     """By our own handle: GemmEx for one, GemmStridedBatchedEx for many; transposed operands are read where they lie."""
@@ -484,9 +484,10 @@ def test_captured_products(fake: Any, shapes: tuple, dtype: Any) -> None:
         recording.capturing = True
         own.use(fake.cuda.get_current_stream(), workspace)
         z = (kernels.product if a.ndim == b.ndim == 2 else kernels.bmm)(x, y)
+    near = 10 * np.finfo(dtype).eps
     for factor in (1, 3):
         graphs[0].launch()
-        np.testing.assert_allclose(z.get(), factor * (a @ b), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(z.get(), factor * (a @ b), rtol=near, atol=near)
         x *= 3
     products._own.clear()
 
