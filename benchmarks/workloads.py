@@ -83,16 +83,17 @@ def video_gpt(lib: Library, B: int = 100, T: int = 16, C: int = 32, heads: int =
 
 def small_gpt(
     lib: Library, L: int = 4, H: int = 4, C: int = 128, T: int = 64, B: int = 12, V: int = 64, dropout: float = 0.0,
-    amp: bool = False, compiled: Callable = lambda train: train,
+    amp: bool = False, compiled: Callable = lambda train: train, **adam: Any,
 ) -> Callable:  # fmt: skip
     """W2 (and W3 with other sizes): LayerNorm, GELU(tanh), fused attention, AdamW, clipping, biases.
 
-    `amp`: on a card, in mixed precision with float16. `compiled` is what makes a captured step of an ordinary one.
+    `amp`: on a card, in mixed precision with float16. `compiled` makes a captured step of an ordinary one;
+    `adam` are further settings of AdamW.
     """
     model = _gpt(lib, L, H, C, T, V, dropout)
     torch, F = lib.torch, lib.F
     data = torch.randint(0, V, (B, T + 1))
-    optimizer = lib.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
+    optimizer = lib.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1, **adam)
 
     @compiled
     def train():

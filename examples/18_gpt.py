@@ -200,7 +200,8 @@ def main() -> None:
             model.load_state_dict(saved["model"])
             optimizer.load_state_dict(saved["optimizer"])
             schedule.load_state_dict(saved["schedule"])
-            scaler.load_state_dict(saved["scaler"])
+            if saved.get("scaler"):  # there is none from training without --amp
+                scaler.load_state_dict(saved["scaler"])
             z2g.random.default_generator.set_state(saved["random"])
             start, history, best = saved["step"], saved["history"], saved["best"]
         except (OSError, ValueError, KeyError, RuntimeError) as error:
