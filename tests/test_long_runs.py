@@ -44,16 +44,16 @@ def alive():
 
 
 def test_steps_leave_nothing_behind(device):
-    """Without the garbage collector: after 60 more steps there are as many objects and as much data as before."""
+    """Without the garbage collector: after 40 more steps there are as many objects and as much data as before."""
     _, _, step = trainer()
     gc.collect()
     gc.disable()
     tracemalloc.start()
     try:
-        for _ in range(10):
+        for _ in range(5):
             step()
         objects, size = alive()
-        for _ in range(60):
+        for _ in range(40):
             step()
         objects_later, size_later = alive()
     finally:
