@@ -16,7 +16,6 @@ It knows nothing of layers and losses: a number to multiply by, and the gradient
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,13 +70,13 @@ class GradScaler:
         self._growth_interval = growth_interval
         self._seen: dict[int, _Seen] = {}  # by id of the optimizer, until `update`
 
-    def scale(self, outputs: Tensor | Iterable[Tensor]) -> Any:
+    def scale(self, outputs: Tensor | list | tuple) -> Any:
         """A tensor, or the tensors of a list or tuple, times the scale."""
         if not self._enabled:
             return outputs
         _not_captured()
         if isinstance(outputs, Tensor):
-            # A half loss would be inf after a scale of 65,536; torch's scale, a float32 tensor, raises it as well
+            # A half loss would be inf after a scale of 65,536
             return (outputs.float() if outputs.dtype == dtypes.float16 else outputs) * self._scale
         if isinstance(outputs, (list, tuple)):
             return type(outputs)(self.scale(x) for x in outputs)
@@ -142,7 +141,7 @@ class GradScaler:
             return
         if new_scale is not None:
             self._scale = float(new_scale.item() if isinstance(new_scale, Tensor) else new_scale)
-        elif not self._seen:
+        elif not any(seen.found for seen in self._seen.values()):
             raise RuntimeError("GradScaler.update: no gradients were checked; call step(optimizer) before update()")
         elif any(s.skipped if s.stepped else any(flag.item() for flag in s.found) for s in self._seen.values()):
             self._scale, self._growth_tracker = self._scale * self._backoff_factor, 0

@@ -12,7 +12,7 @@ Reverse-mode automatic differentiation in three ideas.
 For L = (x + y) · x the walk is: mul (number 2) sends a gradient to the sum and one to x; add (number 1) sends its
 own gradient on to x and to y; x now has two parts and they are added.
 
-The engine knows nothing of the Tensor class beyond `Variable` below, and of arrays little beyond `+` and `sum`.
+The engine knows nothing of the Tensor class beyond `Variable` below, and of arrays little beyond `+`, `sum` and slices.
 """
 
 from __future__ import annotations
@@ -268,11 +268,13 @@ def walk(
                 if target not in grads:
                     sums.add(target)  # of this one, so far
             grad = match(grad, target)
+        if not grad.shape:
+            grad = _writable(grad)
         if target in grads:
             if target in sums:
                 grads[target] += grad  # into an array that is ours alone
-            else:
-                grads[target] = grads[target] + grad  # out of place: the first part may belong to someone else
+            else:  # out of place: the first part may belong to someone else
+                grads[target] = _writable(grads[target] + grad)
                 sums.add(target)
             return
         grads[target] = grad
@@ -379,6 +381,11 @@ def _run_hooks(hooks: dict[int, Callable], grad: Array, like: Variable) -> Array
                 raise RuntimeError(f"hook: returned {tuple(got.shape)} of {got.dtype}, expected {want[0]} of {want[1]}")
             grad = replacement.array
     return grad
+
+
+def _writable(grad: Array) -> Array:
+    """`grad` as an array. NumPy computes 0-d results as scalars, into which nothing can be written."""
+    return np.asarray(grad) if isinstance(grad, np.generic) else grad
 
 
 def match(grad: Array | Part, target: Any) -> Array:

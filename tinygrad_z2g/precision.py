@@ -68,9 +68,10 @@ class autocast(_Block):
 
     Products (matmul, mm, bmm, mv, einsum, linear, conv, attention, LSTM) round float32 operands to `dtype` and give
     `dtype`; exponentials, logarithms, powers, sums, norms, softmax, layer norm and losses turn `dtype` into float32;
-    everything else takes what it gets. float64 and integers are left alone, and so are in-place operations' results.
-    A cast is an operation like others, so the gradient of a float32 parameter is float32. Only the forward pass and
-    the loss belong inside: backward runs in the types of forward. For small gradients see `amp.GradScaler`.
+    `dot`, `tensordot` and `scatter_add` take the widest type of their operands; everything else takes what it gets.
+    float64 and integers are left alone, and so are in-place operations' results. A cast is an operation like others, so
+    the gradient of a float32 parameter is float32. Only the forward pass and the loss belong inside: backward runs in
+    the types of forward. For small gradients see `amp.GradScaler`.
 
     device_type: "cpu" or "cuda", whose tensors are meant. dtype: float16, the only one offered; on "cuda" also by
     default. (torch's default on the CPU is bfloat16, which NumPy lacks: there it must be given.) `enabled=False`

@@ -28,7 +28,7 @@ def large(a: Array) -> bool:
     return isinstance(a, np.ndarray) and a.ndim > 2 and a.size > 2**20
 
 
-def in_float32(function: Callable) -> Callable:
+def widened(function: Callable) -> Callable:
     """The routine, but float16 is computed in float32 and rounded once, at the end, as kernels on a GPU do: in float16
     e¹² is inf, a sum of ones stops at 2,048, and NumPy has no fast products.
     """
@@ -90,7 +90,7 @@ def column_sums(a: Array, b: Array | None = None) -> Array:
     return total(a if b is None else a * b, (0,), False)
 
 
-@in_float32
+@widened
 def product_and_column_sums(a: Array, b: Array) -> tuple[Array, Array]:
     """a b, and its sums over all dimensions but the last: the gradients of x and b where z is a function of x + b.
 
@@ -154,7 +154,7 @@ def row_dots(a: Array, b: Array) -> Array:
     return row_sums(a * b)
 
 
-@in_float32
+@widened
 def softmax(a: Array, axis: int) -> Array:
     """p = eᵃ / Σ eᵃ. A row that is -inf throughout has nothing to choose from and gives zeros, not 0/0."""
     _, p, total = exponentials(a, axis)
@@ -162,7 +162,7 @@ def softmax(a: Array, axis: int) -> Array:
     return p
 
 
-@in_float32
+@widened
 def softmax_backward(p: Array, grad: Array, axis: int) -> Array:
     """∂L/∂a = p (grad - Σ p grad): softmax's Jacobian is diag(p) - p pᵀ."""
     last = axis in (-1, p.ndim - 1)
@@ -171,7 +171,7 @@ def softmax_backward(p: Array, grad: Array, axis: int) -> Array:
     return g
 
 
-@in_float32
+@widened
 def log_softmax(a: Array, axis: int) -> Array:
     """log p = a - m - ln Σ e^(a - m)"""
     with np.errstate(all="ignore"):  # a row of -inf, with +inf, or an empty one
@@ -179,7 +179,7 @@ def log_softmax(a: Array, axis: int) -> Array:
         return shifted - of(a).log(total)
 
 
-@in_float32
+@widened
 def cross_entropy(logits: Array, target: Array, weight: Array) -> tuple[Array, Array]:
     """Per row, loss = -weight · log p[target] with p = softmax(logits), and its gradient weight · (p - onehot).
 
@@ -199,7 +199,7 @@ def cross_entropy(logits: Array, target: Array, weight: Array) -> tuple[Array, A
 # --- Layer norm --------------------------------------------------------------------------------------------------
 
 
-@in_float32
+@widened
 def layer_norm(a: Array, eps: float) -> tuple[Array, Array]:
     """Rows with mean 0 and variance 1: n = (a - mean) r,  r = 1 / √(var + eps), var the biased variance.
 
@@ -214,7 +214,7 @@ def layer_norm(a: Array, eps: float) -> tuple[Array, Array]:
     return n, r
 
 
-@in_float32
+@widened
 def layer_norm_backward(g: Array, n: Array, r: Array) -> Array:
     """∂L/∂a = r (g - mean(g) - n mean(g n)), with g = ∂L/∂n.
 
@@ -289,7 +289,7 @@ def normal_cdf(a: Array) -> Array:
     return xp.where(a > 0, 1 - tail, tail)
 
 
-@in_float32
+@widened
 def gelu_exact(a: Array, b: Array | None = None) -> tuple[Array, Array]:
     """z = x Φ(x) and its slope Φ(x) + x φ(x), φ(x) = e^(-x²/2) / √(2π), where x = a, or a + b with a bias b (C,)."""
     xp = of(a)
@@ -298,7 +298,7 @@ def gelu_exact(a: Array, b: Array | None = None) -> tuple[Array, Array]:
     return a * cdf, cdf + a * xp.exp(-0.5 * a * a) * (1 / math.sqrt(2 * math.pi))
 
 
-@in_float32
+@widened
 def gelu_tanh(a: Array, b: Array | None = None) -> tuple[Array, Array]:
     """z = x s with s = (1 + tanh u) / 2, u = √(2/π) (x + 0.044715 x³), and its slope dz/dx = s + 2 x s (1 - s) u'.
 
@@ -333,7 +333,7 @@ def gelu_tanh(a: Array, b: Array | None = None) -> tuple[Array, Array]:
 # --- Attention ---------------------------------------------------------------------------------------------------
 
 
-@in_float32
+@widened
 def bmm(a: Array, b: Array) -> Array:
     """z = a b for batches of matrices, (..., n, k) and (..., k, m) -> (..., n, m); the leading dimensions broadcast."""
     return a @ b
@@ -342,7 +342,7 @@ def bmm(a: Array, b: Array) -> Array:
 BLOCK = 64  # queries; of 16 to 128 the quickest for 128 to 512 positions
 
 
-@in_float32
+@widened
 def attention(
     q: Array, k: Array, v: Array, bias: Array | None, causal: bool, scale: float, drop: float, key: int | Array
 ) -> tuple[Array, list[tuple[Array, Array | None]]]:
@@ -394,7 +394,7 @@ def attend(
     return xp.matmul(p if kept is None else p * kept, v), p  # (..., b, S) @ (..., S, e) -> (..., b, e)
 
 
-@in_float32
+@widened
 def attention_backward(grad: Array, q: Array, k: Array, v: Array, saved: list, scale: float) -> tuple:
     """The gradients of q, k and v in `attention`, from that of z and what was saved: p, and what dropout multiplied.
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import kernels, precision
+from .. import dtypes, kernels, precision
 from ..backend import Array, of
 from ..engine import needs_grad, record, record_joint
 from ..ops import elementwise
-from ..ops.casting import half_for, in_float32, lowered, raised
+from ..ops.casting import cast, half_for, in_float32, lowered, raised, through_float32
 from ..ops.common import as_array, as_floating, as_int, same_device
 from ..ops.elementwise import sigmoid, tanh
 from ..ops.inplace import update
@@ -175,6 +175,8 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tenso
         return _reduce((input - target).square(), reduction, "mse_loss")
     if a.device != b.device:
         same_device("mse_loss", input, target)
+    if a.dtype == dtypes.float16:  # whose sum may be beyond its range
+        return cast(mse_loss(*(cast(x, dtypes.float32) for x in (input, target))), dtypes.float16)
     d = a - b
     n = d.size or math.nan
     loss = kernels.sum_squares(d) / n
@@ -446,6 +448,7 @@ def layer_norm(
 
 
 @in_float32
+@through_float32
 def rms_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
@@ -479,6 +482,7 @@ def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -
 
 
 @in_float32
+@through_float32
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """z = x₁ · x₂ / (max(‖x₁‖, eps) max(‖x₂‖, eps)) along `dim`: the cosine of the angle between vectors.
 

@@ -66,6 +66,24 @@ def in_float32(function: _F) -> _F:
     return _with_operands(raised, function)
 
 
+def through_float32(function: _F) -> _F:
+    """The operation, in autocast or not: float16 is computed in float32, and the result rounded once. A sum of squares
+    is soon beyond 65,504."""
+
+    def half(x: Any) -> bool:
+        return isinstance(x, Variable) and x.array.dtype == dtypes.float16
+
+    @functools.wraps(function)
+    def operation(*args: Any, **kwargs: Any) -> Any:
+        if not any(map(half, args)) and not any(map(half, kwargs.values())):
+            return function(*args, **kwargs)
+        wide = [cast(x, dtypes.float32) if half(x) else x for x in (*args, *kwargs.values())]
+        z = function(*wide[: len(args)], **dict(zip(kwargs, wide[len(args) :], strict=True)))
+        return cast(z, dtypes.float16)
+
+    return operation  # type: ignore[return-value]
+
+
 def in_widest(function: _F) -> _F:
     """The operation, which needs operands of one type but any will do, with the `widest` of them."""
     return _with_operands(widest, function)

@@ -15,7 +15,7 @@ import numpy as np
 from .. import dtypes, kernels
 from ..backend import Array, of
 from ..engine import RESULT, Variable, record
-from .casting import in_float32
+from .casting import in_float32, through_float32
 from .common import as_array, constant, many_dims, numpy_names, one_dim
 from .elementwise import maximum, minimum
 from .indexing import take_along_dim
@@ -82,7 +82,7 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
         z = (kernels.total(a.astype(np.float32), dims, keepdim) / n).astype(a.dtype)
     else:
         z = kernels.total(a, dims, keepdim) / n
-    return record("mean", z, (input, lambda grad: xp.broadcast_to(spread(grad, dims, keepdim) / n, shape)))
+    return record("mean", z, (input, lambda grad: xp.broadcast_to(spread(grad, dims, keepdim) * (1 / n), shape)))
 
 
 def _count(a: Array, dims: tuple[int, ...]) -> int:
@@ -91,6 +91,7 @@ def _count(a: Array, dims: tuple[int, ...]) -> int:
 
 
 @numpy_names
+@through_float32
 def var(
     input: Tensor,
     dim: Any = None,
@@ -303,6 +304,7 @@ def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
 
 @numpy_names
 @in_float32
+@through_float32
 def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
     """z = (Σ |x|ᵖ)^(1/p) over `dim`, p = 2 (also "fro"), 1 or inf.   For p = 2: dz/dx = x / z, taken as 0 at z = 0
 
