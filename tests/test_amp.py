@@ -400,6 +400,10 @@ def test_misuse_is_an_error() -> None:
     scaler, (p, optimizer) = amp.GradScaler(), with_gradient("cpu", 1.0)
     with pytest.raises(RuntimeError, match="no gradients were checked"):
         scaler.update()
+    without = optim.SGD([z2g.zeros(1, requires_grad=True)])
+    scaler.unscale_(without)
+    with pytest.raises(RuntimeError, match="no gradients were checked"):
+        scaler.update()
     with pytest.raises(RuntimeError, match="closure"):
         scaler.step(optimizer, lambda: None)
     with pytest.raises(TypeError, match="expected a Tensor"):

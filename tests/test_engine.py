@@ -1068,6 +1068,23 @@ def test_a_slice_is_not_added_into_an_array_that_another_has_too(device):
     assert_close(u.grad, np.ones(3))
 
 
+def test_gradients_of_a_0d_tensor_can_be_written_to(device):
+    """NumPy computes them as scalars: `grad[...] = 0` would change a copy, `grad[place] += part` is an error."""
+    x = leaf(2.0)
+    (x[None] + x * 2 + x * 3).sum().backward()
+    assert x.grad.item() == 6
+    x = leaf(2.0)
+    b = x * 1
+    b[...] = 7.0
+    (b * 3).backward()
+    assert x.grad.item() == 0
+    x = leaf(2.0)
+    b = x.clone()
+    b[()] = x * 2
+    (b * 3).backward()
+    assert x.grad.item() == 6
+
+
 def test_many_slices_make_one_array_of_zeros(monkeypatch):
     calls = []
     monkeypatch.setattr(engine, "match", lambda *args, right=engine.match: calls.append(args) or right(*args))

@@ -1416,6 +1416,20 @@ def test_float16_is_added_in_float32(device):
     assert p.grad.tolist() == [15.0] * 100
 
 
+def test_float16_is_squared_in_float32(device):
+    """300² is beyond float16; so is the number of elements in the last two."""
+    x = z2g.full((1, 4), 300.0, dtype=z2g.float16)
+    assert x.norm().item() == 600 and x.norm(dim=1).dtype == z2g.float16
+    assert F.normalize(x).tolist() == [[0.5] * 4] and F.cosine_similarity(x, x).tolist() == [1.0]
+    assert F.rms_norm(x, (4,)).tolist() == [[1.0] * 4] and F.rms_norm(x, (4,), weight=x[0]).dtype == z2g.float16
+    assert z2g.tensor([-300.0, 300.0], dtype=z2g.float16).std(unbiased=False).item() == 300
+    ones = z2g.ones(70_000, dtype=z2g.float16, requires_grad=True)
+    loss = F.mse_loss(ones, z2g.zeros_like(ones))
+    (loss + ones.mean()).backward()
+    assert loss.item() == 1 and loss.dtype == z2g.float16
+    assert ones.grad[0].item() == pytest.approx(3 / 70_000, rel=2e-3)
+
+
 def test_one_bad_row_of_a_gradient_spoils_no_other_of_an_embedding():
     table = z2g.zeros(4, 2, requires_grad=True)
     F.embedding(z2g.tensor([0, 1, 1]), table).backward(z2g.tensor([[math.inf, 1.0], [1.0, 1.0], [2.0, 3.0]]))

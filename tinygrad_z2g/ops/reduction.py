@@ -117,6 +117,7 @@ def var(
 
 
 @numpy_names
+@through_float32
 def std(
     input: Tensor,
     dim: Any = None,
