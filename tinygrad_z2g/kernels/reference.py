@@ -518,9 +518,7 @@ def lstm_backward(
 def dropout_mask(like: Array, p: float, key: int | Array) -> Array:
     """0 with probability p, else 1 / (1 - p), in the shape and dtype of `like`: a pure function of `key`."""
     threshold, kept = dropout_numbers(p)
-    mask = (random_bits(key, like) >= threshold).astype(like.dtype)
-    mask *= kept
-    return mask
+    return (random_bits(key, like) >= threshold) * like.dtype.type(kept)
 
 
 def dropout_numbers(p: float) -> tuple[np.uint32, float]:
