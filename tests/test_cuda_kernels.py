@@ -334,6 +334,13 @@ def test_attention_in_tiles_with_bias(xp: Any, bias: str, dtype: Any) -> None:
     in_tiles(xp, q, k, v, b, False, 0)
 
 
+@pytest.mark.parametrize("mask", [-1e9, np.finfo(np.float32).min])
+def test_attention_in_tiles_with_a_finite_mask(xp: Any, mask: float) -> None:
+    """Between float32's numbers near -1e9 lie 64: ln of the sum of a row, were it added to that, would be lost."""
+    q, k, v = (normal((1, n, 3), np.float32, seed=n) for n in (4, 7, 7))
+    in_tiles(xp, q, k, v, np.array([[0], [mask], [0], [mask]], np.float32).repeat(7, axis=1), False, 0)
+
+
 def test_attention_in_tiles_is_chosen_where_p_would_be_large(xp: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """More bytes than the limit, heads that a tile can hold, and values with no batch of their own."""
     monkeypatch.setattr(cuda, "flash_attention", lambda *_: "tiles")
@@ -556,6 +563,8 @@ WRONG_KERNELS: list[tuple[str, str, str, Callable]] = [
      lambda xp: test_attention_in_tiles(xp, 17, 70, 64, 40, False, 0.4, np.float32)),
     ("flash_attention", "    __syncthreads();\n    load(tile, TILE", "    load(tile, TILE",
      lambda xp: test_attention_in_tiles(xp, 5, 37, 4, 3, True, 0, np.float32)),
+    ("flash_attention", "- largest[row]) / totals[row]", "- (largest[row] + log(totals[row])))",
+     lambda xp: test_attention_in_tiles_with_a_finite_mask(xp, -1e9)),
     ("sum_rows_by_id", "(k > 0 && ids[order[k - 1]] == id)", "false",
      lambda xp: test_sum_rows_by_id(xp, 50, 3, 513, np.float32)),
     ("sum_rows_by_id", "id >= n ||", "", lambda xp: test_sum_rows_out_of_range(xp, np.float32)),
