@@ -513,6 +513,15 @@ def test_attention_in_half_precision(xp: Any, monkeypatch: pytest.MonkeyPatch, c
         np.testing.assert_allclose(a.get().astype(np.float32), b.astype(np.float32), rtol=4e-3, atol=4e-3)
 
 
+def test_attention_in_half_precision_where_products_are_too_large_for_it(xp: Any) -> None:
+    """33 · 33 · 64 is more than 65504; times scale, it is not."""
+    q, v = np.full((1, 3, 64), 33, np.float16), normal((1, 3, 4), np.float16)
+    k = q * np.array([[1], [0.999], [-1]], np.float16)
+    z, _ = cuda.attention(*to_device(xp, (q, k, v)), None, False, 1 / 8, 0, 0)
+    expected, _ = reference.attention(q, k, v, None, False, 1 / 8, 0, 0)
+    np.testing.assert_allclose(z.get().astype(np.float32), expected.astype(np.float32), rtol=4e-3, atol=4e-3)
+
+
 @pytest.mark.parametrize("count", [1, 448, 1000])
 def test_set_numbers(xp: Any, count: int) -> None:
     """The numbers stay with the host: that is what the kernel is for."""

@@ -197,6 +197,8 @@ def attention(
     tiles = max(q.shape[-1], v.shape[-1]) <= most_columns and np.broadcast_shapes(batch, v.shape[:-2]) == batch
     if tiles and q.dtype != np.float16 and math.prod(batch) * T * S * q.itemsize > MOST_SCORES:
         return flash_attention(q, k, v, bias, causal, scale, drop, key)
+    if q.dtype == np.float16:  # q kᵀ is stored in half, where more than 65504 is inf, before the kernel can scale it
+        q, scale = q * q.dtype.type(scale), 1.0
     p = bmm(q, k.swapaxes(-1, -2))  # (..., T, d) @ (..., d, S) -> (..., T, S)
     rows, (bias, bias_rows) = p.size // S, _rows_of_bias(bias, p.shape)
     args = (
