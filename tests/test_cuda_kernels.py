@@ -78,6 +78,13 @@ def test_cupy_has_what_the_launches_use() -> None:
     assert names == list(inspect.signature(fakecuda.gemmStridedBatchedEx).parameters)
 
 
+def test_compilers_are_given_ascii() -> None:
+    """CuPy writes a source to a file in the locale's encoding, and on Windows that has no Σ."""
+    assert [file for file in FILES if not SOURCES[file].isascii()] == []
+    with fakecupy.installed() as cupy, pytest.raises(UnicodeEncodeError):
+        cupy.RawModule(code="// Σ", options=("-Dreal=float",))
+
+
 def test_the_sources_are_installed() -> None:
     setup = configparser.ConfigParser()
     setup.read(Path(__file__).parent.parent / "setup.cfg", encoding="utf-8")
