@@ -413,6 +413,18 @@ def test_column_sums_of_a_long_matrix(xp: Any) -> None:
     assert np.abs(cuda.column_sums(xp.asarray(a)).get() / (300_000 * float(np.float32(0.1))) - 1).max() < 1e-6
 
 
+@needs_compiler
+def test_column_sums_of_more_rows_than_a_grid_has_blocks_of_512(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is launched, not run: a grid that CUDA accepts, whose chunks hold all rows and none twice."""
+    launched: list[tuple] = []
+    monkeypatch.setattr(cuda, "kernel", lambda *_: lambda grid, block, args: launched.append((grid, args)))
+    with fakecupy.installed() as cupy:
+        cuda.column_sums(cupy.empty((512 * 65535 + 1, 1), np.float16))
+    assert len(launched) == 3 and launched[-1][0] == (1, 1)
+    for (_, chunks), (*_, N, _, chunk) in launched:
+        assert chunks <= cuda_on_cpu.MAX_GRID[1] and (chunks - 1) * chunk < N <= chunks * chunk
+
+
 @over_dtypes
 @pytest.mark.parametrize("parts", ["w b", "w", "b", ""])
 def test_scale_shift(xp: Any, parts: str, dtype: Any) -> None:

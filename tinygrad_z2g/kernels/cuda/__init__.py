@@ -126,9 +126,10 @@ def _column_sums(a: Array, b: Array | None, product: Array | None) -> Array:
     sums, b = xp.ascontiguousarray(a), None if b is None else xp.ascontiguousarray(b)
     while True:
         N = len(sums)
-        chunks = -(-N // 512)
+        chunk = max(512, -(-N // 65535))  # a grid has no more blocks in its second direction
+        chunks = -(-N // chunk)
         out = xp.empty((chunks, C), dtype) if chunks > 1 else xp.empty(C, dtype)
-        args = (sums, b, product, out, np.int64(N), np.int32(C), np.int32(512))
+        args = (sums, b, product, out, np.int64(N), np.int32(C), np.int32(chunk))
         kernel(xp, "columns", "column_sums", sums.dtype.char)((-(-C // 32), chunks), (32, 8), args)
         if chunks == 1:
             return out.astype(a.dtype, copy=False)
