@@ -70,6 +70,7 @@ class RawModule:
         reals = [option.removeprefix("-Dreal=") for option in options if option.startswith("-Dreal=")]
         if len(reals) != 1 or len(options) != 1:
             raise fakecupy.NotInFakeError(f"RawModule(): got options {options}; the fake knows -Dreal= alone")
+        code.encode("ascii")  # written to a file in the locale's encoding, which may have no more
         self.code, self.options = code, options
         self._real = reals[0]
 

@@ -78,6 +78,13 @@ def test_cupy_has_what_the_launches_use() -> None:
     assert names == list(inspect.signature(fakecuda.gemmStridedBatchedEx).parameters)
 
 
+def test_compilers_are_given_ascii() -> None:
+    """CuPy writes a source to a file in the locale's encoding, and on Windows that has no Σ."""
+    assert [file for file in FILES if not SOURCES[file].isascii()] == []
+    with fakecupy.installed() as cupy, pytest.raises(UnicodeEncodeError):
+        cupy.RawModule(code="// Σ", options=("-Dreal=float",))
+
+
 def test_the_sources_are_installed() -> None:
     setup = configparser.ConfigParser()
     setup.read(Path(__file__).parent.parent / "setup.cfg", encoding="utf-8")
@@ -334,6 +341,13 @@ def test_attention_in_tiles_with_bias(xp: Any, bias: str, dtype: Any) -> None:
     in_tiles(xp, q, k, v, b, False, 0)
 
 
+@pytest.mark.parametrize("mask", [-1e9, np.finfo(np.float32).min])
+def test_attention_in_tiles_with_a_finite_mask(xp: Any, mask: float) -> None:
+    """Between float32's numbers near -1e9 lie 64: ln of the sum of a row, were it added to that, would be lost."""
+    q, k, v = (normal((1, n, 3), np.float32, seed=n) for n in (4, 7, 7))
+    in_tiles(xp, q, k, v, np.array([[0], [mask], [0], [mask]], np.float32).repeat(7, axis=1), False, 0)
+
+
 def test_attention_in_tiles_is_chosen_where_p_would_be_large(xp: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """More bytes than the limit, heads that a tile can hold, and values with no batch of their own."""
     monkeypatch.setattr(cuda, "flash_attention", lambda *_: "tiles")
@@ -397,6 +411,18 @@ def test_column_sums_of_a_long_matrix(xp: Any) -> None:
     """300,000 rows: three launches, and as exact as float32 can be, where adding one by one would be off by 1 %."""
     a = np.full((300_000, 2), 0.1, np.float32)
     assert np.abs(cuda.column_sums(xp.asarray(a)).get() / (300_000 * float(np.float32(0.1))) - 1).max() < 1e-6
+
+
+@needs_compiler
+def test_column_sums_of_more_rows_than_a_grid_has_blocks_of_512(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is launched, not run: a grid that CUDA accepts, whose chunks hold all rows and none twice."""
+    launched: list[tuple] = []
+    monkeypatch.setattr(cuda, "kernel", lambda *_: lambda grid, block, args: launched.append((grid, args)))
+    with fakecupy.installed() as cupy:
+        cuda.column_sums(cupy.empty((512 * 65535 + 1, 1), np.float16))
+    assert len(launched) == 3 and launched[-1][0] == (1, 1)
+    for (_, chunks), (*_, N, _, chunk) in launched:
+        assert chunks <= cuda_on_cpu.MAX_GRID[1] and (chunks - 1) * chunk < N <= chunks * chunk
 
 
 @over_dtypes
@@ -506,6 +532,15 @@ def test_attention_in_half_precision(xp: Any, monkeypatch: pytest.MonkeyPatch, c
         np.testing.assert_allclose(a.get().astype(np.float32), b.astype(np.float32), rtol=4e-3, atol=4e-3)
 
 
+def test_attention_in_half_precision_where_products_are_too_large_for_it(xp: Any) -> None:
+    """33 · 33 · 64 is more than 65504; times scale, it is not."""
+    q, v = np.full((1, 3, 64), 33, np.float16), normal((1, 3, 4), np.float16)
+    k = q * np.array([[1], [0.999], [-1]], np.float16)
+    z, _ = cuda.attention(*to_device(xp, (q, k, v)), None, False, 1 / 8, 0, 0)
+    expected, _ = reference.attention(q, k, v, None, False, 1 / 8, 0, 0)
+    np.testing.assert_allclose(z.get().astype(np.float32), expected.astype(np.float32), rtol=4e-3, atol=4e-3)
+
+
 @pytest.mark.parametrize("count", [1, 448, 1000])
 def test_set_numbers(xp: Any, count: int) -> None:
     """The numbers stay with the host: that is what the kernel is for."""
@@ -556,6 +591,8 @@ WRONG_KERNELS: list[tuple[str, str, str, Callable]] = [
      lambda xp: test_attention_in_tiles(xp, 17, 70, 64, 40, False, 0.4, np.float32)),
     ("flash_attention", "    __syncthreads();\n    load(tile, TILE", "    load(tile, TILE",
      lambda xp: test_attention_in_tiles(xp, 5, 37, 4, 3, True, 0, np.float32)),
+    ("flash_attention", "- largest[row]) / totals[row]", "- (largest[row] + log(totals[row])))",
+     lambda xp: test_attention_in_tiles_with_a_finite_mask(xp, -1e9)),
     ("sum_rows_by_id", "(k > 0 && ids[order[k - 1]] == id)", "false",
      lambda xp: test_sum_rows_by_id(xp, 50, 3, 513, np.float32)),
     ("sum_rows_by_id", "id >= n ||", "", lambda xp: test_sum_rows_out_of_range(xp, np.float32)),

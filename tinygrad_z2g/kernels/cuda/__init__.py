@@ -126,9 +126,10 @@ def _column_sums(a: Array, b: Array | None, product: Array | None) -> Array:
     sums, b = xp.ascontiguousarray(a), None if b is None else xp.ascontiguousarray(b)
     while True:
         N = len(sums)
-        chunks = -(-N // 512)
+        chunk = max(512, -(-N // 65535))  # a grid has no more blocks in its second direction
+        chunks = -(-N // chunk)
         out = xp.empty((chunks, C), dtype) if chunks > 1 else xp.empty(C, dtype)
-        args = (sums, b, product, out, np.int64(N), np.int32(C), np.int32(512))
+        args = (sums, b, product, out, np.int64(N), np.int32(C), np.int32(chunk))
         kernel(xp, "columns", "column_sums", sums.dtype.char)((-(-C // 32), chunks), (32, 8), args)
         if chunks == 1:
             return out.astype(a.dtype, copy=False)
@@ -197,6 +198,8 @@ def attention(
     tiles = max(q.shape[-1], v.shape[-1]) <= most_columns and np.broadcast_shapes(batch, v.shape[:-2]) == batch
     if tiles and q.dtype != np.float16 and math.prod(batch) * T * S * q.itemsize > MOST_SCORES:
         return flash_attention(q, k, v, bias, causal, scale, drop, key)
+    if q.dtype == np.float16:  # q kᵀ is stored in half, where more than 65504 is inf, before the kernel can scale it
+        q, scale = q * q.dtype.type(scale), 1.0
     p = bmm(q, k.swapaxes(-1, -2))  # (..., T, d) @ (..., d, S) -> (..., T, S)
     rows, (bias, bias_rows) = p.size // S, _rows_of_bias(bias, p.shape)
     args = (
@@ -241,7 +244,8 @@ class Flash(NamedTuple):
     """What `flash_attention` saves in place of p."""
 
     z: Array  # (..., T, e)
-    logsum: Array  # (..., T): ln Σ eˢ
+    largest: Array  # (..., T): m, the largest score s of a query
+    total: Array  # (..., T): Σ e^(s - m)
     bias: Array | None
     causal: bool
     drop: float
@@ -253,10 +257,10 @@ def flash_attention(
 ) -> tuple[Array, Flash]:
     """`attention` in tiles: the same numbers, the same elements dropped, and no array of the size of p."""
     xp, batch = of(q), np.broadcast_shapes(q.shape[:-2], k.shape[:-2])
-    z, logsum = (xp.empty((*batch, q.shape[-2], *e), q.dtype) for e in (v.shape[-1:], ()))
-    saved = Flash(z, logsum, bias, causal, drop, key)
+    z, largest, total = (xp.empty((*batch, q.shape[-2], *e), q.dtype) for e in (v.shape[-1:], (), ()))
+    saved = Flash(z, largest, total, bias, causal, drop, key)
     q, k, v = (_whole(x, batch) for x in (q, k, v))
-    _in_tiles("flash_attention", q, (q, k, v, z, logsum), q, k, v, saved, scale)
+    _in_tiles("flash_attention", q, (q, k, v, z, largest, total), q, k, v, saved, scale)
     return z, saved._replace(z=z.copy())  # the caller may write into z
 
 
@@ -265,11 +269,12 @@ def flash_attention_backward(grad: Array, q: Array, k: Array, v: Array, saved: F
     if not fits(grad, q, k, v):  # another card is the current one
         p = reference.attention(q, k, v, saved.bias, saved.causal, scale, saved.drop, saved.key)[1]
         return reference.attention_backward(grad, q, k, v, p, scale)
-    xp, z, logsum = of(q), saved.z, saved.logsum
-    grad, q, k, v = (_whole(x, logsum.shape[:-1]) for x in (grad, q, k, v))
-    D, grad_q, grad_k, grad_v = (xp.empty(x.shape, x.dtype) for x in (logsum, q, k, v))
-    _in_tiles("flash_attention_grad_q", q, (grad, q, k, v, z, logsum, D, grad_q), q, k, v, saved, scale)
-    _in_tiles("flash_attention_grad_kv", k, (grad, q, k, v, logsum, D, grad_k, grad_v), q, k, v, saved, scale)
+    xp, z, largest, total = of(q), saved.z, saved.largest, saved.total
+    grad, q, k, v = (_whole(x, total.shape[:-1]) for x in (grad, q, k, v))
+    D, grad_q, grad_k, grad_v = (xp.empty(x.shape, x.dtype) for x in (total, q, k, v))
+    _in_tiles("flash_attention_grad_q", q, (grad, q, k, v, z, largest, total, D, grad_q), q, k, v, saved, scale)
+    arrays = grad, q, k, v, largest, total, D, grad_k, grad_v
+    _in_tiles("flash_attention_grad_kv", k, arrays, q, k, v, saved, scale)
     return grad_q, grad_k, grad_v
 
 
@@ -283,7 +288,7 @@ def _in_tiles(
 ) -> None:
     """A kernel of flash_attention.cu whose blocks share out the rows of `owned`."""
     T, S, d, e = q.shape[-2], k.shape[-2], q.shape[-1], v.shape[-1]
-    bias, bias_rows = _rows_of_bias(saved.bias, (*saved.logsum.shape, S))
+    bias, bias_rows = _rows_of_bias(saved.bias, (*saved.total.shape, S))
     threshold, kept = reference.dropout_numbers(saved.drop)
     real, sizes = q.dtype.type, map(np.int32, (saved.causal, T, S, d, e))
     problem = (bias, bias_rows, *sizes, real(scale), *_key(saved.key), threshold, real(kept))

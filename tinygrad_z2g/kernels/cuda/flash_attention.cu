@@ -3,10 +3,12 @@
 // p is as large as the square of the sequence. Here a block of threads owns OWN rows of one side (queries, or keys with
 // their values) and walks over the other side, 32 rows at a time: of p it ever has OWN x 32 numbers. A softmax needs the
 // sum of its whole row, which is known at the end only; so it is computed for what was seen so far and corrected as the
-// walk goes on. Of all p one number per query is kept, logsum = ln Σ eˢ: with it p = e^(s - logsum) is quickly computed
-// again by the backward pass, from q and k.
+// walk goes on. Of all p two numbers per query are kept, its largest score m and its total Σ e^(s - m): with them
+// p = e^(s - m) / total is quickly computed again by the backward pass, from q and k. (m + ln total in one number would
+// not do: near -1e9, which a mask may add to a whole row, float32 has only every 64th number, and ln total is lost.)
 //
-// q, grad, z, grad_q: (heads, T, d or e); k, v, grad_k, grad_v: (heads, S, d or e); logsum, D: (heads, T); d, e <= HEAD.
+// q, grad, z, grad_q: (heads, T, d or e); k, v, grad_k, grad_v: (heads, S, d or e); largest, totals, D: (heads, T);
+// d, e <= HEAD.
 //
 // Warp y (32 threads of the same threadIdx.y) takes the rows ROWS y, ..., ROWS y + ROWS - 1 of those owned. Scores: its
 // thread x takes row x of the tile. Sums of rows: its thread x takes the columns x, x + 32, ....
@@ -85,10 +87,10 @@ __device__ void store(real* matrix, int first, int end, int width, real sums[ROW
     }
 }
 
-// z = p v and logsum. The block owns queries. With m the largest score so far, total = Σ e^(s - m) and the sums
-// Σ e^(s - m) v grow tile by tile; a larger m shrinks both by e^(old m - m).
+// z = p v, largest and totals. The block owns queries. With m the largest score so far, total = Σ e^(s - m) and the
+// sums Σ e^(s - m) v grow tile by tile; a larger m shrinks both by e^(old m - m).
 extern "C" __global__ void flash_attention(
-    const real* q, const real* k, const real* v, real* z, real* logsum, PROBLEM) {
+    const real* q, const real* k, const real* v, real* z, real* largest, real* totals, PROBLEM) {
     Problem a = GIVEN;
     __shared__ real queries[OWN * STEP], tile[TILE * STEP], weights[OWN][TILE];
     int blocks = (T + OWN - 1) / OWN, first = blockIdx.x % blocks * OWN;
@@ -117,7 +119,7 @@ extern "C" __global__ void flash_attention(
         int i = first + threadIdx.y * ROWS + r;
         real all = sum_of_row(total[r]);
         if (all == 0) all = 1;  // a query that may look nowhere attends to nothing
-        if (i < T && threadIdx.x == 0) logsum[head * T + i] = m[r] + log(all);
+        if (i < T && threadIdx.x == 0) largest[head * T + i] = m[r], totals[head * T + i] = all;
         for (int g = 0; g < COLUMNS; g++) sums[r][g] /= all;
     }
     store(z + head * T * e, first, T, e, sums, 1);
@@ -128,8 +130,8 @@ extern "C" __global__ void flash_attention(
 // With the mask of dropout u, z = Σ p u v: ∂L/∂p = u grad·v, so D = Σ p u grad·v = grad·z. Then through the softmax:
 // ∂L/∂s = p (∂L/∂p - D), grad_q = scale Σ ∂L/∂s k.
 extern "C" __global__ void flash_attention_grad_q(
-    const real* grad, const real* q, const real* k, const real* v, const real* z, const real* logsum, real* D,
-    real* grad_q, PROBLEM) {
+    const real* grad, const real* q, const real* k, const real* v, const real* z, const real* largest,
+    const real* totals, real* D, real* grad_q, PROBLEM) {
     Problem a = GIVEN;
     __shared__ real queries[OWN * STEP], grads[OWN * STEP], tile[TILE * STEP], weights[OWN][TILE];
     int blocks = (T + OWN - 1) / OWN, first = blockIdx.x % blocks * OWN;
@@ -149,8 +151,9 @@ extern "C" __global__ void flash_attention_grad_q(
         replace(tile, k + head * S * d, start, S, d);
         for (int r = 0; r < ROWS; r++) {
             int own = threadIdx.y * ROWS + r, i = first + own, j = start + threadIdx.x;
+            long long row = head * T + i;
             real s = dot(queries + own * STEP, tile, d);
-            p[r] = sees(a, i, j) ? exp(score(a, s, head * T + i, j) - logsum[head * T + i]) : 0;
+            p[r] = sees(a, i, j) ? exp(score(a, s, row, j) - largest[row]) / totals[row] : 0;
         }
         replace(tile, v + head * S * e, start, S, e);
         for (int r = 0; r < ROWS; r++) {
@@ -167,8 +170,8 @@ extern "C" __global__ void flash_attention_grad_q(
 // grad_k = scale Σ ∂L/∂s q and grad_v = Σ p u grad, sums over queries. The block owns keys and their values: no other
 // block writes to them, so nothing need be added atomically, and the order of additions is always the same.
 extern "C" __global__ void flash_attention_grad_kv(
-    const real* grad, const real* q, const real* k, const real* v, const real* logsum, const real* D, real* grad_k,
-    real* grad_v, PROBLEM) {
+    const real* grad, const real* q, const real* k, const real* v, const real* largest, const real* totals,
+    const real* D, real* grad_k, real* grad_v, PROBLEM) {
     Problem a = GIVEN;
     __shared__ real keys[OWN * STEP], values[OWN * STEP], tile[TILE * STEP], used[OWN][TILE], weights[OWN][TILE];
     int blocks = (S + OWN - 1) / OWN, first = blockIdx.x % blocks * OWN;
@@ -183,7 +186,7 @@ extern "C" __global__ void flash_attention_grad_kv(
         for (int r = 0; r < ROWS; r++) {
             int own = threadIdx.y * ROWS + r, j = first + own;
             real s = dot(keys + own * STEP, tile, d);
-            p[r] = sees(a, i, j) ? exp(score(a, s, row, j) - logsum[row]) : 0;
+            p[r] = sees(a, i, j) ? exp(score(a, s, row, j) - largest[row]) / totals[row] : 0;
             u[r] = mask(a, row, j);
             used[own][threadIdx.x] = p[r] * u[r];
         }

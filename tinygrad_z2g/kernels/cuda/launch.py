@@ -29,9 +29,14 @@ def kernel(xp: ModuleType, file: str, name: str, char: str) -> Callable:
 
 
 def source(file: str) -> str:
-    """The text that the compiler is given: what all files share, and the file. (#line: where its messages point to.)"""
+    """The text that the compiler is given: what all files share, and the file. (#line: where its messages point to.)
+
+    In ASCII, with a question mark for each other character, all of them in comments: CuPy writes the text to a file in
+    the locale's encoding, and that of Windows has no Σ.
+    """
     paths = [FOLDER / f"{part}.cu" for part in ("common", file)]
-    return "\n".join(f'#line 1 "{path.name}"\n' + path.read_text(encoding="utf-8") for path in paths)
+    text = "\n".join(f'#line 1 "{path.name}"\n' + path.read_text(encoding="utf-8") for path in paths)
+    return text.encode("ascii", "replace").decode()
 
 
 def fits(a: Array, *others: Array, half: bool = False) -> bool:
