@@ -271,6 +271,57 @@ def test_gradients_may_accumulate(fake: Any) -> None:
     assert results[0] == results[1] == [10.0, 10.0]
 
 
+@pytest.mark.parametrize("cleared", [1, 2])
+@pytest.mark.parametrize("optimizer", ["outside", "none"])
+def test_the_optimizer_may_step_outside(fake: Any, optimizer: str, cleared: int) -> None:
+    """A replay leaves every leaf its gradient, whoever reads and clears it, each time or every other time."""
+
+    def run(wrap: Callable) -> list:
+        w, spare, found = z2g.ones(2, requires_grad=True), z2g.ones(2, requires_grad=True), []
+        adam = optim.Adam([w], lr=0.1) if optimizer == "outside" else None
+
+        @wrap
+        def step(x: z2g.Tensor) -> z2g.Tensor:
+            inside = z2g.zeros(2, requires_grad=True)  # a leaf that nobody else sees
+            loss = ((w + inside) * w * x).sum()
+            loss.backward()
+            return loss
+
+        for i in range(9):
+            if i % cleared == 0:
+                w.grad = None
+            if i == 7:
+                w.data = w.detach() * 3  # replaced: noticed
+            found.append([step(z2g.full((2,), float(i))).item(), w.grad.tolist(), spare.grad])
+            if adam is not None:
+                adam.step()
+        if cleared == 1 and wrap is cuda.compile_step:
+            assert step._graph is None and step._calls == 2  # i = 7 and 8: until then it was replayed
+        return [found, w.tolist()]
+
+    assert run(cuda.compile_step) == run(lambda fn: fn)
+
+
+def test_a_leaf_outside_the_optimizers_is_put_back(fake: Any) -> None:
+    """A capture that fails leaves its gradient what it was, whether fn cleared it or made the first one."""
+    w, late, calls = z2g.ones(2, requires_grad=True), z2g.ones(2, requires_grad=True), []
+
+    @cuda.compile_step
+    def step(x: z2g.Tensor) -> None:
+        w.grad = None
+        calls.append(1)
+        (w * x * (late if len(calls) > cuda.WARM_UP else 1.0)).sum().backward()
+        if len(calls) > cuda.WARM_UP:
+            x.sum().item()
+
+    for _ in range(cuda.WARM_UP):
+        step(z2g.full((2,), 3.0))
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="cannot be captured"):
+            step(z2g.full((2,), 4.0))
+        assert w.grad.tolist() == [3.0, 3.0] and late.grad is None
+
+
 def test_on_the_cpu_it_is_the_function() -> None:
     calls = []
     step = cuda.compile_step(lambda *xs: calls.append(xs) or 3)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -102,8 +102,8 @@ class CompiledStep:
             self._recording.renew()
         kernels.set_numbers(self._recording.places, self._recording.values[: self._recording.used])
         self._graph.launch()
-        for p, grad, _ in self._grads:
-            p.grad = grad
+        for leaf in self._leaves:
+            leaf.tensor.grad = leaf.grad
         return _map(_fresh, self._outputs)
 
     def _take(self, tensors: tuple[Tensor, ...]) -> None:
@@ -140,10 +140,11 @@ class CompiledStep:
 
     def _capture(self) -> None:
         """Run fn without doing anything, and keep what it would have launched."""
-        optimizers, self._recording = self._recording.optimizers, Recording(cupy())
-        params = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
-        grads, numbers = [p.grad for p in params], default_generator.get_state()
         own = own_cublas(cupy())  # made now: it allocates
+        earlier, self._recording = self._recording, Recording(cupy())
+        params = [p for optimizer in earlier.optimizers for group in optimizer.param_groups for p in group["params"]]
+        params += [leaf for reference in earlier.leaves if (leaf := reference()) is not None]  # of other optimizers
+        before, numbers = {p: p.grad for p in params}, default_generator.get_state()
         try:
             with self._apart():
                 own.use(self._stream, self._workspace)
@@ -151,10 +152,10 @@ class CompiledStep:
                     self._outputs = _map(Tensor.detach, self._fn(*self._inputs))
         except BaseException as error:
             self._recording.undo()
-            self._recording.optimizers = optimizers
             default_generator.set_state(numbers)
-            for p, grad in zip(params, grads, strict=True):
+            for p, grad in self._before(before):
                 p.grad = grad
+            self._recording = earlier
             if not isinstance(error, Exception):
                 raise
             raise RuntimeError(
@@ -164,12 +165,17 @@ class CompiledStep:
             ) from error
         self._graph = capture.graph
         self._fixed = [optimizer.fixed(0) for optimizer in self._recording.optimizers]
-        self._grads = [(p, p.grad, p.grad is before) for p, before in zip(params, grads, strict=True)]
+        self._leaves = [_Leaf(p, p.array, p.requires_grad, grad, p.grad) for p, grad in self._before(before)]
+
+    def _before(self, known: dict[Tensor, Any]) -> list[tuple[Tensor, Any]]:
+        """Each leaf that still lives, with the gradient it had before the capture, which first met some of them."""
+        met = {leaf: grad for reference, grad in self._recording.leaves.items() if (leaf := reference()) is not None}
+        return list((met | known).items())
 
     def _as_captured(self) -> bool:
         """Whether parameters, gradients that add up, and optimizers are still those that the graph works on."""
         recording = self._recording
-        if any(added_to and p.grad is not grad for p, grad, added_to in self._grads):
+        if not all(leaf.as_captured() for leaf in self._leaves):
             return False
         for optimizer, (arrays, rest) in zip(recording.optimizers, self._fixed, strict=True):
             now, rest_now = optimizer.fixed(recording.replays)
@@ -177,6 +183,25 @@ class CompiledStep:
             if not same or rest_now != rest:
                 return False
         return True
+
+
+class _Leaf(NamedTuple):
+    """A tensor to which a captured step gives a gradient, and what it had when it was captured."""
+
+    tensor: Tensor
+    array: Any
+    requires_grad: bool
+    before: Tensor | None
+    grad: Tensor | None  # where each replay leaves the gradient
+
+    def as_captured(self) -> bool:
+        """Whether a replay would do to it what an ordinary step would."""
+        x = self.tensor
+        if x.array is not self.array or x.requires_grad != self.requires_grad:
+            return False
+        if self.before is None:  # whether fn would have cleared one cannot be told
+            return x.grad is None
+        return self.grad is not self.before or x.grad is self.grad  # cleared by fn, or added to
 
 
 class _captured:

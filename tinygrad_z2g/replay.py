@@ -28,12 +28,14 @@ class Recording:
     """One step, watched: first in ordinary calls, which show who takes part in it, then while it is captured.
 
     `capturing` tells the two apart; `replays` counts the launches after the first. `optimizers` are those that stepped,
-    `captured` those whose step is part of the capture.
+    `captured` those whose step is part of the capture. `leaves` are weak references to those that got a gradient, with
+    the one they had before: a leaf that is made inside the step dies with it.
     """
 
     def __init__(self, xp: ModuleType):
         self.optimizers: list[Any] = []
         self.captured: list[Any] = []
+        self.leaves: dict[Callable[[], Any], Any] = {}
         self.capturing = False
         self.replays = 0
         self.values = np.zeros(PLACES, np.uint64)
