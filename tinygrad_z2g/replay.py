@@ -78,6 +78,7 @@ class Recording:
 
 
 active = 0  # threads that are in a watched step. Ordinary steps look at this number alone, which takes 0.02 µs
+_counting = threading.Lock()
 
 
 class _State(threading.local):
@@ -94,12 +95,14 @@ def watched(recording: Recording) -> Iterator[None]:
         raise RuntimeError("a compiled step cannot be called inside another one")
     global active
     _state.recording = recording
-    active += 1
+    with _counting:  # two threads may read the same number before either adds to it
+        active += 1
     try:
         yield
     finally:
         _state.recording = None
-        active -= 1
+        with _counting:
+            active -= 1
 
 
 def recording() -> Recording | None:
