@@ -102,6 +102,7 @@ class NotInFakeError(NotImplementedError, AttributeError):
 
 
 CUDA_ERRORS = {
+    2: "cudaErrorMemoryAllocation: out of memory",
     900: "cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing",
     901: "cudaErrorStreamCaptureInvalidated: operation failed due to a previous error during capture",
     35: "cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA runtime version",
@@ -884,7 +885,7 @@ cuda = _Module(
     "cupy.cuda", Device=Device, runtime=runtime, get_device_id=_current, is_available=lambda: _devices > 0,
     Stream=fakegraph.Stream, get_current_stream=fakegraph.current, MemoryPool=fakegraph.MemoryPool,
     using_allocator=fakegraph.using_allocator, set_pinned_memory_allocator=fakegraph.set_pinned_memory_allocator,
-    cublas=fakecuda.cublas, device=fakecuda.device,
+    Memory=fakegraph.Memory, cublas=fakecuda.cublas, device=fakecuda.device,
 )  # fmt: skip
 linalg = _Module("cupy.linalg", np.linalg)
 stride_tricks = _Module("cupy.lib.stride_tricks", np.lib.stride_tricks)
@@ -895,6 +896,7 @@ cupy = _Module(
     copy=_copy, asnumpy=_asnumpy, get_array_module=_get_array_module, is_available=cuda.is_available,
     cuda=cuda, linalg=linalg, lib=lib, random=random, RawModule=fakecuda.RawModule,
     get_default_pinned_memory_pool=lambda: fakegraph._default_pinned,
+    get_default_memory_pool=lambda: fakegraph._default,
     __version__=NAMES.get("version", {}).get("cupy", ""),
 )  # fmt: skip
 

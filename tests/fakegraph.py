@@ -29,10 +29,29 @@ _state = _State()
 
 
 class MemoryPool:
-    """`cupy.cuda.MemoryPool`: only whether memory belongs to it."""
+    """`cupy.cuda.MemoryPool`: only whether memory belongs to it, and whether it was asked to give back what is free."""
+
+    def __init__(self, allocator: Callable | None = None):
+        self.allocator, self.limit, self.freed = allocator, None, 0
+
+    def set_limit(self, size: int) -> None:
+        self.limit = size
+
+    def free_all_blocks(self) -> None:
+        self.freed += 1
 
     def malloc(self, size: int) -> Any:
         raise fakecupy.NotInFakeError("MemoryPool.malloc: the fake takes all memory from NumPy")
+
+
+_default = MemoryPool()
+
+
+class Memory:
+    """`cupy.cuda.Memory` of a card that is full."""
+
+    def __init__(self, size: int):
+        raise fakecupy.CUDARuntimeError(2)
 
 
 class using_allocator:

@@ -10,6 +10,9 @@ import functools
 import importlib.util
 import operator
 import re
+import threading
+import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -271,6 +274,57 @@ def test_gradients_may_accumulate(fake: Any) -> None:
     assert results[0] == results[1] == [10.0, 10.0]
 
 
+@pytest.mark.parametrize("cleared", [1, 2])
+@pytest.mark.parametrize("optimizer", ["outside", "none"])
+def test_the_optimizer_may_step_outside(fake: Any, optimizer: str, cleared: int) -> None:
+    """A replay leaves every leaf its gradient, whoever reads and clears it, each time or every other time."""
+
+    def run(wrap: Callable) -> list:
+        w, spare, found = z2g.ones(2, requires_grad=True), z2g.ones(2, requires_grad=True), []
+        adam = optim.Adam([w], lr=0.1) if optimizer == "outside" else None
+
+        @wrap
+        def step(x: z2g.Tensor) -> z2g.Tensor:
+            inside = z2g.zeros(2, requires_grad=True)  # a leaf that nobody else sees
+            loss = ((w + inside) * w * x).sum()
+            loss.backward()
+            return loss
+
+        for i in range(9):
+            if i % cleared == 0:
+                w.grad = None
+            if i == 7:
+                w.data = w.detach() * 3  # replaced: noticed
+            found.append([step(z2g.full((2,), float(i))).item(), w.grad.tolist(), spare.grad])
+            if adam is not None:
+                adam.step()
+        if cleared == 1 and wrap is cuda.compile_step:
+            assert step._graph is None and step._calls == 2  # i = 7 and 8: until then it was replayed
+        return [found, w.tolist()]
+
+    assert run(cuda.compile_step) == run(lambda fn: fn)
+
+
+def test_a_leaf_outside_the_optimizers_is_put_back(fake: Any) -> None:
+    """A capture that fails leaves its gradient what it was, whether fn cleared it or made the first one."""
+    w, late, calls = z2g.ones(2, requires_grad=True), z2g.ones(2, requires_grad=True), []
+
+    @cuda.compile_step
+    def step(x: z2g.Tensor) -> None:
+        w.grad = None
+        calls.append(1)
+        (w * x * (late if len(calls) > cuda.WARM_UP else 1.0)).sum().backward()
+        if len(calls) > cuda.WARM_UP:
+            x.sum().item()
+
+    for _ in range(cuda.WARM_UP):
+        step(z2g.full((2,), 3.0))
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="cannot be captured"):
+            step(z2g.full((2,), 4.0))
+        assert w.grad.tolist() == [3.0, 3.0] and late.grad is None
+
+
 def test_on_the_cpu_it_is_the_function() -> None:
     calls = []
     step = cuda.compile_step(lambda *xs: calls.append(xs) or 3)
@@ -379,6 +433,117 @@ def test_wrong_arguments_are_refused_before_anything_happens(fake: Any) -> None:
         cuda.compile_step(lambda x: inner(x))(x)
 
 
+def test_without_arguments_the_parameters_say_where(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the default device: a model on the card is captured, one on the CPU is not, in training or without."""
+    for default in ("cpu", "cuda"):
+        monkeypatch.setenv("TINYGRAD_Z2G_DEVICE", default)
+        for place, captured in (("cuda", True), ("cpu", False)):
+            w = z2g.ones(2, requires_grad=True, device=place)
+            sgd = optim.SGD([w], lr=0.25)
+
+            @cuda.compile_step
+            def train(w: z2g.Tensor = w, sgd: Any = sgd) -> None:
+                sgd.zero_grad()
+                (w * w).sum().backward()
+                sgd.step()
+
+            @cuda.compile_step
+            def look(w: z2g.Tensor = w) -> z2g.Tensor:
+                return w * 2
+
+            for i in range(CALLS):
+                train()
+                assert look().tolist() == [2 * 0.5 ** (i + 1)] * 2
+            assert [step._graph is not None for step in (train, look)] == [captured] * 2
+    u, v = (z2g.ones(2, requires_grad=True, device=place) for place in ("cuda", "cpu"))
+    both = cuda.compile_step(lambda x: (v.sum().backward(), u.sum().backward(), x)[2])
+    for _ in range(cuda.WARM_UP):
+        both(z2g.ones(2, device="cuda"))
+    with pytest.raises(RuntimeError, match="results on cpu, expected"):
+        both(z2g.ones(2, device="cuda"))
+
+
+def test_a_step_belongs_to_its_card(fake: Any) -> None:
+    x, y, nothing = z2g.ones(2), z2g.ones(2, device="cuda:1"), cuda.compile_step(lambda: None)
+    step = cuda.compile_step(lambda x: x + 1)
+    step(x)
+    nothing()
+    cuda.set_device(1)
+    try:
+        for call in (lambda: step(y), nothing):
+            with pytest.raises(RuntimeError, match=r"cuda:1.*cuda:0"):
+                call()
+    finally:
+        cuda.set_device(0)
+    assert step(x).tolist() == [2, 2]
+
+
+def test_a_failing_call_is_waited_for(fake: Any) -> None:
+    """What it has launched is done when the error, or Ctrl-C, arrives: others read the weights from another stream."""
+
+    @cuda.compile_step
+    def step(x: z2g.Tensor) -> None:
+        fakecupy.synchronisations.reset()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        step(z2g.ones(2))
+    assert fakecupy.synchronisations.count == 1
+
+
+def test_a_full_card_ends_the_capture(fake: Any) -> None:
+    """The pool must not do what it does elsewhere: free what the graph uses, and try again."""
+    step, freed = cuda.compile_step(lambda x: x + 1), fakegraph._default.freed
+    step(z2g.ones(2))
+    assert step._pool.limit == 0 and fakegraph._default.freed == freed + 1
+    with pytest.raises(fakecupy.CUDARuntimeError, match="out of memory"):
+        step._pool.allocator(8)
+    full = cuda.compile_step(lambda x: step._pool.allocator(8) if replay.capturing() else None)
+    with pytest.raises(RuntimeError, match=r"cannot be captured \(MemoryError: .*8 bytes"):
+        for _ in range(3):
+            full(z2g.ones(2))
+
+
+def test_a_step_that_is_dropped_gives_its_memory_back(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When neither the graph nor what it returned is in that memory any more."""
+    alive: list[bool] = []
+    held: list[Any] = []
+    monkeypatch.setattr(
+        fakegraph.MemoryPool, "free_all_blocks", lambda pool: alive.extend(ref() is not None for ref in held)
+    )
+    step = cuda.compile_step(lambda x: x + 1)
+    for _ in range(3):
+        step(z2g.ones(2))
+    held += map(weakref.ref, (step._graph, step._captured["outputs"]))
+    del step
+    assert alive == [False, False]
+
+
+def test_one_capture_at_a_time(fake: Any) -> None:
+    """Threads share cuBLAS's handle, whose stream a capture sets."""
+    inside: list[int] = [0, 0]
+
+    def fn(x: z2g.Tensor) -> z2g.Tensor:
+        if replay.capturing():
+            inside[0] += 1
+            inside[1] = max(inside)
+            time.sleep(0.05)
+            inside[0] -= 1
+        return x + 1
+
+    def work() -> None:
+        step, x = cuda.compile_step(fn), z2g.ones(2)
+        for _ in range(3):
+            step(x)
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert inside == [0, 1] and replay.active == 0
+
+
 def test_there_is_an_end_to_the_places(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay, "PLACES", 2)
     with pytest.raises(RuntimeError, match="2 numbers that change"):
@@ -462,10 +627,12 @@ def test_cupy_has_what_the_captures_use() -> None:
     cupy = pytest.importorskip("cupy")
     for name in (
         "Stream.begin_capture", "Stream.end_capture", "Stream.synchronize", "Graph.launch", "MemoryPool.malloc",
+        "MemoryPool.set_limit", "MemoryPool.free_all_blocks", "Memory", "MemoryPointer",
         "using_allocator", "set_pinned_memory_allocator", "runtime.runtimeGetVersion", "device.get_cublas_handle",
     ):  # fmt: skip
         assert callable(operator.attrgetter(name)(cupy.cuda))
     assert callable(cupy.get_default_pinned_memory_pool().malloc)
+    assert callable(cupy.get_default_memory_pool().free_all_blocks)
 
 
 # --- cuBLAS without CuPy -----------------------------------------------------------------------------------------

@@ -128,7 +128,7 @@ def test_modules_import_from_their_own_layer_or_those_above():
 
 def test_the_engine_knows_no_tensor():
     """A protocol, not the class: engine.py works on arrays, wherever they live."""
-    assert GRAPH["engine"] <= {"backend", "kernels", "trace"}
+    assert GRAPH["engine"] <= {"backend", "kernels", "replay", "trace"}
     assert GRAPH["backend"] == GRAPH["dtypes"] == set()
 
 

@@ -6,13 +6,15 @@ It knows nothing of what a step computes: it watches what is launched, and launc
 from __future__ import annotations
 
 import contextlib
+import threading
+import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import kernels
-from .backend import CPU, cupy, device_count, is_available, resolve, set_device, synchronize
+from .backend import CPU, Device, cupy, device_count, is_available, resolve, set_device, synchronize
 from .kernels.cuda.products import WORKSPACE, own_cublas
 from .random import default_generator, manual_seed
 from .replay import Recording, capturing, watched
@@ -21,6 +23,7 @@ from .tensor import Tensor
 __all__ = ["compile_step", "device_count", "is_available", "manual_seed", "set_device", "synchronize"]
 
 WARM_UP = 2  # ordinary calls before the capture: the first makes the optimizer's averages, compiles, finds the memory
+_one_capture = threading.RLock()  # at a time: threads share cuBLAS's handle, and a capture sets its stream
 
 
 def compile_step(fn: Callable) -> CompiledStep:
@@ -50,13 +53,14 @@ def compile_step(fn: Callable) -> CompiledStep:
     beside its arguments must stay where it is; memory that it adds to must not be given up.
 
     fn returns a tensor, several in a tuple or list, or None. What comes back lies in memory that the next call writes
-    to (clone() keeps it), and has no history. On the CPU there is nothing to capture: `step` calls `fn`.
+    to (clone() keeps it), and has no history. On the CPU there is nothing to capture: `step` calls `fn`. (Whether it is
+    on the CPU the arguments say; where there are none, the parameters and the results of the first call.)
 
     Raises RuntimeError: for arguments of other shapes, dtypes or devices than the first ones (take drop_last=True, or
-    a compiled step for each shape); at the capture, where fn waits for the card or brings data to it (.item(),
-    if tensor:, z2g.tensor([...]), randn), with everything as it was before that call. LSTMs, convolutions and a
-    GradScaler cannot be captured yet; autocast can. (No card was at hand: this was tried on a stand-in that records and
-    replays.)
+    a compiled step for each shape), or another current card; at the capture, where fn waits for the card or brings
+    data to it (.item(), if tensor:, z2g.tensor([...]), randn), with everything as it was before that call. LSTMs,
+    convolutions and a GradScaler cannot be captured yet; autocast can. (No card was at hand: this was tried on a
+    stand-in that records and replays.)
     """
     return CompiledStep(fn)
 
@@ -68,13 +72,18 @@ class CompiledStep:
         self.__name__, self.__doc__ = getattr(fn, "__name__", type(fn).__name__), fn.__doc__
         self._fn = fn
         self._inputs: list[Tensor] | None = None  # where the graph reads
+        self._captured: dict[str, Any] = {}  # the graph and its outputs, in the pool's memory
         self._forget()
 
     def _forget(self) -> None:
         """Begin with ordinary calls again."""
-        self._graph: Any = None
-        self._outputs: Any = None
+        self._captured.clear()
+        self._places: set[Device] = set()  # where ordinary calls were seen to compute
         self._calls = 0
+
+    @property
+    def _graph(self) -> Any:
+        return self._captured.get("graph")
 
     def __call__(self, *tensors: Tensor) -> Any:
         """A step. The arguments are tensors, all on the CPU or all on the current card."""
@@ -85,35 +94,49 @@ class CompiledStep:
                 )
             if x.requires_grad:
                 raise RuntimeError("compiled step: an argument requires grad, but gradients stay inside; detach() it")
-        devices = {x.device for x in tensors} or {resolve()}
+        devices = {x.device for x in tensors} or self._places or {resolve("auto")}
         if devices == {CPU}:
             return self._fn(*tensors)
         if devices != {resolve("cuda")}:
-            places = ", ".join(map(str, devices))
-            raise RuntimeError(f"compiled step: arguments on {places}: expected all on the CPU, or on the current card")
+            what, places = "arguments" if tensors else "parameters or results", ", ".join(sorted(map(str, devices)))
+            raise RuntimeError(f"compiled step: {what} on {places}: expected all on the CPU, or on the current card")
         self._take(tensors)
         if self._graph is not None and not self._as_captured():
             self._forget()
         if self._graph is None and self._calls < WARM_UP:
             return self._ordinary()
         if self._graph is None:
-            self._capture()
+            if elsewhere := self._places - devices:  # what is done there would be done once
+                places = ", ".join(sorted(map(str, elsewhere)))
+                raise RuntimeError(f"compile_step: parameters or results on {places}, expected all on the current card")
+            with _one_capture:
+                self._capture()
         else:
             self._recording.renew()
         kernels.set_numbers(self._recording.places, self._recording.values[: self._recording.used])
         self._graph.launch()
-        for p, grad, _ in self._grads:
-            p.grad = grad
-        return _map(_fresh, self._outputs)
+        for leaf in self._leaves:
+            leaf.tensor.grad = leaf.grad
+        return _map(_fresh, self._captured["outputs"])
 
     def _take(self, tensors: tuple[Tensor, ...]) -> None:
         """Copy the arguments to where the graph reads them."""
         if self._inputs is None:
             xp = cupy()
-            self._stream, self._pool = xp.cuda.Stream(non_blocking=True), xp.cuda.MemoryPool()
+            xp.get_default_memory_pool().free_all_blocks()  # what it has in store would be lost to the pool made here
+            self._card = xp.cuda.get_device_id()
+            self._stream, self._pool = xp.cuda.Stream(non_blocking=True), xp.cuda.MemoryPool(_allocate)
+            # At a limit, too, a pool frees what it can, which the graph uses. So the environment's is for others
+            self._pool.set_limit(size=0)
+            weakref.finalize(self, _give_back, self._pool, self._captured).atexit = False
             self._recording = Recording(xp)
             self._workspace = xp.empty(WORKSPACE, np.uint8)
             self._inputs = [Tensor.make(xp.empty(x.shape, x.dtype)) for x in tensors]
+        if (card := cupy().cuda.get_device_id()) != self._card:
+            raise RuntimeError(
+                f"compiled step: the current card is cuda:{card}, expected cuda:{self._card} as in the first call: "
+                "make a compiled step for each card"
+            )
         got, expected = ([(tuple(x.shape), str(x.dtype)) for x in xs] for xs in (tensors, self._inputs))
         if got != expected:
             raise RuntimeError(
@@ -128,33 +151,45 @@ class CompiledStep:
     def _apart(self) -> Iterator[None]:
         """On a stream of its own, as a capture must be, and with memory that nobody else is ever given."""
         synchronize()
-        with cupy().cuda.using_allocator(self._pool.malloc), self._stream, watched(self._recording):
-            yield
-        self._stream.synchronize()
+        try:
+            with cupy().cuda.using_allocator(self._pool.malloc), self._stream, watched(self._recording):
+                yield
+        finally:  # other streams do not wait for this one: after an error or Ctrl-C, too, they find the work done
+            self._stream.synchronize()
 
     def _ordinary(self) -> Any:
         with self._apart():
             result = self._fn(*self._inputs)
         self._calls += 1
-        return _map(Tensor.detach, result)
+        self._places |= {p.device for p in self._params()}
+        return _map(self._placed, result)
+
+    def _placed(self, result: Tensor) -> Tensor:
+        self._places.add(result.device)
+        return result.detach()
+
+    def _params(self) -> list[Tensor]:
+        """Those of the optimizers that stepped, and other leaves that got a gradient. (Some twice.)"""
+        recording = self._recording
+        params = [p for optimizer in recording.optimizers for group in optimizer.param_groups for p in group["params"]]
+        return params + [leaf for reference in recording.leaves if (leaf := reference()) is not None]
 
     def _capture(self) -> None:
         """Run fn without doing anything, and keep what it would have launched."""
-        optimizers, self._recording = self._recording.optimizers, Recording(cupy())
-        params = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
-        grads, numbers = [p.grad for p in params], default_generator.get_state()
         own = own_cublas(cupy())  # made now: it allocates
+        before, numbers = {p: p.grad for p in self._params()}, default_generator.get_state()
+        earlier, self._recording = self._recording, Recording(cupy())
         try:
             with self._apart():
                 own.use(self._stream, self._workspace)
                 with _captured(self._recording, self._stream) as capture:
-                    self._outputs = _map(Tensor.detach, self._fn(*self._inputs))
+                    outputs = _map(Tensor.detach, self._fn(*self._inputs))
         except BaseException as error:
             self._recording.undo()
-            self._recording.optimizers = optimizers
             default_generator.set_state(numbers)
-            for p, grad in zip(params, grads, strict=True):
+            for p, grad in self._before(before):
                 p.grad = grad
+            self._recording = earlier
             if not isinstance(error, Exception):
                 raise
             raise RuntimeError(
@@ -162,14 +197,19 @@ class CompiledStep:
                 "step may not wait for the card or bring data to it: no .item(), float(loss), print(loss), if tensor:, "
                 "boolean mask, z2g.tensor([...]), randn; do these before or after it, or call the function itself"
             ) from error
-        self._graph = capture.graph
+        self._captured.update(graph=capture.graph, outputs=outputs)
         self._fixed = [optimizer.fixed(0) for optimizer in self._recording.optimizers]
-        self._grads = [(p, p.grad, p.grad is before) for p, before in zip(params, grads, strict=True)]
+        self._leaves = [_Leaf(p, p.array, p.requires_grad, grad, p.grad) for p, grad in self._before(before)]
+
+    def _before(self, known: dict[Tensor, Any]) -> list[tuple[Tensor, Any]]:
+        """Each leaf that still lives, with the gradient it had before the capture, which first met some of them."""
+        met = {leaf: grad for reference, grad in self._recording.leaves.items() if (leaf := reference()) is not None}
+        return list((met | known).items())
 
     def _as_captured(self) -> bool:
         """Whether parameters, gradients that add up, and optimizers are still those that the graph works on."""
         recording = self._recording
-        if any(added_to and p.grad is not grad for p, grad, added_to in self._grads):
+        if not all(leaf.as_captured() for leaf in self._leaves):
             return False
         for optimizer, (arrays, rest) in zip(recording.optimizers, self._fixed, strict=True):
             now, rest_now = optimizer.fixed(recording.replays)
@@ -177,6 +217,25 @@ class CompiledStep:
             if not same or rest_now != rest:
                 return False
         return True
+
+
+class _Leaf(NamedTuple):
+    """A tensor to which a captured step gives a gradient, and what it had when it was captured."""
+
+    tensor: Tensor
+    array: Any
+    requires_grad: bool
+    before: Tensor | None
+    grad: Tensor | None  # where each replay leaves the gradient
+
+    def as_captured(self) -> bool:
+        """Whether a replay would do to it what an ordinary step would."""
+        x = self.tensor
+        if x.array is not self.array or x.requires_grad != self.requires_grad:
+            return False
+        if self.before is None:  # whether fn would have cleared one cannot be told
+            return x.grad is None
+        return self.grad is not self.before or x.grad is self.grad  # cleared by fn, or added to
 
 
 class _captured:
@@ -196,6 +255,26 @@ class _captured:
         cupy().cuda.set_pinned_memory_allocator(cupy().get_default_pinned_memory_pool().malloc)
         with contextlib.suppress(Exception) if kind else contextlib.nullcontext():  # a spoilt capture ends in an error
             self.graph = self._stream.end_capture()
+
+
+def _allocate(size: int) -> Any:
+    """New memory for a step's pool. Where the card is full, a pool frees its blocks and asks again: but those are what
+    the captured kernels work in. CuPy does so for its own error alone, so in a capture there is another one.
+    """
+    xp = cupy()
+    try:
+        memory = xp.cuda.Memory(size)
+    except xp.cuda.runtime.CUDARuntimeError as error:
+        if capturing():
+            raise MemoryError(f"the card has no {size} bytes left") from error
+        raise
+    return xp.cuda.MemoryPointer(memory, 0)
+
+
+def _give_back(pool: Any, captured: dict[str, Any]) -> None:
+    """A step is gone. A pool keeps free blocks beyond its own end, so they are freed here: after what uses them."""
+    captured.clear()
+    pool.free_all_blocks()
 
 
 def _no_host_data(size: int) -> Any:

@@ -22,12 +22,13 @@ import heapq
 import inspect
 import itertools
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from . import kernels
+from . import kernels, replay
 from .backend import Array, device_of, of
 from .trace import observers
 
@@ -233,6 +234,9 @@ def backward(root: Variable, gradient: Array, retain_graph: bool = False) -> Non
     that a rule reads was changed in place; then no leaf has been touched.
     """
     grads, kept, shared = walk([(root, gradient)], retain_graph)
+    if replay.active and (watching := replay.recording()) is not None:  # a compiled step must know its leaves
+        for leaf in grads:
+            watching.leaves.setdefault(weakref.ref(leaf), leaf.grad)
     for leaf, grad in grads.items():
         _deposit(leaf, grad, shared)
     for tensor, grad in kept:

@@ -42,6 +42,7 @@ PATH = {
                  "backend": "`of(array)` is NumPy or CuPy, whichever the array belongs to",
                  "kernels": "functions on plain arrays; here only `total`, a sum over some axes. Where an operation "
                      "uses another one, `learn NAME` shows it beside the rule",
+                 "replay": "`active` is 0, unless a training step is compiled for a GPU",
                  "trace": "`observers` is an empty list, unless somebody asked to look on"}),
     ],
     "The ground it stands on": [
