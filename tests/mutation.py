@@ -52,7 +52,7 @@ RULES = {  # those whose first argument is not called `grad`
     "reduction.py": {"spread"},
 }
 MODULES = {"xp", "np", "math", "kernels", "of", "heapq"}  # not operands
-TESTS = ["ops", "nn", "traps_ops", "engine", "autograd"]
+TESTS = ["ops", "nn", "attention", "traps_ops", "engine", "autograd"]
 CHOSEN = "not layout and not history and not print and not (fake and not test_device)"
 
 
@@ -118,6 +118,8 @@ def faults(node: ast.AST, names: list[str]) -> Iterator[ast.AST]:
             for operand in node.args:  # an operand twice
                 if ast.unparse(node.args[0]) != ast.unparse(node.args[1]):
                     yield ast.Call(node.func, [operand] * 2, node.keywords)
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "product":  # of matrices
+        yield ast.Call(node.func, node.args[::-1], [])
     elif isinstance(node, ast.Attribute) and node.attr == "T":
         yield node.value
     elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names and len(names) > 1:
