@@ -52,7 +52,7 @@ RULES = {  # those whose first argument is not called `grad`
     "reduction.py": {"spread"},
 }
 MODULES = {"xp", "np", "math", "kernels", "of", "heapq"}  # not operands
-TESTS = ["ops", "nn", "attention", "traps_ops", "engine", "autograd"]
+TESTS = ["ops", "nn", "attention", "traps_ops", "engine", "autograd", "amp"]
 CHOSEN = "not layout and not history and not print and not (fake and not test_device)"
 
 
