@@ -157,24 +157,38 @@ def to_host(array: Array) -> np.ndarray:
 # --- Memory ------------------------------------------------------------------------------------------------------
 
 
-def keep_freed_memory() -> None:
-    """Let the C library keep freed blocks for reuse instead of returning them to the operating system.
+def tune_malloc() -> None:
+    """Let the C library keep freed blocks for reuse, in huge pages; TINYGRAD_Z2G_MALLOPT=0 leaves it alone.
 
-    NumPy takes every large temporary from malloc, and glibc gives each one back when freed: the next one is
-    page-faulted in anew, zeroed by the kernel. Keeping them made a training step 1.4 times (4 layers, width 128)
-    to 1.6 times (3 blocks, width 32) faster. Only glibc has these two settings; TINYGRAD_Z2G_MALLOPT=0 leaves
-    it alone.
+    NumPy takes every large temporary from malloc, and glibc gives each one back to the operating system when freed:
+    the next one is page-faulted in anew, zeroed by the kernel. Keeping them made a training step 1.4 times (4 layers,
+    width 128) to 1.6 times (3 blocks, width 32) faster. Only glibc has these two settings.
+
+    Where Linux gives pages of 2 MiB only to those who ask (`madvise`, as on most machines), the next GiB that malloc
+    will hand out asks: the processor finds an address of 512 times as much memory at a time. The same steps became
+    another 1.07 and 1.03 times faster, one of 6 layers of width 384 1.02 times, for 1 MiB more memory. A GiB of
+    addresses costs nothing until it is written to; but where the user limits addresses (ulimit -v), none is taken.
     """
     if sys.platform != "linux" or os.environ.get("TINYGRAD_Z2G_MALLOPT") == "0":
         return
-    m_trim_threshold, m_mmap_max = -1, -4  # from <malloc.h>
+    import resource  # there is none on Windows
+
+    m_trim_threshold, m_mmap_max, madv_hugepage = -1, -4, 14  # from <malloc.h> and <sys/mman.h>
     with contextlib.suppress(OSError, AttributeError):  # another C library: nothing to set
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(m_trim_threshold, 2**31 - 1)
         libc.mallopt(m_mmap_max, 0)
+        libc.malloc.argtypes, libc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+        libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        libc.free.argtypes = [ctypes.c_void_p]
+        size, page = 2**30, resource.getpagesize()
+        if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY and (block := libc.malloc(size)):
+            start = -(-block // page) * page
+            libc.madvise(start, (block + size - start) // page * page, madv_hugepage)
+            libc.free(block)
 
 
-keep_freed_memory()
+tune_malloc()
 
 
 def set_num_threads(n: int) -> None:

@@ -164,7 +164,10 @@ class Module:
     def _members(self) -> Iterator[tuple[str, Any]]:
         """Parameters and modules among the attributes, and inside lists, tuples and dicts there."""
         for name, value in vars(self).items():
-            yield from _search(name, value)
+            if isinstance(value, (Parameter, Module)):
+                yield name, value
+            elif isinstance(value, (list, tuple, dict)):
+                yield from _search(name, value)
 
     def _tensors(self, prefix: str, recurse: bool, parameters: bool) -> Iterator[tuple[str, Any]]:
         """Named parameters, or named buffers, with repetitions of tied ones."""
