@@ -67,7 +67,6 @@ def assert_close(found, expected):
 @contextlib.contextmanager
 def without_gc():
     """Only reference counting frees memory inside."""
-    gc.collect()
     gc.disable()
     try:
         yield
