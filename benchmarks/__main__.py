@@ -3,7 +3,9 @@
 Pairs of one step each, alternating in one process, give the ratio; with --apart each library runs in a process of its
 own, in alternating blocks, so that the idle threads of one do not hold the cores that the other needs. Figures are
 medians; the range is that of the ratios. Also measured: peak memory of W2's process, the time that the import takes,
-and the rate of matrix products, which gives the floor: no step can be faster than its FLOPs at that rate.
+the rate of matrix products, which gives the floor (no step can be faster than its FLOPs at that rate), and, before and
+after each workload, how far apart two cores are: 1 where they share a cache, 2 and more where they do not. A virtual
+machine's cores may be moved meanwhile.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -96,6 +99,40 @@ def peak_gflops(n: int = 1024) -> float:
     return 2 * n**3 / min(times) / 1e9
 
 
+def core_distance(n: int = 2**18) -> float | None:
+    """How much longer it takes to read 1 MiB that another core has written last than what this one has.
+
+    None where the system does not let a thread choose its core, or has but one.
+    """
+    if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2:
+        return None
+    allowed, a = os.sched_getaffinity(0), np.zeros((256, n // 256), np.float32)
+    here, there = sorted(allowed)[:2]
+    turn = threading.Barrier(2)
+    seconds: dict[int, list[float]] = {here: [], there: []}  # by the core that wrote
+
+    def write(core: int) -> None:
+        if core == there:
+            os.sched_setaffinity(0, {there})
+        for writer in (here, there) * 60:
+            if core == writer:
+                a.fill(1)
+            turn.wait()
+            if core == here:
+                start = time.perf_counter()
+                np.vecdot(a, a)  # on this thread alone, as long products are not
+                seconds[writer].append(time.perf_counter() - start)
+            turn.wait()
+
+    os.sched_setaffinity(0, {here})
+    other = threading.Thread(target=write, args=[there])
+    other.start()
+    write(here)
+    other.join()
+    os.sched_setaffinity(0, allowed)
+    return statistics.median(seconds[there]) / statistics.median(seconds[here])
+
+
 def memory(lib: str) -> float | None:
     """Peak resident memory of a process that trains W2 for 10 steps, MiB; None where Linux does not tell."""
     code = f"""
@@ -163,7 +200,9 @@ def show(row: dict[str, Any], rate: float) -> None:
         line += (
             f"   torch {ms(row['torch'])}   ratio {row['ratio']:.2f} ({low:.2f}..{high:.2f}), at most {row['bound']}"
         )
-    print(line + (f"   floor {ms(floor)} x {row['z2g'] / floor:.1f}" if floor == floor else ""), flush=True)
+    line += f"   floor {ms(floor)} x {row['z2g'] / floor:.1f}" if floor == floor else ""
+    line += "   cores apart {:.1f}, {:.1f}".format(*row["cores apart"]) if None not in row["cores apart"] else ""
+    print(line, flush=True)
 
 
 def main() -> None:
@@ -222,7 +261,9 @@ def main() -> None:
         figures["rows"] = []
         for name in names:
             reps = max(3, args.reps // 3) if name == "W3" else args.reps
-            figures["rows"].append((apart if args.apart else paired)(name, reps))
+            before = core_distance()
+            row = (apart if args.apart else paired)(name, reps)
+            figures["rows"].append({**row, "cores apart": [before, core_distance()]})
             show(figures["rows"][-1], figures["gflops"])
         if not args.workload:
             for what, measure in (("memory of W2, MiB", memory), ("import, s", None)):
