@@ -165,9 +165,9 @@ def tune_malloc() -> None:
     width 128) to 1.6 times (3 blocks, width 32) faster. Only glibc has these two settings.
 
     Where Linux gives pages of 2 MiB only to those who ask (`madvise`, as on most machines), the next GiB that malloc
-    will hand out asks: the processor looks up addresses 512 times less often. The same two steps became another 1.07 and
-    1.03 times faster, for 1 MiB more memory. A GiB of addresses costs nothing until it is written to; but where the user
-    limits addresses (ulimit -v), none is taken.
+    will hand out asks: the processor looks up addresses 512 times less often. The same two steps became another 1.07
+    and 1.03 times faster, for 1 MiB more memory. A GiB of addresses costs nothing until it is written to; but where
+    the user limits addresses (ulimit -v), none is taken.
     """
     if sys.platform != "linux" or os.environ.get("TINYGRAD_Z2G_MALLOPT") == "0":
         return
