@@ -99,14 +99,14 @@ def peak_gflops(n: int = 1024) -> float:
     return 2 * n**3 / min(times) / 1e9
 
 
-def core_distance(n: int = 2**18) -> float | None:
+def core_distance() -> float | None:
     """How much longer it takes to read 1 MiB that another core has written last than what this one has.
 
     None where the system does not let a thread choose its core, or has but one.
     """
     if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2:
         return None
-    allowed, a = os.sched_getaffinity(0), np.zeros((256, n // 256), np.float32)
+    allowed, a = os.sched_getaffinity(0), np.zeros((256, 1024), np.float32)
     here, there = sorted(allowed)[:2]
     turn = threading.Barrier(2)
     seconds: dict[int, list[float]] = {here: [], there: []}  # by the core that wrote

@@ -80,6 +80,13 @@ def test_embedding_padding_row_is_zero_and_stays_so(device, padding_idx):
     assert (host(table.weight.grad) == 0).all(axis=1).tolist() == [i == padding_idx % 5 for i in range(5)]
 
 
+@pytest.mark.parametrize("shape", [(3, 4), (2000, 100), (2, 10**6)], ids=["few", "many", "long rows"])
+def test_row_sums_are_exact_to_rounding_by_either_way(shape):
+    a = np.random.default_rng(0).random(shape, np.float32)
+    np.testing.assert_allclose(reference.row_sums(a), a.sum(-1, np.float64, keepdims=True), rtol=1e-6)
+    np.testing.assert_allclose(reference.row_dots(a, a), (a * a).sum(-1, np.float64, keepdims=True), rtol=1e-6)
+
+
 @pytest.mark.parametrize("shape", [(4,), (3, 4)], ids=str)
 @pytest.mark.parametrize("affine", [{}, {"bias": False}, {"elementwise_affine": False}], ids=str)
 def test_layer_norm(device, shape, affine):

@@ -164,10 +164,7 @@ class Module:
     def _members(self) -> Iterator[tuple[str, Any]]:
         """Parameters and modules among the attributes, and inside lists, tuples and dicts there."""
         for name, value in vars(self).items():
-            if isinstance(value, (Parameter, Module)):
-                yield name, value
-            elif isinstance(value, (list, tuple, dict)):
-                yield from _search(name, value)
+            yield from _search(name, value)
 
     def _tensors(self, prefix: str, recurse: bool, parameters: bool) -> Iterator[tuple[str, Any]]:
         """Named parameters, or named buffers, with repetitions of tied ones."""
