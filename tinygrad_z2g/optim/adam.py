@@ -31,12 +31,13 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ):  # fmt: skip
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        check_range(type(self).__name__, "learning rate", lr, 0)
         self.check_settings(type(self).__name__, defaults)
         super().__init__(params, {**defaults, "betas": tuple(betas)})
 
     def check_settings(self, name: str, settings: dict[str, Any]) -> None:
         """Raise ValueError or TypeError unless the settings are numbers in range."""
-        check_range(name, "learning rate", settings["lr"], 0)
+        check_range(name, "learning rate", settings["lr"])  # below 0 is where a schedule may have led it
         betas = settings["betas"]
         if not isinstance(betas, (list, tuple)) or len(betas) != 2:
             raise TypeError(f"{name}: invalid betas: got {betas!r}, expected two numbers")

@@ -30,12 +30,13 @@ class SGD(Optimizer):
     ):  # fmt: skip
         defaults = {"lr": lr, "momentum": momentum, "dampening": dampening}
         defaults |= {"weight_decay": weight_decay, "nesterov": nesterov}
+        check_range("SGD", "learning rate", lr, 0)
         self.check_settings("SGD", defaults)
         super().__init__(params, defaults)
 
     def check_settings(self, name: str, settings: dict[str, Any]) -> None:
         """Raise ValueError or TypeError unless the settings are numbers in range, and fit each other."""
-        check_range(name, "learning rate", settings["lr"], 0)
+        check_range(name, "learning rate", settings["lr"])  # below 0 is where a schedule may have led it
         check_range(name, "momentum", settings["momentum"], 0)
         check_range(name, "dampening", settings["dampening"])
         check_range(name, "weight_decay", settings["weight_decay"], 0)
