@@ -254,7 +254,7 @@ def test_save_and_load_need_numpy_alone(tmp_path):
 
 
 def test_numbers_of_numpy_come_back_as_pythons(tmp_path):
-    numbers = {"a": np.float64(0.1), "b": np.float32(0.5), "c": np.int64(3), "d": np.bool_(1), np.int32(4): np.str_("e")}
+    numbers = {"a": np.float64(0.1), "b": np.float32(0.5), "c": np.int64(3), "d": np.bool_(1), np.int8(4): np.str_("e")}
     z2g.save(numbers, tmp_path / "f")
     same({"a": 0.1, "b": 0.5, "c": 3, "d": True, 4: "e"}, z2g.load(tmp_path / "f"))
 
