@@ -418,9 +418,9 @@ def test_however_one_process_ends_the_others_end_within_seconds(tmp_path, end, w
 
 @needs_mpi
 def test_who_leaves_after_the_last_message_disturbs_nobody(tmp_path):
-    """Three processes leave at different times, and join anew; a child of one of them ends as it likes."""
+    """Three processes leave at different times, and join anew."""
     process = launch(tmp_path, """
-        import os, sys, time
+        import time
         import tinygrad_z2g as z2g
         from tinygrad_z2g import distributed
         for turn in range(3):
@@ -430,8 +430,6 @@ def test_who_leaves_after_the_last_message_disturbs_nobody(tmp_path):
                 distributed.all_reduce(x)
                 assert x.item() == 3
                 time.sleep(0.002 * distributed.get_rank())
-            if distributed.get_rank() == 0 and os.fork() == 0:
-                sys.exit(0)
             distributed.destroy_process_group()
     """, n=3)  # fmt: skip
     out = finish(process)

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 _mpi: Any = None  # the module mpi4py.MPI; None: this process is alone
 _nccl: Any = None  # the same for arrays on cards: CuPy's communicator, made when the first of them is sent
-_pid = 0  # this process when it joined
 _calls = 0  # messages among all so far, the same number in each process
 _left: dict[int, int] = {}  # who has left, after how many calls
 _FAREWELL, _sessions = 30_000, 0  # the tag of the message that says so; its number differs after joining anew
@@ -55,7 +54,7 @@ def init_process_group() -> None:
     for it forever. So does one that waits for another that has left. (If a signal ends one, mpiexec ends the others.)
     ImportError without mpi4py or an MPI library.
     """
-    global _mpi, _calls, _sessions, _pid
+    global _mpi, _calls, _sessions
     if _mpi is not None:
         raise RuntimeError("init_process_group: called twice; call destroy_process_group() first")
     try:
@@ -65,7 +64,7 @@ def init_process_group() -> None:
             f"init_process_group: mpi4py does not work ({error}); pip install 'tinygrad_z2g[mpi]', then start with "
             "mpiexec -n 2 python ..."
         ) from error
-    _mpi, _calls, _sessions, _pid = MPI, 0, _sessions + 1, os.getpid()
+    _mpi, _calls, _sessions = MPI, 0, _sessions + 1
     _left.clear()
     atexit.register(_forgot_to_leave)  # runs after the traceback has been printed
 
@@ -73,7 +72,7 @@ def init_process_group() -> None:
 def destroy_process_group() -> None:
     """Leave: this process ends well, and the others may go on without it. Those that wait for it will learn of it."""
     global _mpi, _nccl
-    if _mpi is not None and os.getpid() == _pid:
+    if _mpi is not None:
         calls, tag = np.array([_calls]), _FAREWELL + _sessions
         others = [rank for rank in range(get_world_size()) if rank != get_rank()]
         _letters.append((calls, [_mpi.COMM_WORLD.Isend(calls, rank, tag) for rank in others]))
@@ -82,8 +81,7 @@ def destroy_process_group() -> None:
 
 
 def _forgot_to_leave() -> None:
-    if os.getpid() == _pid:  # a child made by os.fork is none of the processes
-        _end_all(f"rank {get_rank()} ended without destroy_process_group()")
+    _end_all(f"rank {get_rank()} ended without destroy_process_group()")
 
 
 def _end_all(why: str) -> None:
