@@ -127,6 +127,11 @@ def cross_entropy(model: GPT, ids: z2g.Tensor) -> float:
     return total / (counted - 1)
 
 
+def beginning(characters: str | list[str]) -> str:
+    """A prompt for want of one: a blank line, which begins a poem."""
+    return "\n\n" if "\n" in characters else characters[0]
+
+
 def write(model: GPT, tokenizer: text.CharTokenizer, args: argparse.Namespace) -> str:
     """A text sampled from the model, beginning with the prompt, up to its last whole line."""
     prompt = tokenizer.encode(args.prompt).unsqueeze(0).to(args.device)
@@ -180,7 +185,7 @@ def read_checkpoint(args: argparse.Namespace) -> dict[str, Any]:
     path = args.out / checkpoint.CHECKPOINT
     try:
         return checkpoint.read(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         flag = "--resume" if args.resume else "--write"
         common.fail(f"{flag}: cannot use {path}: {checkpoint.one_line(error)}")
 
@@ -189,12 +194,14 @@ def only_write(args: argparse.Namespace, saved: dict[str, Any]) -> None:
     """--write: a text from the best weights of an earlier run."""
     began, path = time.perf_counter(), args.out / checkpoint.WEIGHTS
     tokenizer = text.CharTokenizer("".join(saved["characters"]))
+    if args.prompt is None:
+        args.prompt = beginning(saved["characters"])
     model = GPT(GPTConfig(**saved["config"])).to(args.device)
     try:
         checkpoint.load_weights(path, model)
         print(f"\n{write(model, tokenizer, args)}\n")
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
-        common.fail(f"--write: {path}: {checkpoint.one_line(error)}")
+    except (OSError, ValueError) as error:
+        common.fail(f"--write: {checkpoint.one_line(error)}")
     common.result(characters=args.tokens, val_loss=f"{saved['best']:.3f}", seconds=f"{time.perf_counter() - began:.1f}")
 
 
@@ -205,13 +212,21 @@ def restore(
     """Bring everything to where it was; only the curve of the learning rate follows --lr and --steps of today."""
     model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])
+    parameters = list(model.parameters())
+    known = sum(bool(optimizer.state.get(p)) for p in parameters)
+    if known < len(parameters) and (known or saved["step"]) and not (known == 0 and saved["scaler"]):
+        raise ValueError(f"'optimizer.state' has {known} entries for {len(parameters)} parameters")
     curve = {name: schedule.state_dict()[name] for name in ("warmup", "total", "floor", "base_lrs")}
+    schedule.load_state_dict(saved["schedule"])  # checked, and only then brought onto the curve of today
     schedule.load_state_dict({**saved["schedule"], **curve})
     for group, lr in zip(optimizer.param_groups, schedule.get_lr(), strict=True):
         group["lr"] = lr
     if saved["scaler"]:  # there is none from training without --amp
         scaler.load_state_dict(saved["scaler"])
-    z2g.random.default_generator.set_state(saved["random"])
+    try:
+        z2g.random.default_generator.set_state(saved["random"])
+    except ValueError as error:
+        raise ValueError(f"'random': {error}") from error
 
 
 def main() -> None:
@@ -222,14 +237,21 @@ def main() -> None:
     stop = watch_ctrl_c()
     if args.distributed:
         join_processes(args)  # early: whoever ends from here on ends all
+    if distributed.get_rank() > 0:
+        learn(args, saved, stop)
+        return
+    with checkpoint.taken(args.out, anew=not (args.resume or args.overwrite)):
+        learn(args, saved, stop)
+
+
+def learn(args: argparse.Namespace, saved: dict[str, Any] | None, stop: threading.Event) -> None:
+    """Train, from the beginning or from a checkpoint, and write."""
     rank, world = distributed.get_rank(), distributed.get_world_size()
-    if rank == 0:
-        checkpoint.take(args.out, anew=not (args.resume or args.overwrite))
     content = read(args.text)
     tokenizer = text.CharTokenizer(content)
     training, validation = text.split_poems(content)
     if args.prompt is None:
-        args.prompt = "\n\n" if "\n" in content else content[0]
+        args.prompt = beginning(content)
     if not args.prompt:
         common.fail("--prompt is empty; give at least one character to begin with")
     if min(len(training), len(validation)) <= args.context + 1:
@@ -359,8 +381,8 @@ def main() -> None:
 
     try:
         checkpoint.load_weights(best_path, model)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
-        common.fail(f"{best_path}: {checkpoint.one_line(error)}")
+    except (OSError, ValueError) as error:
+        common.fail(checkpoint.one_line(error))
     poem = write(model, tokenizer, args)
     print(f"\n{poem}\n")
     if not args.no_plot:

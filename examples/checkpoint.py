@@ -6,6 +6,7 @@ and every complaint names the field.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import Any
 import common
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g import nn
+from tinygrad_z2g import amp, nn
 
 CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "gpt.safetensors"  # all to go on later; the best weights alone
 FIELDS: dict[str, Any] = {  # what a checkpoint holds: types, and how large numbers are at least
@@ -29,28 +30,33 @@ FIELDS: dict[str, Any] = {  # what a checkpoint holds: types, and how large numb
 }  # fmt: skip
 
 
-def take(folder: Path, anew: bool) -> None:
-    """Make `folder` this run's own until it ends, and clear away what kill -9 left behind. Ends the program if another
-    run is at work there, or has left its weights there and this one would begin `anew`."""
-    try:
-        import fcntl
+@contextlib.contextmanager
+def taken(folder: Path, anew: bool) -> Iterator[None]:
+    """Make `folder` this run's own inside, and clear away what kill -9 left behind there. Ends the program if another
+    run is at work in it, or has left its weights there and this one would begin `anew`."""
+    with contextlib.ExitStack() as end:
+        try:
+            import fcntl
 
-        fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system frees it, however we end
-    except BlockingIOError:
-        common.fail(f"--out {folder}: another run writes there; let it end, or choose another folder")
-    except (ImportError, OSError):
-        pass  # Windows; a file system without locks
-    if anew and any((folder / name).exists() for name in (CHECKPOINT, WEIGHTS)):
-        common.fail(
-            f"--out {folder}: an earlier run left its weights there; --resume goes on with them, --write writes from "
-            "them, --overwrite replaces them; or choose another folder"
-        )
-    for stale in folder.glob(".*.safetensors.*.tmp"):
-        stale.unlink(missing_ok=True)
+            place = os.open(folder, os.O_RDONLY)
+            end.callback(os.close, place)
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system frees it, however we end
+        except BlockingIOError:
+            common.fail(f"--out {folder}: another run writes there; let it end, or choose another folder")
+        except (ImportError, OSError):
+            pass  # Windows; a file system without locks
+        if anew and any((folder / name).exists() for name in (CHECKPOINT, WEIGHTS)):
+            common.fail(
+                f"--out {folder}: an earlier run left its weights there; --resume goes on with them, --write writes "
+                "from them, --overwrite replaces them; or choose another folder"
+            )
+        for stale in folder.glob(".*.safetensors.*.tmp"):
+            stale.unlink(missing_ok=True)
+        yield
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The checkpoint at `path`. OSError if there is none; ValueError that names the first thing wrong with it."""
+    """The checkpoint at `path`. OSError if there is none; ValueError or TypeError names the first thing wrong."""
     saved = z2g.load(path)
     check(saved, FIELDS, "")
     history, step = saved["history"], saved["step"]
@@ -67,9 +73,9 @@ def read(path: Path) -> dict[str, Any]:
         raise ValueError("'characters' are not different single characters in order")
     if saved["config"]["vocab_size"] != len(characters):
         raise ValueError(f"'config.vocab_size' is {saved['config']['vocab_size']}, but 'characters' {len(characters)}")
-    for name, tensor in tensors(saved, ""):
-        if not tensor.isfinite().all():
-            raise ValueError(f"'{name}' has numbers that are NaN or infinite")
+    if saved["scaler"]:  # empty without --amp
+        amp.GradScaler("cpu").load_state_dict(saved["scaler"])
+    check_tensors(saved)
     return saved
 
 
@@ -108,13 +114,23 @@ def tensors(value: Any, name: str) -> Iterator[tuple[str, z2g.Tensor]]:
             yield from tensors(part, f"{name}.{key}" if name else str(key))
 
 
-def load_weights(path: Path, model: nn.Module) -> None:
-    """Put the weights at `path` into the model. OSError, ValueError, RuntimeError or TypeError say what is wrong."""
-    weights = z2g.load(path)
-    for name, tensor in tensors(weights, ""):
+def check_tensors(value: Any) -> None:
+    """Raise ValueError unless all tensors in a structure are float32 and finite, as weights and averages are."""
+    for name, tensor in tensors(value, ""):
+        if tensor.dtype != z2g.float32:
+            raise ValueError(f"'{name}' is {tensor.dtype}, expected float32")
         if not tensor.isfinite().all():
             raise ValueError(f"'{name}' has numbers that are NaN or infinite")
-    model.load_state_dict(weights)
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Put the weights at `path` into the model. OSError or ValueError say what is wrong with them."""
+    weights = z2g.load(path)
+    try:
+        check_tensors(weights)
+        model.load_state_dict(weights)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"{path}: {one_line(error)}") from error
 
 
 def one_line(error: Exception) -> str:

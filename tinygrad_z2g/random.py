@@ -51,6 +51,8 @@ class Generator:
         bits = np.random.PCG64()
         try:
             seed, calls, bits.state = state["seed"], state["calls"], state["numpy"]
+            if bits.state != state["numpy"]:  # NumPy takes 0.5 for 0
+                raise ValueError("numbers out of range")
         except (KeyError, OverflowError, TypeError, ValueError) as error:
             raise ValueError(f"set_state: this is not what get_state returned ({error!r})") from error
         for name, value in (("seed", seed), ("calls", calls)):
