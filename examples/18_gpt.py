@@ -185,7 +185,7 @@ def read_checkpoint(args: argparse.Namespace) -> dict[str, Any]:
     path = args.out / checkpoint.CHECKPOINT
     try:
         return checkpoint.read(path)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError) as error:
         flag = "--resume" if args.resume else "--write"
         common.fail(f"{flag}: cannot use {path}: {checkpoint.one_line(error)}")
 

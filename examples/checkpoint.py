@@ -56,7 +56,7 @@ def taken(folder: Path, anew: bool) -> Iterator[None]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The checkpoint at `path`. OSError if there is none; ValueError or TypeError names the first thing wrong."""
+    """The checkpoint at `path`. OSError if there is none; KeyError, ValueError or TypeError names what is wrong."""
     saved = z2g.load(path)
     check(saved, FIELDS, "")
     history, step = saved["history"], saved["step"]

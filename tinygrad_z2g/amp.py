@@ -172,8 +172,8 @@ class GradScaler:
         }  # fmt: skip
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from a saved state. With nothing changed: RuntimeError for that of a disabled scaler, ValueError or
-        TypeError for what is none.
+        """Continue from a saved state. With nothing changed: RuntimeError for that of a disabled scaler, and KeyError,
+        ValueError or TypeError for what is none.
         """
         if not self._enabled:
             return
@@ -181,7 +181,9 @@ class GradScaler:
             raise RuntimeError("GradScaler.load_state_dict: the state is empty, as that of a disabled GradScaler is")
         values = []
         for key, example in self.state_dict().items():
-            value, kind = state_dict.get(key), type(example)
+            if key not in state_dict:
+                raise KeyError(f"GradScaler.load_state_dict: the state has no '{key}'")
+            value, kind = state_dict[key], type(example)
             if isinstance(value, bool) or not isinstance(value, (int, kind)):
                 raise TypeError(f"GradScaler.load_state_dict: '{key}' is {value!r}, expected {kind.__name__}")
             if not 0 <= value < math.inf:
