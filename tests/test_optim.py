@@ -409,12 +409,12 @@ def bad_optimizer_states(good):
         yield {k: v for k, v in good.items() if k != key}, key
         for value in (None, 3, "x"):
             yield {**good, key: value}, key
-    yield {**good, "param_groups": [None]}, "groups"
+    yield {**good, "param_groups": [None]}, "param_groups"
     yield {**good, "param_groups": []}, "groups"
     for key in group:
-        yield {**good, "param_groups": [{k: v for k, v in group.items() if k != key}]}, f"{key}|parameters"
+        yield {**good, "param_groups": [{k: v for k, v in group.items() if k != key}]}, f"{key}|params"
         for value in (None, "big", NAN, math.inf, [1.0], {}):
-            words = {"lr": "learning rate", "betas": "beta"}.get(key, f"{key}|parameters")
+            words = {"lr": "learning rate", "betas": "beta"}.get(key, f"{key}|params")
             yield {**good, "param_groups": [{**group, key: value}]}, words
     yield {**good, "param_groups": [{**group, "params": [0, 1, 2, 2]}]}, "different numbers"
     yield {**good, "param_groups": [{**group, "params": ["0", "1", "2", "3"]}]}, "different numbers"

@@ -173,18 +173,20 @@ class Optimizer:
         lengths = [len(group["params"]) for group in self.param_groups]
         found = [group.get("params") if isinstance(group, dict) else None for group in saved]
         if [len(ids) if isinstance(ids, (list, tuple)) else None for ids in found] != lengths:
-            raise ValueError(f"{name}: the saved groups do not have the {lengths} parameters of this optimizer")
+            raise ValueError(f"{name}: 'param_groups' do not have the {lengths} 'params' of this optimizer")
         order = [number for ids in found for number in ids]
         if not all(type(number) is int for number in order) or len(set(order)) != len(order):
-            raise ValueError(f"{name}: the parameters of the saved groups are {order}, expected different numbers")
+            raise ValueError(f"{name}: 'params' in 'param_groups' are {order}, expected different numbers")
         groups = []
         for i, (group, other) in enumerate(zip(self.param_groups, saved, strict=True)):
-            where = f"{name}: group {i}"
+            where = f"{name}: param_groups[{i}]"
             settings = {k: tuple(v) if isinstance(v, list) else v for k, v in other.items() if k != "params"}
             if missing := [key for key in self.defaults if key not in settings]:
                 raise ValueError(f"{where} has no '{missing[0]}'; is it the state of another kind of optimizer?")
             if foreign := [k for k, v in settings.items() if v and k not in group and k != "initial_lr"]:
                 raise ValueError(f"{where} has the setting '{foreign[0]}', which this optimizer does not know")
+            if "initial_lr" in settings:  # a schedule's
+                check_range(where, "initial_lr", settings["initial_lr"])
             self.check_settings(where, settings)
             groups.append(settings)
         return groups, order
