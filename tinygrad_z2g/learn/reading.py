@@ -119,7 +119,12 @@ PATH = {
         Step("optim", OPEN, "What the package offers."),
     ],
     "The GPT": [
-        Step("text", SKIM, "Characters as numbers, and the same text one character later as target."),
+        Step("text.characters", SKIM, "Characters as numbers, and the same text one character later as target."),
+        Step("text.pieces", OPEN, "Where words end: patterns."),
+        Step("text.bpe", READ, "`train`: the commonest pair becomes a token, again and again. `encode` repeats it."),
+        Step("text.fast", OPEN, "The same tokens, sooner."),
+        Step("text.wordpiece", OPEN, "Another way to cut words: BERT's."),
+        Step("text", OPEN, "What the package offers."),
         Step("utils.data", OPEN, "Batches of any dataset."),
         Step("utils", OPEN, "Nothing but the name."),
         Step("models.gpt", READ, "All of it put together: embeddings, blocks, and sampling one token at a time."),
