@@ -177,6 +177,10 @@ def cases() -> list[Case]:
     add("F.layer_norm", lambda x, w, b: F.layer_norm(x, (2, 3), w, b), any_(2, 2, 3), any_(2, 3), any_(2, 3))
     add("F.layer_norm", lambda x: F.layer_norm(x, (4,)), any_(3, 4))
     add("F.rms_norm", lambda x, w: F.rms_norm(x, (4,), w), any_(2, 4), any_(4))
+    add("F.rms_norm", lambda x: F.rms_norm(x, (2, 3)), any_(2, 2, 3))
+    for interleaved in (False, True):
+        turn = functools.partial(F.rotary_embedding, cos=positive(3, 2).detach(), sin=any_(3, 2).detach())
+        add("F.rotary_embedding", functools.partial(turn, interleaved=interleaved), any_(2, 3, 4))
     add("F.normalize", F.normalize, any_(2, 4))
     add("F.cosine_similarity", F.cosine_similarity, any_(2, 4), any_(2, 4))
     add("F.dropout", same_numbers(lambda x: F.dropout(x, 0.5)), any_(20))  # of 8, seed 0 drops all
@@ -193,6 +197,8 @@ def cases() -> list[Case]:
     for causal in (False, True):
         attend = functools.partial(F.scaled_dot_product_attention, is_causal=causal)
         add("F.attention", attend, any_(2, 3, 2), any_(2, 3, 2), any_(2, 3, 4))
+    grouped = functools.partial(F.scaled_dot_product_attention, is_causal=True, enable_gqa=True)
+    add("F.attention", grouped, any_(4, 3, 2), any_(2, 3, 2), any_(2, 3, 4))
     dropping = same_numbers(functools.partial(F.scaled_dot_product_attention, dropout_p=0.3))
     add("F.attention", dropping, any_(2, 3, 2), any_(2, 3, 2), any_(2, 3, 4))
     add("lstm_scan", lstm_scan, any_(3, 2, 8), any_(2, 2), any_(2, 2), any_(8, 2))

@@ -92,6 +92,7 @@ PATH = {
                  "kernels.cuda": "the same routines for a GPU"}),
         Step("replay", OPEN, "For a GPU: which numbers differ from step to step."),
         Step("nn.window", SKIM, "One picture, the windows; `_convolve` is then three products."),
+        Step("nn.rotary", SKIM, "`rotary_embedding`: why a product of two turned vectors knows their distance alone."),
         Step("nn.functional", SKIM, "`cross_entropy`: p - onehot. `layer_norm`: what the two means remove. Attention. "
              "The others are composed and need no rule."),
     ],
