@@ -46,6 +46,7 @@ from strategies import (
 import tinygrad_z2g as z2g
 import tinygrad_z2g.nn.functional as F
 from tinygrad_z2g import Tensor
+from tinygrad_z2g.nn.quantized import quantized_linear
 from tinygrad_z2g.nn.recurrent import lstm_scan
 
 
@@ -976,6 +977,31 @@ def looked_up(draw: Any, rows: int | None = None) -> Case:
 
 
 @st.composite
+def in_blocks(draw: Any) -> Case:
+    """Vectors of one or two blocks, and a matrix of as many: of eight bits, or of four, two weights a byte."""
+    nb, out, n = draw(st.integers(1, 2)), draw(st.integers(1, 3)), draw(st.sampled_from([0, 1, 3, 17]))
+    x = draw(arrays((nb * 32,))) * (1 + np.arange(n)[:, None]) / 16
+    bits = draw(st.sampled_from([4, 8]))
+    shape = (nb, 4 * bits, out)
+    quants = integers(shape, -128, 127) if bits == 8 else integers(shape, 0, 255)
+    quants = draw(quants).astype(np.int8 if bits == 8 else np.uint8)
+    offsets = draw(st.none() | arrays((nb, out)))
+    x = x[0] if draw(st.booleans()) and n else x
+    return Case([x], {"quants": quants, "scales": draw(arrays((nb, out))), "offsets": offsets})
+
+
+def block_product(x: np.ndarray, quants: np.ndarray, scales: np.ndarray, offsets: Any) -> np.ndarray:
+    """Weight by weight."""
+    nb, m, out = quants.shape
+    w = np.zeros((out, nb * 32))
+    for o, b, i in itertools.product(range(out), range(nb), range(32)):
+        q = int(quants[b, i % m, o])
+        q = q if m == 32 else (q % 16 if i < 16 else q // 16)
+        w[o, b * 32 + i] = q * scales[b, o] + (0 if offsets is None else offsets[b, o])
+    return x @ w.T
+
+
+@st.composite
 def padded(draw: Any) -> Case:
     shape = draw(shape_of(1, 3))
     pairs = draw(st.integers(0, len(shape)))
@@ -1195,6 +1221,7 @@ NETWORK = [
     Op("F.attention", F.scaled_dot_product_attention, attention, attended()),
     Op("F.attention, grouped", F.scaled_dot_product_attention, grouped_attention, attended_in_groups()),
     Op("F.rotary_embedding", F.rotary_embedding, turn, turned()),
+    Op("quantized_linear", quantized_linear, block_product, in_blocks()),
     Op("F.attention, dropout", attend_and_drop, attention_dropped, attended(masked=False)),
 ]  # fmt: skip
 

