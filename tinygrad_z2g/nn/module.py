@@ -161,6 +161,17 @@ class Module:
                 return module
         raise AttributeError(f"{type(self).__name__} has no module '{target}'")
 
+    def set_submodule(self, target: str, module: Module) -> None:
+        """Put `module` in the place of the one of this dotted name. AttributeError if there is none."""
+        prefix, _, name = target.rpartition(".")
+        parent = self.get_submodule(prefix)
+        if name not in dict(parent.named_children()):
+            raise AttributeError(f"{type(self).__name__} has no module '{target}'")
+        if isinstance(parent, _Container) and name in parent._parts:
+            parent._parts[name] = module
+        else:
+            setattr(parent, name, module)
+
     def _members(self) -> Iterator[tuple[str, Any]]:
         """Parameters and modules among the attributes, and inside lists, tuples and dicts there."""
         for name, value in vars(self).items():
