@@ -73,7 +73,7 @@ TENSORS: list[tuple[int, list[str]]] = [
           "{new} = {x}.diagonal()", "{new} = {x}.diagonal({offset}, {dim}, {dim})", "{new} = {x}.movedim({dim}, {dim})",
           "{new} = {x}.split({split}, {dim})[0]", "{new} = {x}.chunk(2, {dim})[-1]", "{new} = {x}.unbind({dim})[0]",
           "{new} = {x}.unflatten({dim}, ({size_of_dim}))", "{new} = {x}.detach()", "{new} = {x}.contiguous()",
-          "{new} = {x}.view_as({x})", "{new} = {x}.swapaxes({dim}, {dim})", "{new} = {x}.t()", "{new} = {x}.data",
+          "{new} = {x}.view_as({x})", "{new} = {x}.swapaxes({dim}, {dim})", "{new} = {x}.t()",
           "{new} = {x}.expand_as({x})", "{new} = {x}.broadcast_to(({wider}))"]),
     (10, ["{new} = {x}[{index}]", "{new} = {x}[{index}][{index}]", "{new} = {x}[{x} > {number}]", "{new} = {x}[{mask}]",
           "{new} = {x}.index_select({dim}, torch.tensor([{row}, {row}]))", "{new} = {x}.gather({dim}, {ids})",
@@ -89,7 +89,7 @@ TENSORS: list[tuple[int, list[str]]] = [
           "{x}.scatter_({dim}, {ids}, {number})", "{x}.scatter_add_({dim}, {ids}, {x})",
           "with torch.no_grad(): {x} {sign}= {other}", "with torch.no_grad(): {x}.copy_({other_tensor})",
           "with torch.no_grad(): {x}[{index}] = {number}", "for part in {x}.unbind(0): part.{in_place}_({number})",
-          "{x}.data = {x} * 2", "{x}.data.mul_({number})", "{x}.detach().{in_place}_({number})"]),
+          "{x}.detach().{in_place}_({number})"]),
     (12, ["{new} = {x}.{unary}()", "{new} = torch.{unary}({x})", "{new} = {x}.clamp({bounds})", "{new} = Cube.apply({x})",
           "{new} = F.gelu({x})", "{new} = F.gelu({x}, approximate='tanh')", "{new} = F.silu({x})", "{new} = F.softplus({x})",
           "{new} = F.leaky_relu({x}, {number})", "{new} = -{x}", "{new} = abs({x})", "{new} = {x}.clone()"]),
@@ -261,7 +261,7 @@ class Writer:
             where = self.rng.choice([part for part in (spot.args, spot.keywords) if part])
             where.pop(self.rng.randrange(len(where)))
         elif isinstance(spot, ast.Name):
-            spot.id = self.rng.choice([n for n in self.names if n[0] == "v"] + ["None", "2", "True"])
+            spot.id = self.rng.choice([n for n in self.names if n[0] == "v"] + ["(None)", "(2)", "(True)"])
         elif not isinstance(spot.value, str):
             spot.value = self.rng.choice([-3, -2, -1, 0, 1, 2, 3, 5, 1.5, True, None])
         return ast.unparse(tree)
