@@ -1,10 +1,10 @@
 """`python -m benchmarks.against_torch`: the same random programs here and on torch, and where the two part.
 
-Each program (see `programs.py`) runs line by line on both libraries. After every line all variables are compared:
-values, shapes, dtypes, whether contiguous, gradients, names and parameters of modules, settings and state of optimizers;
-or which exception was raised. A line after which they differ is dropped and the program goes on without it. What was
-found is shrunk to a few lines and printed as a program to paste, once for each kind; what is different on purpose
-(`DELIBERATE`) is counted. Exit code 1 if anything else was found.
+Each program (`programs.py` writes it from the templates in `program_lines.py`) runs line by line on both libraries.
+After every line all variables are compared: values, shapes, dtypes, whether contiguous, gradients, names and parameters
+of modules, settings and state of optimizers; or which exception was raised. A line after which they differ is dropped
+and the program goes on without it. What was found is shrunk to a few lines and printed as a program to paste, once for
+each kind; what is different on purpose (`DELIBERATE`) is counted. Exit code 1 if anything else was found.
 
     python -m benchmarks.against_torch --seed 1 --minutes 10
     python -m benchmarks.against_torch --seed 1 --first 123 --programs 1     # one program again
@@ -29,7 +29,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .programs import HELPERS, Writer
+from .program_lines import HELPERS
+from .programs import Writer
 
 LENGTH = 18  # lines of a program
 TOLERANCE = {"float64": 1e-7, "float32": 2e-4, "float16": 2e-2}  # of the largest number of the array, or of 0.1
@@ -38,8 +39,8 @@ TOLERANCE = {"float64": 1e-7, "float32": 2e-4, "float16": 2e-2}  # of the larges
 RAW = r"tuple index|has no attribute|cannot reshape array|operands could not|not subscriptable|assignment destination"
 DELIBERATE = [
     (r"", r"here NotImplementedError", "left out: API.md lists it"),
-    (r"", rf"^here (?!no error)\w+, there (?!no error)\w+; (?!.*({RAW}))", "neither takes it; the exception's kind fits better"),
-    (r"", r"there RuntimeError: .*modified by an inplace operation", "a rule here reads less, so the write does no harm"),
+    (r"", rf"^here (?!no )\w+, there (?!no )\w+; (?!.*({RAW}))", "neither takes it; the exception's kind fits better"),
+    (r"", r"there RuntimeError: .*modified by an inplace operation", "a rule here reads less: the write does no harm"),
     (r"", r"there RuntimeError.*returns multiple views", "pieces of unbind, split and chunk may be written"),
     (r"backward|grad\(", r"grad \w+: .*both raise RuntimeError", "a walk that raises leaves no gradients behind"),
     (r"load_state_dict", r"values: .*both raise RuntimeError", "load_state_dict that raises has loaded nothing"),
@@ -52,6 +53,7 @@ DELIBERATE = [
 ]
 
 
+SETTINGS = {"lr", "initial_lr", "weight_decay", "momentum", "dampening", "nesterov", "eps"}  # compared of optimizers
 # Types that are called otherwise there, and differ in nothing that is promised.
 SAME_TYPE = {"OrderedDict": "dict", "builtin_function_or_method": "function", "_IncompatibleKeys": "IncompatibleKeys",
              "NonDynamicallyQuantizableLinear": "Linear"}  # fmt: skip
@@ -97,7 +99,7 @@ class Pair:
             with warnings.catch_warnings(record=True) as warned:
                 warnings.simplefilter("always")
                 try:
-                    exec(line, names)  # noqa: S102
+                    exec(line, names)
                     errors.append("")
                 except Exception as error:
                     errors.append(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
@@ -131,7 +133,7 @@ def names_of(library: Any) -> dict[str, Any]:
     """The names that a program starts with."""
     names = {"torch": library, "nn": library.nn, "F": library.nn.functional, "copy": copy}
     for source in HELPERS.values():
-        exec(source, names)  # noqa: S102
+        exec(source, names)
     return names
 
 
@@ -172,7 +174,7 @@ def facts(value: Any, names: dict[str, Any], path: str = "", deep: bool = True) 
             yield from facts(parameter, names, f"{path} {name}")
     elif hasattr(value, "param_groups"):
         for i, group in enumerate(value.param_groups):
-            for key in sorted(set(group) & {"lr", "weight_decay", "momentum", "dampening", "nesterov", "eps", "initial_lr"}):
+            for key in sorted(set(group) & SETTINGS):
                 yield f"{path} group {i} {key}", float(group[key])
             yield f"{path} group {i} params", len(group["params"])
             for j, p in enumerate(group["params"]):
@@ -297,7 +299,7 @@ def simpler_expressions(node: Any) -> Iterator[ast.AST]:
     """What could stand in the place of an expression: what it is made of, or a smaller whole number."""
     if isinstance(node, (ast.With, ast.For)):
         yield node.body[0]
-    if not isinstance(node, ast.expr) or isinstance(node, ast.Call) and ast.unparse(node.func) == "settled":
+    if not isinstance(node, ast.expr) or ast.unparse(node).startswith("settled("):
         return  # a layer that is not settled has random weights
     if isinstance(node, ast.Constant) and type(node.value) is int and node.value > 1:
         yield ast.Constant(1)
@@ -325,7 +327,8 @@ def to_paste(lines: list[str], found: Difference) -> str:
     names = list(dict.fromkeys(re.findall(r"\bv\d+\b", "\n".join(lines))))
     letters = {name: f"{chr(97 + i % 26)}{i // 26 or ''}" for i, name in enumerate(names)}
     body = re.sub(r"\bv\d+\b", lambda match: letters[match[0]], "\n".join(lines))
-    helpers = "".join(source for name, source in HELPERS.items() if name in body or name == "settled" and "Net" in body)
+    used = [name for name in HELPERS if name in body or (name == "settled" and "Net(" in body)]
+    helpers = "".join(HELPERS[name] for name in used)
     shown = letters.get(found.detail.split(" ")[0].split(".")[0], "'no error'")
     shown += {"is_contiguous": ".is_contiguous()"}.get(found.aspect, ".grad" if ".grad " in found.detail else "")
     program = textwrap.indent(f"{helpers}{body}\nprint(library, {shown})", " " * 8, lambda line: line.strip() != "")
@@ -372,7 +375,8 @@ def hunt(
             counts[kind] += 1
             if kind not in found_kinds:
                 found_kinds[kind] = lines, found
-                say(f"# {len(found_kinds)}. Seed {seed}, program {number}: {found.aspect}\n# {found.detail}\n{to_paste(lines, found)}")
+                say(f"# {len(found_kinds)}. Seed {seed}, program {number}: {found.aspect}\n# {found.detail}")
+                say(to_paste(lines, found))
         number += 1
     say(f"{number - first} programs, seed {seed}: {len(found_kinds)} kinds of differences")
     for kind, count in counts.most_common():

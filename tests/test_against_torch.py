@@ -1,4 +1,4 @@
-"""benchmarks/against_torch.py without torch: ours against a copy of ours with a mistake, which must be found and shrunk."""
+"""benchmarks/against_torch.py without torch: ours against copies of ours with a mistake, to be found and shrunk."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ def check(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def copy_of_ours(functional: dict[str, Any] | None = None, **wrong: Any) -> SimpleNamespace:
     """The library with some functions replaced."""
-    nn = SimpleNamespace(**{**vars(z2g.nn), "functional": SimpleNamespace(**{**vars(z2g.nn.functional), **(functional or {})})})
+    changed = SimpleNamespace(**{**vars(z2g.nn.functional), **(functional or {})})
+    nn = SimpleNamespace(**{**vars(z2g.nn), "functional": changed})
     return SimpleNamespace(**{**vars(z2g), "nn": nn, **wrong})
 
 
 MISTAKES = {
-    "value": (dict(cat=lambda parts, dim=0: z2g.cat(list(parts)[::-1], dim)), r"torch\.cat"),
-    "gradient": (dict(stack=lambda parts, dim=0: z2g.stack([p.detach() for p in parts], dim)), r"torch\.stack"),
-    "scale": (dict(functional={"silu": lambda x: z2g.nn.functional.silu(x) * 1.001}), r"F\.silu"),
-    "layout": (dict(ones_like=lambda x: z2g.ones_like(x.T).T), r"torch\.ones_like"),
+    "value": ({"cat": lambda parts, dim=0: z2g.cat(list(parts)[::-1], dim)}, r"torch\.cat"),
+    "gradient": ({"stack": lambda parts, dim=0: z2g.stack([p.detach() for p in parts], dim)}, r"torch\.stack"),
+    "scale": ({"functional": {"silu": lambda x: z2g.nn.functional.silu(x) * 1.001}}, r"F\.silu"),
+    "layout": ({"ones_like": lambda x: z2g.ones_like(x.T).T}, r"torch\.ones_like"),
 }
 
 
@@ -54,9 +55,8 @@ def test_an_exception_too_many_is_found(check: Any) -> None:
     found = check.hunt(copy_of_ours(functional={"gelu": refuses}), z2g, seed=1, programs=40, say=said.append)
     lines, difference = min(found.values(), key=lambda pair: len(pair[0]))
     assert len(lines) <= 2 and difference.aspect == "here ValueError, there no error"
-    assert "not today" in said[0] and "F.gelu(" in said[0]
-    program = re.sub(r"^#.*\n", "", said[0], flags=re.MULTILINE)
-    assert "import tinygrad_z2g" not in program and ast.parse(program)  # pastes as it is; the library is a loop's variable
+    assert "not today" in said[0] and "F.gelu(" in said[1]
+    ast.parse(said[1])  # it pastes as it is
 
 
 def test_ours_does_not_differ_from_itself(check: Any) -> None:
@@ -67,10 +67,10 @@ def test_ours_does_not_differ_from_itself(check: Any) -> None:
 
 def test_every_template_can_be_filled(check: Any) -> None:
     """Each line is tried until it fits some program, spoiled lines too, and parses."""
-    from benchmarks import programs
+    from benchmarks import program_lines, programs
 
     rng, pair, unused = random.Random(0), check.Pair(z2g, z2g), set()
-    for family in (programs.TENSORS, programs.MODULES, programs.TRAINING):
+    for family in (program_lines.TENSORS, program_lines.MODULES, program_lines.TRAINING):
         unused |= {line for _, lines in family for line in lines}
     for number in range(60):
         pair.restart()
@@ -80,11 +80,11 @@ def test_every_template_can_be_filled(check: Any) -> None:
         for template in [line for _, lines in writer.family for line in lines]:
             try:
                 line = writer.fill(template)
-            except programs.Unfit:
+            except programs.UnfitError:
                 continue
             unused.discard(template)
-            ast.parse(writer.spoiled(line))
-            if number % 2 and not check.too_wild(pair.names[1], rng):
+            ast.parse(line), ast.parse(writer.spoiled(line))
+            if number % 8 == 0 and not check.too_wild(pair.names[1], rng):
                 pair.step(line)
     assert unused == set()
 
