@@ -345,16 +345,20 @@ def to_paste(lines: list[str], found: Difference) -> str:
 
 def hunt(
     ours: Any, theirs: Any, seed: int, first: int = 0, programs: int | None = None, minutes: float = 10,
-    say: Callable[[str], None] = print,
+    kinds: int | None = None, say: Callable[[str], None] = print,
 ) -> dict[tuple[str, ...], tuple[list[str], Difference]]:  # fmt: skip
-    """Run programs until time or their number is up; the smallest program found of each kind."""
+    """Run programs until time, their number or that of kinds is up; the smallest program found of each kind."""
     pair, trial = Pair(ours, theirs), Pair(ours, theirs)
     found_kinds: dict[tuple[str, ...], tuple[list[str], Difference]] = {}
     counts: collections.Counter = collections.Counter()
     shrunk: collections.Counter = collections.Counter()
     reasons: collections.Counter = collections.Counter()
     until, number = time.monotonic() + minutes * 60, first
-    while time.monotonic() < until and (programs is None or number < first + programs):
+    while (
+        time.monotonic() < until
+        and (programs is None or number < first + programs)
+        and (kinds is None or len(found_kinds) < kinds)
+    ):
         for lines, found in differences(pair, random.Random(f"{seed}.{number}")):
             reason = found.deliberate()
             if reason:
@@ -392,13 +396,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first program")
     parser.add_argument("--programs", type=int, help="how many; as many as there is time for if not given")
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--kinds", type=int, help="stop when so many kinds of differences were found")
     args = parser.parse_args(arguments)
     import torch
 
     import tinygrad_z2g
 
     torch.set_num_threads(1)
-    return bool(hunt(tinygrad_z2g, torch, args.seed, args.first, args.programs, args.minutes))
+    return bool(hunt(tinygrad_z2g, torch, args.seed, args.first, args.programs, args.minutes, args.kinds))
 
 
 if __name__ == "__main__":
