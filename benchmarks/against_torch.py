@@ -46,6 +46,7 @@ DELIBERATE = [
     (r"load_state_dict", r"values: .*both raise RuntimeError", "load_state_dict that raises has loaded nothing"),
     (r"_loss\(", r"expected equal shapes; there no error", "losses refuse what would broadcast; torch warns"),
     (r"Softmax\(|softmax\(", r"missing 1 required positional argument: 'dim'", "softmax needs its dim"),
+    (r"autograd.grad", r"^is_contiguous; .*here True", "gradients are whole arrays; torch hands out stretched ones"),
     (r"dropout|Dropout", r"^values", "a seed does not give torch's random numbers"),
     (r"::-|:-\d", r"there ValueError: step must be greater", "x[::-1] is offered here"),
     (r"", r"there TypeError: .*must be bool, not int", "1 is taken for True"),
@@ -202,8 +203,9 @@ def equal(one: tuple[str, Any], other: tuple[str, Any]) -> bool:
     if one[0] != other[0]:
         return False
     a, b = one[1], other[1]
-    if isinstance(a, (float, list)) and one[0].endswith(("values", "lr")) and a != b:
-        a, b = np.asarray(a, "float32"), np.asarray(b, "float32")
+    if isinstance(a, (float, list)) and one[0].endswith(("values", "lr")) and np.shape(a) == np.shape(b):
+        loose = one[0].endswith("values")  # of which type such a number was, nobody knows any more; rates are exact
+        return bool(np.allclose(a, b, rtol=2e-3 if loose else 1e-9, atol=2e-4 if loose else 1e-12, equal_nan=True))
     if not isinstance(a, np.ndarray) or not isinstance(b, np.ndarray):
         return bool(a == b)
     if a.dtype.kind != "f" or a.shape != b.shape:
