@@ -279,9 +279,10 @@ def learn(args: argparse.Namespace, saved: dict[str, Any] | None, stop: threadin
     epochs = args.steps * args.batch * world * args.context / len(training)
     if args.dropout is None:
         args.dropout = 0.0 if epochs < 8 else 0.1
-    sizes = (args.context, args.layers, args.heads, args.width, args.dropout)
+    sizes = {name: getattr(args, name) for name in (*SIZES, "dropout")}
+    before = {"rotary": True, "rope_base": 200.0} if saved is None else saved["config"]
     try:
-        config = GPTConfig(len(tokenizer), *sizes, rotary=True, rope_base=200.0)  # from 1 to 60 radians in a context
+        config = GPTConfig(**{**before, **sizes, "vocab_size": len(tokenizer)})
         tokenizer.encode(args.prompt)
     except ValueError as error:
         common.fail(str(error))

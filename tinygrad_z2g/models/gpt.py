@@ -1,8 +1,8 @@
 """A GPT: predicts the next token from those before it, and writes by feeding its predictions back.
 
 The design of GPT-2 (Radford et al. 2019): learned positions, pre-norm blocks, GELU, and optionally one matrix for
-reading tokens in and predicting them ("tied weights"), or rotary positions, with which a small GPT learns faster. It knows nothing of gradients: there is no rule in this file,
-nor need of one. Nor of characters: a token is a number.
+reading tokens in and predicting them ("tied weights"). Or rotary positions, with which a small GPT learns faster. It
+knows nothing of gradients: there is no rule in this file, nor need of one. Nor of characters: a token is a number.
 """
 
 from __future__ import annotations
