@@ -146,7 +146,7 @@ def write(model: GPT, tokenizer: text.CharTokenizer, args: argparse.Namespace) -
 
 def flags() -> tuple[argparse.Namespace, dict[str, Any] | None]:
     """The command line, checked as far as is possible before the text is read, and the checkpoint to go on from."""
-    parser = common.arguments("Train a GPT on poems about cats and let it write one.", steps=950)
+    parser = common.arguments("Train a GPT on poems about cats and let it write one.", steps=1200)
     parser.add_argument("--text", type=Path, metavar="FILE", help="any UTF-8 text to learn from (default: our poems)")
     parser.add_argument("--prompt", help="what the sample begins with (default: a blank line, which begins a poem)")
     parser.add_argument("--tokens", type=common.at_least(1), default=600, help="characters to write")
@@ -157,9 +157,9 @@ def flags() -> tuple[argparse.Namespace, dict[str, Any] | None]:
     files.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out, with its settings")
     files.add_argument("--write", action="store_true", help="learn nothing, write with the best weights in --out")
     files.add_argument("--overwrite", action="store_true", help="replace the weights of an earlier run in --out")
-    parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--heads", type=int, default=4)
-    parser.add_argument("--width", type=int, default=128, help="numbers per character inside")
+    parser.add_argument("--width", type=int, default=96, help="numbers per character inside")
     parser.add_argument("--context", type=int, default=64, help="characters it sees")
     parser.add_argument("--dropout", type=float, help="(default: none for a text seen less than 8 times, else 0.1)")
     parser.add_argument("--batch", type=common.at_least(1), default=24, help="windows per step (and process)")
