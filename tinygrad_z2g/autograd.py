@@ -29,7 +29,7 @@ from .engine import (
     walk,
 )
 from .gradcheck import gradcheck
-from .tensor import Tensor, wanted
+from .tensor import Tensor
 
 __all__ = [
     "Function", "backward", "detect_anomaly", "enable_grad", "grad", "gradcheck", "inference_mode", "is_grad_enabled",
@@ -62,7 +62,8 @@ def backward(
     """
     if create_graph:
         raise NotImplementedError("backward: create_graph=True is not offered: there are no derivatives of derivatives")
-    engine.backward(_seeds(_several(tensors), grad_tensors), bool(retain_graph), wanted(inputs))
+    only = None if inputs is None else engine.wanted(inputs)
+    engine.backward(_seeds(_several(tensors), grad_tensors), bool(retain_graph), only)
 
 
 def grad(

@@ -267,11 +267,12 @@ def backward(
     leaf has been touched.
     """
     grads, kept, shared = walk(roots, retain_graph, wanted)
-    leaves = [(leaf, grad) for leaf, grad in grads.items() if type(leaf) is not Node]
+    if wanted is not None:  # what is wanted and no leaf keeps its own
+        grads = {leaf: grad for leaf, grad in grads.items() if type(leaf) is not Node}
     if replay.active and (watching := replay.recording()) is not None:  # a compiled step must know its leaves
-        for leaf, _ in leaves:
+        for leaf in grads:
             watching.leaves.setdefault(weakref.ref(leaf), leaf._grad)
-    _deposit(leaves + kept, shared)
+    _deposit([*grads.items(), *kept], shared)
 
 
 @np.errstate(all="ignore")  # an infinite slope (√x at 0) is a result, not an accident; the GPU never warns either
@@ -477,6 +478,39 @@ def seed_gradient(root: Variable, gradient: Variable | None) -> Array:
     return gradient.array.astype(array.dtype, copy=False)
 
 
+def wanted(inputs: Any) -> set[Node | Variable]:
+    """Where the gradients of `inputs` go, the tensors that alone shall get a `.grad`."""
+    xs = (inputs,) if isinstance(inputs, Variable) else tuple(inputs)
+    if not xs:
+        raise RuntimeError("backward: inputs is empty; leave it out to fill the .grad of every leaf")
+    for x in xs:
+        if not isinstance(x, Variable):
+            raise TypeError(f"backward: inputs must be Tensors, got {type(x).__name__}")
+        if not needs_grad(x):
+            raise RuntimeError("backward: one of the inputs does not require grad; call requires_grad_() on it first")
+        keep_grad(x)
+    return {source(x) for x in xs}
+
+
+def keep_grad(x: Variable) -> None:
+    """Let a walk give `x` a `.grad` though it is no leaf."""
+    made_by = source(x)
+    if made_by is not x:
+        made_by.kept_by = weakref.ref(x)  # weak: the node must not keep the tensor alive
+
+
+def check_gradient(x: Variable, grad: Any) -> None:
+    """Raise TypeError or RuntimeError unless `grad` may be assigned as the gradient of x."""
+    if not isinstance(grad, Variable):
+        raise TypeError(f"grad: expected a Tensor or None, got {type(grad).__name__}")
+    if grad is x:
+        raise RuntimeError("grad: a tensor cannot be its own gradient; assign a clone()")
+    got, want = ((tuple(a.shape), a.dtype, device_of(a)) for a in (grad.array, x.array))
+    if got != want:
+        told = [f"shape {shape}, {dtype}, on {device}" for shape, dtype, device in (got, want)]
+        raise RuntimeError(f"grad: assigned a gradient of {told[0]}; expected {told[1]}, as its tensor")
+
+
 # --- Switching recording off -------------------------------------------------------------------------------------
 
 
@@ -517,14 +551,14 @@ class _Switch:
     _inside: bool
 
     def __init__(self) -> None:
-        self._outer: list[bool] = []
+        self._outer: dict[int, list[bool]] = {}  # of each thread, for one object may serve several at once
 
     def __enter__(self) -> None:
-        self._outer.append(_mode.enabled)
+        self._outer.setdefault(threading.get_ident(), []).append(_mode.enabled)
         _mode.enabled = self._inside
 
     def __exit__(self, *exc_info: object) -> None:
-        _mode.enabled = self._outer.pop()
+        _mode.enabled = self._outer[threading.get_ident()].pop()
 
     def __call__(self, function: _F) -> _F:
         return _decorate(function, self._inside)

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import itertools
 import sys
-import weakref
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any, NoReturn
 
 import numpy as np
 
-from . import backend, dtypes, engine, notebook, views
+from . import backend, dtypes, engine, showing, views
 from .backend import Array, Device
 from .engine import Variable, needs_grad, record, source
 from .explain import story
@@ -145,7 +144,7 @@ class Tensor(Variable):
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
         if value is not None:
-            _check_gradient(self, value)
+            engine.check_gradient(self, value)
         self._grad = value
 
     def backward(
@@ -162,7 +161,8 @@ class Tensor(Variable):
                 "backward: create_graph=True is not offered: rules work on arrays, not on tensors, which keeps them "
                 "short and fast; there are no derivatives of derivatives"
             )
-        engine.backward([(self, engine.seed_gradient(self, gradient))], bool(retain_graph), wanted(inputs))
+        only = None if inputs is None else engine.wanted(inputs)
+        engine.backward([(self, engine.seed_gradient(self, gradient))], bool(retain_graph), only)
 
     def explain(
         self, names: Any = None, *, to: Tensor | None = None, level: int = 2, gradient: Tensor | None = None,
@@ -201,8 +201,7 @@ class Tensor(Variable):
         """Keep the gradient of this computed tensor in `.grad` too, as for a leaf."""
         if not self.requires_grad:
             raise RuntimeError("retain_grad: this tensor does not require grad")
-        if not self.is_leaf:
-            self.node.kept_by = weakref.ref(self)  # weak: the node must not keep the tensor alive
+        engine.keep_grad(self)
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
         """Call `hook(gradient)` when this tensor's gradient is complete; what it returns replaces the gradient."""
@@ -631,10 +630,10 @@ class Tensor(Variable):
         return bool((self == value).any().item())
 
     def __repr__(self) -> str:
-        return _show(self)
+        return showing.text(self)
 
     def _repr_html_(self) -> str:
-        return _show_html(self)
+        return showing.html(self)
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if not self.array.ndim else object.__format__(self, spec)
@@ -685,68 +684,3 @@ class RemovableHandle:
     def remove(self) -> None:
         """Take the hook off."""
         self._hooks.pop(self._key, None)
-
-
-def wanted(inputs: Any) -> set | None:
-    """Where the gradients of `inputs` go, the tensors that alone shall get a `.grad`; None: whichever leaf is found."""
-    if inputs is None:
-        return None
-    xs = (inputs,) if isinstance(inputs, Variable) else tuple(inputs)
-    if not xs:
-        raise RuntimeError("backward: inputs is empty; leave it out to fill the .grad of every leaf")
-    for x in xs:
-        if not isinstance(x, Tensor):
-            raise TypeError(f"backward: inputs must be Tensors, got {type(x).__name__}")
-        x.retain_grad()
-    return {source(x) for x in xs}
-
-
-def _check_gradient(x: Tensor, grad: Any) -> None:
-    """Raise TypeError or RuntimeError unless `grad` may become the gradient of x."""
-    if not isinstance(grad, Tensor):
-        raise TypeError(f"grad: expected a Tensor or None, got {type(grad).__name__}")
-    if grad is x:
-        raise RuntimeError("grad: a tensor cannot be its own gradient; assign a clone()")
-    got, want = ((tuple(a.shape), a.dtype, a.device) for a in (grad, x))
-    if got != want:
-        told = [f"shape {shape}, {dtype}, on {device}" for shape, dtype, device in (got, want)]
-        raise RuntimeError(f"grad: assigned a gradient of {told[0]}; expected {told[1]}, as its tensor")
-
-
-def _show(x: Tensor) -> str:
-    """`tensor([[1., 2.]], grad_fn=<mul>)`, as torch prints it; large ones with their middle left out."""
-    host = backend.to_host(x.array)
-    whole = host.dtype.kind != "f" or bool((np.isfinite(host) & (host == np.round(host)) & (abs(host) < 60_000)).all())
-    numbers = np.array2string(
-        host, separator=", ", prefix="tensor(", precision=4, floatmode="maxprec" if whole else "fixed"
-    )
-    parts = [numbers]
-    if x.array.size == 0 and x.array.ndim > 1:
-        parts.append(f"size={tuple(x.array.shape)}")
-    if x.device.type != "cpu":
-        parts.append(f"device='{x.device}'")
-    if x.dtype not in (dtypes.get_default_dtype(), dtypes.int64, dtypes.bool_):
-        parts.append(f"dtype={x.dtype}")
-    if made_by := _made_by(x):
-        parts.append(f"grad_fn=<{made_by}>")
-    elif x._requires_grad:
-        parts.append("requires_grad=True")
-    return "tensor(" + ", ".join(parts) + ")"
-
-
-def _made_by(x: Tensor) -> str:
-    """The name of the operation that made x; empty for a leaf."""
-    try:
-        return "" if x.is_leaf else x.node.name
-    except RuntimeError:  # as torch says of a view that cannot follow a change: looking at its numbers is no mistake
-        return "Invalid"
-
-
-def _show_html(x: Tensor) -> str:
-    """What a notebook shows: see `notebook.html`."""
-    facts = [type(x).__name__, str(tuple(x.array.shape)), str(x.dtype), str(x.device)]
-    if made_by := _made_by(x):
-        facts.append(f"grad_fn=<{made_by}>")
-    elif x._requires_grad:
-        facts.append("requires_grad")
-    return notebook.html(backend.to_host(x.array), facts)

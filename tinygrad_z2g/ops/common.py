@@ -174,7 +174,8 @@ def record_view(name: str, array: Array, x: Variable, rule: Any) -> Any:
     result.version = x.version
     base = x if x.base is None else x.base
     result.base = base
-    result.recorded = base.recorded if x.recorded >= 0 and is_grad_enabled() else ~base.recorded
+    follows = x.recorded >= 0 and (result.node is not None or is_grad_enabled())
+    result.recorded = base.recorded if follows else ~base.recorded
     return result
 
 

@@ -14,11 +14,11 @@ import numpy as np
 
 from .. import dtypes
 from ..backend import Array, device_of, of, to_device, to_host
-from ..engine import Part, Variable, is_grad_enabled, needs_grad, record
+from ..engine import Part, Variable, record
 from ..views import Spot
 from .casting import in_widest
 from .common import as_array, as_int, check_broadcast, numpy_names, one_dim, record_view, same_device
-from .inplace import check_writable, is_part_itself, take_up
+from .inplace import is_part_itself, is_recorded, take_up
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -71,7 +71,7 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     basic, advanced, tensors = _parse(index, a)
     v = _value(input, value)
     view = a[basic]
-    check_writable(input, "index", view, (value,))
+    recording = is_recorded(input, "index", view, (value,))
     inside = ... if advanced is None else advanced
     shape = view.shape if advanced is None else view[advanced].shape
     if hasattr(v, "dtype"):
@@ -84,9 +84,12 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
             )
     if advanced is None and is_part_itself(input, value, view):
         return
+    if not recording:
+        view[inside] = v
+        input.version[0] += 1
+        return
     base = input if input.base is None else input.base
-    recording = is_grad_enabled() and (needs_grad(input) or needs_grad(value))
-    spot = Spot(base.array, view) if recording and input.base is not None else None
+    spot = None if input.base is None else Spot(base.array, view)
 
     def both(grad: Array) -> tuple[Array, Array]:
         """A copy of the gradient of the whole, and what part of it belongs to x[index]"""
@@ -109,8 +112,7 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     z = record("index_put", base.array, (base, cleared, *tensors), (value, read, *tensors))
     view[inside] = v
     input.version[0] += 1
-    if z.requires_grad and a.dtype.kind == "f":
-        take_up(base, z)
+    take_up(base, z)
 
 
 def _value(x: Tensor, value: Any) -> Any:

@@ -33,13 +33,12 @@ def update(x: Tensor, name: str, op: Callable[..., Tensor], *args: Any, **settin
     >>> y *= 2; y.sum().backward(); x.grad  # as if 2 * y had a new name
     tensor([10., 10.])
     >>> x = z2g.tensor([1.0, 2.0], requires_grad=True); y = 5 * x
-    >>> y[0].mul_(2); y.sum().backward(); x.grad  # through a view
+    >>> _ = y[0].mul_(2); y.sum().backward(); x.grad  # through a view
     tensor([10.,  5.])
     """
     values = (*args, *settings.values())
-    check_writable(x, name, as_array(x, name), values)
     old = x
-    if is_grad_enabled() and any(needs_grad(value) for value in (x, *values)):
+    if is_recorded(x, name, as_array(x, name), values):
         old = x.make(x.array.copy())  # rules may read the old values, which are about to be overwritten
         old.node, old._requires_grad = x.node, x._requires_grad
     z = op(old, *args, **settings)
@@ -75,26 +74,29 @@ def update(x: Tensor, name: str, op: Callable[..., Tensor], *args: Any, **settin
     return x
 
 
-def check_writable(x: Tensor, name: str, place: Array, values: tuple) -> None:
-    """Raise RuntimeError if `values` may not be written to `place`, x's array or a part of it: if x is (a view of) a
-    leaf that requires grad, a view whose base could not take up the history, or shares elements with itself (expanded).
+def is_recorded(x: Tensor, name: str, place: Array, values: tuple) -> bool:
+    """Whether writing `values` to `place`, x's array or a part of it, becomes part of the history.
+
+    Raises RuntimeError if it must not be written: if x is (a view of) a leaf that requires grad, a view whose base
+    could not take up the history, or if `place` shares elements with itself (expanded).
     """
     if overlaps(place):
         raise RuntimeError(
             f"{name}: several elements of this expanded tensor share one place in memory; clone() it first"
         )
     if not is_grad_enabled():
-        return
+        return False
     base = x if x.base is None else x.base
     wanted = needs_grad(x) or base._requires_grad
-    what = "a leaf Variable" if x.node is None and x._requires_grad else "a view of a leaf Variable"
-    if wanted and (base.node is None or what == "a leaf Variable"):
+    leaf = x.node is None and x._requires_grad
+    if leaf or (wanted and base.node is None):
+        what = "a leaf Variable" if leaf else "a view of a leaf Variable"
         raise RuntimeError(
             f"{name}: {what} that requires grad is being used in an in-place operation; "
             "do it inside `with no_grad():`, or out of place"
         )
-    if not wanted and not (x.array.dtype.kind == "f" and any(needs_grad(value) for value in values)):
-        return
+    if not wanted and not (x.array.dtype.kind == "f" and any(map(needs_grad, values))):
+        return False
     if x.recorded < 0:
         raise RuntimeError(
             f"{name}: this view was made under no_grad, or returned by a Function, and the tensor that it is a view of "
@@ -105,6 +107,7 @@ def check_writable(x: Tensor, name: str, place: Array, values: tuple) -> None:
             f"{name}: the tensor that this is a view of is expanded, or has another array by now, so it cannot take up "
             "what is written; clone() it first"
         )
+    return True
 
 
 def take_up(base: Variable, z: Variable) -> None:
