@@ -6,7 +6,6 @@ Expected gradients are worked out by hand or with NumPy, in float64, with a rand
 import contextlib
 import gc
 import inspect
-import re
 import sys
 import threading
 import weakref

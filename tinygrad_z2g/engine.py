@@ -457,7 +457,7 @@ def match(grad: Array | Part, target: Any) -> Array:
 
 def seed_gradient(root: Variable, gradient: Variable | None) -> Array:
     """The gradient that a backward pass starts with: 1 for a scalar, otherwise what the caller gave, checked."""
-    if not root._requires_grad:
+    if not needs_grad(root):
         raise RuntimeError("backward: this tensor does not require grad and has no grad_fn; nothing to differentiate")
     array = root.array
     if gradient is None:
