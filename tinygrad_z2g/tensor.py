@@ -18,6 +18,7 @@ import numpy as np
 
 from . import backend, dtypes, engine, showing, views
 from .backend import Array, Device
+from .console import say
 from .engine import Variable, needs_grad, record, source
 from .explain import story
 from .ops import elementwise, indexing, inplace, linalg, reduction, sorting
@@ -177,7 +178,7 @@ class Tensor(Variable):
             caller = sys._getframe(1)
             names = {**caller.f_locals, **caller.f_globals, **caller.f_locals}  # of two names the local one counts
         told = story(self, names, to=to, level=level, gradient=gradient)
-        print(told.markdown() if markdown else told)
+        say(told.markdown() if markdown else told)
 
     @property
     def requires_grad(self) -> bool:
