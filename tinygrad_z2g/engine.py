@@ -330,12 +330,14 @@ def walk(
         node = heapq.heappop(waiting)[1]
         grad = grads.pop(node)
         edges, joint = node.edges, node.joint
+        if edges is None and path is not None and node in wanted:
+            edges = ()  # used up, but the walk ends here
         if edges is None:
             raise RuntimeError(
                 f"backward: the graph of this result was already used up at '{node.name}' by an earlier backward(); "
                 "call that one with retain_graph=True to walk it twice, or compute the result again"
             )
-        for version, recorded in node.reads:
+        for version, recorded in node.reads or ():
             if version[0] != recorded:
                 raise RuntimeError(
                     f"backward: a tensor that the gradient of '{node.name}' (output shape {tuple(node.shape)}) needs "
@@ -407,7 +409,14 @@ def _deposit(grads: Iterable[tuple[Variable, Array]], shared: set[int]) -> None:
     """
     with _depositing:
         for x, grad in grads:
+            if not x._requires_grad:  # any more
+                continue
             if x._grad is not None:
+                if x._grad.array.shape != grad.shape:
+                    raise RuntimeError(
+                        f"backward: a gradient of shape {tuple(grad.shape)} does not add to the .grad of shape "
+                        f"{tuple(x._grad.array.shape)} from before; set .grad to None after changing .data"
+                    )
                 x._grad.array += grad
                 x._grad.version[0] += 1
                 continue
