@@ -85,7 +85,7 @@ def test_no_rule_is_left_unexplained():
     explained = {(piece.path, piece.node.name) for op in OPERATIONS.values() for piece in op.pieces}
     machinery = {
         ("autograd", "apply"), ("autograd", "output"), ("ops.casting", "cast"), ("ops.common", "record_view"),
-        ("ops.unary", "unary"), ("ops.unary", "make"), ("ops.unary", "operation"),
+        ("ops.inplace", "update"), ("ops.unary", "unary"), ("ops.unary", "make"), ("ops.unary", "operation"),
     }  # fmt: skip
     seen = {
         (name, node.name)
@@ -138,7 +138,7 @@ def test_the_list_has_every_operation_with_its_formula(capsys):
     ("nn.LayerNorm", "∂ │     def grad_x(grad: Array) -> Array:", "∂ │ def layer_norm_backward("),
     ("attention", "∂ │         lambda grad: kernels.attention_backward(", "∂ │ def attention_backward("),
     ("F.conv2d", "return _convolve(", "∂ │     def grad_w(grad: Array) -> Array:"),
-    ("clip", "lambda grad: grad * (z == x)", None),
+    ("clip", "lambda grad: grad * ((x >= low) & (x <= high))", None),
     ("maximum", "lambda grad: _share(grad, x, y, xp.greater)", "∂ │     return grad * (wins(mine, theirs)"),
 ])  # fmt: skip
 def test_one_operation_is_shown_run_and_checked(capsys, name, rule, beside):

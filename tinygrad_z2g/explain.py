@@ -49,7 +49,7 @@ def story(
         )
     if to is not None and not isinstance(to, Variable):
         raise TypeError(f"explain: `to` must be a Tensor, got {type(to).__name__}")
-    if root.node is None:
+    if source(root) is root:
         raise RuntimeError(
             "explain: this tensor has no history, so there is nothing to explain: it was made by the user, detached, "
             "or computed under no_grad() or from tensors that need no gradient; call explain() on the loss"

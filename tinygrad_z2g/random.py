@@ -8,11 +8,14 @@ nothing of tensors, and nothing of what the numbers are for.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
 
 from .backend import Array, of
+
+_handing_out = threading.Lock()
 
 
 class Generator:
@@ -38,9 +41,11 @@ class Generator:
 
     def next_key(self) -> int:
         """A fresh 32-bit key for `random_bits`: a hash of the seed and of the number of keys given before."""
-        self._calls += 1
+        with _handing_out:  # or two threads get the same key, and the same mask
+            self._calls += 1
+            call = self._calls
         low, high = self._seed & 0xFFFFFFFF, (self._seed >> 32) & 0xFFFFFFFF
-        return _mix(_mix(_mix(low) ^ high) ^ self._calls)
+        return _mix(_mix(_mix(low) ^ high) ^ call)
 
     def get_state(self) -> dict[str, Any]:
         """Everything needed to continue the stream later, as plain numbers and strings (JSON can hold it)."""

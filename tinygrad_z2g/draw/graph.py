@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..backend import Array, of
-from ..engine import Node, Variable, enable_grad, reachable, walk
+from ..engine import Node, Variable, enable_grad, reachable, source, walk
 from ..nn import Module, Parameter
 from ..random import default_generator
 from ..tensor import Tensor
@@ -90,7 +90,7 @@ class draw:
             raise TypeError(f"draw: expected a Tensor, or a callable and its arguments, got {type(what).__name__}")
         if not root.requires_grad:
             raise RuntimeError("draw: this tensor does not require grad and has no history; there is no graph to draw")
-        self._root = root.node or root
+        self._root = source(root)
         self._nodes = _history(root)
         self._calls = {node: notes[node][0] if node in notes else () for node in self._nodes}
         self._name(root, variables)
@@ -316,7 +316,7 @@ def _result_of(function: Callable, args: tuple, modules: list[Module]) -> Tensor
 
 def _history(root: Tensor) -> list[Node]:
     """All nodes that the root was computed by, in order of time."""
-    nodes = reachable([root.node or root])
+    nodes = reachable([source(root)])
     for node in nodes:
         if node.edges is None:
             raise RuntimeError(

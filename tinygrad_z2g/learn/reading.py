@@ -43,7 +43,8 @@ PATH = {
                  "kernels": "functions on plain arrays; here only `total`, a sum over some axes. Where an operation "
                      "uses another one, `learn NAME` shows it beside the rule",
                  "replay": "`active` is 0, unless a training step is compiled for a GPU",
-                 "trace": "`observers` is an empty list, unless somebody asked to look on"}),
+                 "trace": "`observers` is an empty list, unless somebody asked to look on",
+                 "views": "`Spot`, the place of a view in another array; used after in-place writes alone"}),
     ],
     "The ground it stands on": [
         Step("backend", SKIM, "`of` and `device_of`; the rest is about finding a GPU."),
@@ -57,13 +58,14 @@ PATH = {
         Step("ops.casting", SKIM, "`lowered` and `raised`: the casts of mixed precision, nothing outside of it."),
         Step("ops.unary", SKIM, "The decorator `unary`, then three or four functions of your choice: derive, compare, "
              "run the example."),
-        Step("ops.elementwise", READ, "`mul`: the result in one line, then a rule for each input. `div` reads its own "
-             "RESULT. `where`: why the rule chooses and does not multiply."),
+        Step("ops.elementwise", READ, "`mul`: the result in one line, then a rule for each input, and what it reads. "
+             "`where`: why the rule chooses and does not multiply."),
         Step("ops.linalg", SKIM, "`matmul`: two lines of derivation, and the shapes beside each product. Then "
              "`linear`."),
         Step("ops.shape", SKIM, "Rules that move gradients back: `reshape`, `permute`, `expand`, `cat`. They keep a "
              "shape, never an array."),
-        Step("ops.inplace", SKIM, "`written`: how a write is counted, so that backward can notice it."),
+        Step("views", SKIM, "`Spot`: a first element, and a stride for each dimension."),
+        Step("ops.inplace", SKIM, "`update`: how a write is counted, so that backward can notice it, and recorded."),
         Step("ops.indexing", SKIM, "`getitem`: the rule of reading is adding. `setitem`: the rule of replacing."),
         Step("ops.reduction", SKIM, "`sum` (its rule is a broadcast), `var`, and `prod`, which divides by nothing."),
         Step("ops.softmax", READ, "The derivation of `softmax`, then its kernel: `python -m tinygrad_z2g.learn "
@@ -75,7 +77,7 @@ PATH = {
         Step("tensor", SKIM, "The table in the middle, where each operation becomes a method. `backward` is one line. "
              "Then `_version`, `detach`, `retain_grad`.", {
                  "explain": "tells the backward pass step by step, when asked to",
-                 "notebook": "how a tensor looks in a notebook"}),
+                 "showing": "prints a tensor"}),
         Step("creation", OPEN, "`tensor` copies, `as_tensor` shares."),
         Step("gradcheck", READ, "How to doubt all of this: a slope measured with forward passes alone, and random "
              "weights."),
@@ -130,6 +132,7 @@ PATH = {
         Step("serialization", OPEN, "Safe files, readable by torch code too."),
         Step("watch", SKIM, "`_ill`: what makes a layer look ill, with the numbers that decide."),
         Step("notebook", OPEN, "A tensor as a coloured table."),
+        Step("showing", OPEN, "A tensor as text."),
         Step("draw.tracing", OPEN, "Which module made which operation: hooks, and the numbers of nodes."),
         Step("draw.layout", SKIM, "Layers by longest path, order by barycentres: pictures of graphs in general."),
         Step("draw.writing", OPEN, "SVG is text."),
@@ -191,7 +194,7 @@ QUESTIONS = [
     Question("How does backward() notice that a tensor was changed in place?",
              "Each write counts up a version that all views of the memory share. A rule's node has noted the count of "
              "every array it will read, and compares.",
-             (("ops.inplace", r"^def written\("), ("engine", r"if version\[0\] != recorded:"))),
+             (("ops.inplace", r"^    x\.version\[0\] \+= 1"), ("engine", r"if version\[0\] != recorded:"))),
     Question("What does no_grad() switch off?",
              "One flag, per thread. `record` looks at it, and leaves no node behind.",
              (("engine", r"^class no_grad\("), ("engine", r"^def record\("))),

@@ -18,8 +18,6 @@ from ..tensor import RemovableHandle, Tensor
 class Parameter(Tensor):
     """A tensor that a module owns and an optimizer changes. It requires grad unless told otherwise."""
 
-    __slots__ = ()
-
     def __init__(self, data: Tensor | None = None, requires_grad: bool = True):
         if data is None:
             data = Tensor([])
@@ -27,7 +25,6 @@ class Parameter(Tensor):
             raise TypeError(f"Parameter: expected a Tensor, got {type(data).__name__}")
         self.begin(data.array)
         self.version = data.version  # the same memory
-        self.family = data.family
         self.requires_grad_(requires_grad)
 
     def __repr__(self) -> str:
@@ -269,9 +266,9 @@ class Module:
                     moved = tensor.detach().to(moved.device)
                 if moved.is_floating_point() != tensor.is_floating_point():
                     raise TypeError(f"to: a module takes floating-point dtypes, got {moved.dtype}")
-                if tensor.grad is not None:
-                    tensor.grad = tensor.grad.to(moved.device, moved.dtype)
-            tensor.array = moved.array
+                grad = None if tensor.grad is None else tensor.grad.to(moved.device, moved.dtype)
+            tensor.array, tensor.grad = moved.array, None
+            tensor.grad = grad
         return self
 
     def cpu(self) -> Module:

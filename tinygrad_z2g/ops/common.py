@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import dtypes
 from ..backend import Array, device_of, of, to_device
-from ..engine import Variable, record
+from ..engine import Variable, is_grad_enabled, record
 
 
 def numpy_names(function: Any) -> Any:
@@ -169,11 +169,13 @@ def sizes(shape: tuple, name: str, named: Any = None) -> tuple[int, ...]:
 
 
 def record_view(name: str, array: Array, x: Variable, rule: Any) -> Any:
-    """`record` for a result that shares memory with `x`: in-place writes to one are counted for both."""
+    """`record` for a result that shares memory with `x`: in-place writes to one are counted, and recorded, for both."""
     result = record(name, array, (x, rule))
     result.version = x.version
-    result.family = x.family
-    result.recorded = x.version[0]
+    base = x if x.base is None else x.base
+    result.base = base
+    follows = x.recorded >= 0 and (result.node is not None or is_grad_enabled())
+    result.recorded = base.recorded if follows else ~base.recorded
     return result
 
 

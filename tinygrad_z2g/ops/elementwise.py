@@ -8,6 +8,7 @@ walk backwards, or of operations that mix elements.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,7 +94,8 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
 
     rounding_mode "floor" rounds down, "trunc" towards zero; both keep integers, and their gradient is 0.
 
-    z y = x, so y dz + z dy = dx: with y held dz/dx = 1 / y, with x held dz/dy = -z / y. Rounded, z is flat.
+    z y = x, so y dz + z dy = dx: with y held dz/dx = 1 / y, with x held dz/dy = -z / y. Rounded, z is flat. The rule
+    divides again instead of keeping z, so that z may be written over: `z += 1`.
     >>> x, y = z2g.tensor(3.0, requires_grad=True), z2g.tensor(2.0, requires_grad=True)
     >>> (x / y).backward(); x.grad, y.grad  # 1/2 and -1.5/2
     (tensor(0.5000), tensor(-0.7500))
@@ -103,7 +105,9 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     x, y = operands(input, other, "div", floating=True)
     with np.errstate(all="ignore"):  # x / 0 is ±inf or NaN, as on the GPU and in torch, without a warning
         z = x / y
-    return record("div", z, (input, lambda grad: grad / y, other), (other, lambda grad: -grad * z / y, other, RESULT))
+    return record(
+        "div", z, (input, lambda grad: grad / y, other), (other, lambda grad: -grad * (x / y) / y, input, other)
+    )
 
 
 def _div_rounded(input: Any, other: Any, mode: str) -> Tensor:
@@ -147,7 +151,7 @@ def remainder(input: Any, other: Any) -> Tensor:
     with np.errstate(all="ignore"):
         z = x % y
     return record(
-        "remainder", z, (input, lambda grad: grad), (other, lambda grad: -grad * ((x - z) / y), input, other, RESULT)
+        "remainder", z, (input, lambda grad: grad), (other, lambda grad: -grad * (x // y), input, other)
     )
 
 
@@ -256,7 +260,8 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         z = xp.maximum(z, min)
     if max is not None:
         z = xp.minimum(z, max)
-    return record("clamp", z, (input, lambda grad: grad * (z == x), input, RESULT))
+    low, high = -math.inf if min is None else min, math.inf if max is None else max
+    return record("clamp", z, (input, lambda grad: grad * ((x >= low) & (x <= high)), input))
 
 
 def maximum(input: Any, other: Any) -> Tensor:
@@ -381,6 +386,18 @@ logical_or = _comparison("logical_or", "logical_or")
 bitwise_and = _comparison("bitwise_and", "bitwise_and")
 bitwise_or = _comparison("bitwise_or", "bitwise_or")
 bitwise_xor = _comparison("bitwise_xor", "bitwise_xor")
+bitwise_left_shift = _comparison("left_shift", "bitwise_left_shift")
+bitwise_right_shift = _comparison("right_shift", "bitwise_right_shift")
+
+
+def rlshift(input: Any, other: Any) -> Tensor:
+    """z = y << x: what Python calls for `2 << x`."""
+    return bitwise_left_shift(other, input)
+
+
+def rrshift(input: Any, other: Any) -> Tensor:
+    """z = y >> x: what Python calls for `8 >> x`."""
+    return bitwise_right_shift(other, input)
 
 
 def logical_not(input: Tensor) -> Tensor:

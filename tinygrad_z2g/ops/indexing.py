@@ -15,9 +15,10 @@ import numpy as np
 from .. import dtypes
 from ..backend import Array, device_of, of, to_device, to_host
 from ..engine import Part, Variable, record
+from ..views import Spot
 from .casting import in_widest
 from .common import as_array, as_int, check_broadcast, numpy_names, one_dim, record_view, same_device
-from .inplace import check_writable, written, written_back
+from .inplace import is_part_itself, is_recorded, take_up
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -66,11 +67,12 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     >>> z = 5 * x; z[1:] = v; z.sum().backward(); x.grad, v.grad
     (tensor([5., 0., 0.]), tensor(2.))
     """
-    check_writable(input, "index")
-    a = input.array
+    a = as_array(input, "index")
     basic, advanced, tensors = _parse(index, a)
     v = _value(input, value)
     view = a[basic]
+    recording = is_recorded(input, "index", view, (value,))
+    inside = ... if advanced is None else advanced
     shape = view.shape if advanced is None else view[advanced].shape
     if hasattr(v, "dtype"):
         while v.ndim > len(shape) and v.shape[0] == 1:
@@ -80,23 +82,37 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
             raise RuntimeError(
                 f"index: a value of shape {tuple(v.shape)} does not fit x[index] of shape {tuple(shape)}"
             )
+    if advanced is None and is_part_itself(input, value, view):
+        return
+    if not recording:
+        view[inside] = v
+        input.version[0] += 1
+        return
+    base = input if input.base is None else input.base
+    spot = None if input.base is None else Spot(base.array, view)
+
+    def both(grad: Array) -> tuple[Array, Array]:
+        """A copy of the gradient of the whole, and what part of it belongs to x[index]"""
+        if spot:
+            return spot.both(grad)
+        whole = grad.copy()
+        return whole, whole[basic]
 
     def cleared(grad: Array) -> Array:
-        grad = grad.copy()
-        grad[basic][... if advanced is None else advanced] = 0
-        return grad
+        whole, part = both(grad)
+        part[inside] = 0
+        return whole
 
     def read(grad: Array) -> Array:
-        part = grad[basic]
-        return (part if advanced is None else part[advanced]).reshape((1,) * extra + shape)
+        part = both(grad)[1] if spot else grad[basic]
+        return part[inside].reshape((1,) * extra + shape)
 
     # A value may have leading sizes of 1 in excess of x[index]; its gradient needs them back
     extra = max(0, value.array.ndim - len(shape)) if isinstance(value, Variable) else 0
-    if advanced is None and written_back(input, value, view):
-        input.recorded = input.version[0]
-    z = record("index_put", a, (input, cleared, *tensors), (value, read, *tensors))
-    view[... if advanced is None else advanced] = v
-    written(input, z)
+    z = record("index_put", base.array, (base, cleared, *tensors), (value, read, *tensors))
+    view[inside] = v
+    input.version[0] += 1
+    take_up(base, z)
 
 
 def _value(x: Tensor, value: Any) -> Any:

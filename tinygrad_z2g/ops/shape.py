@@ -239,11 +239,14 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
 
 
 def _diagonal(a: Any, offset: int, i: int, j: int) -> Any:
-    """A view of the diagonal that can be written to, unlike NumPy's own."""
-    z = of(a).diagonal(a, offset, i, j)
-    if hasattr(z.flags, "writeable"):
-        z.flags.writeable = a.flags.writeable
-    return z
+    return _as_writable(of(a).diagonal(a, offset, i, j), a)
+
+
+def _as_writable(view: Any, a: Any) -> Any:
+    """`view`, which can be written to where `a` can. NumPy's diagonals and expanded arrays cannot."""
+    if hasattr(view.flags, "writeable"):
+        view.flags.writeable = a.flags.writeable
+    return view
 
 
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
@@ -288,7 +291,7 @@ def expand(input: Tensor, *shape: Any) -> Tensor:
     full = tuple(a.shape[i - extra] if n == -1 and i >= extra else n for i, n in enumerate(wanted))
     if extra < 0 or any(n < 0 or (i >= extra and a.shape[i - extra] not in (1, n)) for i, n in enumerate(full)):
         raise RuntimeError(f"expand: shape {tuple(a.shape)} cannot become {list(wanted)}; only sizes of 1 expand")
-    wide = a[...] if full == a.shape else of(a).broadcast_to(a, full)
+    wide = a[...] if full == a.shape else _as_writable(of(a).broadcast_to(a, full), a)
     return record_view("expand", wide, input, lambda grad: grad)
 
 
