@@ -10,9 +10,11 @@ This file knows nothing of tensors, gradients or layers.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import ctypes
 import os
 import sys
+import threading
 from types import ModuleType
 from typing import Any
 
@@ -152,6 +154,24 @@ def to_device(array: Array, device: Device) -> Array:
 def to_host(array: Array) -> np.ndarray:
     """`array` as a NumPy array: itself on the CPU, a copy (which waits for the GPU) otherwise."""
     return np.asarray(array) if isinstance(array, (np.ndarray, np.generic)) else array.get()
+
+
+# --- No warnings -------------------------------------------------------------------------------------------------
+
+
+class _Quiet(threading.local):
+    """`quiet.run(f, *args)` is f(*args), but NumPy keeps silent about inf and NaN, which are results like others: the
+    GPU never warns, nor does torch. It costs 0.05 µs, `with np.errstate(...)` 0.6; f must not come back here. For
+    whole functions, which may: `@silent`, 0.3 µs."""
+
+    def __init__(self) -> None:
+        context = contextvars.copy_context()  # NumPy's settings are those of a context; this one is never left
+        context.run(np.seterr, all="ignore")
+        self.run = context.run
+
+
+quiet = _Quiet()
+silent = np.errstate(all="ignore")  # as a decorator
 
 
 # --- Memory ------------------------------------------------------------------------------------------------------
