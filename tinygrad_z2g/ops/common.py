@@ -147,10 +147,10 @@ def same_device(name: str, first: Variable, *others: Variable | None) -> None:
             )
 
 
-# --- How results lie in memory ---------------------------------------------------------------------------------
+# --- How results lie in memory -------------------------------------------------------------------------------
 #
-# `view`, `is_contiguous` and writes through `reshape` see it, so it follows torch. Results of reductions, of softmax and
-# of joining are in row-major order. What works element by element keeps the order of its inputs: a transposed x gives a
+# `view`, `is_contiguous` and writes through `reshape` see it, so it follows torch. Results of reductions, softmax and
+# joining are in row-major order. What works element by element keeps the order of its inputs: a transposed x gives a
 # transposed z. NumPy does so too, unless the inputs disagree: then the first of them decides.
 
 

@@ -169,9 +169,7 @@ def remainder(input: Any, other: Any) -> Tensor:
     """
     x, y = _divisible(input, other, "remainder")
     z = _computed(operator.mod, x, y)
-    return record(
-        "remainder", z, (input, lambda grad: grad), (other, lambda grad: -grad * ((x - z) / y), input, other, RESULT)
-    )
+    return record("remainder", z, (input, lambda grad: grad), (other, lambda grad: -grad * (x // y), input, other))
 
 
 def rmod(input: Any, other: Any) -> Tensor:

@@ -46,7 +46,8 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         input, other = lowered(input, other)
     x, y = _factors(input, other, "matmul")
     if x.ndim == y.ndim == 2 and x.shape[1] == y.shape[0]:
-        z = product(x, y) if x is input.array else _rounded(product(x, y), input)
+        z = quiet.run(product, x, y)
+        z = z if x is input.array else _rounded(z, input)
         return record(
             "matmul",
             z,
@@ -85,7 +86,7 @@ def _flat_matmul(input: Tensor, other: Tensor, x: Array, y: Array) -> Tensor:
         raise _inner_sizes(x, y, "matmul")
     shape, n, m = x.shape, math.prod(x.shape[:-1]), y.shape[1]
     x = x.reshape(n, shape[-1])  # (..., k) -> (n, k)
-    z = _rounded(product(x, y), input).reshape(*shape[:-1], m)  # (n, m) -> (..., m)
+    z = _rounded(quiet.run(product, x, y), input).reshape(*shape[:-1], m)  # (n, m) -> (..., m)
     return record(
         "matmul",
         z,
@@ -328,7 +329,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         )
     shape, n, n_out = x.shape, math.prod(x.shape[:-1]), W.shape[0]
     x = x.reshape(n, shape[-1])  # (..., in) -> (n, in)
-    z = product(x, W.T)  # (n, in) @ (in, out)
+    z = quiet.run(product, x, W.T)  # (n, in) @ (in, out)
     edges = [
         (input, lambda grad: product(grad.reshape(n, n_out), W).reshape(shape), weight),
         (weight, lambda grad: product(grad.reshape(n, n_out).T, x), input),

@@ -119,9 +119,9 @@ def var(
     tensor([-1.,  0.,  1.])
     """
     x, dims, scale, keepdim = _moments("var", input, dim, unbiased, keepdim, correction)
-    d = x - kernels.total(x, dims, True) / (_count(x, dims) or math.nan)
-    z = kernels.total(d * d, dims, keepdim) * scale
-    return record("var", row_major(z), (input, lambda grad: spread(grad, dims, keepdim) * (2 * scale) * d))
+    d, z = _variance(x, dims, scale, keepdim)
+    z = row_major(z.astype(x.dtype, copy=False))
+    return record("var", z, (input, lambda grad: spread(grad, dims, keepdim) * (2 * scale) * d))
 
 
 @numpy_names
@@ -143,14 +143,24 @@ def std(
     """
     x, dims, scale, keepdim = _moments("std", input, dim, unbiased, keepdim, correction)
     xp = of(x)
-    d = x - kernels.total(x, dims, True) / (_count(x, dims) or math.nan)
-    z = row_major(xp.sqrt(kernels.total(d * d, dims, keepdim) * scale))
+    d, variance = _variance(x, dims, scale, keepdim)
+    z = row_major(xp.sqrt(variance).astype(x.dtype, copy=False))
 
     def rule(grad: Array) -> Array:
         slope = xp.where(z == 0, 0, grad * scale / z)
         return spread(slope, dims, keepdim) * d
 
     return record("std", z, (input, rule, RESULT))
+
+
+def _variance(x: Array, dims: tuple[int, ...], scale: float, keepdim: bool) -> tuple[Array, Array]:
+    """d and Σ d² · scale. Where float32 overflows on the way, in float64: the deviation of 10²⁰ has a square that is
+    beyond its range. (On a GPU nobody looks.)"""
+    d = x - kernels.total(x, dims, True) / (_count(x, dims) or math.nan)
+    z = kernels.total(d * d, dims, keepdim) * scale
+    if x.dtype == dtypes.float32 and of(x) is np and not np.isfinite(z).all():
+        return _variance(x.astype(np.float64), dims, scale, keepdim)
+    return d, z
 
 
 def _moments(name: str, x: Any, dim: Any, unbiased: Any, keepdim: bool, correction: Any) -> tuple:
@@ -398,7 +408,7 @@ def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
         out[1:] *= before[:-1]
         return xp.moveaxis(out, 0, axis).astype(grad.dtype)
 
-    return record("cumprod", z, (input, rule, input, RESULT))
+    return record("cumprod", z, (input, rule, input))
 
 
 @numpy_names
