@@ -398,15 +398,16 @@ def attention(
     kept = dropout_mask(xp.broadcast_to(xp.zeros((), q.dtype), (*batch, T, S)), drop, key) if drop else None
     shape = (*np.broadcast_shapes(batch, v.shape[:-2]), T, v.shape[-1])
     alike = xp is np and q.ndim == 4 and shape == q.shape == v.shape[:2] + q.shape[2:] and not drop
-    rows = alike and 0 not in q.strides and all(x.strides[-1] == x.itemsize for x in (q, k, v))
-    z = np.empty_like(q) if rows else xp.empty(shape, q.dtype)
+    alike = alike and 0 not in q.strides and all(x.strides[-1] == x.itemsize for x in (q, k, v))
+    z = np.empty_like(q) if alike and not q.flags.c_contiguous else None
     if not causal or xp is not np or T <= BLOCK:
-        return z, [(attend(q, k, v, bias, 0 if causal else None, scale, kept, z), kept)]
-    saved = []
+        z, p = attend(q, k, v, bias, 0 if causal else None, scale, kept, z)
+        return z, [(p, kept)]
+    z, saved = np.empty(shape, q.dtype) if z is None else z, []
     for rows, seen in blocks(T, S):
         mask = None if kept is None else kept[..., rows, :seen]
         part = q[..., rows, :], k[..., :seen, :], v[..., :seen, :]
-        saved.append((attend(*part, None, rows.start, scale, mask, z[..., rows, :]), mask))
+        saved.append((attend(*part, None, rows.start, scale, mask, z[..., rows, :])[1], mask))
     return z, saved
 
 
@@ -416,10 +417,11 @@ def blocks(T: int, S: int) -> list[tuple[slice, int]]:
 
 
 def attend(
-    q: Array, k: Array, v: Array, bias: Array | None, start: int | None, scale: float, kept: Array | None, z: Array
-) -> Array:
-    """p for a block of queries, and z into the array of that name. If causal, `start` is the position of the first
-    query: it sees the keys 0..start."""
+    q: Array, k: Array, v: Array, bias: Array | None, start: int | None, scale: float, kept: Array | None,
+    out: Array | None,
+) -> tuple[Array, Array]:
+    """z, into `out` if there is one, and p for a block of queries. If causal, `start` is the position of the first: it
+    sees the keys 0..start."""
     xp = of(q)
     scores = xp.matmul(q, k.swapaxes(-1, -2))  # (..., b, d) @ (..., d, S) -> (..., b, S)
     scores *= scale
@@ -429,8 +431,7 @@ def attend(
         corner = scores[..., start:]  # all see the keys before
         corner += xp.where(xp.tri(*corner.shape[-2:], dtype=bool), 0, -math.inf).astype(q.dtype)
     p = softmax(scores, -1)
-    xp.matmul(p if kept is None else p * kept, v, out=z)  # (..., b, S) @ (..., S, e) -> (..., b, e)
-    return p
+    return xp.matmul(p if kept is None else p * kept, v, out=out), p  # (..., b, S) @ (..., S, e) -> (..., b, e)
 
 
 @widened

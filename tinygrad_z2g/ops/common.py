@@ -52,9 +52,8 @@ def operands(x: Any, y: Any, name: str, floating: bool = False) -> tuple[Any, An
     """
     if isinstance(x, Variable) and isinstance(y, Variable):  # the usual case: nothing to convert or to refuse
         a, b = x.array, y.array
-        if a.dtype is b.dtype and a.shape == b.shape and type(a) is type(b) is np.ndarray:
-            if not floating or a.dtype.kind == "f":
-                return a, b
+        if a.dtype is b.dtype and a.shape == b.shape and type(a) is type(b) is np.ndarray and not floating:
+            return a, b
     a, b = _operand(x, name), _operand(y, name)
     a_is_array, b_is_array = hasattr(a, "dtype"), hasattr(b, "dtype")
     if a_is_array and b_is_array:

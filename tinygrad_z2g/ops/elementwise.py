@@ -337,7 +337,14 @@ def maximum(input: Any, other: Any) -> Tensor:
     >>> z2g.maximum(x, y).sum().backward(); x.grad, y.grad
     (tensor([0.0000, 1.0000, 0.5000]), tensor([1.0000, 0.0000, 0.5000]))
     """
-    return _chosen("maximum", input, other)
+    x, y = operands(input, other, "maximum")
+    xp = _xp(x, y)
+    return record(
+        "maximum",
+        _computed(xp.maximum, x, y),
+        (input, lambda grad: _share(grad, x, y, xp.less), input, other),
+        (other, lambda grad: _share(grad, y, x, xp.less), input, other),
+    )
 
 
 def minimum(input: Any, other: Any) -> Tensor:
@@ -348,25 +355,21 @@ def minimum(input: Any, other: Any) -> Tensor:
     >>> z2g.minimum(x, y).sum().backward(); x.grad, y.grad
     (tensor([1.0000, 0.0000, 0.5000]), tensor([0.0000, 1.0000, 0.5000]))
     """
-    return _chosen("minimum", input, other)
-
-
-def _chosen(name: str, input: Any, other: Any) -> Tensor:
-    """The rule of a choice: all of the gradient where mine wins, half of it at a tie. A NaN makes z NaN, whichever it
-    is; so then both receive all."""
-    x, y = operands(input, other, name)
+    x, y = operands(input, other, "minimum")
     xp = _xp(x, y)
-    loses = xp.less if name == "maximum" else xp.greater
-
-    def share(grad: Array, mine: Any, theirs: Any) -> Array:
-        return xp.where(loses(mine, theirs), 0, xp.where(mine == theirs, 0.5 * grad, grad))
-
     return record(
-        name,
-        _computed(getattr(xp, name), x, y),
-        (input, lambda grad: share(grad, x, y), input, other),
-        (other, lambda grad: share(grad, y, x), input, other),
+        "minimum",
+        _computed(xp.minimum, x, y),
+        (input, lambda grad: _share(grad, x, y, xp.greater), input, other),
+        (other, lambda grad: _share(grad, y, x, xp.greater), input, other),
     )
+
+
+def _share(grad: Array, mine: Any, theirs: Any, loses: Callable) -> Array:
+    """The rule of a choice: all of the gradient where mine wins, half of it at a tie, exactly 0 where it loses. A NaN
+    on either side is the result; then both receive all, as in torch."""
+    xp = of(grad)
+    return xp.where(loses(mine, theirs), 0, xp.where(mine == theirs, 0.5 * grad, grad))
 
 
 def where(condition: Tensor, input: Any, other: Any) -> Tensor:

@@ -8,7 +8,6 @@ losses: `embedding` is built on the same idea, in `functional`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +21,6 @@ from .common import (
     as_int,
     check_broadcast,
     in_order,
-    laid_out,
     number,
     numpy_names,
     one_dim,
@@ -49,10 +47,6 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     >>> x = z2g.tensor([1.0, 2.0, 3.0], requires_grad=True); x[[0, 0, 2]].sum().backward(); x.grad
     tensor([2., 0., 1.])
     """
-    return _read(input, index, _arranged)
-
-
-def _read(input: Tensor, index: Any, arranged: Callable) -> Tensor:
     a = as_array(input, "index")
     basic, advanced, tensors = _parse(index, a)
     shape, xp = a.shape, of(a)
@@ -67,7 +61,7 @@ def _read(input: Tensor, index: Any, arranged: Callable) -> Tensor:
         return _added(xp.zeros(shape, grad.dtype), basic, advanced, grad)
 
     view = a[basic]
-    return record("index", arranged(view[advanced], view, advanced), (input, scatter, *tensors))
+    return record("index", _arranged(view[advanced], view, advanced), (input, scatter, *tensors))
 
 
 def _arranged(z: Array, view: Array, advanced: tuple) -> Array:
@@ -257,19 +251,13 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     tensor([[2., 0.],
             [0., 2.]])
     """
-    return read_along(input, dim, index)
-
-
-def read_along(input: Tensor, dim: int, index: Tensor, in_order_of_input: bool = False) -> Tensor:
-    """`gather`, the result in row-major order or, as `sort` wants it, in memory as x is."""
     a, places = as_array(input, "gather"), _places("gather", input, dim, index)
     shape, xp = a.shape, of(a)
-    z = a[places].copy()
 
     def rule(grad: Array) -> Array:
         return _added(xp.zeros(shape, grad.dtype), ..., places, grad)
 
-    return record("gather", laid_out(z, a) if in_order_of_input else z, (input, rule, index))
+    return record("gather", a[places].copy(), (input, rule, index))
 
 
 def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: float | None = None) -> Tensor:
@@ -390,8 +378,9 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
         if index.array.size != 1:
             raise RuntimeError(f"index_select: a 0-d tensor takes one index, got {index.array.size}")
         return getitem(input.reshape(1), index.reshape(1)).reshape(())
-    index = (ALL,) * axis + (index.reshape(math.prod(index.array.shape)),)
-    return _read(input, index, lambda z, *_: row_major(z))
+    z = getitem(input, (ALL,) * axis + (index.reshape(math.prod(index.array.shape)),))
+    z.array = row_major(z.array)  # nobody has seen it yet
+    return z
 
 
 def select(input: Tensor, dim: int, index: int) -> Tensor:

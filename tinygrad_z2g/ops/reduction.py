@@ -36,10 +36,10 @@ def spread(reduced: Array, dims: tuple[int, ...], keepdim: bool) -> Array:
     return reduced if keepdim else of(reduced).expand_dims(reduced, dims)
 
 
-def _accurate(dtype: Any) -> Any:
-    """What long sums and products of this dtype are computed in: each partial result is rounded, and that adds up (a
+def _accurate(a: Array) -> Array:
+    """`a` as long running sums and products of it are computed: each partial result is rounded, and that adds up (a
     float32 sum of a million 0.1 is wrong in its third digit, a float16 sum of ones stops at 2,048)."""
-    return {dtypes.float16: dtypes.float32, dtypes.float32: dtypes.float64}.get(dtype, dtype)
+    return a.astype({dtypes.float16: dtypes.float32, dtypes.float32: dtypes.float64}.get(a.dtype, a.dtype), copy=False)
 
 
 def _converted(a: Array, dtype: Any) -> Array:
@@ -191,17 +191,17 @@ def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype:
     tensor([12.,  8.,  6.])
     """
     x = _converted(as_array(input, "prod"), dtype)
-    xp, wide = of(x), _accurate(x.dtype)
+    xp, wide = of(x), _accurate(x)
     axis = None if dim is None else one_dim(dim, x.ndim, "prod")
-    z = x.prod(dtype=wide) if axis is None or not x.ndim else x.prod(axis=axis, keepdims=keepdim, dtype=wide)
+    z = wide.prod() if axis is None or not x.ndim else wide.prod(axis=axis, keepdims=keepdim)
     z = row_major(z.astype(x.dtype, copy=False))
 
     def rule(grad: Array) -> Array:
         flat = axis is None or not x.ndim
         rows = x.reshape(1, -1) if flat else xp.moveaxis(x, axis, -1)  # (..., n)
         one = xp.ones_like(rows[..., :1])
-        before = xp.cumprod(xp.concatenate([one, rows[..., :-1]], -1), -1, dtype=wide)
-        after = xp.cumprod(xp.concatenate([one, rows[..., :0:-1]], -1), -1, dtype=wide)[..., ::-1]
+        before = xp.cumprod(_accurate(xp.concatenate([one, rows[..., :-1]], -1)), -1)
+        after = xp.cumprod(_accurate(xp.concatenate([one, rows[..., :0:-1]], -1)), -1)[..., ::-1]
         others = (before * after).reshape(x.shape) if flat else xp.moveaxis(before * after, -1, axis)
         return (grad if flat else spread(grad, (axis,), keepdim)) * others
 
@@ -375,7 +375,7 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
         return record("cumsum", a.copy(), (input, lambda grad: grad))
 
     def running(x: Array) -> Array:
-        return xp.cumsum(x, axis, dtype=_accurate(x.dtype)).astype(x.dtype, copy=False)
+        return xp.cumsum(_accurate(x), axis).astype(x.dtype, copy=False)
 
     z = row_major(quiet.run(running, a))
     return record("cumsum", z, (input, lambda grad: xp.flip(running(xp.flip(grad, axis)), axis)))
@@ -397,7 +397,7 @@ def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     xp, axis = of(x), one_dim(dim, x.ndim, "cumprod")
     if not x.ndim:
         return record("cumprod", x.copy(), (input, lambda grad: grad))
-    products = xp.cumprod(x, axis, dtype=_accurate(x.dtype))
+    products = xp.cumprod(_accurate(x), axis)
     z = row_major(products.astype(x.dtype, copy=False))
 
     def rule(grad: Array) -> Array:

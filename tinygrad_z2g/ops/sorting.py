@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .. import dtypes
 from ..backend import Array, of
 from .common import as_array, as_int, constant, laid_out, one_dim, row_major
-from .indexing import gather, read_along
+from .indexing import gather
 from .reduction import ValuesIndices
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
     tensor([30., 10., 20.])
     """
     indices = argsort(input, dim, descending)
-    return ValuesIndices(read_along(input, dim, indices, in_order_of_input=True), indices)
+    values = gather(input, dim, indices)
+    values.array = laid_out(values.array, input.array)  # nobody has seen it yet
+    return ValuesIndices(values, indices)
 
 
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
