@@ -173,6 +173,8 @@ ELEMENTWISE = [
     Op("ceil", z2g.ceil, np.ceil, case(OFFSET)),
     Op("round", z2g.round, np.round, case(OFFSET)),
     # x is an odd multiple of 1/16 and y one of 1/8: x / y is never an integer, where the remainder jumps
+    Op("number % x", lambda x, n: n % x, lambda a, n: n - a * np.floor(n / a),
+       case(eighths(9 / 8, 15 / 8), n=st.sampled_from([5.03, -7.9])), (Tensor.__rmod__,)),
     Op("remainder", z2g.remainder, lambda a, b: a - b * np.floor(a / b), case(OFFSET, NONZERO)),
     Op("lerp", z2g.lerp, lambda a, b, w: (1 - w) * a + w * b, case(ANY, ANY, ANY)),
     Op("clamp", z2g.clamp, lambda a, min, max: np.clip(a, min, max), case(ANY, extra=bounds)),
@@ -1165,7 +1167,7 @@ TABLE = [*ELEMENTWISE, *REDUCTIONS, *PRODUCTS, *MOVES, *INDEXING, *IN_PLACE, *NE
 EXEMPT = {
     "no gradient passes: the result is bool or integer": """
         eq ne lt le gt ge __eq__ __ne__ __lt__ __le__ __gt__ __ge__ logical_and logical_or logical_not isnan isfinite
-        isinf isclose allclose equal floor_divide __floordiv__ argsort count_nonzero
+        isinf isclose allclose equal floor_divide __floordiv__ __rfloordiv__ argsort count_nonzero
         __and__ __rand__ __or__ __ror__ __xor__ __rxor__ __invert__ all any argmax argmin one_hot __contains__""",
     "conversion to a dtype or device: test_trap_21_* in test_traps_ops.py": """
         type type_as cpu cuda float double half long int bool""",

@@ -9,8 +9,10 @@ derivative is written here, but for copies, whose rule is to pass the gradient o
 from __future__ import annotations
 
 import itertools
+import math
+import operator
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from typing import Any, NoReturn
 
@@ -24,7 +26,7 @@ from .explain import story
 from .ops import elementwise, indexing, inplace, linalg, reduction, sorting
 from .ops import shape as shapes
 from .ops import softmax as softmaxes
-from .ops.common import one_dim
+from .ops.common import copied, laid_out, one_dim
 from .random import Generator, default_generator
 
 
@@ -61,7 +63,7 @@ class Tensor(Variable):
     @property
     def shape(self) -> Size:
         """The size of each dimension, a tuple."""
-        return Size(self.array.shape)
+        return tuple.__new__(Size, self.array.shape)  # which are ints: no need to look
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the size of one dimension."""
@@ -231,7 +233,9 @@ class Tensor(Variable):
     pow = __pow__ = elementwise.pow
     __rpow__ = elementwise.rpow
     floor_divide = __floordiv__ = elementwise.floor_divide
+    __rfloordiv__ = elementwise.rfloordiv
     remainder = __mod__ = elementwise.remainder
+    __rmod__ = elementwise.rmod
     lerp = elementwise.lerp
     neg = __neg__ = elementwise.neg
     square = elementwise.square
@@ -495,7 +499,7 @@ class Tensor(Variable):
         >>> x = z2g.tensor([1.0, 2.0], requires_grad=True); (5 * x.clone()).sum().backward(); x.grad
         tensor([5., 5.])
         """
-        return record("clone", self.array.copy(), (self, lambda grad: grad))
+        return record("clone", copied(self.array), (self, lambda grad: grad))
 
     def to(
         self, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False, copy: bool = False
@@ -522,7 +526,9 @@ class Tensor(Variable):
         place, home = self.device, self.device if device is None else backend.resolve(device)
         if new_dtype == array.dtype and home == place and not copy:
             return self
-        moved = backend.to_device(array.astype(new_dtype, copy=copy), home)
+        if new_dtype != array.dtype or copy:
+            array = laid_out(backend.quiet.run(array.astype, new_dtype), array)
+        moved = backend.to_device(array, home)
         if new_dtype.kind != "f":
             return Tensor.make(moved)
         return record("to", moved, (self, lambda grad: backend.to_device(grad, place)))
@@ -658,19 +664,43 @@ class Tensor(Variable):
 
 
 class Size(tuple):
-    """A shape: a tuple that prints as torch's and can count its elements."""
+    """A shape: a tuple of ints that prints as torch's and can count its elements. What is cut out of one, joined with
+    one or repeated is one again."""
 
     __slots__ = ()
 
+    def __new__(cls, sizes: Iterable[int] = ()) -> Size:
+        """Of sizes: ints, NumPy's too, or integer tensors. TypeError for others."""
+        return super().__new__(cls, [n if type(n) is int else _size(n, i) for i, n in enumerate(sizes)])
+
     def numel(self) -> int:
         """The number of elements of a tensor of this shape."""
-        n = 1
-        for size in self:
-            n *= size
-        return n
+        return math.prod(self)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        return tuple.__new__(Size, found) if isinstance(index, slice) else found
+
+    def __add__(self, other: Any) -> Any:
+        return Size(super().__add__(other)) if isinstance(other, tuple) else NotImplemented
+
+    def __radd__(self, other: Any) -> Any:
+        return Size(other + tuple(self)) if isinstance(other, tuple) else NotImplemented
+
+    def __mul__(self, times: Any) -> Any:
+        return Size(super().__mul__(times)) if hasattr(times, "__index__") else NotImplemented
+
+    __rmul__ = __mul__
 
     def __repr__(self) -> str:
         return f"Size({list(self)})"
+
+
+def _size(n: Any, i: int) -> int:
+    try:
+        return operator.index(n)
+    except TypeError as error:
+        raise TypeError(f"Size: expected ints, got {type(n).__name__} as number {i}") from error
 
 
 class RemovableHandle:

@@ -8,25 +8,26 @@ function here owns nothing: it knows nothing of modules and parameters, and of t
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .. import dtypes, kernels, precision
-from ..backend import Array, of
+from ..backend import Array, of, quiet, silent
 from ..engine import needs_grad, record, record_joint
 from ..ops import elementwise
 from ..ops.casting import cast, half_for, in_float32, lowered, raised, through_float32
-from ..ops.common import as_array, as_floating, as_int, same_device
+from ..ops.common import as_array, as_floating, as_int, check_broadcast, laid_out, number, same_device
 from ..ops.elementwise import sigmoid, tanh
 from ..ops.inplace import update
 from ..ops.linalg import linear
 from ..ops.reduction import norm
-from ..ops.shape import one_hot
+from ..ops.shape import contiguous, expand, one_hot
 from ..ops.softmax import log_softmax, softmax
 from ..random import default_generator
-from ..replay import number
+from ..replay import number as replayed
 from .window import avg_pool1d, conv1d, conv2d, max_pool1d, max_pool2d
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     return update(input, "relu_", elementwise.relu) if inplace else elementwise.relu(input)
 
 
+@silent
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """z = x where x > 0, else s x with s = negative_slope.   dz/dx = 1 where x > 0, else s
 
@@ -59,14 +61,16 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
     >>> x = z2g.tensor([-2.0, 3.0], requires_grad=True); F.leaky_relu(x, 0.1).sum().backward(); x.grad
     tensor([0.1000, 1.0000])
     """
+    s = number(negative_slope, "leaky_relu: negative_slope")
     if inplace:
-        return update(input, "leaky_relu_", leaky_relu, negative_slope)
+        return update(input, "leaky_relu_", leaky_relu, s)
     x = as_array(input, "leaky_relu")
     xp = of(x)
-    z = xp.where(x > 0, x, x * negative_slope)
-    return record("leaky_relu", z, (input, lambda grad: xp.where(x > 0, grad, grad * negative_slope), input))
+    z = xp.where(x > 0, x, x * s)
+    return record("leaky_relu", z, (input, lambda grad: xp.where(x > 0, grad, grad * s), input))
 
 
+@silent
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """z = x Φ(x), Φ the normal distribution function; "tanh": Φ(x) ≈ (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2.
 
@@ -84,6 +88,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     return record("gelu", z, (input, lambda grad: grad * slope))
 
 
+@silent
 def bias_gelu(input: Tensor, bias: Tensor, approximate: str = "none") -> Tensor:
     """z = gelu(x + b).   ∂L/∂x = grad · slope,  ∂L/∂b = that, summed over all rows
 
@@ -117,17 +122,23 @@ def _check_approximate(name: str, approximate: str) -> None:
         raise RuntimeError(f"{name}: approximate must be 'none' or 'tanh', got {approximate!r}")
 
 
+@silent
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
-    """z = x σ(x), also called swish.
+    """z = x σ(x), also called swish.   dz/dx = σ (1 + x (1 - σ))
 
-    Composed: the rules of `mul` and `sigmoid` make dz/dx = σ + x σ (1 - σ). At x = 0 that is 1/2.
+    The product rule: σ + x σ', with σ' = σ (1 - σ). At x = 0 that is 1/2.
     >>> x = z2g.tensor(0.0, requires_grad=True); F.silu(x).backward(); x.grad
     tensor(0.5000)
     """
-    return update(input, "silu_", silu) if inplace else input * sigmoid(input)
+    if inplace:
+        return update(input, "silu_", silu)
+    a = as_floating(input, "silu")
+    s = 1 / (1 + of(a).exp(-a))
+    return record("silu", a * s, (input, lambda grad: grad * (s * (1 + a * (1 - s))), input))
 
 
 @in_float32
+@silent
 def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
     """z = ln(1 + e^(βx)) / β, and x itself where βx > threshold.   dz/dx = slope = σ(βx)
 
@@ -136,11 +147,12 @@ def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
     tensor(0.7500)
     """
     a = as_floating(input, "softplus")
+    beta, threshold = number(beta, "softplus: beta"), number(threshold, "softplus: threshold")
     xp = of(a)
     s = a * beta
-    z = xp.where(s > threshold, a, (xp.maximum(s, 0) + xp.log1p(xp.exp(-xp.abs(s)))) * (1 / beta))
-    with np.errstate(over="ignore"):
-        slope = xp.where(s > threshold, 1, 1 / (1 + xp.exp(-s)))
+    e = xp.exp(-xp.abs(s))
+    z = xp.where(s > threshold, a, (xp.maximum(s, 0) + xp.log1p(e)) * (1 / beta))
+    slope = xp.where(s > threshold, 1, xp.where(s > 0, 1, e) / (1 + e))
     return record("softplus", z, (input, lambda grad: grad * slope))
 
 
@@ -177,9 +189,9 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tenso
         same_device("mse_loss", input, target)
     if a.dtype == dtypes.float16:  # whose sum may be beyond its range
         return cast(mse_loss(*(cast(x, dtypes.float32) for x in (input, target))), dtypes.float16)
-    d = a - b
+    d = quiet.run(operator.sub, a, b)
     n = d.size or math.nan
-    loss = kernels.sum_squares(d) / n
+    loss = quiet.run(kernels.sum_squares, d) / n
     return record(
         "mse_loss", loss, (input, lambda grad: d * (grad * (2 / n))), (target, lambda grad: d * (grad * (-2 / n)))
     )
@@ -205,6 +217,7 @@ def _same_shape(input: Tensor, target: Tensor, name: str) -> tuple[Array, Array]
 
 
 @in_float32
+@silent
 def cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean",
     label_smoothing: float = 0.0,
@@ -360,7 +373,7 @@ def binary_cross_entropy(
         yes, no = xp.maximum(xp.log(p), -100), xp.maximum(xp.log1p(-p), -100)
     losses = record(
         "binary_cross_entropy",
-        -(t * yes + (1 - t) * no),
+        laid_out(-(t * yes + (1 - t) * no), p, t),
         (input, lambda grad: grad * (p - t) / xp.maximum(p * (1 - p), 1e-12), input, target),
         (target, lambda grad: grad * (no - yes)),
     )
@@ -398,6 +411,7 @@ def _check_ids(ids: Array, n: int, name: str, what: str) -> None:
 
 
 @in_float32
+@silent
 def layer_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None,
     eps: float = 1e-5,
@@ -415,7 +429,7 @@ def layer_norm(
     >>> F.layer_norm(x, 4, eps=0.0)[0].backward(); x.grad  # grad - 1/4 + n / 4
     tensor([ 0.5000, -0.5000,  0.0000,  0.0000])
     """
-    a = as_floating(input, "layer_norm")
+    a, eps = as_floating(input, "layer_norm"), number(eps, "layer_norm: eps")
     whole = a.shape
     shape = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
     if not shape or whole[-len(shape) :] != shape:
@@ -449,6 +463,7 @@ def layer_norm(
 
 @in_float32
 @through_float32
+@silent
 def rms_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
@@ -465,7 +480,8 @@ def rms_norm(
     a = as_floating(input, "rms_norm")
     if not shape or a.shape[-len(shape) :] != shape:
         raise RuntimeError(f"rms_norm: input {tuple(a.shape)} does not end in normalized_shape {shape}")
-    eps = float(np.finfo(a.dtype).eps) if eps is None else eps
+    eps = float(np.finfo(a.dtype).eps) if eps is None else number(eps, "rms_norm: eps")
+    input = contiguous(input)
     z = input * (input.square().mean(tuple(range(-len(shape), 0)), keepdim=True) + eps).rsqrt()
     return z if weight is None else z * weight
 
@@ -491,6 +507,11 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     >>> F.cosine_similarity(x, z2g.tensor([0.0, 1.0]), dim=0).backward(); x.grad
     tensor([0.0000, 0.5000])
     """
+    a, b = as_array(x1, "cosine_similarity"), as_array(x2, "cosine_similarity")
+    if a.shape != b.shape:  # a vector along `dim` is what it is after broadcasting
+        check_broadcast(a.shape, b.shape, "cosine_similarity")
+        shape = np.broadcast_shapes(a.shape, b.shape)
+        x1, x2 = expand(x1, *shape), expand(x2, *shape)
     lengths = [norm(x, 2, dim, keepdim=True).clamp(min=eps) for x in (x1, x2)]
     return ((x1 / lengths[0]) * (x2 / lengths[1])).sum(dim)
 
@@ -506,6 +527,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     >>> z2g.equal(x.grad, z)  # since x = 1, z is m
     True
     """
+    p = number(p, "dropout: p")
     _check_probability(p, "dropout")
     if inplace:
         return update(input, "dropout_", dropout, p, training)
@@ -513,9 +535,9 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
         return input
     a = as_floating(input, "dropout")
     if p == 1:
-        return record("dropout", of(a).zeros_like(a), (input, lambda grad: grad * 0))
-    z, m = kernels.dropout(a, p, number(default_generator.next_key, np.uint32))
-    return record("dropout", z, (input, lambda grad: grad * m))
+        return record("dropout", laid_out(of(a).zeros_like(a), a), (input, lambda grad: of(grad).zeros_like(grad)))
+    z, m = quiet.run(kernels.dropout, a, p, replayed(default_generator.next_key, np.uint32))
+    return record("dropout", laid_out(z, a), (input, lambda grad: grad * m))
 
 
 def _check_probability(p: float, name: str) -> None:
@@ -562,23 +584,34 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Tensor:
     """x surrounded by `value`: pad = (left, right) for the last dimension, then pairs for those before it.
 
-    x is the inner part of z, so its gradient is the inner part of grad.
+    A negative number cuts off as many instead. What of x remains is the inner part of z, so its gradient is the inner
+    part of grad.
     >>> x = z2g.tensor([1.0, 2.0], requires_grad=True)
     >>> (F.pad(x, (1, 1)) * z2g.tensor([5.0, 6.0, 7.0, 8.0])).sum().backward(); x.grad
     tensor([6., 7.])
     """
-    a = as_array(input, "pad")
+    a, value = as_array(input, "pad"), number(0.0 if value is None else value, "pad: value")
     amounts = [as_int(n, "pad") for n in pad]
     if mode != "constant":
         raise NotImplementedError(f"pad: mode {mode!r} is not offered, only 'constant'")
-    if len(amounts) % 2 or len(amounts) > 2 * a.ndim or any(n < 0 for n in amounts):
-        raise RuntimeError(f"pad: got {amounts} for shape {tuple(a.shape)}; expected a pair >= 0 per padded dimension")
+    if len(amounts) % 2 or len(amounts) > 2 * a.ndim:
+        raise RuntimeError(f"pad: got {amounts} for shape {tuple(a.shape)}; expected a pair for each padded dimension")
     pairs = [(0, 0)] * (a.ndim - len(amounts) // 2) + list(zip(amounts[::2], amounts[1::2], strict=True))[::-1]
-    inner = tuple(slice(before, before + n) for (before, _), n in zip(pairs, a.shape, strict=True))
     shape = [before + n + after for (before, after), n in zip(pairs, a.shape, strict=True)]
-    z = of(a).full(shape, value, a.dtype)
-    z[inner] = a
-    return record("pad", z, (input, lambda grad: grad[inner]))
+    if any(min(n + p, n + q, n + p + q) < 0 for (p, q), n in zip(pairs, a.shape, strict=True)):
+        raise RuntimeError(f"pad: {amounts} cuts off more than there is of shape {tuple(a.shape)}")
+    kept = tuple(slice(max(-before, 0), n - max(-after, 0)) for (before, after), n in zip(pairs, a.shape, strict=True))
+    inner = tuple(slice(max(before, 0), n - max(after, 0)) for (before, after), n in zip(pairs, shape, strict=True))
+    z, before = of(a).full(shape, value, a.dtype), a.shape
+    z[inner] = a[kept]
+    z = laid_out(z, a) if z.shape == before else z
+
+    def rule(grad: Array) -> Array:
+        out = of(grad).zeros(before, grad.dtype)
+        out[kept] = grad[inner]
+        return out
+
+    return record("pad", z, (input, rule))
 
 
 # --- Attention ---------------------------------------------------------------------------------------------------
@@ -618,11 +651,12 @@ def scaled_dot_product_attention(
         raise RuntimeError(
             f"scaled_dot_product_attention: query, key, value are {q.dtype}, {k.dtype}, {v.dtype}; expected one"
         )
+    dropout_p = number(dropout_p, "scaled_dot_product_attention: dropout_p")
     _check_probability(dropout_p, "scaled_dot_product_attention")
-    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else number(scale, "attention: scale")
     bias = _attention_bias(q, attn_mask, is_causal)
-    seed = number(default_generator.next_key, np.uint32) if dropout_p else 0
-    z, saved = kernels.attention(q, k, v, bias, is_causal, scale, dropout_p, seed)
+    seed = replayed(default_generator.next_key, np.uint32) if dropout_p else 0
+    z, saved = quiet.run(kernels.attention, q, k, v, bias, is_causal, scale, dropout_p, seed)
     return record_joint(
         "attention",
         z,
