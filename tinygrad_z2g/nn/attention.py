@@ -33,7 +33,7 @@ class MultiheadAttention(Module):
         self.embed_dim, self.num_heads, self.dropout, self.batch_first = embed_dim, num_heads, dropout, batch_first
         make = {"device": device, "dtype": dtype}
         self.in_proj_weight = Parameter(creation.empty(3 * embed_dim, embed_dim, **make))
-        self.in_proj_bias = Parameter(creation.zeros(3 * embed_dim, **make)) if bias else None
+        self.register_parameter("in_proj_bias", Parameter(creation.zeros(3 * embed_dim, **make)) if bias else None)
         self.out_proj = Linear(embed_dim, embed_dim, bias=bias, **make)
         init.xavier_uniform_(self.in_proj_weight)
         if bias:
