@@ -126,6 +126,18 @@ def same_device(name: str, first: Variable, *others: Variable | None) -> None:
             )
 
 
+def fits(shape: tuple, into: tuple) -> bool:
+    """Whether `shape` broadcasts to `into`, without stretching it."""
+    return len(shape) <= len(into) and all(m in (1, n) for m, n in zip(shape[::-1], into[::-1], strict=False))
+
+
+def check_ids(ids: Array, n: int, name: str, what: str) -> None:
+    """Raise IndexError unless every id is in 0..n-1. Only host arrays are looked at."""
+    if isinstance(ids, np.ndarray) and ids.size and not 0 <= ids.min() <= ids.max() < n:
+        bad = ids.min() if ids.min() < 0 else ids.max()
+        raise IndexError(f"{name}: {what} {bad} is out of range, expected 0 to {n - 1}")
+
+
 def as_int(value: Any, name: str) -> int:
     """A whole number given as int, NumPy integer or 0-d integer tensor. Raises TypeError for others."""
     if isinstance(value, Variable):
@@ -189,7 +201,9 @@ __all__ = [
     "as_floating",
     "as_int",
     "check_broadcast",
+    "check_ids",
     "constant",
+    "fits",
     "many_dims",
     "numpy_names",
     "of",

@@ -62,25 +62,28 @@ class Subset(Dataset):
         return len(self.indices)
 
 
-_PLAIN = {TensorDataset: TensorDataset.__getitem__, Subset: Subset.__getitem__}  # as they are, before anyone changes one
+_PLAIN = {TensorDataset: TensorDataset.__getitem__, Subset: Subset.__getitem__}  # before anyone changes one
 
 
-def _has_own(dataset: Any, kind: type) -> bool:
-    """Whether this is a TensorDataset, or a Subset, whose `__getitem__` is the one above."""
-    return isinstance(dataset, kind) and type(dataset).__getitem__ is _PLAIN[kind]
+def _owner(dataset: Any) -> type:
+    """The class, nearest to the dataset, that says how its samples are got."""
+    return next((kind for kind in type(dataset).__mro__ if {"__getitem__", "__getitems__"} & vars(kind).keys()), object)
+
+
+def _is_plain(dataset: Any, kind: type) -> bool:
+    """Whether this is a TensorDataset, or a Subset, and its samples are what is said above and nowhere else."""
+    owner = _owner(dataset)
+    return owner is kind and owner.__getitem__ is _PLAIN[kind] and "__getitems__" not in vars(owner)
 
 
 def _samples(dataset: Any, indices: list[int]) -> list:
-    """The samples of these numbers, one by one; or by `__getitems__`, with which a dataset can give several at once.
+    """The samples of these numbers, one by one; or by `__getitems__`, with which a dataset may give several at once.
 
-    What is inherited is passed over where a class nearer to the dataset has a `__getitem__` of its own.
+    An inherited `__getitems__` knows nothing of the `__getitem__` of a class nearer to the dataset, and is passed over.
     """
-    for kind in type(dataset).__mro__:
-        if "__getitems__" in vars(kind) and vars(kind)["__getitems__"] is not None:
-            return list(dataset.__getitems__(indices))
-        if "__getitem__" in vars(kind):
-            break
-    if _has_own(dataset, Subset):
+    if callable(vars(_owner(dataset)).get("__getitems__")):
+        return list(dataset.__getitems__(indices))
+    if _is_plain(dataset, Subset):
         return _samples(dataset.dataset, [dataset.indices[i] for i in indices])
     return [dataset[i] for i in indices]
 
@@ -92,8 +95,8 @@ def random_split(dataset: Any, lengths: Sequence[float], generator: Generator | 
     the number of samples.
     """
     n, sizes = len(dataset), list(lengths)
-    if not sizes or any(not size >= 0 for size in sizes):
-        raise ValueError(f"random_split: lengths {sizes} must be >= 0, and at least one")
+    if any(not size >= 0 for size in sizes):
+        raise ValueError(f"random_split: lengths {sizes} must be >= 0")
     if math.isclose(sum(sizes), 1) and sum(sizes) <= 1 + 1e-9:
         sizes = [math.floor(n * fraction) for fraction in sizes]
         for i in range(n - sum(sizes)):
@@ -115,7 +118,7 @@ def default_collate(samples: Sequence) -> Any:
     if isinstance(first, Tensor):
         return stack(list(samples))
     if isinstance(first, (str, bytes)):
-        return samples
+        return list(samples)
     if isinstance(first, (np.ndarray, np.generic)):
         if first.dtype.kind not in "biuf":
             raise TypeError(f"DataLoader: cannot make a batch of arrays of {first.dtype}; give collate_fn")
@@ -145,7 +148,7 @@ def default_convert(sample: Any) -> Any:
 
 
 def _like(old: Any, parts: Any) -> Any:
-    """These parts as a dict or sequence of the class of `old`, with all else that `old` carries, where it can be made."""
+    """These parts as a dict or sequence of the class of `old`, with all else that it carries, where one can be made."""
     try:
         if hasattr(old, "_fields"):  # a named tuple
             return type(old)(*parts)
@@ -168,8 +171,8 @@ class DataLoader:
     collate_fn    makes a batch out of a list of samples; see `default_collate`, and `default_convert` for None
     num_workers, pin_memory  accepted and without effect: batches are made in this process
 
-    A dataset may have `__getitems__(indices)`, which returns the samples of a batch at once. A `__getitem__` of your own
-    is called for every sample.
+    A dataset may have `__getitems__(indices)`, which returns the samples of a batch at once. A `__getitem__` of your
+    own is called for every sample.
     """
 
     def __init__(
@@ -211,8 +214,8 @@ class DataLoader:
 
     def _batch(self, indices: list[int]) -> Any:
         whole, rows = self.dataset, indices
-        while _has_own(whole, Subset):
+        while _is_plain(whole, Subset):
             whole, rows = whole.dataset, [whole.indices[i] for i in rows]
-        if _has_own(whole, TensorDataset) and self.collate_fn is default_collate:
+        if _is_plain(whole, TensorDataset) and self.collate_fn is default_collate:
             return [x[rows] for x in whole.tensors]  # all at once; the same batch as from one sample after the other
         return self.collate_fn(_samples(self.dataset, indices))
