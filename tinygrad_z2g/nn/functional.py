@@ -27,19 +27,8 @@ from ..ops.shape import one_hot
 from ..ops.softmax import log_softmax, softmax
 from ..random import default_generator
 from ..replay import number
-from .losses import (
-    binary_cross_entropy,
-    check_floating,
-    check_reduction,
-    cross_entropy,
-    l1_loss,
-    mse_loss,
-    nll_loss,
-    reduce,
-    same_shape,
-    weight_for,
-    weighted,
-)
+from . import losses
+from .losses import binary_cross_entropy, cross_entropy, l1_loss, mse_loss, nll_loss
 from .window import avg_pool1d, conv1d, conv2d, max_pool1d, max_pool2d
 
 if TYPE_CHECKING:
@@ -175,14 +164,14 @@ def binary_cross_entropy_with_logits(
     tensor(-0.2500)
     """
     name = "binary_cross_entropy_with_logits"
-    check_reduction(reduction, name)
-    for x in same_shape(input, target, name):
-        check_floating(x, name)
+    losses.check_reduction(reduction, name)
+    for x in losses.same_shape(input, target, name):
+        losses.check_floating(x, name)
     if pos_weight is not None and as_array(pos_weight, name).dtype.kind == "b":
         raise RuntimeError(f"{name}: pos_weight must be numbers, got bool")
-    factor = 1 if pos_weight is None else 1 + (weight_for(input, pos_weight, name, "pos_weight") - 1) * target
-    losses = (1 - target) * input + factor * softplus(-input, threshold=math.inf)
-    return reduce(weighted(losses, weight, name), reduction, name)
+    factor = 1 if pos_weight is None else 1 + (losses.weight_for(input, pos_weight, name, "pos_weight") - 1) * target
+    each = (1 - target) * input + factor * softplus(-input, threshold=math.inf)
+    return losses.reduce(losses.weighted(each, weight, name), reduction, name)
 
 
 # --- Normalisation and dropout -----------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ def reduce(losses: Tensor, reduction: str, name: str) -> Tensor:
 
 
 def check_reduction(reduction: str, name: str) -> None:
+    """ValueError for another word than the three."""
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{name}: reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
 
@@ -38,6 +39,7 @@ class _ShapeError(ValueError, RuntimeError):
 
 
 def check_floating(x: Array, name: str) -> None:
+    """NotImplementedError, a RuntimeError as in torch, for integers and bools."""
     if x.dtype.kind != "f":
         raise NotImplementedError(f"{name}: expected floating-point numbers, got {x.dtype}; convert first: x.float()")
 
@@ -48,6 +50,7 @@ def weighted(losses: Tensor, weight: Tensor | None, name: str) -> Tensor:
 
 
 def weight_for(losses: Tensor, weight: Tensor, name: str, what: str) -> Tensor:
+    """A weight of the losses' dtype. RuntimeError unless it broadcasts to them without stretching them."""
     w, shape = as_array(weight, name), losses.array.shape
     if not fits(w.shape, shape):
         raise RuntimeError(f"{name}: {what} has shape {tuple(w.shape)}, expected one that broadcasts to {tuple(shape)}")
@@ -100,6 +103,7 @@ def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor
 
 
 def same_shape(input: Tensor, target: Tensor, name: str) -> tuple[Array, Array]:
+    """The two arrays. They must have one shape: to broadcast them is nearly always a mistake."""
     a, b = as_array(input, name), as_array(target, name)
     if a.shape != b.shape:
         raise _ShapeError(f"{name}: input has shape {tuple(a.shape)}, target {tuple(b.shape)}; expected equal shapes")
