@@ -1132,8 +1132,11 @@ NETWORK = [
     Op("F.nll_loss", F.nll_loss, nll, labelled(SCORES)),
     Op("F.cross_entropy, smoothed", F.cross_entropy, smoothed, labelled(SCORES, smoothing=True)),
     Op("F.cross_entropy, probabilities", F.cross_entropy, likelihood, likely()),
-    Op("F.binary_cross_entropy", F.binary_cross_entropy, binary, case(
-        eighths(1 / 8, 7 / 8), eighths(0, 1), shapes=PAIRS, reduction=reductions)),
+    Op("F.binary_cross_entropy", F.binary_cross_entropy, binary, case(  # steps must not leave 0..1, so
+        eighths(1 / 8, 7 / 8), eighths(1 / 8, 7 / 8), shapes=PAIRS, reduction=reductions)),
+    Op("F.binary_cross_entropy, certain", F.binary_cross_entropy,
+       lambda a, target, reduction: binary(a, target, reduction),
+       case(eighths(1 / 8, 7 / 8), reduction=reductions, target=lambda shape: arrays(shape, [0.0, 1.0]))),
     Op("F.binary_cross_entropy_with_logits", F.binary_cross_entropy_with_logits,
        lambda a, t, pos_weight, reduction: binary(sigmoid(a), t, reduction, pos_weight),
        case(ANY, eighths(0, 1), shapes=PAIRS, reduction=reductions, pos_weight=st.none() | arrays((), POSITIVE))),

@@ -95,11 +95,13 @@ PATH = {
                  "kernels.cuda": "the same routines for a GPU"}),
         Step("replay", OPEN, "For a GPU: which numbers differ from step to step."),
         Step("nn.window", SKIM, "One picture, the windows; `_convolve` is then three products."),
-        Step("nn.functional", SKIM, "`cross_entropy`: p - onehot. `layer_norm`: what the two means remove. Attention. "
-             "The others are composed and need no rule."),
+        Step("nn.losses", SKIM, "`cross_entropy`: p - onehot."),
+        Step("nn.functional", SKIM, "`layer_norm`: what the two means remove. Attention. The others are composed and "
+             "need no rule."),
     ],
     "Layers": [
         Step("nn.module", SKIM, "How a module finds its parameters without registering them."),
+        Step("nn.container", OPEN, "Modules in order, in a list, under names."),
         Step("nn.init", SKIM, "Why 1 / fan_in."),
         Step("nn.linear", READ, "The smallest layer that learns: two parameters and one call."),
         Step("nn.activation", OPEN, "Settings, and a call each."),

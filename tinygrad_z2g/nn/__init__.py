@@ -6,12 +6,13 @@ This file knows nothing of how they work: it gathers what the files beside it of
 from . import functional, init, utils
 from .activation import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, SiLU, Sine, Softmax, Softplus, Tanh
 from .attention import MultiheadAttention
+from .container import ModuleDict, ModuleList, Sequential
 from .conv import AvgPool1d, Conv1d, Conv2d, MaxPool1d, MaxPool2d
 from .dropout import Dropout
 from .embedding import Embedding
 from .linear import Flatten, Linear
 from .loss import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, MSELoss, NLLLoss
-from .module import Identity, Module, ModuleDict, ModuleList, Parameter, Sequential
+from .module import Identity, Module, Parameter
 from .norm import LayerNorm, RMSNorm
 from .recurrent import LSTM, LSTMCell
 from .transformer import CausalSelfAttention, TransformerBlock

@@ -10,9 +10,10 @@ from ..tensor import Tensor
 from . import functional as F
 from .activation import GELU
 from .attention import _check_heads, merge_heads, split_heads
+from .container import Sequential
 from .dropout import Dropout
 from .linear import Linear
-from .module import Module, Sequential
+from .module import Module
 from .norm import LayerNorm
 
 Cache = dict[Module, tuple[Tensor, Tensor]]  # per attention: the keys and values of the positions seen so far

@@ -215,6 +215,16 @@ def copied(a: Array) -> Array:
     """A copy that lies in memory as `a` does, without its gaps."""
     z = laid_out(a, a)
     return z.copy("K") if z is a or of(a).may_share_memory(z, a) else z
+def fits(shape: tuple, into: tuple) -> bool:
+    """Whether `shape` broadcasts to `into`, without stretching it."""
+    return len(shape) <= len(into) and all(m in (1, n) for m, n in zip(shape[::-1], into[::-1], strict=False))
+
+
+def check_ids(ids: Array, n: int, name: str, what: str) -> None:
+    """Raise IndexError unless every id is in 0..n-1. Only host arrays are looked at."""
+    if isinstance(ids, np.ndarray) and ids.size and not 0 <= ids.min() <= ids.max() < n:
+        bad = ids.min() if ids.min() < 0 else ids.max()
+        raise IndexError(f"{name}: {what} {bad} is out of range, expected 0 to {n - 1}")
 
 
 def as_int(value: Any, name: str) -> int:
@@ -282,8 +292,10 @@ __all__ = [
     "as_floating",
     "as_int",
     "check_broadcast",
+    "check_ids",
     "constant",
     "copied",
+    "fits",
     "in_order",
     "laid_out",
     "many_dims",
