@@ -41,7 +41,9 @@ LAYERS = [
     [""],  # the package itself: re-exports only
     ["info", "learn"],  # commands, imported by none
 ]
-OPTIONAL = ["cupy", "matplotlib", "mpi4py", "safetensors", "threadpoolctl", "torch", "tqdm"]
+OPTIONAL = [
+    "cupy", "gguf", "matplotlib", "mpi4py", "numba", "safetensors", "threadpoolctl", "tokenizers", "torch", "tqdm",
+]  # fmt: skip
 
 
 # --- Reading the source ------------------------------------------------------------------------------------------

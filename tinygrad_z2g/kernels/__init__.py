@@ -13,7 +13,20 @@ from typing import Any
 import numpy as np
 
 from . import cuda, reference
-from .reference import erf, finite_max, log_of_sum, lstm, lstm_backward, relu, sgd, sum_squares, total
+from .reference import (
+    erf,
+    finite_max,
+    log_of_sum,
+    lstm,
+    lstm_backward,
+    relu,
+    rms_norm,
+    rms_norm_backward,
+    rotate,
+    sgd,
+    sum_squares,
+    total,
+)
 
 
 def either(name: str) -> Callable:

@@ -260,6 +260,22 @@ def layer_norm_backward(g: Array, n: Array, r: Array) -> Array:
     return out
 
 
+@widened
+def rms_norm(a: Array, eps: float) -> tuple[Array, Array]:
+    """Rows with mean square 1: n = a r,  r = 1 / √(mean(a²) + eps). a (N, C). Returns n (N, C) and r (N, 1)."""
+    r = 1 / of(a).sqrt(row_dots(a, a) / max(a.shape[1], 1) + eps)
+    return a * r, r
+
+
+@widened
+def rms_norm_backward(g: Array, n: Array, r: Array) -> Array:
+    """∂L/∂a = r (g - n mean(g n)), with g = ∂L/∂n."""
+    out = n * (row_dots(g, n) / -max(g.shape[1], 1))
+    out += g
+    out *= r
+    return out
+
+
 def scale_shift(a: Array, w: Array | None, b: Array | None) -> Array:
     """z = a w + b in a new array, a (N, C), w and b (C,); None for what there is not."""
     z = a.copy() if w is None else a * w
@@ -474,6 +490,17 @@ def attention_backward(grad: Array, q: Array, k: Array, v: Array, saved: list, s
 def example(i: int, p: Array, kept: Array | None) -> tuple[Array, Array | None]:
     """What was saved of example i alone."""
     return p[i], None if kept is None else kept[i]
+
+
+@widened
+def rotate(a: Array, cos: Array, sin: Array, interleaved: bool) -> Array:
+    """Each pair of a (..., d) turned by its angle; cos, sin (..., d / 2). Pairs: neighbours, or i and i + d/2."""
+    half = a.shape[-1] // 2
+    first, second = (slice(0, None, 2), slice(1, None, 2)) if interleaved else (slice(half), slice(half, None))
+    x, y, z = a[..., first], a[..., second], of(a).empty_like(a)
+    z[..., first] = x * cos - y * sin
+    z[..., second] = x * sin + y * cos
+    return z
 
 
 # --- LSTM --------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,12 +33,13 @@ from ..ops.elementwise import sigmoid, tanh
 from ..ops.inplace import update
 from ..ops.linalg import linear
 from ..ops.reduction import norm
-from ..ops.shape import contiguous, expand, one_hot
+from ..ops.shape import expand, one_hot
 from ..ops.softmax import log_softmax, softmax
 from ..random import default_generator
 from ..replay import number as replayed
 from . import losses
 from .losses import binary_cross_entropy, cross_entropy, l1_loss, mse_loss, nll_loss
+from .rotary import rotary_angles, rotary_embedding
 from .window import avg_pool1d, conv1d, conv2d, max_pool1d, max_pool2d
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ __all__ = [
     "avg_pool1d", "bias_gelu", "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv1d", "conv2d",
     "cosine_similarity", "cross_entropy", "dropout", "embedding", "gelu", "l1_loss", "layer_norm", "leaky_relu",
     "linear", "log_softmax", "max_pool1d", "max_pool2d", "mse_loss", "nll_loss", "normalize", "one_hot", "pad",
-    "relu", "rms_norm", "scaled_dot_product_attention", "sigmoid", "silu", "softmax", "softplus", "tanh",
+    "relu", "rms_norm", "rotary_angles", "rotary_embedding", "scaled_dot_product_attention", "sigmoid", "silu",
+    "softmax", "softplus", "tanh",
 ]  # fmt: skip
 
 
@@ -255,23 +257,42 @@ def layer_norm(
 def rms_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
-    """z = x w / √(mean(x²) + eps) over the last dimensions: `layer_norm` without the mean. eps: the dtype's epsilon.
+    """z = n w, n = x r, r = 1 / √(mean(x²) + eps) over the last dimensions: `layer_norm` without the mean.
 
+    ∂L/∂w = Σ grad n,  ∂L/∂x = r (g - n mean(g n)) with g = grad w. eps: by default the dtype's epsilon.
     (Zhang & Sennrich 2019, arXiv:1910.07467)
 
-    Composed; with r = 1 / √(mean(x²) + eps) its rules make ∂(Σ z)/∂x = r (1 - x r² mean(x)) for w = 1. For x = (1, 7):
-    mean(x²) = 25, r = 1/5, mean(x) = 4.
+    Derived, C numbers in a row: ∂r/∂xⱼ = -r³ xⱼ / C = -r² nⱼ / C, so ∂nᵢ/∂xⱼ = r [i = j] - xᵢ r² nⱼ / C
+    = r ([i = j] - nᵢ nⱼ / C), and Σᵢ gᵢ ∂nᵢ/∂xⱼ = r (gⱼ - nⱼ mean(g n)): what lies along n cannot change it.
+    For x = (1, 7): mean(x²) = 25, r = 1/5, n = (0.2, 1.4); g = (1, 1) has mean(g n) = 0.8.
     >>> x = z2g.tensor([1.0, 7.0], requires_grad=True); F.rms_norm(x, 2, eps=0.0).sum().backward(); x.grad
     tensor([ 0.1680, -0.0240])
     """
     shape = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
     a = as_floating(input, "rms_norm")
-    if not shape or a.shape[-len(shape) :] != shape:
-        raise RuntimeError(f"rms_norm: input {tuple(a.shape)} does not end in normalized_shape {shape}")
+    whole = a.shape
+    if not shape or whole[-len(shape) :] != shape:
+        raise RuntimeError(f"rms_norm: input {tuple(whole)} does not end in normalized_shape {shape}")
+    if weight is not None and (as_array(weight, "rms_norm").shape != shape or weight.array.dtype != a.dtype):
+        got = f"weight has shape {tuple(weight.array.shape)} and dtype {weight.array.dtype}"
+        raise RuntimeError(f"rms_norm: {got}, expected {shape} and {a.dtype}")
+    same_device("rms_norm", input, weight)
+    columns = math.prod(shape)
+    rows = (math.prod(whole[: -len(shape)]), columns)
     eps = float(np.finfo(a.dtype).eps) if eps is None else number(eps, "rms_norm: eps")
-    input = contiguous(input)
-    z = input * (input.square().mean(tuple(range(-len(shape), 0)), keepdim=True) + eps).rsqrt()
-    return z if weight is None else z * weight
+    n, r = kernels.rms_norm(a.reshape(rows), eps)  # (N, C), (N, 1)
+    w = None if weight is None else weight.array.reshape(columns)
+
+    def grad_x(grad: Array) -> Array:
+        g = grad.reshape(rows)
+        return kernels.rms_norm_backward(g if w is None else g * w, n, r).reshape(whole)
+
+    return record(
+        "rms_norm",
+        kernels.scale_shift(n, w, None).reshape(whole),
+        (input, grad_x, weight),
+        (weight, lambda grad: kernels.column_sums(grad.reshape(rows), n).reshape(shape)),
+    )
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
@@ -407,7 +428,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
 
 def scaled_dot_product_attention(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
-    is_causal: bool = False, scale: float | None = None,
+    is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
 ) -> Tensor:  # fmt: skip
     """z = softmax(q kᵀ / √d + mask) v: each query takes the mean of the values, weighted by its match with the keys.
 
@@ -415,6 +436,8 @@ def scaled_dot_product_attention(
     by position. `attn_mask` broadcasts to (..., T, S): True where a query may look, or numbers added to the scores
     (-inf forbids); no gradient reaches it. A query that may look nowhere gives 0. `dropout_p` drops weights, always:
     pass 0 when evaluating. (Vaswani et al. 2017, arXiv:1706.03762; gradients: see `kernels.attention_backward`)
+    `enable_gqa`: query (..., nh, T, d), key and value (..., nk, S, ...) with fewer heads, each of which serves nh / nk
+    neighbouring heads of the query (grouped queries, Ainslie et al. 2023, arXiv:2305.13245).
 
     Derived, with s = q kᵀ / √d and p = softmax(s): z = p v is a `matmul`, so ∂L/∂v = pᵀ grad and ∂L/∂p = grad vᵀ; the
     softmax turns that into ∂L/∂s = p (∂L/∂p - Σ p ∂L/∂p); s is a `matmul` again, so with g = ∂L/∂s / √d
@@ -426,6 +449,8 @@ def scaled_dot_product_attention(
     (tensor([[2.]]), tensor([[0.5000],
             [0.5000]]))
     """
+    if enable_gqa:
+        return _grouped_attention(query, key, value, attn_mask, dropout_p, is_causal, scale)
     if precision.blocks:
         query, key, value, attn_mask = lowered(query, key, value, attn_mask)
     q, k, v = (as_array(x, "scaled_dot_product_attention") for x in (query, key, value))
@@ -456,6 +481,24 @@ def scaled_dot_product_attention(
         key,
         value,
     )
+
+
+def _grouped_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *settings: Any) -> Tensor:
+    """Attention whose keys and values broadcast to the group of queries that shares them; nothing is repeated."""
+    shapes = [tuple(as_array(x, "scaled_dot_product_attention").shape) for x in (query, key, value)]
+    heads, shared, other = (shape[-3] if len(shape) > 2 else 0 for shape in shapes)
+    if not shared or shared != other or heads % shared:
+        raise RuntimeError(
+            f"scaled_dot_product_attention: query {shapes[0]}, key {shapes[1]}, value {shapes[2]}: with enable_gqa "
+            "expected (..., nh, T, d), (..., nk, S, d), (..., nk, S, e), nh a multiple of nk"
+        )
+    group = (shared, heads // shared)
+    if mask is not None and mask.ndim > 2:  # (..., nh or 1, T, S) -> (..., nk or 1, group or 1, T, S)
+        mask = mask.unsqueeze(-3) if mask.array.shape[-3] == 1 else mask.unflatten(-3, group)
+    z = scaled_dot_product_attention(
+        query.unflatten(-3, group), key.unsqueeze(-3), value.unsqueeze(-3), mask, *settings
+    )
+    return z.flatten(-4, -3)  # (..., nk, group, T, e) -> (..., nh, T, e)
 
 
 def _attention_bias(q: Array, k: Array, mask: Tensor | None, is_causal: bool) -> Array | None:

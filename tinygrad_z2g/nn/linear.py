@@ -28,6 +28,14 @@ class Linear(Module):
         self.register_parameter("bias", b)  # registered even if absent: only a Parameter may take its place
         self.reset_parameters()
 
+    @classmethod
+    def of(cls, weight: Parameter, bias: Parameter | None = None) -> Linear:
+        """A layer around parameters that are there: nothing is drawn. Not in torch."""
+        layer = cls.__new__(cls)
+        layer.out_features, layer.in_features = weight.array.shape
+        layer.weight, layer.bias = weight, bias
+        return layer
+
     def reset_parameters(self) -> None:
         """Draw new starting values."""
         bound = 1 / math.sqrt(self.in_features) if self.in_features else 0

@@ -9,6 +9,7 @@ parameters want and keep them.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import threading
@@ -279,6 +280,18 @@ class Module:
     def get_submodule(self, target: str) -> Module:
         """The module of this dotted name, "" for this one. AttributeError if there is none."""
         return self._find(target, Module) if target else self
+
+    def set_submodule(self, target: str, module: Module) -> None:
+        """Put `module` in the place of the one of this dotted name. AttributeError if there is none."""
+        for name, child in self._submodules():
+            if name == target:
+                setattr(self, name, module)
+                return
+            if target.startswith(name + "."):
+                with contextlib.suppress(AttributeError):  # the key of a dict may hold a dot: see `_find`
+                    child.set_submodule(target[len(name) + 1 :], module)
+                    return
+        raise AttributeError(f"{type(self).__name__} has no module '{target}'")
 
     def _find(self, target: str, kind: type) -> Any:
         for name, member in self._members():
