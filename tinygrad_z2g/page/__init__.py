@@ -2,5 +2,5 @@
 `play(loss, "backprop.html")`, the backward pass step by step. This file re-exports, and knows nothing of how they work.
 """
 
-# from .film import play
+from .film import play
 from .model import page

@@ -56,8 +56,8 @@ function numberTable(numbers, caption) {
     return element("td", { "--tone": tone, "--size": Math.abs(x) / largest }, digits(x));
   };
   const body = numbers.rows.map(row => element("tr", {}, ...row.map(cell)));
-  return element("div", { class: "scroll" },
-    element("table", { class: "numbers" }, element("caption", {}, caption), element("tbody", {}, ...body)));
+  const table = element("table", { class: "numbers", "aria-label": caption }, element("tbody", {}, ...body));
+  return element("div", {}, element("div", { class: "faint" }, caption), element("div", { class: "scroll" }, table));
 }
 
 /** Run `act` once nothing has called this for `ms` milliseconds. */
