@@ -126,6 +126,16 @@ def write(model: GPT, tokenizer: text.CharTokenizer, args: argparse.Namespace) -
     return "\n".join(lines[:-1] if len(lines) > 1 else lines)
 
 
+def leave_page(model: GPT, tokenizer: text.CharTokenizer, args: argparse.Namespace) -> None:
+    """A web page that holds the model, to write with and to look into."""
+    settings = {"prompt": args.prompt, "temperature": args.temperature, "top_k": args.top_k, "seed": args.seed}
+    try:
+        z2g.page(model, tokenizer, args.out / "gpt.html", title=f"A GPT that has read {args.text.name}", **settings)
+        print(f"page: {args.out / 'gpt.html'}")
+    except (ValueError, OSError) as error:  # a model too large for one: no reason to lose the result
+        print(f"no {error}")
+
+
 def flags() -> argparse.Namespace:
     """The command line, checked as far as is possible before the text is read."""
     parser = common.arguments("Train a GPT on poems about cats and let it write one.", steps=2000)
@@ -300,6 +310,7 @@ def main() -> None:
             axes.set(xlabel="step", ylabel="loss (nats per character)")
             axes.legend(frameon=False)
     print(f"weights: {best_path}")
+    leave_page(model, tokenizer, args)
     known, copied = text.known_words(poem, content), text.longest_copy(poem, training)
     common.result(
         steps=step, train_loss=f"{history['train'][-1]:.3f}", val_loss=f"{best:.3f}", trigram_loss=f"{trigram:.3f}",

@@ -140,7 +140,7 @@ class draw:
         leaves = {source: None for node in self._nodes for source in node.inputs() if isinstance(source, Variable)}
         leaves = leaves or {self._root: None}
         self._grads: dict[Any, Array] = {}
-        self._caption = f"{_count(len(self._nodes), 'operation')}, {_count(len(leaves), 'leaf', 'leaves')}"
+        self._caption = f"{count(len(self._nodes), 'operation')}, {count(len(leaves), 'leaf', 'leaves')}"
         if root.array.size != 1:
             self._caption += f"; no gradients: the result has shape {_shape(root)}, not one number"
             return
@@ -256,9 +256,9 @@ class draw:
         title = self._title(run[0], parent)
         if len(run) > 1:
             title = f"{title.partition(' · ')[0]} … {self._title(run[-1], parent)}"
-        what = [_count(len(nodes), "operation")]
+        what = [count(len(nodes), "operation")]
         if parameters:
-            what.append(_count(sum(p.array.size for p in parameters) // len(run), "parameter"))
+            what.append(count(sum(p.array.size for p in parameters) // len(run), "parameter"))
         lines = [("s", ", ".join(what) + (" each" if len(run) > 1 else ""))]
         lines += self._lines_of(last, self._values.get(last))
         if parameters and all(p in self._grads for p in parameters):
@@ -345,7 +345,8 @@ def _history(root: Tensor) -> list[Node]:
     return nodes
 
 
-def _count(n: int, one: str, many: str = "") -> str:
+def count(n: int, one: str, many: str = "") -> str:
+    """"1 leaf", "2 leaves"."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 

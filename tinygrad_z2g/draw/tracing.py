@@ -33,7 +33,7 @@ class Input:
 
     def __init__(self, x: Tensor, home: tuple[Call, ...]):
         self.tensor, self.home = weakref.ref(x), home
-        self.shape, self.value = tuple(x.array.shape), numbers(x.array)
+        self.shape, self.value, self.table = tuple(x.array.shape), numbers(x.array), table(to_host(x.array))
 
 
 class Note(NamedTuple):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array, to_host
-from ..draw.graph import ENOUGH, draw, root_of, variables_of
+from ..draw.graph import ENOUGH, count, draw, root_of, variables_of
 from ..draw.layout import Box
 from ..draw.tracing import Call, Input, notes
 from ..draw.writing import Card, Frame, curve
@@ -28,7 +28,7 @@ from ..tensor import Tensor
 from .document import Page, check_path
 
 SCRIPTS = ["picture.js", "panel.js", "film.js"]
-LONGEST = 1000  # operations in a page: a minute to make, and nobody steps through more
+LONGEST = 500  # operations in a page: 5 MB and about 10 seconds to make; nobody steps through more
 
 
 def play(
@@ -48,18 +48,18 @@ def play(
     source lines, `draw.tracing` modules and the values in between. Nothing is consumed or changed. Tensors are called
     as the caller's variables and the parameters of the modules among these.
 
-    Returns the page; a last argument that ends in .html is the `path`. TypeError for something that is neither a
+    Returns the page; the `path` may also be the last argument. TypeError for something that is neither a
     tensor nor callable; RuntimeError if nothing was recorded, if backward() has used up the graph, or if the result is
-    not one number; ValueError for a file name that does not end in .html, or more than 1,000 operations; OSError if the
+    not one number; ValueError for a file name that does not end in .html, or more than 500 operations; OSError if the
     file cannot be written.
     """
-    if path is None and args and isinstance(args[-1], (str, os.PathLike)):
-        *args, path = args
+    if path is None and args and (isinstance(what, Tensor) or str(args[-1]).endswith(".html")):
+        args, path = args[:-1], args[-1]
     if path is not None:
         check_path(path)
     variables = variables_of(sys._getframe(1))
-    traced = isinstance(what, Module) and what not in variables.values()
-    root = root_of("play", what, tuple(args), variables)
+    traced = isinstance(what, Module) and not any(value is what for value in variables.values())
+    root = root_of("play", what, args, variables)
     made = Page(title, "play", SCRIPTS, {"title": title, **_Film(root, variables, what if traced else None).data()})
     if path is not None:
         made.save(path)
@@ -105,7 +105,7 @@ class _Film(draw):
 
     def _differentiate(self, root: Tensor) -> None:
         """The gradients were heard already."""
-        self._caption = f"{len(self._nodes)} operations, {len(self._told.ends)} leaves"
+        self._caption = f"{count(len(self._nodes), 'operation')}, {count(len(self._told.ends), 'leaf', 'leaves')}"
         self._grads = {node: step.grad.array for node, step in self._told.steps.items()}
         self._grads |= {leaf: total.array for leaf, total in self._told.ends.items()}
 
@@ -140,7 +140,7 @@ class _Film(draw):
         if isinstance(x, Input):
             tensor = x.tensor()
             name = "input" if tensor is None else self._names.get(tensor, "input")
-            return {**item, "name": name, "value": self._table(None if tensor is None else tensor.array)}
+            return {**item, "name": name, "value": self._table(x.table)}
         total = self._told.ends.get(x) if isinstance(x, Variable) else None
         item |= {"kind": "leaf", "name": self._name_of(x), "parts": self._parts(x)}
         if isinstance(x, Variable):

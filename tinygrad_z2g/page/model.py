@@ -7,6 +7,7 @@ in JavaScript is `web/network.js`. It knows nothing of training.
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -93,8 +94,8 @@ def _letters(tokenizer: Any, size: int) -> list[str]:
 
 def _check(temperature: Any, top_k: Any, tokens: Any, seed: Any) -> None:
     """ValueError for settings out of range."""
-    if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not 0 <= temperature <= 1.5:
-        raise ValueError(f"page: temperature must be between 0 and 1.5, got {temperature!r}")
+    if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not 0 <= temperature < math.inf:
+        raise ValueError(f"page: temperature must be a number >= 0, got {temperature!r}")
     for name, value, low in (("top_k", 1 if top_k is None else top_k, 1), ("tokens", tokens, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < low:
             raise ValueError(f"page: {name} must be an integer >= {low}, got {value!r}")

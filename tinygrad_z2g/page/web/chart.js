@@ -37,9 +37,10 @@ class Chart {
       this.svg.append(shape("text", { x: this.x(x), y: height - bottom + 18, "text-anchor": "middle" }, String(x)));
     }
     for (const line of this.lines) {
-      line.drawn = shape("polyline", { class: "line", points: line.points.map(([x, y]) =>
-        `${this.x(x).toFixed(1)},${this.y(this.scale(y)).toFixed(1)}`).join(" "), ...(line.tint && { "--tint": line.tint }) },
-      shape("title", {}, line.name));
+      const at = ([x, y]) => `${this.x(x).toFixed(1)},${this.y(this.scale(y)).toFixed(1)}`;
+      const points = line.points.map(at).join(" ");
+      const colour = line.tint ? { "--tint": line.tint } : {};
+      line.drawn = shape("polyline", { class: "line", points, ...colour }, shape("title", {}, line.name));
       this.svg.append(line.drawn);
     }
     this.cursor = shape("line", { class: "cursor", y1: top, y2: height - bottom });

@@ -6,8 +6,9 @@
 
 const forward = data.forward, backward = data.backward;
 const END = forward.length + backward.length + 1;
-const computedIn = new Map(forward.map((item, i) => [item, i + 1]));  // step in which an item gets its value
-const toldIn = new Map(backward.map((item, i) => [item, forward.length + i + 1]));  // and in which its gradient is whole
+// The step in which an item gets its value, and that in which its gradient is whole
+const computedIn = new Map(forward.map((item, i) => [item, i + 1]));
+const toldIn = new Map(backward.map((item, i) => [item, forward.length + i + 1]));
 data.items.forEach((told, item) => {
   if (told.kind === "leaf" && told.parts.length) toldIn.set(item, toldIn.get(told.parts.at(-1)[1]));
 });
@@ -37,7 +38,8 @@ function goTo(at) {
   $("time").value = state.at;
   const name = { start: "given", forward: "forward", backward: "backward", end: "the end" }[now.way];
   $("at").textContent = `${state.at} of ${END}, ${name}`;
-  $("time").setAttribute("aria-valuetext", `step ${$("at").textContent}${now.item === null ? "" : `: ${called(now.item)}`}`);
+  const what = now.item === null ? "" : `: ${called(now.item)}`;
+  $("time").setAttribute("aria-valuetext", `step ${$("at").textContent}${what}`);
   $("jump").value = String(state.at);
   $("back").disabled = $("first").disabled = state.at === 0;
   $("step").disabled = $("last").disabled = state.at === END;
@@ -125,8 +127,12 @@ function keys(event) {
   event.preventDefault();
 }
 
-const depthNames = Object.fromEntries(Object.keys(data.views).filter(name => /^\d+$/.test(name)).map((name, i, all) =>
-  [name, i === 0 ? (all.length > 1 ? "nothing" : "everything") : i === all.length - 1 ? "everything" : `${i} level${i > 1 ? "s" : ""}`]));
+/** The views that open whole levels of modules, and what they are called. */
+const levels = Object.keys(data.views).filter(name => /^\d+$/.test(name));
+const depthNames = Object.fromEntries(levels.map((name, i) => {
+  if (i === levels.length - 1) return [name, "everything"];
+  return [name, i === 0 ? "nothing" : `${i} level${i > 1 ? "s" : ""}`];
+}));
 
 function open() {
   $("title").textContent = data.title;
@@ -154,8 +160,9 @@ function open() {
   const kinds = { operation: "operation", result: "result", parameter: "parameter", leaf: "leaf", input: "input",
     folded: "folded module" };
   const there = new Set(Object.values(data.views).flatMap(view => view.boxes.map(box => box.kind)));
-  document.querySelector(".key").append(...Object.entries(kinds).filter(([kind]) => there.has(kind)).map(([kind, text]) =>
-    element("li", {}, element("i", { "--fill": `var(--${kind})` }), text)));
+  for (const [kind, text] of Object.entries(kinds).filter(([kind]) => there.has(kind))) {
+    document.querySelector(".key").append(element("li", {}, element("i", { "--fill": `var(--${kind})` }), text));
+  }
   fill([element("p", { class: "faint" }, "Press a box of the graph to see its numbers.")]);
   setView(data.start, true);
 }

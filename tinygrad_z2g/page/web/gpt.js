@@ -68,8 +68,8 @@ const page = {
       $("bits").textContent = "";
       return;
     }
-    $("bits").textContent = `${(bits / count).toFixed(2)} bits per letter. Packed with this model's help, without loss, `
-      + `${count} letters take about ${Math.ceil(bits / 8)} bytes.`;
+    $("bits").textContent = `${(bits / count).toFixed(2)} bits per letter. Packed with this model's help, without `
+      + `loss, ${count} letters take about ${Math.ceil(bits / 8)} bytes.`;
   },
 };
 const look = new Look(writer, page);
@@ -117,7 +117,7 @@ async function goOn() {
   busy(true);
   const box = $("text"), given = writer.ids.length;
   const { written, first, total, stopped } = await writer.write(
-    setting("letters", 1, 5000), setting("temperature", 0, 1.5), setting("top-k", 0), dice,
+    setting("letters", 1, 5000), setting("temperature", 0), setting("top-k", 0), dice,
     i => {
       page.show(i);
       box.scrollTop = box.scrollHeight;
@@ -170,10 +170,11 @@ function letterUnder(event) {
 function open() {
   const { settings, config } = data;
   $("title").textContent = data.title;
-  $("facts").textContent = `A GPT with ${data.parameters.toLocaleString("en")} weights, trained with tinygrad_z2g and run `
-    + `by this page alone: ${config.layers} blocks of ${config.heads} heads, ${config.width} numbers per letter, `
+  $("facts").textContent = `A GPT with ${data.parameters.toLocaleString("en")} weights, trained with tinygrad_z2g and `
+    + `run by this page alone: ${config.layers} blocks of ${config.heads} heads, ${config.width} numbers per letter, `
     + `${letters.length} different letters, of which it sees the last ${config.context}.`;
   $("beginning").value = settings.prompt;
+  $("temperature").max = Math.max(1.5, settings.temperature);
   $("temperature").value = settings.temperature;
   $("top-k").value = settings.top_k || 0;
   $("seed").value = settings.seed;

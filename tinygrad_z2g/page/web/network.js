@@ -78,12 +78,12 @@ function layerNorm(x, rows, scale, shift, eps) {
   return y;
 }
 
-/** x Φ(x), by the formula of GPT-2; in place. */
+/** x Φ(x), by the formula of GPT-2; in place. (1 + tanh u) / 2 = 1 / (1 + e^-2u), and Math.exp is the faster one. */
 function gelu(x) {
   const c = Math.sqrt(2 / Math.PI);
   for (let i = 0; i < x.length; i++) {
     const u = x[i];
-    x[i] = 0.5 * u * (1 + Math.tanh(c * (u + 0.044715 * u * u * u)));
+    x[i] = u / (1 + Math.exp(-2 * c * (u + 0.044715 * u * u * u)));
   }
   return x;
 }
@@ -161,15 +161,17 @@ class Network {
     for (let r = 0; r < rows; r++) {
       const t = T - rows + r, seen = past + t + 1;
       for (let head = 0; head < heads; head++) {
-        const from = head * size, scores = new Float64Array(seen);
-        for (let s = 0; s < seen; s++) {
+        const from = head * size, query = t * 3 * C + from, scores = new Float64Array(seen);
+        for (let s = 0, key = from; s < seen; s++, key += C) {
           let dot = 0;
-          for (let i = 0; i < size; i++) dot += qkv[t * 3 * C + from + i] * keys[s * C + from + i];
+          for (let i = 0; i < size; i++) dot += qkv[query + i] * keys[key + i];
           scores[s] = dot / Math.sqrt(size);
         }
         const looks = softmax(scores);
-        for (let s = 0; s < seen; s++) {
-          for (let i = 0; i < size; i++) out[r * C + from + i] += looks[s] * values[s * C + from + i];
+        for (let i = 0; i < size; i++) {
+          let mean = 0;
+          for (let s = 0, value = from + i; s < seen; s++, value += C) mean += looks[s] * values[value];
+          out[r * C + from + i] = mean;
         }
         if (t === T - 1) notes?.looks.push(looks);  // in order: block after block, head after head
       }

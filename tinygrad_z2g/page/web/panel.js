@@ -22,7 +22,8 @@ function shown(table, caption) {
   if (table === null || table === undefined) return null;
   const numbers = data.tables[table];
   if (!numbers.rows.length) return null;
-  const facts = caption ? [caption, tuple(numbers.shape), numbers.facts] : [numbers.facts.match(/shown: \[[^\]]*\]/)?.[0]];
+  const part = numbers.facts.match(/shown: \[[^\]]*\]/);  // of more than two dimensions one matrix is shown
+  const facts = caption ? [caption, tuple(numbers.shape), numbers.facts] : [part ? part[0] : ""];
   return numberTable(numbers, facts.filter(Boolean).join(" · "));
 }
 

@@ -30,7 +30,7 @@ class Picture {
   /** As large as chosen; at first so that it fits, but not so small that nobody can read it. */
   resize() {
     const fits = (this.place.clientWidth - 4) / this.view.width;
-    const scale = this.zoom || Math.min(1.25, Math.max(0.62, fits));
+    const scale = this.zoom || Math.min(1.25, Math.max(0.75, fits));
     this.svg.setAttribute("width", Math.round(scale * this.view.width));
     this.svg.setAttribute("height", Math.round(scale * this.view.height));
     this.scale = scale;
@@ -61,7 +61,8 @@ class Picture {
     for (const frame of view.frames) {  // above the lines, on a ground of its own
       const text = `▾ ${frame.title}`;
       this.svg.append(shape("g", { class: "frame", "aria-hidden": "true", onclick: () => this.onView(frame.close) },
-        shape("rect", { class: "title", x: frame.x + 5, y: frame.y + 3, width: 6.9 * text.length + 6, height: 16, rx: 3 }),
+        shape("rect", {
+          class: "title", x: frame.x + 5, y: frame.y + 3, width: 6.9 * text.length + 6, height: 16, rx: 3 }),
         shape("text", { x: frame.x + 8, y: frame.y + 15 }, text)));
     }
   }

@@ -22,9 +22,9 @@ function tint(i) {
 
 function drawLayers() {
   const quantity = $("quantity").value;
-  const lines = data.layers.map((layer, i) => ({ name: layer.name, points: layer.sizes[quantity] || [], tint: tint(i) }));
-  state.layers = new Chart(lines, `${QUANTITIES[quantity]} of ${lines.length} layers over the steps`, quantity !== "dead",
-    steps);
+  const lines = data.layers.map(({ name, sizes }, i) => ({ name, points: sizes[quantity] || [], tint: tint(i) }));
+  const label = `${QUANTITIES[quantity]} of ${lines.length} layers over the steps`;
+  state.layers = new Chart(lines, label, quantity !== "dead", steps);
   state.layers.choose(state.layer);
   $("layers-chart").replaceChildren(state.layers.svg);
   goTo(state.at);
@@ -49,8 +49,9 @@ function drawTable(step) {
     });
     const bar = Number.isFinite(powers[i])
       ? element("div", { class: "bar", "--p": (powers[i] - low) / (high - low), "--tint": tint(i) }) : "";
-    const button = element("button", {
-      type: "button", "aria-pressed": String(layer.name === state.layer), "--tint": tint(i), onclick: choose }, layer.name);
+    const pressed = String(layer.name === state.layer);
+    const button = element("button", { type: "button", "aria-pressed": pressed, "--tint": tint(i), onclick: choose },
+      layer.name);
     return element("tr", {}, element("th", { scope: "row" }, button), element("td", {}, bar), ...cells);
   });
   const heads = ["layer", QUANTITIES[quantity], ...columns.map(name => QUANTITIES[name])];

@@ -9,7 +9,8 @@ const network = new Network(data.config, readWeights(data.weights));
 function sign(letter) {
   const names = { " ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍" };
   if (names[letter]) return names[letter];
-  return /\p{C}|\p{Z}/u.test(letter) ? `U+${letter.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}` : letter;
+  const code = letter.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+  return /\p{C}|\p{Z}/u.test(letter) ? `U+${code}` : letter;
 }
 
 /** How a letter is read out. */
