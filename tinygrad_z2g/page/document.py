@@ -1,8 +1,8 @@
 """One HTML file that needs nothing else: styles, scripts and data are put into it.
 
 The parts are the files in `web/`, each readable by itself. What the page may do is written at its top, as a
-Content-Security-Policy: run these very scripts, by their hashes, and load nothing from anywhere. Data are JSON inside an
-element that no browser executes. It knows nothing of what the pages show.
+Content-Security-Policy: run these very scripts, by their hashes, and load nothing from anywhere. Data are JSON inside
+an element that no browser executes. It knows nothing of what the pages show.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Page:
     """A finished page: `.save("page.html")`, `.html()`; a notebook shows it in a frame by itself."""
 
     def __init__(self, title: str, name: str, scripts: list[str], data: dict[str, Any]):
-        """The body `name`.html with the styles `name`.css, and `scripts`, which find `data` in the element of that id."""
+        """The body `name`.html with the styles `name`.css, and `scripts`, which find `data` in the element "data"."""
         self.title = title
         styles = _read("shared.css") + "\n" + _read(f"{name}.css")
         codes = [_read(script) for script in ("shared.js", *scripts)]

@@ -2,7 +2,8 @@
 
 Two things are put together here, and neither is computed anew. What happens in the backward pass is what `explain`
 hears: `_Listener` only keeps the arrays as well, of which a `Story` keeps the text. Where things stand is what `draw`
-decides, once for each way of folding the modules. The page shows both beside each other, and moves through them.
+decides, once for each way of folding the modules. The page shows both beside each other, and moves through them. It
+knows nothing of rules or of pixels.
 """
 
 from __future__ import annotations
@@ -217,7 +218,8 @@ class _Film(draw):
         def add(frame: Frame, level: int, outer: str) -> None:
             for box in frame.parts:
                 called = calls[box].name if box in calls else ""
-                place = {"x": round(box.x, 1), "y": round(box.y, 1), "w": round(box.width, 1), "h": round(box.height, 1)}
+                edges = {"x": box.x, "y": box.y, "w": box.width, "h": box.height}
+                place = {edge: round(pixels, 1) for edge, pixels in edges.items()}
                 if isinstance(box, Frame):
                     # What was opened by level closes with its level, what was opened by name back to the one around it
                     frames.append({**place, "title": box.title, "close": str(level) if level < depth else outer})

@@ -83,7 +83,7 @@ def _letters(tokenizer: Any, size: int) -> list[str]:
         if not hasattr(type(tokenizer), name):
             raise TypeError(f"page: expected a tokenizer such as text.CharTokenizer, got {type(tokenizer).__name__}")
     if len(tokenizer) != size:
-        raise ValueError(f"page: the tokenizer has {len(tokenizer)} letters, the model {size}; pass that of its training")
+        raise ValueError(f"page: the tokenizer has {len(tokenizer)} letters, the model {size}; pass its own")
     letters = [tokenizer.decode([i]) for i in range(size)]
     odd = [letter for letter in letters if len(letter) != 1]
     if odd or len(set(letters)) != size:
