@@ -220,6 +220,29 @@ def test_logits_are_those_of_python(browser, tmp_path, sizes):
     np.testing.assert_allclose(steps, expected[(n + 1) // 2 - 1 :], atol=1e-3, rtol=0)
 
 
+def test_the_pieces_are_those_of_python(browser, tmp_path):
+    """Where a whole network would hide a small fault: far from zero, and where there is almost no variance."""
+    z2g.page(*gpt(), tmp_path / "gpt.html")
+    browser.open(tmp_path / "gpt.html")
+    x = z2g.tensor([-20.0, -3.0, -1.5, -0.5, 0.0, 0.5, 1.5, 2.5, 20.0], dtype=z2g.float64)
+    found = browser.run("return Array.from(gelu(Float64Array.from(arguments[0])))", x.tolist())
+    np.testing.assert_allclose(found, F.gelu(x, "tanh").tolist(), atol=1e-12)
+    row, scale, shift = z2g.tensor([[0.001, 0.003, -0.002]], dtype=z2g.float64), [1.0, 2.0, 3.0], [0.5, 0.0, -0.5]
+    code = "return Array.from(layerNorm(arguments[0], 1, arguments[1], arguments[2], 1e-5))"
+    expected = F.layer_norm(row, (3,), *(z2g.tensor(v, dtype=z2g.float64) for v in (scale, shift)))[0].tolist()
+    np.testing.assert_allclose(browser.run(code, row.tolist()[0], scale, shift), expected, rtol=1e-9)
+    found = browser.run("return Array.from(softmax([1000, 999, -1000]))")
+    np.testing.assert_allclose(found, [1 / (1 + math.exp(-1)), 1 / (1 + math.e), 0], rtol=1e-9)
+
+
+def test_numbers_are_written_as_python_writes_them(browser, tmp_path):
+    net()["page"].save(tmp_path / "play.html")
+    browser.open(tmp_path / "play.html")
+    numbers = [0, 1, -1, 0.1, 12346, 123456, 1e-4, 9.9996e-5, 0.00012346, 9999.6, 1e20, -2.5e-7, 1 / 3, 100, 1e100]
+    found = browser.run("return arguments[0].map(x => digits(x))", numbers)
+    assert found == [f"{x:.4g}" for x in numbers]
+
+
 def test_the_dice_are_numpy_s(browser, tmp_path):
     z2g.page(*gpt(), tmp_path / "gpt.html")
     browser.open(tmp_path / "gpt.html")
@@ -538,12 +561,16 @@ def test_values_come_forward_and_gradients_backward(browser, tmp_path):
 def test_where_two_paths_meet_stands_a_plus(browser, tmp_path):
     diamond()["page"].save(tmp_path / "play.html")
     browser.open(tmp_path / "play.html")
-    badges = []
+    badges, grads, wires = [], [], []
     for at in range(6, 11):
         browser.run("goTo(arguments[0])", at)
         badges.append(len(browser.all("svg .badge.on")))
         assert ("+=" in browser.text("#panel h3:last-of-type ~ p")) == bool(badges[-1])
+        grads.append(len(browser.all("svg .leaf text.g.on")))
+        wires.append(len(browser.all("svg .wire.backward")))
     assert badges == [0, 0, 0, 1, 1]  # x gets its first part from add, then += from exp and from mul
+    assert grads == [0, 0, 0, 0, 1]  # the sum is not there before its last part
+    assert wires[0] == wires[3] == wires[4] == 1 and wires[2] == 2  # and no other arrow is in use
     browser.find("svg .box.leaf").click()
     e = np.exp([1.0, 2.0])
     shown = squeezed(browser.text("#tensor"))
