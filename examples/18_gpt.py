@@ -6,7 +6,8 @@ corrects every guess; writing is guessing, rolling a die, and feeding the result
 
     python examples/18_gpt.py
 
-takes about 2 minutes on 2 idle CPU cores, and leaves out/gpt.html, a web page that holds the model. Two processes share the work (pip install 'tinygrad_z2g[mpi]') by
+takes about 2 minutes on 2 idle CPU cores, and leaves out/gpt.html, a web page that holds the model. Two processes
+share the work (pip install 'tinygrad_z2g[mpi]') by
 
     OMP_NUM_THREADS=1 mpiexec -n 2 python examples/18_gpt.py --distributed --batch 12
 
