@@ -40,7 +40,7 @@ def test_quick_run_learns_and_reports(tmp_path):
     assert found["steps"] == "150"
     assert float(found["val_loss"]) < 2.6  # uniform guessing over the 57 characters costs ln 57 = 4.04
     assert float(found["bits_per_char"]) == pytest.approx(float(found["val_loss"]) / 0.693147, abs=2e-3)
-    assert {p.name for p in tmp_path.iterdir()} == {"gpt.safetensors", "checkpoint.safetensors"}
+    assert {p.name for p in tmp_path.iterdir()} == {"gpt.safetensors", "checkpoint.safetensors", "gpt.html"}
 
 
 def test_picture_is_drawn_without_a_display(tmp_path):
@@ -50,7 +50,7 @@ def test_picture_is_drawn_without_a_display(tmp_path):
 
 def test_same_seed_same_poem(tmp_path):
     first, second = (run(*SMALL, "--steps", 10, "--out", tmp_path / name).stdout for name in "ab")
-    timeless = [re.sub(r"(seconds|tokens_per_s|weights:)\S*.*", "", out) for out in (first, second)]
+    timeless = [re.sub(r"(seconds|tokens_per_s|weights:|page:)\S*.*", "", out) for out in (first, second)]
     assert timeless[0] == timeless[1]
 
 
@@ -77,7 +77,7 @@ def test_killed_50_times_the_run_ends_with_the_same_weights(tmp_path):
             process.communicate()
             kills += 1
     result(run(*flags, *(["--resume"] if checkpoint.exists() else []), "--out", cut))
-    assert {p.name for p in cut.iterdir()} == {"gpt.safetensors", "checkpoint.safetensors"}
+    assert {p.name for p in cut.iterdir()} == {"gpt.safetensors", "checkpoint.safetensors", "gpt.html"}
     whole, again = (z2g.load(folder / "checkpoint.safetensors") for folder in (tmp_path / "whole", cut))
     assert whole["step"] == again["step"] == 150
     for name, tensor in whole["model"].items():
@@ -153,7 +153,7 @@ def test_what_kill_9_left_behind_is_cleared_away(tmp_path):
     stale = tmp_path / ".checkpoint.safetensors.12345.tmp"
     stale.write_bytes(b"half a file")
     result(run(*SMALL, "--steps", 1, "--out", tmp_path))
-    assert {p.name for p in tmp_path.iterdir()} == {"gpt.safetensors", "checkpoint.safetensors"}
+    assert {p.name for p in tmp_path.iterdir()} == {"gpt.safetensors", "checkpoint.safetensors", "gpt.html"}
 
 
 BAD_CALLS = {

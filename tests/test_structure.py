@@ -37,7 +37,7 @@ LAYERS = [
         "utils",
     ],
     ["models"],
-    ["draw", "watch"],
+    ["draw", "page", "watch"],
     [""],  # the package itself: re-exports only
     ["info", "learn"],  # commands, imported by none
 ]

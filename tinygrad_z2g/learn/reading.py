@@ -147,6 +147,8 @@ PATH = {
     ],
     "When you need them": [
         Step("serialization", OPEN, "Safe files, readable by torch code too."),
+        Step("page.document", OPEN, "One file that loads nothing: how a page is put together."),
+        Step("page.run", OPEN, "What `watch` saw, as a page."),
         Step("watch", SKIM, "`_ill`: what makes a layer look ill, with the numbers that decide."),
         Step("notebook", OPEN, "A tensor as a coloured table."),
         Step("showing", OPEN, "A tensor as text."),
@@ -155,6 +157,9 @@ PATH = {
         Step("draw.writing", OPEN, "SVG is text."),
         Step("draw.graph", OPEN, "What is worth drawing."),
         Step("draw", OPEN, "The one function."),
+        Step("page.model", OPEN, "Weights in two bytes each."),
+        Step("page.film", OPEN, "What `explain` heard and where `draw` puts it, side by side."),
+        Step("page", OPEN, "Two functions."),
         Step("amp", SKIM, "`GradScaler`: why a factor in front of the loss, and who finds it."),
         Step("distributed", SKIM, "Why the mean of gradients is the gradient of the mean."),
         Step("kernels.cuda.launch", OPEN, "How a kernel is compiled and started."),
