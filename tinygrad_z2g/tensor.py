@@ -165,7 +165,7 @@ class Tensor(Variable):
                 "short and fast; there are no derivatives of derivatives"
             )
         only = None if inputs is None else engine.wanted(inputs)
-        engine.backward([(self, engine.seed_gradient(self, gradient))], bool(retain_graph), only)
+        engine.backward([(self, engine.seed_gradient(self, gradient))], retain_graph, only)
 
     def explain(
         self, names: Any = None, *, to: Tensor | None = None, level: int = 2, gradient: Tensor | None = None,
