@@ -367,7 +367,7 @@ def _deposit(x: Variable, grad: Array, shared: set[int]) -> None:
         x.grad.array += grad
         x.grad.version[0] += 1
         return
-    if id(grad) in shared or grad.base is not None or grad.ndim == 0 or grad.strides != x.array.strides:
+    if id(grad) in shared or grad.base is not None or not grad.ndim or not grad.flags.c_contiguous:
         copy = of(grad).empty_like(x.array)  # in memory as x is, so that x.grad.view(-1) goes where x.view(-1) does
         copy[...] = grad
         grad = copy
