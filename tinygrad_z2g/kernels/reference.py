@@ -572,7 +572,7 @@ def lstm_backward(
         xp.multiply(dh, tanh, out=do)
         xp.multiply(s, s, out=slope)
         xp.subtract(s, slope, out=slope)  # of σ: s - s²; of tanh: 1 - s²
-        slope[:, 2 * H : 3 * H] += 1 - g
+        slope[:, 2 * H : 3 * H] = 1 - g * g
         d[t] *= slope
         xp.matmul(d[t], w, out=dh)  # (N, 4H) @ (4H, H)
         dc *= f
@@ -637,7 +637,6 @@ def sum_rows_by_id(ids: Array, rows: Array, n: int) -> Array:
 # --- Parameter updates, in place ---------------------------------------------------------------------------------
 
 
-@silent
 def sgd(w: Array, g: Array, lr: float) -> None:
     """w -= lr · g"""
     w -= lr * g
@@ -671,7 +670,6 @@ def adam(
     w -= scratch
 
 
-@silent
 def adam_all(
     like: Array, parts: Iterable[tuple[Array, Array, Array, Array, int]], lr: float, beta1: float, beta2: float,
     eps: float, decay: float = 0.0,
@@ -703,7 +701,7 @@ def norm(arrays: list[Array]) -> Array:
 
 def _dot(a: Array) -> Array:
     """Σ a², in blocks: BLAS adds millions one after the other, and the fourth digit is wrong by then."""
-    if not isinstance(a, np.ndarray) or a.size <= 4096:
+    if not isinstance(a, np.ndarray):
         return of(a).vdot(a, a)
     few, many = np.split(a.reshape(-1), [a.size % 4096])
     return few.dot(few) + np.vecdot(many.reshape(-1, 4096), many.reshape(-1, 4096)).sum()

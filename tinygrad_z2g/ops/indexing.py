@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import dtypes
-from ..backend import Array, device_of, of, to_device, to_host
+from ..backend import Array, device_of, of, quiet, to_device, to_host
 from ..engine import Part, Variable, record
 from ..views import Spot
 from .casting import in_widest
@@ -316,7 +316,7 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """
     a, places = as_array(input, "scatter_add"), _places("scatter_add", input, dim, index)
     source = _scattered("scatter_add", input, index, src)
-    z = _added(a.copy(), ..., places, source.array if isinstance(source, Variable) else source)
+    z = quiet.run(_added, a.copy(), ..., places, source.array if isinstance(source, Variable) else source)
     return record("scatter_add", z, (input, lambda grad: grad), (source, lambda grad: grad[places], index))
 
 
