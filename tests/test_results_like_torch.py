@@ -292,12 +292,12 @@ ROW_MAJOR = {
         f"{r} {d} {k}": lambda x, r=r, d=d, k=k: getattr(x, r)(dim=d, keepdim=k)
         for d in range(3)
         for k in (False, True)
-        for r in ["sum", "mean", "amax", "amin", "prod", "std", "var", "norm", "logsumexp", "all", "any", "argmax", "argmin", "max", "min"]
+        for r in "sum mean amax amin prod std var norm logsumexp all any argmax argmin max min".split()
     },
     **{
         f"{r} {d}": lambda x, r=r, d=d: getattr(x, r)(d)
         for d in range(3)
-        for r in ["softmax", "log_softmax", "cumsum", "cumprod", "count_nonzero"]
+        for r in "softmax log_softmax cumsum cumprod count_nonzero".split()
     },
     **{
         f"{n} {d}": lambda x, f=f, d=d: f(x, d)
@@ -343,7 +343,7 @@ ROW_MAJOR = {
 KEPT = {
     **{
         n: lambda x, n=n: getattr(z2g, n)(x)
-        for n in ["exp", "neg", "relu", "sin", "sign", "floor", "isnan", "sigmoid", "erf", "square", "clone"]
+        for n in "exp neg relu sin sign floor isnan sigmoid erf square clone".split()
         if hasattr(z2g, n)
     },
     "clone": lambda x: x.clone(),
@@ -369,7 +369,7 @@ KEPT = {
     "pad, nothing": lambda x: F.pad(x, (0, 0)),
     **{
         f"{n} with another": lambda x, n=n: getattr(z2g, n)(x, block(*x.shape))
-        for n in ["add", "sub", "mul", "div", "pow", "maximum", "minimum", "remainder", "floor_divide", "eq", "lt", "isclose"]
+        for n in "add sub mul div pow maximum minimum remainder floor_divide eq lt isclose".split()
     },
     "lerp": lambda x: z2g.lerp(x, block(*x.shape), 0.3),
     "where": lambda x: z2g.where(x > 0.5, x, block(*x.shape)),
