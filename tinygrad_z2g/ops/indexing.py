@@ -375,7 +375,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
             f"got shapes {tuple(a.shape)} and {tuple(ids.shape)}"
         )
     shape = [-1 if d == axis else m if n == 1 else n for d, (m, n) in enumerate(zip(a.shape, ids.shape, strict=True))]
-    if a.ndim and ids.dtype.kind == "i":
+    if isinstance(ids, np.ndarray) and ids.dtype.kind == "i" and a.ndim and (ids < 0).any():  # on a GPU they wrap
         indices = indices.make(of(ids).where(ids < 0, ids + a.shape[axis], ids))
     return gather(input.expand(*shape), dim, indices.expand(*shape))
 
