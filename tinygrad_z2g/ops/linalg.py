@@ -47,14 +47,14 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         input, other = lowered(input, other)
     x, y = _factors(input, other, "matmul")
     if x.ndim == y.ndim == 2 and x.shape[1] == y.shape[0]:
-        times = DOT if type(x) is np.ndarray else product
-        z = quiet.run(times, x, y)
+        product = DOT if type(x) is np.ndarray else kernels.product
+        z = quiet.run(product, x, y)
         z = z if x is input.array else _rounded(z, input)
         return record(
             "matmul",
             z,
-            (input, lambda grad: times(grad, y.T), other),
-            (other, lambda grad: times(x.T, grad), input),
+            (input, lambda grad: product(grad, y.T), other),
+            (other, lambda grad: product(x.T, grad), input),
         )
     if not x.ndim or not y.ndim:
         raise RuntimeError(f"matmul: {tuple(x.shape)} @ {tuple(y.shape)}: both need at least 1 dimension; see mul")
