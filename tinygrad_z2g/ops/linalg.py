@@ -49,7 +49,8 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     if x.ndim == y.ndim == 2 and x.shape[1] == y.shape[0]:
         product = DOT if type(x) is np.ndarray else kernels.product
         z = quiet.run(product, x, y)
-        z = z if x is input.array else _rounded(z, input)
+        if x is not input.array:
+            z = _rounded(z, input)
         return record(
             "matmul",
             z,
