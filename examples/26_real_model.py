@@ -109,8 +109,7 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.7, help="0: always the likeliest; 1: as learned")
     parser.add_argument("--block", type=common.at_least(0), default=11, help="whose attention is drawn")
     parser.add_argument("--head", type=common.at_least(0), default=8, help="and which of its heads")
-    args = common.parse(parser)
-    args.steps, began = min(args.steps, 5) if args.quick else args.steps, time.perf_counter()
+    args, began = common.parse(parser, steps=5), time.perf_counter()
     try:
         model, tokenizer = Llama.load(args.model or find())
         ids = tokenizer.encode(args.prompt, special=True).tolist()

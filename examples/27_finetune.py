@@ -57,8 +57,8 @@ def bits(model: Llama, tokenizer: Any, content: str, args: Any) -> float:
 
 def poem(model: Llama, tokenizer: Any, args: Any) -> str:
     """What the model writes after the prompt, always from the same seed."""
-    ids, tokens = tokenizer.encode(args.prompt).tolist(), 8 if args.quick else args.tokens
-    found = model.generate([ids], tokens, temperature=0.7, top_p=0.9, generator=z2g.Generator(args.seed))
+    ids = tokenizer.encode(args.prompt).tolist()
+    found = model.generate([ids], args.tokens, temperature=0.7, top_p=0.9, generator=z2g.Generator(args.seed))
     return tokenizer.decode(found[0])
 
 
@@ -70,8 +70,8 @@ def main() -> None:
     parser.add_argument("--rank", type=common.at_least(1), default=8, help="of the two thin matrices")
     parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
-    args, stop = common.parse(parser), threading.Event()
-    args.batch, args.context, args.steps = (1, 32, min(args.steps, 3)) if args.quick else (4, 128, args.steps)
+    args, stop = common.parse(parser, steps=3, tokens=8), threading.Event()
+    args.batch, args.context = (1, 32) if args.quick else (4, 128)
     signal.signal(signal.SIGINT, lambda *_: os._exit(130) if stop.is_set() else stop.set())  # the second ends at once
     z2g.manual_seed(args.seed)
     try:
