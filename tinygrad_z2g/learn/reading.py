@@ -58,7 +58,7 @@ PATH = {
         Step("ops.casting", SKIM, "`lowered` and `raised`: the casts of mixed precision, nothing outside of it."),
         Step("ops.unary", SKIM, "The decorator `unary`, then three or four functions of your choice: derive, compare, "
              "run the example."),
-        Step("ops.elementwise", READ, "`mul`: the result in one line, then a rule for each input, and what it reads. "
+        Step("ops.elementwise", SKIM, "`mul`: the result in one line, then a rule for each input, and what it reads. "
              "`where`: why the rule chooses and does not multiply."),
         Step("ops.linalg", SKIM, "`matmul`: two lines of derivation, and the shapes beside each product. Then "
              "`linear`."),
