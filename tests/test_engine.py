@@ -682,7 +682,7 @@ OPS = {
     "repeat_interleave": (lambda x: x.repeat_interleave(2, 0), ""),
     "where (method)": (lambda x, y, m: x.where(m, y), "m"),
     "F.leaky_relu": (lambda x: F.leaky_relu(x), "x"),
-    "F.binary_cross_entropy": (lambda x, y: F.binary_cross_entropy(x / 4, y), "y"),
+    "F.binary_cross_entropy": (lambda x, t: F.binary_cross_entropy(x / 4, t), "t"),
     "maximum": (lambda x, y: x.maximum(y), "xy"),
     "minimum": (lambda x, y: x.minimum(y), "xy"),
     "masked_fill": (lambda x, m: x.masked_fill(m, -1.0), "m"),
@@ -769,6 +769,7 @@ def inputs_of(op):
     made = {
         "x": lambda: leaf(numbers(3, 3)),
         "y": lambda: leaf(numbers(3, 3, seed=1)),
+        "t": lambda: leaf(numbers(3, 3, seed=1) / 4),  # probabilities
         "m": lambda: z2g.tensor(np.eye(3, dtype=bool)),
         "i": lambda: z2g.tensor(np.array([[0, 2, 2], [1, 0, 1], [2, 1, 0]])),
     }
@@ -788,7 +789,8 @@ def positions(*, read):
 def test_trap_09_the_table_of_operations_is_complete():
     """Every method of Tensor that lives in ops/ is tried here or has no gradient to give."""
     table = {getattr(z2g.Tensor, name) for name in {*OPS, *NO_GRADIENT} if hasattr(z2g.Tensor, name)}
-    table |= {getattr(z2g.Tensor, name) for name in ("__rsub__", "__rtruediv__", "__rpow__")}  # rows rsub, rdiv, rpow
+    turned = ("__rsub__", "__rtruediv__", "__rpow__", "__rmod__", "__rfloordiv__")
+    table |= {getattr(z2g.Tensor, name) for name in turned}
     methods = {
         name: f for name, f in vars(z2g.Tensor).items() if getattr(f, "__module__", "").startswith("tinygrad_z2g.ops.")
     }
@@ -851,7 +853,7 @@ def test_trap_10_a_changed_tensor_gives_an_error_or_the_unchanged_gradient(devic
     except RuntimeError as error:
         assert MODIFIED in str(error)
         return
-    for name in inputs.keys() & {"x", "y"}:
+    for name in inputs.keys() & {"x", "y", "t"}:
         np.testing.assert_array_equal(host(inputs[name].grad), host(expected[name].grad))
 
 

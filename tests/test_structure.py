@@ -19,7 +19,7 @@ NAME = PACKAGE.name
 
 # A module imports only from its own row and from rows above it. A new module needs a place here.
 LAYERS = [
-    ["backend", "console", "dtypes", "notebook", "precision", "random", "replay", "trace", "views"],
+    ["backend", "console", "dtypes", "notebook", "precision", "random", "replay", "size", "trace", "views"],
     ["anomaly", "engine", "kernels"],
     ["explain", "formula", "ops", "showing"],
     ["tensor"],
@@ -37,11 +37,13 @@ LAYERS = [
         "utils",
     ],
     ["models"],
-    ["draw", "watch"],
+    ["draw", "page", "watch"],
     [""],  # the package itself: re-exports only
     ["info", "learn"],  # commands, imported by none
 ]
-OPTIONAL = ["cupy", "matplotlib", "mpi4py", "safetensors", "threadpoolctl", "torch", "tqdm"]
+OPTIONAL = [
+    "cupy", "gguf", "matplotlib", "mpi4py", "numba", "safetensors", "threadpoolctl", "tokenizers", "torch", "tqdm",
+]  # fmt: skip
 
 
 # --- Reading the source ------------------------------------------------------------------------------------------

@@ -420,8 +420,10 @@ def _deposit(grads: Iterable[tuple[Variable, Array]], shared: set[int]) -> None:
                 x._grad.array += grad
                 x._grad.version[0] += 1
                 continue
-            if id(grad) in shared or grad.base is not None or grad.ndim == 0:
-                grad = of(grad).array(grad)  # a copy
+            if id(grad) in shared or grad.base is not None or grad.ndim == 0 or grad.strides != x.array.strides:
+                copy = of(grad).empty_like(x.array)  # in memory as x is: x.grad.view(-1) goes where x.view(-1) does
+                copy[...] = grad
+                grad = copy
             shared.add(id(grad))
             x._grad = x.make(grad)
 

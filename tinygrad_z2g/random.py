@@ -13,15 +13,22 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array, of
+from .backend import Array, Device, of, resolve
 
 _handing_out = threading.Lock()
 
 
 class Generator:
-    """A stream of random numbers with a seed. Pass it as `generator=` to keep a stream of your own."""
+    """A stream of random numbers with a seed. Pass it as `generator=` to keep a stream of your own.
 
-    def __init__(self, seed: int = 0):
+    A device may be named, also in the first place as in torch: the numbers are the same on every device, so that only
+    `generator.device` depends on it.
+    """
+
+    def __init__(self, seed: int | str | Device = 0, device: str | Device = "cpu"):
+        if isinstance(seed, (str, Device)):
+            seed, device = 0, seed
+        self.device = resolve(device)
         self.manual_seed(seed)
 
     def manual_seed(self, seed: int) -> Generator:

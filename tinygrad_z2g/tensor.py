@@ -24,8 +24,9 @@ from .explain import story
 from .ops import elementwise, indexing, inplace, linalg, reduction, sorting
 from .ops import shape as shapes
 from .ops import softmax as softmaxes
-from .ops.common import one_dim
+from .ops.common import copied, laid_out, one_dim
 from .random import Generator, default_generator
+from .size import Size
 
 
 class Tensor(Variable):
@@ -61,7 +62,7 @@ class Tensor(Variable):
     @property
     def shape(self) -> Size:
         """The size of each dimension, a tuple."""
-        return Size(self.array.shape)
+        return tuple.__new__(Size, self.array.shape)  # which are ints: no need to look
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the size of one dimension."""
@@ -231,7 +232,9 @@ class Tensor(Variable):
     pow = __pow__ = elementwise.pow
     __rpow__ = elementwise.rpow
     floor_divide = __floordiv__ = elementwise.floor_divide
+    __rfloordiv__ = elementwise.rfloordiv
     remainder = __mod__ = elementwise.remainder
+    __rmod__ = elementwise.rmod
     lerp = elementwise.lerp
     neg = __neg__ = elementwise.neg
     square = elementwise.square
@@ -495,7 +498,7 @@ class Tensor(Variable):
         >>> x = z2g.tensor([1.0, 2.0], requires_grad=True); (5 * x.clone()).sum().backward(); x.grad
         tensor([5., 5.])
         """
-        return record("clone", self.array.copy(), (self, lambda grad: grad))
+        return record("clone", copied(self.array), (self, lambda grad: grad))
 
     def to(
         self, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False, copy: bool = False
@@ -522,7 +525,9 @@ class Tensor(Variable):
         place, home = self.device, self.device if device is None else backend.resolve(device)
         if new_dtype == array.dtype and home == place and not copy:
             return self
-        moved = backend.to_device(array.astype(new_dtype, copy=copy), home)
+        if new_dtype != array.dtype or copy:
+            array = laid_out(backend.quiet.run(array.astype, new_dtype), array)
+        moved = backend.to_device(array, home)
         if new_dtype.kind != "f":
             return Tensor.make(moved)
         return record("to", moved, (self, lambda grad: backend.to_device(grad, place)))
@@ -655,22 +660,6 @@ class Tensor(Variable):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("tensors are not pickled; use save() and load(), which store safetensors")
-
-
-class Size(tuple):
-    """A shape: a tuple that prints as torch's and can count its elements."""
-
-    __slots__ = ()
-
-    def numel(self) -> int:
-        """The number of elements of a tensor of this shape."""
-        n = 1
-        for size in self:
-            n *= size
-        return n
-
-    def __repr__(self) -> str:
-        return f"Size({list(self)})"
 
 
 class RemovableHandle:

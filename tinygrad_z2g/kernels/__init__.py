@@ -13,7 +13,19 @@ from typing import Any
 import numpy as np
 
 from . import cuda, reference
-from .reference import erf, finite_max, lstm, lstm_backward, relu, sgd, sum_squares, total
+from .recurrent import lstm, lstm_backward
+from .reference import (
+    erf,
+    finite_max,
+    log_of_sum,
+    relu,
+    rms_norm,
+    rms_norm_backward,
+    rotate,
+    sgd,
+    sum_squares,
+    total,
+)
 
 
 def either(name: str) -> Callable:

@@ -13,11 +13,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import dtypes
-from ..backend import Array, device_of, of, to_device, to_host
+from ..backend import Array, device_of, of, quiet, to_device, to_host
 from ..engine import Part, Variable, record
 from ..views import Spot
 from .casting import in_widest
-from .common import as_array, as_int, check_broadcast, numpy_names, one_dim, record_view, same_device
+from .common import (
+    as_array,
+    as_int,
+    check_broadcast,
+    in_order,
+    number,
+    numpy_names,
+    one_dim,
+    record_view,
+    row_major,
+    same_device,
+)
 from .inplace import is_part_itself, is_recorded, take_up
 
 if TYPE_CHECKING:
@@ -48,11 +59,41 @@ def getitem(input: Tensor, index: Any) -> Tensor:
         return record_view("index", a[basic], input, place)
 
     def scatter(grad: Array) -> Array:
-        out = xp.zeros(shape, grad.dtype)
-        xp.add.at(out[basic], advanced, grad)  # a += that counts repeated indices
-        return out
+        return _added(xp.zeros(shape, grad.dtype), basic, advanced, grad)
 
-    return record("index", a[basic][advanced], (input, scatter, *tensors))
+    view = a[basic]
+    return record("index", _arranged(view[advanced], view, advanced), (input, scatter, *tensors))
+
+
+def _arranged(z: Array, view: Array, advanced: tuple) -> Array:
+    """z = view[advanced], in memory as torch has it: what the indices choose in row-major order, the other dimensions
+    as those of `view`; between the two the later one is the closer. (NumPy puts what they choose outermost.)"""
+    steps = [abs(step) if size > 1 else 0 for size, step in zip(view.shape, view.strides, strict=True)]
+    free: list[int] = []
+    places, block, dim = [], 0, 0  # where in `advanced` the arrays stand, how many dimensions of z they make together
+    for i, item in enumerate(advanced):
+        if hasattr(item, "dtype"):
+            is_mask = item.dtype.kind == "b"
+            places.append((i, len(free)))
+            block = max(block, 1 if is_mask else item.ndim)
+            dim += item.ndim if is_mask else 1
+        else:
+            free.append(steps[dim])
+            dim += 1
+    free += steps[dim:]
+    apart = places[-1][0] - places[0][0] >= len(places)
+    start = 0 if apart else places[0][1]
+    return in_order(z, [free[:start] + [0] * block + free[start:]])
+
+
+def _added(out: Array, basic: Any, advanced: Any, values: Array) -> Array:
+    """`out` with out[basic][advanced] += values, where repeated indices count. What is added up many times at one place
+    is added up in a wider type, as in `kernels.total`; on a GPU many do it at once, in no order."""
+    xp = of(out)
+    narrow = xp is np and (out.dtype == np.float16 or (out.dtype == np.float32 and np.size(values) > 4096))
+    wide = out.astype(np.float32 if out.dtype == np.float16 else np.float64) if narrow else out
+    xp.add.at(wide[basic], advanced, values.astype(wide.dtype) if narrow and hasattr(values, "astype") else values)
+    return dtypes.rounded(wide, out.dtype) if narrow else out
 
 
 def setitem(input: Tensor, index: Any, value: Any) -> None:
@@ -230,9 +271,7 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     shape, xp = a.shape, of(a)
 
     def rule(grad: Array) -> Array:
-        out = xp.zeros(shape, grad.dtype)
-        xp.add.at(out, places, grad)
-        return out
+        return _added(xp.zeros(shape, grad.dtype), ..., places, grad)
 
     return record("gather", a[places].copy(), (input, rule, index))
 
@@ -277,8 +316,7 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """
     a, places = as_array(input, "scatter_add"), _places("scatter_add", input, dim, index)
     source = _scattered("scatter_add", input, index, src)
-    z = a.copy()
-    of(a).add.at(z, places, source.array if isinstance(source, Variable) else source)
+    z = quiet.run(_added, a.copy(), ..., places, source.array if isinstance(source, Variable) else source)
     return record("scatter_add", z, (input, lambda grad: grad), (source, lambda grad: grad[places], index))
 
 
@@ -286,8 +324,8 @@ def _places(name: str, x: Tensor, dim: int, index: Tensor) -> tuple:
     """What NumPy is to be indexed by: `index` along `dim`, and in the other dimensions each position itself."""
     a, ids = as_array(x, name), as_array(index, name)
     same_device(name, x, index)
-    if ids.dtype != dtypes.int64:
-        raise RuntimeError(f"{name}: expected int64 indices, got {ids.dtype}")
+    if ids.dtype not in (dtypes.int64, dtypes.int32):
+        raise RuntimeError(f"{name}: expected int64 or int32 indices, got {ids.dtype}")
     axis = one_dim(dim, a.ndim, name)
     if ids.ndim != a.ndim or any(m > n for d, (m, n) in enumerate(zip(ids.shape, a.shape, strict=True)) if d != axis):
         raise RuntimeError(
@@ -307,9 +345,7 @@ def _places(name: str, x: Tensor, dim: int, index: Tensor) -> tuple:
 def _scattered(name: str, x: Tensor, index: Tensor, src: Any) -> Any:
     """The part of `src` that is written: as large as `index`, of x's dtype; a number as it is."""
     if not isinstance(src, Variable):
-        if not isinstance(src, (int, float)):
-            raise TypeError(f"{name}: src must be a Tensor or a number, got {type(src).__name__}")
-        return src
+        return number(src, f"{name}: src")
     same_device(name, x, src)
     if src.array.dtype != x.array.dtype:
         raise RuntimeError(f"{name}: src is {src.array.dtype}, expected {x.array.dtype}, as x is")
@@ -321,6 +357,8 @@ def _scattered(name: str, x: Tensor, index: Tensor, src: Any) -> Any:
 
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """As `gather`, with x and the indices broadcast against each other in the other dimensions; without `dim`, flat.
+
+    Unlike there, indices below 0 count from the end.
 
     >>> x = z2g.tensor([[3.0, 1.0], [2.0, 4.0]], requires_grad=True)
     >>> z2g.take_along_dim(x, x.argmax(1, keepdim=True), 1).sum().backward(); x.grad
@@ -337,6 +375,8 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
             f"got shapes {tuple(a.shape)} and {tuple(ids.shape)}"
         )
     shape = [-1 if d == axis else m if n == 1 else n for d, (m, n) in enumerate(zip(a.shape, ids.shape, strict=True))]
+    if isinstance(ids, np.ndarray) and ids.dtype.kind == "i" and a.ndim and (ids < 0).any():  # on a GPU they wrap
+        indices = indices.make(of(ids).where(ids < 0, ids + a.shape[axis], ids))
     return gather(input.expand(*shape), dim, indices.expand(*shape))
 
 
@@ -350,7 +390,13 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     axis = one_dim(dim, as_array(input, "index_select").ndim, "index_select")
     if as_array(index, "index_select").ndim > 1:
         raise IndexError(f"index_select: index must be a vector, got shape {tuple(index.array.shape)}")
-    return getitem(input, (ALL,) * axis + (index.reshape(math.prod(index.array.shape)),))
+    if not input.array.ndim:
+        if index.array.size != 1:
+            raise RuntimeError(f"index_select: a 0-d tensor takes one index, got {index.array.size}")
+        return getitem(input.reshape(1), index.reshape(1)).reshape(())
+    z = getitem(input, (ALL,) * axis + (index.reshape(math.prod(index.array.shape)),))
+    z.array = row_major(z.array)  # nobody has seen it yet
+    return z
 
 
 def select(input: Tensor, dim: int, index: int) -> Tensor:
