@@ -330,14 +330,14 @@ def walk(
         node = heapq.heappop(waiting)[1]
         grad = grads.pop(node)
         edges, joint = node.edges, node.joint
-        if edges is None and path is not None and node in wanted:
-            edges = ()  # used up, but the walk ends here
         if edges is None:
-            raise RuntimeError(
-                f"backward: the graph of this result was already used up at '{node.name}' by an earlier backward(); "
-                "call that one with retain_graph=True to walk it twice, or compute the result again"
-            )
-        for version, recorded in node.reads or ():
+            if path is None or node not in wanted:
+                raise RuntimeError(
+                    f"backward: the graph of this result was already used up at '{node.name}' by an earlier backward();"
+                    " call that one with retain_graph=True to walk it twice, or compute the result again"
+                )
+            edges = node.reads = ()  # the walk ends here
+        for version, recorded in node.reads:
             if version[0] != recorded:
                 raise RuntimeError(
                     f"backward: a tensor that the gradient of '{node.name}' (output shape {tuple(node.shape)}) needs "
