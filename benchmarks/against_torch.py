@@ -281,7 +281,8 @@ def simpler(line: str) -> Iterator[str]:
     def with_field(parent: ast.AST, field: str, old: Any, new: Any) -> Iterator[str]:
         setattr(parent, field, new)
         with contextlib.suppress(Exception):  # not every such tree is a program
-            yield ast.unparse(tree)
+            ast.parse(text := ast.unparse(tree))  # "del " without a target is none
+            yield text
         setattr(parent, field, old)
 
     for parent in list(ast.walk(tree)):

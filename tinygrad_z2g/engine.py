@@ -405,6 +405,8 @@ def _deposit(grads: list[tuple[Variable, Array]], shared: set[int]) -> None:
     """
     with _depositing:
         for x, grad in grads:
+            if not x._requires_grad:  # a leaf that was switched off since
+                continue
             if x._grad is not None:
                 x._grad.array += grad
                 x._grad.version[0] += 1
