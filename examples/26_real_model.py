@@ -68,7 +68,7 @@ def chat(model: Llama, tokenizer: Any, args: Any) -> tuple[int, float]:
     """A conversation in the form that the model was tuned on. The cache remembers it; only what is new is read."""
     end, cache, total, speed, before = tokenizer.ids["<|im_end|>"], nn.Cache(), 0, 0.0, ""
     print("say something; Ctrl-C or an empty line ends it")
-    for line in iter(lambda: input("you: ").strip(), ""):
+    while line := (print("you: ", end="", flush=True), sys.stdin.readline().strip())[1]:
         turn = [*tokenizer.encode(f"{before}<|im_start|>user\n", special=True).tolist(),
                 *tokenizer.encode(line).tolist(),  # what was typed is text, also if it looks like a special token
                 *tokenizer.encode("<|im_end|>\n<|im_start|>assistant\n", special=True).tolist()]  # fmt: skip
@@ -77,6 +77,7 @@ def chat(model: Llama, tokenizer: Any, args: Any) -> tuple[int, float]:
             cache = nn.Cache()
         n, speed = say(model, tokenizer, turn, cache, args, end)
         total, before = total + n, "<|im_end|>\n"
+    print()
     return total, speed
 
 
@@ -106,10 +107,9 @@ def main() -> None:
     parser.add_argument("--chat", action="store_true", help="a conversation instead")
     parser.add_argument("--model", type=Path, metavar="PATH", help="a GGUF file, or a folder with safetensors")
     parser.add_argument("--temperature", type=float, default=0.7, help="0: always the likeliest; 1: as learned")
-    parser.add_argument("--block", type=common.at_least(0), default=8, help="whose attention is drawn")
-    parser.add_argument("--head", type=common.at_least(0), default=4, help="and which of its heads")
-    args = common.parse(parser)
-    args.steps, began = min(args.steps, 5) if args.quick else args.steps, time.perf_counter()
+    parser.add_argument("--block", type=common.at_least(0), default=11, help="whose attention is drawn")
+    parser.add_argument("--head", type=common.at_least(0), default=8, help="and which of its heads")
+    args, began = common.parse(parser, steps=5), time.perf_counter()
     try:
         model, tokenizer = Llama.load(args.model or find())
         ids = tokenizer.encode(args.prompt, special=True).tolist()
@@ -129,7 +129,7 @@ def main() -> None:
             print(f"  {100 * p:5.1f} %  {tokenizer.decode([token])!r}")
         print(args.prompt, end="")
         tokens, speed = say(model, tokenizer, ids, nn.Cache(), args, None)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError) as error:
         common.fail(str(error))
     if not args.no_plot:
         weights, names = attention(model, ids, args.block, args.head), [tokenizer.decode([i]) for i in ids]
@@ -140,8 +140,7 @@ def main() -> None:
             right.set_xticks(range(len(ids)), names, rotation=60)
             right.set_yticks(range(len(ids)), names)
             right.set(xlabel=f"looked at, block {args.block}, head {args.head}")
-    if args.prompt == PROMPT and not args.model:
-        best = tokenizer.decode([which[0]])
+    if (best := tokenizer.decode([which[0]])) and args.prompt == PROMPT and not args.model:
         common.claim(best == " Paris", f"the likeliest next token is {best!r}, with {100 * likely[0]:.0f} %")
     common.result(next=f"{100 * likely[0]:.0f}%", tokens=tokens, tokens_per_s=f"{speed:.1f}", memory_mb=memory())
 

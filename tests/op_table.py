@@ -799,6 +799,11 @@ IN_PLACE = [
        case(ANY, ANY, shapes=broadcast_into(), alpha=numbers), (Tensor.sub_,)),
     Op("mul_", lambda x, y: x.clone().mul_(y), np.multiply, case(ANY, ANY, shapes=broadcast_into()), (Tensor.mul_,)),
     Op("div_", lambda x, y: x.clone().div_(y), np.divide, case(ANY, NONZERO, shapes=broadcast_into()), (Tensor.div_,)),
+    Op("pow_", lambda x, y: x.clone().pow_(y), np.power, case(POSITIVE, ANY, shapes=broadcast_into()), (Tensor.pow_,)),
+    Op("floor_divide_", lambda x, y: x.clone().floor_divide_(y), np.floor_divide,
+       case(OFFSET, NONZERO, shapes=broadcast_into()), (Tensor.floor_divide_,)),
+    Op("remainder_", lambda x, y: x.clone().remainder_(y), lambda a, b: a - b * np.floor(a / b),
+       case(OFFSET, NONZERO, shapes=broadcast_into()), (Tensor.remainder_,)),
     Op("clamp_", lambda x, min, max: x.clone().clamp_(min, max), lambda a, min, max: np.clip(a, min, max),
        case(ANY, extra=bounds), (Tensor.clamp_,)),
     Op("masked_fill_", lambda x, mask, n: x.clone().masked_fill_(mask, n), lambda a, mask, n: np.where(mask, n, a),
@@ -1240,13 +1245,16 @@ EXEMPT = {
     "no gradient passes: the result is bool or integer": """
         eq ne lt le gt ge __eq__ __ne__ __lt__ __le__ __gt__ __ge__ logical_and logical_or logical_not isnan isfinite
         isinf isclose allclose equal floor_divide __floordiv__ __rfloordiv__ argsort count_nonzero
-        __and__ __rand__ __or__ __ror__ __xor__ __rxor__ __invert__ all any argmax argmin one_hot __contains__""",
+        __and__ __rand__ __or__ __ror__ __xor__ __rxor__ __invert__
+        __lshift__ __rlshift__ __rshift__ __rrshift__ all any argmax argmin one_hot __contains__""",
     "conversion to a dtype or device: test_trap_21_* in test_traps_ops.py": """
         type type_as cpu cuda float double half long int bool""",
     "fills with random numbers: nothing to differentiate": "normal_ uniform_",
     "the gradient machinery itself": """
-        backward requires_grad requires_grad_ retain_grad register_hook detach data make""",
+        backward grad requires_grad requires_grad_ retain_grad register_hook detach data make""",
     "computed from positions, which are integers: test_llama.py": "rotary_angles",
+    "write integers in place: test_inplace.py": """
+        __iand__ __ior__ __ixor__ __ilshift__ __irshift__""",
     "inspection": """
         explain shape size ndim dim numel dtype device is_leaf grad_fn is_floating_point is_contiguous element_size
         nbytes

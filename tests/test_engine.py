@@ -789,7 +789,8 @@ def positions(*, read):
 def test_trap_09_the_table_of_operations_is_complete():
     """Every method of Tensor that lives in ops/ is tried here or has no gradient to give."""
     table = {getattr(z2g.Tensor, name) for name in {*OPS, *NO_GRADIENT} if hasattr(z2g.Tensor, name)}
-    table |= {getattr(z2g.Tensor, name) for name in ("__rsub__", "__rtruediv__", "__rpow__")}  # rows rsub, rdiv, rpow
+    turned = ("__rsub__", "__rtruediv__", "__rpow__", "__rmod__", "__rfloordiv__")
+    table |= {getattr(z2g.Tensor, name) for name in turned}
     methods = {
         name: f for name, f in vars(z2g.Tensor).items() if getattr(f, "__module__", "").startswith("tinygrad_z2g.ops.")
     }

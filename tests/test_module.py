@@ -272,6 +272,17 @@ def test_named_modules_takes_what_it_may_leave_out():
     assert [m for _, m in module.named_modules(memo)] == [module, module[1]] and memo == {module, *module}
 
 
+def test_parts_may_be_replaced_while_one_walks():
+    module = nn.Sequential(nn.Sequential(nn.ReLU(), nn.Linear(1, 1)), nn.ReLU())
+    seen = []
+    for part in module.modules():
+        seen.append(type(part).__name__)
+        for name, child in part.named_children():
+            if isinstance(child, nn.ReLU):
+                setattr(part, name, nn.GELU())
+    assert seen == ["Sequential", "Sequential", "GELU", "Linear", "GELU"]
+
+
 def test_load_state_dict_takes_dicts_only():
     for wrong in ("model.safetensors", [1], nn.Linear(1, 1), None):
         with pytest.raises(TypeError, match="dict"):

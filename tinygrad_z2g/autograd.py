@@ -15,7 +15,6 @@ from . import engine
 from .anomaly import detect_anomaly, set_detect_anomaly
 from .backend import Array, of
 from .engine import (
-    _deposit,
     enable_grad,
     inference_mode,
     is_grad_enabled,
@@ -63,7 +62,7 @@ def backward(
     if create_graph:
         raise NotImplementedError("backward: create_graph=True is not offered: there are no derivatives of derivatives")
     only = None if inputs is None else engine.wanted(inputs)
-    engine.backward(_seeds(_several(tensors), grad_tensors), bool(retain_graph), only)
+    engine.backward(_seeds(_several(tensors), grad_tensors), retain_graph, only)
 
 
 def grad(
@@ -84,8 +83,8 @@ def grad(
             raise RuntimeError("grad: one of the inputs does not require grad; call requires_grad_() on it first")
     targets = [source(x) for x in xs]
     pairs = _seeds(_several(outputs), grad_outputs)
-    found, kept, shared = walk(pairs, bool(retain_graph), set(targets))
-    _deposit(kept, shared)  # what `retain_grad` asked for
+    found, kept, shared = walk(pairs, retain_graph, set(targets))
+    engine._deposit(kept, shared)  # what `retain_grad` asked for
     missing = [i for i, target in enumerate(targets) if target not in found]
     if missing and not allow_unused:
         raise RuntimeError(

@@ -257,7 +257,7 @@ def _attach(result: Variable, name: str, edges: list, joint: Callable | None, re
 
 
 def backward(
-    roots: list[tuple[Variable, Array]], retain_graph: bool = False, wanted: set[Node | Variable] | None = None
+    roots: list[tuple[Variable, Array]], retain_graph: bool | None = False, wanted: set[Node | Variable] | None = None
 ) -> None:
     """Add ∂L/∂leaf to `leaf.grad` for every leaf that the roots were computed from, given ∂L/∂root of each.
 
@@ -272,12 +272,14 @@ def backward(
     if replay.active and (watching := replay.recording()) is not None:  # a compiled step must know its leaves
         for leaf in grads:
             watching.leaves.setdefault(weakref.ref(leaf), leaf._grad)
-    _deposit([*grads.items(), *kept], shared)
+    _deposit(grads.items(), shared)
+    if kept:
+        _deposit(kept, shared)
 
 
 @np.errstate(all="ignore")  # an infinite slope (√x at 0) is a result, not an accident; the GPU never warns either
 def walk(
-    roots: list[tuple[Variable, Array]], retain_graph: bool, wanted: set[Node | Variable] | None = None
+    roots: list[tuple[Variable, Array]], retain_graph: bool | None, wanted: set[Node | Variable] | None = None
 ) -> tuple[dict[Node | Variable, Array], list[tuple[Variable, Array]], set[int]]:
     """∂L/∂leaf for every leaf that the roots were computed from, given ∂L/∂root of each.
 
@@ -399,9 +401,9 @@ def _leading_to(wanted: set[Node | Variable], roots: list[Node | Variable]) -> s
 _depositing = threading.Lock()
 
 
-def _deposit(grads: list[tuple[Variable, Array]], shared: set[int]) -> None:
+def _deposit(grads: Iterable[tuple[Variable, Array]], shared: set[int]) -> None:
     """Add each gradient to the `.grad` of its tensor, making sure that this is its only owner: `a + b` hands one array
-    to a and to b. Threads that walk back to one leaf take turns, or one sum would be lost in the other.
+    to a and to b. Of two threads that add to one leaf at a time, one sum would be lost: they take turns.
     """
     with _depositing:
         for x, grad in grads:
@@ -461,7 +463,7 @@ def match(grad: Array | Part, target: Any) -> Array:
 
 def seed_gradient(root: Variable, gradient: Variable | None) -> Array:
     """The gradient that a backward pass starts with: 1 for a scalar, otherwise what the caller gave, checked."""
-    if not needs_grad(root):
+    if not root._requires_grad and not needs_grad(root):
         raise RuntimeError("backward: this tensor does not require grad and has no grad_fn; nothing to differentiate")
     array = root.array
     if gradient is None:

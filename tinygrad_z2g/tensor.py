@@ -9,10 +9,8 @@ derivative is written here, but for copies, whose rule is to pass the gradient o
 from __future__ import annotations
 
 import itertools
-import math
-import operator
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any, NoReturn
 
@@ -28,6 +26,7 @@ from .ops import shape as shapes
 from .ops import softmax as softmaxes
 from .ops.common import as_array, copied, laid_out, number, one_dim
 from .random import Generator, default_generator
+from .size import Size
 
 
 class Tensor(Variable):
@@ -165,7 +164,7 @@ class Tensor(Variable):
                 "short and fast; there are no derivatives of derivatives"
             )
         only = None if inputs is None else engine.wanted(inputs)
-        engine.backward([(self, engine.seed_gradient(self, gradient))], bool(retain_graph), only)
+        engine.backward([(self, engine.seed_gradient(self, gradient))], retain_graph, only)
 
     def explain(
         self, names: Any = None, *, to: Tensor | None = None, level: int = 2, gradient: Tensor | None = None,
@@ -667,46 +666,6 @@ class Tensor(Variable):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("tensors are not pickled; use save() and load(), which store safetensors")
-
-
-class Size(tuple):
-    """A shape: a tuple of ints that prints as torch's and can count its elements. What is cut out of one, joined with
-    one or repeated is one again."""
-
-    __slots__ = ()
-
-    def __new__(cls, sizes: Iterable[int] = ()) -> Size:
-        """Of sizes: ints, NumPy's too, or integer tensors. TypeError for others."""
-        return super().__new__(cls, [n if type(n) is int else _size(n, i) for i, n in enumerate(sizes)])
-
-    def numel(self) -> int:
-        """The number of elements of a tensor of this shape."""
-        return math.prod(self)
-
-    def __getitem__(self, index: Any) -> Any:
-        found = super().__getitem__(index)
-        return tuple.__new__(Size, found) if isinstance(index, slice) else found
-
-    def __add__(self, other: Any) -> Any:
-        return Size(super().__add__(other)) if isinstance(other, tuple) else NotImplemented
-
-    def __radd__(self, other: Any) -> Any:
-        return Size(other + tuple(self)) if isinstance(other, tuple) else NotImplemented
-
-    def __mul__(self, times: Any) -> Any:
-        return Size(super().__mul__(times)) if hasattr(times, "__index__") else NotImplemented
-
-    __rmul__ = __mul__
-
-    def __repr__(self) -> str:
-        return f"Size({list(self)})"
-
-
-def _size(n: Any, i: int) -> int:
-    try:
-        return operator.index(n)
-    except TypeError as error:
-        raise TypeError(f"Size: expected ints, got {type(n).__name__} as number {i}") from error
 
 
 class RemovableHandle:

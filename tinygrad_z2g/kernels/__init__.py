@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from . import cuda, reference
+from .recurrent import lstm, lstm_backward
 from .reference import (
     erf,
     finite_max,
     log_of_sum,
-    lstm,
-    lstm_backward,
     relu,
     rms_norm,
     rms_norm_backward,

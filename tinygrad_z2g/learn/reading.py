@@ -58,7 +58,7 @@ PATH = {
         Step("ops.casting", SKIM, "`lowered` and `raised`: the casts of mixed precision, nothing outside of it."),
         Step("ops.unary", SKIM, "The decorator `unary`, then three or four functions of your choice: derive, compare, "
              "run the example."),
-        Step("ops.elementwise", READ, "`mul`: the result in one line, then a rule for each input, and what it reads. "
+        Step("ops.elementwise", SKIM, "`mul`: the result in one line, then a rule for each input, and what it reads. "
              "`where`: why the rule chooses and does not multiply."),
         Step("ops.linalg", SKIM, "`matmul`: two lines of derivation, and the shapes beside each product. Then "
              "`linear`."),
@@ -74,6 +74,7 @@ PATH = {
     ],
     "The tensor": [
         Step("random", SKIM, "One seed; and why dropout needs no stored mask."),
+        Step("size", OPEN, "A shape is a tuple that prints as torch's."),
         Step("tensor", SKIM, "The table in the middle, where each operation becomes a method. `backward` is one line. "
              "Then `_version`, `detach`, `retain_grad`.", {
                  "explain": "tells the backward pass step by step, when asked to",
@@ -91,6 +92,7 @@ PATH = {
     "Functions of networks": [
         Step("kernels.reference", SKIM, "`softmax_backward`, `cross_entropy`, `layer_norm_backward`, "
              "`attention_backward`, `adam`: each against the formula in its docstring."),
+        Step("kernels.recurrent", OPEN, "An LSTM over all steps, and back through time."),
         Step("kernels", OPEN, "NumPy's arrays go to the reference, CuPy's to `cuda`.", {
                  "kernels.cuda": "the same routines for a GPU"}),
         Step("replay", OPEN, "For a GPU: which numbers differ from step to step."),

@@ -7,7 +7,6 @@ know nothing of models, and of gradients only their own rules.
 from __future__ import annotations
 
 import math
-import operator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -76,19 +75,26 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tenso
         dtype = dtypes.result_type(a, b)
         input, target = (x if x.array.dtype == dtype else cast(x, dtype) for x in (input, target))
         a, b = input.array, target.array
-    check_floating(a, "mse_loss")
+    if a.dtype.kind != "f":
+        check_floating(a, "mse_loss")
     if reduction != "mean":
         return reduce((input - target).square(), reduction, "mse_loss")
     if a.device != b.device:
         same_device("mse_loss", input, target)
     if a.dtype == dtypes.float16:  # whose sum may be beyond its range
         return cast(mse_loss(*(cast(x, dtypes.float32) for x in (input, target))), dtypes.float16)
-    d = quiet.run(operator.sub, a, b)
+    d, squares = quiet.run(_differences, a, b)
     n = d.size or math.nan
-    loss = quiet.run(kernels.sum_squares, d) / n
+    loss = squares / n
     return record(
         "mse_loss", loss, (input, lambda grad: d * (grad * (2 / n))), (target, lambda grad: d * (grad * (-2 / n)))
     )
+
+
+def _differences(a: Array, b: Array) -> tuple[Array, Array]:
+    """a - b, and the sum of its squares."""
+    d = a - b
+    return d, kernels.sum_squares(d)
 
 
 @in_float32

@@ -129,8 +129,11 @@ def _convolve(
 
     def grad_w(grad: Array) -> Array:
         grad, g = grad.reshape(z_shape), xp.zeros((fan_in, O), np.float64 if wide == np.float32 else wide)
+        piece = min(max(width, 1), 1024) if xp is np else max(width, 1)  # BLAS adds up longer ones less exactly
         for block in blocks:  # (m, C K, L') @ (m, L', O), which is faster than its transpose
-            g += kernels.total(columns(block) @ grad[block].swapaxes(1, 2), (0,), False)  # a sum over all N examples
+            seen, back = columns(block), grad[block].swapaxes(1, 2)
+            for at in range(0, width, piece):
+                g += kernels.total(seen[:, :, at : at + piece] @ back[:, at : at + piece], (0,), False)
         return g.T.reshape(w_shape).astype(wide)
 
     x_shape, z_shape, w_shape, places, wide = x.shape, z.shape, w.shape, (0, *range(2, n + 2)), x.dtype

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import dtypes
-from ..backend import Array, device_of, of, to_device, to_host
+from ..backend import Array, device_of, of, quiet, to_device, to_host
 from ..engine import Part, Variable, record
 from ..views import Spot
 from .casting import in_widest
@@ -320,7 +320,7 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """
     a, places = as_array(input, "scatter_add"), _places("scatter_add", input, dim, index)
     source = _scattered("scatter_add", input, index, src)
-    z = _added(a.copy(), ..., places, source.array if isinstance(source, Variable) else source)
+    z = quiet.run(_added, a.copy(), ..., places, source.array if isinstance(source, Variable) else source)
     return record("scatter_add", z, (input, lambda grad: grad), (source, lambda grad: grad[places], index))
 
 
@@ -379,7 +379,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
             f"got shapes {tuple(a.shape)} and {tuple(ids.shape)}"
         )
     shape = [-1 if d == axis else m if n == 1 else n for d, (m, n) in enumerate(zip(a.shape, ids.shape, strict=True))]
-    if a.ndim and ids.dtype.kind == "i":
+    if isinstance(ids, np.ndarray) and ids.dtype.kind == "i" and a.ndim and (ids < 0).any():  # on a GPU they wrap
         indices = indices.make(of(ids).where(ids < 0, ids + a.shape[axis], ids))
     return gather(input.expand(*shape), dim, indices.expand(*shape))
 

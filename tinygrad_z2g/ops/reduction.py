@@ -410,7 +410,7 @@ def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
         out[1:] *= before[:-1]
         return xp.moveaxis(out, 0, axis).astype(grad.dtype)
 
-    return record("cumprod", z, (input, rule, input))
+    return record("cumprod", z, (input, rule, input, RESULT))
 
 
 @numpy_names

@@ -11,9 +11,11 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .. import kernels
 from ..backend import Array, of, quiet, silent
-from ..engine import RESULT, Rule, record
+from ..engine import RESULT, Rule, Variable, record
 from .casting import in_float32
 from .common import as_array, as_floating, as_int
 
@@ -36,8 +38,12 @@ def unary(reads: Any = None, floating: bool = True) -> Callable[[Callable], Call
         prepare = as_floating if floating else as_array
 
         def operation(input: Tensor) -> Tensor:
-            x = prepare(input, name)
-            z, rule = quiet.run(function, x, of(x))
+            x = input.array if isinstance(input, Variable) else None  # the usual case first: it costs two calls less
+            if type(x) is np.ndarray and x.dtype.kind == "f":
+                z, rule = quiet.run(function, x, np)
+            else:
+                x = prepare(input, name)
+                z, rule = quiet.run(function, x, of(x))
             return record(name, z, (input, rule, input if reads is X else reads))
 
         operation.__name__ = operation.__qualname__ = name
