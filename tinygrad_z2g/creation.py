@@ -204,17 +204,19 @@ def arange(
     """start, start + step, ... as long as it is before `end`; arange(n) starts at 0. int64 if all are integers."""
     start, end = (0, start) if end is None else (start, end)
     start, end, step = (number(n, "arange") for n in (start, end, step))
+    way, by = end - start, step
     if dtype is not None and (dtype := dtypes.as_dtype(dtype)).kind != "f":
         if dtype.kind == "b":
             raise RuntimeError("arange: got dtype bool, expected one of numbers")
         start, step = int(start), int(step)
-        end = int(end) if dtype == dtypes.int64 else end  # smaller types count up to the whole of it, as in torch
-    if step == 0 or (end - start) * step < 0:
+        if dtype == dtypes.int64:  # how many there are, smaller types find from the numbers given, as in torch
+            way, by = int(end) - start, step
+    if step == 0 or way * by < 0:
         raise RuntimeError(f"arange: from {start} to {end} by {step}: step must be nonzero and lead from start to end")
     if dtype is None:
         whole = all(isinstance(n, (int, np.integer)) for n in (start, end, step))
         dtype = dtypes.int64 if whole else dtypes.get_default_dtype()
-    count = math.ceil((end - start) / step)
+    count = math.ceil(way / by)
     return _finish(_made(device, lambda xp: (start + xp.arange(count) * step).astype(dtype)), requires_grad)
 
 

@@ -267,8 +267,8 @@ class Tensor(Variable):
     maximum = elementwise.maximum
     minimum = elementwise.minimum
     masked_fill = elementwise.masked_fill
-    eq, __eq__ = elementwise.eq, elementwise.equals
-    ne, __ne__ = elementwise.ne, elementwise.differs
+    eq = elementwise.eq
+    ne = elementwise.ne
     lt = __lt__ = elementwise.lt
     le = __le__ = elementwise.le
     gt = __gt__ = elementwise.gt
@@ -363,6 +363,12 @@ class Tensor(Variable):
     select = indexing.select
     masked_select = indexing.masked_select
     repeat_interleave = indexing.repeat_interleave
+
+    def __eq__(self, other: Any) -> Any:  # False for two things that have nothing in common: x == None
+        return elementwise.eq(self, other) if isinstance(other, _COMPARABLE) else NotImplemented
+
+    def __ne__(self, other: Any) -> Any:
+        return elementwise.ne(self, other) if isinstance(other, _COMPARABLE) else NotImplemented
 
     @property
     def T(self) -> Tensor:
@@ -666,6 +672,9 @@ class Tensor(Variable):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("tensors are not pickled; use save() and load(), which store safetensors")
+
+
+_COMPARABLE = (Variable, int, float, np.ndarray, np.generic)
 
 
 class RemovableHandle:

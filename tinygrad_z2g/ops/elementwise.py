@@ -442,10 +442,8 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
 # --- Comparisons and logic: results are bool, no gradient passes --------------------------------------------------
 
 
-def _comparison(name: str, symbol: str, leave: bool = False) -> Any:
+def _comparison(name: str, symbol: str) -> Any:
     def compare(input: Any, other: Any) -> Tensor:
-        if leave and not isinstance(other, (Variable, int, float, np.ndarray, np.generic)):
-            return NotImplemented  # to Python: x == None is False, as for any two things that have nothing in common
         a, b = operands(input, other, name)
         z = _computed(getattr(_xp(a, b), name), a, b)
         return constant(input if isinstance(input, Variable) else other, z)
@@ -461,8 +459,6 @@ lt = _comparison("less", "lt")
 le = _comparison("less_equal", "le")
 gt = _comparison("greater", "gt")
 ge = _comparison("greater_equal", "ge")
-equals = _comparison("equal", "==", leave=True)
-differs = _comparison("not_equal", "!=", leave=True)
 logical_and = _comparison("logical_and", "logical_and")
 logical_or = _comparison("logical_or", "logical_or")
 bitwise_and = _comparison("bitwise_and", "bitwise_and")

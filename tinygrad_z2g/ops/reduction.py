@@ -66,7 +66,7 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
         return any(constant(input, a), dim, keepdim)
     z = row_major(quiet.run(kernels.total, a, dims, keepdim))
     if z.dtype.kind != "f":
-        return constant(input, z)
+        return constant(input, z.astype(a.dtype, copy=False))
     return record("sum", z, (input, lambda grad: xp.broadcast_to(spread(grad, dims, keepdim), shape)))
 
 
