@@ -209,6 +209,7 @@ REFUSED = [
     (lambda x: z2g.tensor(1.0).transpose(0, 1), IndexError, "1"),
     (lambda x: z2g.hstack(x), TypeError, "list"),
     (lambda x: z2g.vstack(z2g.ones(2, 2)), TypeError, "list"),
+    (lambda x: z2g.where(z2g.ones(4, 2, 2) > 0, z2g.ones(4, 2), 2.0), RuntimeError, "broadcast"),
     (lambda x: z2g.cat([z2g.tensor(1.0)]), RuntimeError, "0-d"),
     (lambda x: z2g.einsum(x, x), TypeError, "equation"),
     (lambda x: x.expand_as(1), TypeError, "int"),

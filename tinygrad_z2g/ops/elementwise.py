@@ -399,6 +399,8 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
         return constant(condition, z if default is None else z.astype(default))
     x, y = operands(input, other, "where")
     same_device("where", condition, *(v for v in (input, other) if isinstance(v, Variable) and v.array.ndim))
+    for v in (x, y):
+        check_broadcast(c.shape, getattr(v, "shape", ()), "where")
     xp = of(c)
     return record(
         "where",
