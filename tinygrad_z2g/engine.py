@@ -414,8 +414,11 @@ def _deposit(grads: Iterable[tuple[Variable, Array]], shared: set[int]) -> None:
                 continue
             kept = x._grad
             if kept is None:
-                if id(grad) in shared or grad.base is not None or grad.ndim == 0:
-                    grad = of(grad).array(grad)  # a copy
+                ndim = grad.ndim
+                if id(grad) in shared or grad.base is not None or not ndim or (ndim > 1 and grad.strides != x.array.strides):
+                    copy = of(grad).empty_like(x.array)  # in memory as x is: x.grad.view(-1) goes where x.view(-1) does
+                    copy[...] = grad
+                    grad = copy
                 shared.add(id(grad))
                 x._grad = x.make(grad)
                 continue
