@@ -1,15 +1,20 @@
-"""How the loops of this folder are compiled, and how two threads share one.
+"""How the loops of this folder are compiled, and how several threads share one.
 
-A loop is a plain function over rows: `loop(start, stop, *arrays)` computes the rows start..stop-1. `over_rows` gives the
-first half of them to the caller and the second half to a thread of its own; both run at once because compiled code does
-not hold Python's lock. It knows nothing of what is computed.
+A loop is a plain function over rows: `loop(start, stop, *arrays)` computes the rows start..stop-1. `over_rows` cuts them
+into parts, which the caller and threads of its own work off side by side: compiled code does not hold Python's lock. It
+knows nothing of what is computed.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
+import sys
 import threading
+from collections import deque
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Any
 
 from numba import njit
@@ -33,74 +38,130 @@ def _compiled(fastmath: set[str]) -> Callable[[Callable], Any]:
 loop = _compiled({"contract"})
 summing = _compiled({"contract", "reassoc", "nsz"})
 
-SHARED = 2**18  # numbers from which a second thread pays: handing work over takes some 20 µs
+
+# --- Threads -----------------------------------------------------------------------------------------------------
+
+SHARED = 2**16  # numbers of which a thread must get as many at least: waking it takes some 20 µs
 
 
-class _Helper:
-    """The second thread. One caller at a time; others, in threads of their own, do all of their rows themselves."""
+class Job:
+    """Parts of a piece of work, taken by whoever comes: the caller, and each thread that has nothing else to do.
 
-    def __init__(self) -> None:
-        self._busy = threading.Lock()
-        self._forget()
+    So a caller never waits for a thread that is busy elsewhere: it does all parts itself, also where several threads,
+    or a part of another job, ask for help at once.
+    """
 
-    def _forget(self) -> None:
-        """After a fork only the forking thread lives on: start anew."""
-        self._process = os.getpid()
-        self._given, self._done = threading.Semaphore(0), threading.Semaphore(0)
-        self._thread: threading.Thread | None = None
-        self._work: tuple[Callable, tuple] | None = None
-        self._error: BaseException | None = None
+    def __init__(self, function: Callable, parts: list[tuple]):
+        self._function, self._left = function, deque(parts)
+        self._came: list[None] = []  # an entry for each helper that came, and for each that went
+        self._went: list[BaseException | None] = []  # with the error that made it go
+        self._news: SimpleQueue = SimpleQueue()
 
-    def _serve(self) -> None:
-        given, done = self._given, self._done
-        while True:
-            given.acquire()
-            function, args = self._work
+    def _work(self) -> None:
+        while self._left:
             try:
-                function(*args)
-            except BaseException as error:  # handed back to the caller
-                self._error = error
-            done.release()
+                part = self._left.popleft()
+            except IndexError:  # another was quicker
+                return
+            self._function(*part)
 
-    def share(self, function: Callable, rows: int, args: tuple) -> bool:
-        """Run `function` over all rows by two threads. False, with nothing done, if the helper is busy."""
-        if not self._busy.acquire(blocking=False):
-            return False
+    def help(self) -> None:
+        """Take parts until none is left. Raises nothing."""
+        self._came.append(None)  # before any part is taken
+        error = None
         try:
-            if self._process != os.getpid():
-                self._forget()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="tinygrad_z2g loops", daemon=True)
-                self._thread.start()
-            middle = rows // 2
-            self._work = function, (middle, rows, *args)
-            self._given.release()
-            try:
-                function(0, middle, *args)
-            finally:
-                self._done.acquire()  # whatever happened here, the arrays are in use until then
-            error, self._error, self._work = self._error, None, None
+            self._work()
+        except BaseException as raised:  # handed to the caller
+            error = raised
+        self._went.append(error)
+        self._news.put(None)
+
+    def finish(self) -> None:
+        """Take parts until none is left, and wait for the helpers: also after an error, as they use the arrays."""
+        interrupted = None
+        try:
+            self._work()
+        finally:
+            self._left.clear()
+            while len(self._went) < len(self._came):
+                try:
+                    self._news.get()
+                except KeyboardInterrupt as error:
+                    interrupted = error
+        for error in (interrupted, *self._went):
             if error is not None:
                 raise error
-            return True
-        finally:
-            self._busy.release()
 
 
-_helper = _Helper()
+_jobs: SimpleQueue = SimpleQueue()
+_helpers: list[threading.Thread] = []
+
+
+def _help(jobs: SimpleQueue) -> None:
+    while True:
+        jobs.get().help()
+
+
+def _forget() -> None:
+    """After a fork only the thread that forked lives on."""
+    global _jobs
+    _jobs = SimpleQueue()
+    _helpers.clear()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _replace())
+    os.register_at_fork(after_in_child=_forget)
 
 
-def _replace() -> None:
-    global _helper
-    _helper = _Helper()
+def together(function: Callable, parts: list[tuple]) -> None:
+    """function(*part) for each part, by as many threads as there are parts, this one among them."""
+    if len(parts) == 1:
+        function(*parts[0])
+        return
+    while len(_helpers) < len(parts) - 1:
+        _helpers.append(threading.Thread(target=_help, args=[_jobs], name="tinygrad_z2g loops", daemon=True))
+        _helpers[-1].start()
+    job = Job(function, parts)
+    for _ in parts[1:]:
+        _jobs.put(job)
+    job.finish()
 
 
-threads = min(2, os.cpu_count() or 1)
+def cuts(rows: int, numbers: int, multiple: int = 1) -> list[tuple[int, int]]:
+    """0..rows in as many parts as threads may share `numbers`, all but the last a `multiple`."""
+    n = max(1, min(threads(), numbers // SHARED, rows // multiple))
+    at = [rows * i // n // multiple * multiple for i in range(n)]
+    return list(zip(at, [*at[1:], rows], strict=True))
 
 
 def over_rows(function: Callable, rows: int, numbers: int, *args: Any) -> None:
-    """function(0, rows, *args), by two threads where there are `numbers` enough and a core is free for it."""
-    if numbers < SHARED or rows < 2 or threads < 2 or not _helper.share(function, rows, args):
-        function(0, rows, *args)
+    """function(0, rows, *args), in parts where there are `numbers` enough to share."""
+    together(function, [(start, stop, *args) for start, stop in cuts(rows, numbers)])
+
+
+# --- OpenBLAS ----------------------------------------------------------------------------------------------------
+
+
+def _openblas(what: str) -> Any:
+    """The function of that name in the OpenBLAS that NumPy uses; None where it uses another library."""
+    try:
+        library = ctypes.CDLL(sys.modules["numpy._core._multiarray_umath"].__file__)
+        for name in (f"scipy_openblas_{what}64_", f"scipy_openblas_{what}", f"openblas_{what}64_", f"openblas_{what}"):
+            if hasattr(library, name):
+                return getattr(library, name)
+    except (OSError, KeyError, TypeError):
+        pass
+    return None
+
+
+blas_threads, set_blas_threads = _openblas("get_num_threads"), _openblas("set_num_threads")
+
+
+def threads() -> int:
+    """As many as OpenBLAS would take, so that what limits it (`set_num_threads`, OMP_NUM_THREADS) limits loops too."""
+    return blas_threads() if blas_threads else _processors
+
+
+_processors = int(os.environ.get("OMP_NUM_THREADS", "0")) or len(
+    os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+)

@@ -1,4 +1,4 @@
-"""What is done row by row: softmax and its logarithm, cross-entropy, layer norm; sums over rows and columns.
+"""What is done row by row: softmax and its logarithm, cross-entropy, layer norm.
 
 Each row is read while it is still in the cache, two or three times in place of once for every NumPy call.
 """
@@ -8,13 +8,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numba import int32
 
 from ...backend import Array
+from .. import reference
 from .jit import loop, over_rows, summing
-from .mathematics import exp
+from .layout import as_rows, fits
+from .mathematics import ONE, ZERO, bits_of_float, choose, exp, float_of_bits
 
-ZERO, ONE = np.float32(0), np.float32(1)
-INF, LOWEST = np.float32(np.inf), np.finfo(np.float32).min
+LOWEST = np.finfo(np.float32).min
+REST, SIGN = np.int32(0x7FFFFFFF), np.int32(31)  # all bits but the sign, and how far that is from the last
 
 
 @summing
@@ -36,48 +39,107 @@ def dot(x, y):  # type: ignore[no-untyped-def]
 
 
 @loop
+def in_order(x):  # type: ignore[no-untyped-def]
+    """An int32 that is larger where x is: the bits of positive floats are in order, of negative ones in reverse."""
+    bits = bits_of_float(x)
+    return int32(bits ^ int32((bits >> SIGN) & REST))
+
+
+@loop
 def largest(x):  # type: ignore[no-untyped-def]
-    """max x of a vector, at least the lowest finite number; NaN if there is one."""
-    m = LOWEST
-    bad = ZERO
+    """max x of a vector, at least the lowest finite number. A row with NaN gives whatever: its sum will be NaN.
+
+    Compared as integers, which the compiler does many at a time and, because of NaN, not for floats.
+    """
+    m = in_order(LOWEST)
     for j in range(x.size):
-        m = max(m, x[j])
-        bad += x[j] * ZERO if x[j] != x[j] else ZERO
-    return m + bad
+        m = max(m, in_order(x[j]))
+    return float_of_bits(int32(m ^ int32((m >> SIGN) & REST)))
+
+
+@loop
+def softmax_row(a, p):  # type: ignore[no-untyped-def]
+    """p = e^(a - m) / Σ e^(a - m), m = max a, of a vector. If it is -inf throughout: zeros."""
+    m = largest(a)
+    for j in range(a.size):
+        p[j] = exp(a[j] - m)
+    s = total(p)
+    r = ONE / s if s != ZERO else ZERO
+    for j in range(a.size):
+        p[j] *= r
 
 
 @loop
 def _softmax(start, stop, a, p):  # type: ignore[no-untyped-def]
-    """p = e^(a - m) / Σ e^(a - m), m = max a. A row of -inf gives zeros."""
+    """Each row by itself."""
     for i in range(start, stop):
-        m = largest(a[i])
-        for j in range(a.shape[1]):
-            p[i, j] = exp(a[i, j] - m)
-        s = total(p[i])
-        r = ONE / s if s != ZERO else ZERO
-        for j in range(a.shape[1]):
-            p[i, j] *= r
+        softmax_row(a[i], p[i])
+
+
+@loop
+def softmax_backward_row(p, grad, out):  # type: ignore[no-untyped-def]
+    """out = p (grad - Σ p grad), of a vector."""
+    s = dot(p, grad)
+    for j in range(p.size):
+        out[j] = p[j] * (grad[j] - s)
 
 
 @loop
 def _softmax_backward(start, stop, p, grad, out):  # type: ignore[no-untyped-def]
-    """out = p (grad - Σ p grad)"""
+    """Each row by itself."""
     for i in range(start, stop):
-        s = dot(p[i], grad[i])
-        for j in range(p.shape[1]):
-            out[i, j] = p[i, j] * (grad[i, j] - s)
+        softmax_backward_row(p[i], grad[i], out[i])
 
 
 @loop
-def _log_softmax(start, stop, a, out, work):  # type: ignore[no-untyped-def]
-    """out = a - m - ln Σ e^(a - m)"""
+def exponentials(a, m, e):  # type: ignore[no-untyped-def]
+    """e = e^(a - m); returns Σ e."""
+    for j in range(a.size):
+        e[j] = exp(a[j] - m)
+    return total(e)
+
+
+@summing
+def rest(e):  # type: ignore[no-untyped-def]
+    """Σ e - 1, where the largest e are 1."""
+    others, ones = ZERO, -ONE
+    for j in range(e.size):
+        others += choose(e[j] == ONE, ZERO, e[j])
+        ones += choose(e[j] == ONE, ONE, ZERO)
+    return others + ones
+
+
+@loop
+def _log_softmax(start, stop, a, z):  # type: ignore[no-untyped-def]
+    """z = a - m - ln Σ e^(a - m). The largest e is 1: ln (1 + the rest) keeps the digits of a rest that is small."""
     for i in range(start, stop):
         m = largest(a[i])
+        exponentials(a[i], m, z[i])
+        log_sum = np.float32(math.log1p(rest(z[i])))
         for j in range(a.shape[1]):
-            out[i, j] = exp(a[i, j] - m)
-        s = np.float32(math.log(total(out[i])))
-        for j in range(a.shape[1]):
-            out[i, j] = a[i, j] - m - s
+            z[i, j] = a[i, j] - m - log_sum
+
+
+@loop
+def _cross_entropy(start, stop, logits, target, weight, losses, g):  # type: ignore[no-untyped-def]
+    """loss = -w ln p[t];  g = w (p - onehot), where 1 - p[t] is the sum of the others over that of all."""
+    for i in range(start, stop):
+        m, t, w = largest(logits[i]), target[i], weight[i]
+        exponentials(logits[i], m, g[i])
+        e = g[i, t]
+        g[i, t] = ZERO
+        others = total(g[i])
+        s = e + others
+        if w == ZERO:
+            losses[i] = ZERO  # the row may hold inf, and 0 · inf is NaN
+        elif others < e:
+            losses[i] = w * np.float32(math.log1p(others / e))
+        else:
+            losses[i] = -w * (logits[i, t] - m - np.float32(math.log(s)))
+        g[i, t] = -others
+        r = w / s
+        for j in range(logits.shape[1]):
+            g[i, j] *= r
 
 
 @loop
@@ -88,9 +150,9 @@ def _layer_norm(start, stop, a, eps, n, r):  # type: ignore[no-untyped-def]
         mean = total(a[i]) / C
         for j in range(a.shape[1]):
             n[i, j] = a[i, j] - mean
-        rest = total(n[i]) / C  # the first mean is rounded
+        more = total(n[i]) / C  # the first mean is rounded
         for j in range(a.shape[1]):
-            n[i, j] -= rest
+            n[i, j] -= more
         scale = ONE / np.float32(math.sqrt(dot(n[i], n[i]) / C + eps))
         r[i, 0] = scale
         for j in range(a.shape[1]):
@@ -107,55 +169,60 @@ def _layer_norm_backward(start, stop, g, n, r, out):  # type: ignore[no-untyped-
             out[i, j] = scale * (g[i, j] - mean - n[i, j] * stretch)
 
 
-@loop
-def _cross_entropy(start, stop, logits, target, weight, losses, g):  # type: ignore[no-untyped-def]
-    """loss = -w (x[t] - m - ln Σ e^(x - m)),  g = w (p - onehot)"""
-    for i in range(start, stop):
-        m = largest(logits[i])
-        for j in range(logits.shape[1]):
-            g[i, j] = exp(logits[i, j] - m)
-        s, t, w = total(g[i]), target[i], weight[i]
-        losses[i] = -w * (logits[i, t] - m - np.float32(math.log(s))) if w != ZERO else ZERO
-        r = ONE / s
-        for j in range(logits.shape[1]):
-            g[i, j] *= r
-        g[i, t] -= ONE
-        for j in range(logits.shape[1]):
-            g[i, j] *= w
+def _last(a: Array, axis: int) -> bool:
+    return axis in (-1, a.ndim - 1)
 
 
 def softmax(a: Array, axis: int) -> Array:
-    """p = eᵃ / Σ eᵃ along the last axis."""
-    rows = a.reshape(-1, a.shape[-1])  # (..., C) -> (N, C)
-    p = np.empty_like(rows)
-    over_rows(_softmax, len(rows), a.size, rows, p)
-    return p.reshape(a.shape)
+    """See `reference.softmax`."""
+    if not (fits(a) and _last(a, axis)):
+        return reference.softmax(a, axis)
+    p = np.empty(a.shape, a.dtype)
+    over_rows(_softmax, a.size // a.shape[-1], a.size, as_rows(a), as_rows(p))
+    return p
 
 
 def softmax_backward(p: Array, grad: Array, axis: int) -> Array:
-    """∂L/∂a = p (grad - Σ p grad) along the last axis."""
-    rows = p.reshape(-1, p.shape[-1])
-    out = np.empty_like(rows)
-    over_rows(_softmax_backward, len(rows), p.size, rows, grad.reshape(rows.shape), out)
-    return out.reshape(p.shape)
+    """See `reference.softmax_backward`."""
+    if not (fits(p, grad) and _last(p, axis)):
+        return reference.softmax_backward(p, grad, axis)
+    out = np.empty(p.shape, p.dtype)
+    over_rows(_softmax_backward, p.size // p.shape[-1], p.size, as_rows(p), as_rows(grad), as_rows(out))
+    return out
+
+
+def log_softmax(a: Array, axis: int) -> Array:
+    """See `reference.log_softmax`."""
+    if not (fits(a) and _last(a, axis)):
+        return reference.log_softmax(a, axis)
+    z = np.empty(a.shape, a.dtype)
+    over_rows(_log_softmax, a.size // a.shape[-1], a.size, as_rows(a), as_rows(z))
+    return z
+
+
+def cross_entropy(logits: Array, target: Array, weight: Array) -> tuple[Array, Array]:
+    """See `reference.cross_entropy`."""
+    if not fits(logits, weight):
+        return reference.cross_entropy(logits, target, weight)
+    target = np.ascontiguousarray(target, np.int64)
+    losses, g = np.empty(len(logits), logits.dtype), np.empty(logits.shape, logits.dtype)
+    over_rows(_cross_entropy, len(logits), logits.size, logits, target, weight, losses, g)
+    return losses, g
 
 
 def layer_norm(a: Array, eps: float) -> tuple[Array, Array]:
-    """n (N, C) and r (N, 1)."""
-    n, r = np.empty_like(a), np.empty((len(a), 1), a.dtype)
+    """See `reference.layer_norm`."""
+    if not fits(a):
+        return reference.layer_norm(a, eps)
+    n, r = np.empty(a.shape, a.dtype), np.empty((len(a), 1), a.dtype)
     over_rows(_layer_norm, len(a), a.size, a, np.float32(eps), n, r)
     return n, r
 
 
 def layer_norm_backward(g: Array, n: Array, r: Array) -> Array:
-    """∂L/∂a (N, C)."""
-    out = np.empty_like(g)
+    """See `reference.layer_norm_backward`."""
+    if not fits(g, n, r):
+        return reference.layer_norm_backward(g, n, r)
+    out = np.empty(g.shape, g.dtype)
     over_rows(_layer_norm_backward, len(g), g.size, g, n, r, out)
     return out
-
-
-def cross_entropy(logits: Array, target: Array, weight: Array) -> tuple[Array, Array]:
-    """Losses (N,) and gradients (N, C)."""
-    losses, g = np.empty(len(logits), logits.dtype), np.empty_like(logits)
-    over_rows(_cross_entropy, len(logits), logits.size, logits, target, weight, losses, g)
-    return losses, g
