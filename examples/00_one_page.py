@@ -83,7 +83,7 @@ def plain(x: Scalar | float) -> float:
 if __name__ == "__main__":
     x, y = Scalar(2), Scalar(3)
     ((x + y) * x).backward()
-    print(f"L = (x + y) * x at x = 2, y = 3: ∂L/∂x = (x + y) + x = {x.grad}, ∂L/∂y = x = {y.grad}")
+    print(f"L = (x + y) * x at x = 2, y = 3: dL/dx = (x + y) + x = {x.grad}, dL/dy = x = {y.grad}")
     random.seed(1)
     hidden, outer = ([[Scalar(random.gauss(0, 1)) for _ in range(n)] for _ in range(m)] for m, n in ((4, 3), (1, 5)))
     for step in range(201):

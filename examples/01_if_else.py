@@ -64,8 +64,8 @@ def rules_needed(n: int, weights: list[int]) -> int:
 
 def main() -> None:
     parser = common.arguments("Rules for a light and five switches, and the sum that replaces them.", 12, device=False)
-    args = common.parse(parser)  # --steps: up to how many switches rules are counted
-    most = min(args.steps, 8) if args.quick else min(args.steps, 16)
+    args = common.parse(parser, steps=8)  # --steps: up to how many switches rules are counted
+    most = min(args.steps, 16)
     for switches in SEEN:
         print(f"switches {switches}  light {weighted_sum(switches, HIDDEN):+d}")
 

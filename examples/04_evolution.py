@@ -66,8 +66,8 @@ def guess(error: Callable[[np.ndarray], float], n: int, steps: int, rng: np.rand
 
 
 def main() -> None:
-    args = common.parse(common.arguments("Evolution against random search.", 5000, device=False))
-    steps, rng = min(args.steps, 500) if args.quick else args.steps, np.random.default_rng(args.seed)
+    args = common.parse(common.arguments("Evolution against random search.", 5000, device=False), steps=500)
+    steps, rng = args.steps, np.random.default_rng(args.seed)
     with_bias, without = table_error(WITH_BIAS), table_error(SWITCHES)
     curves = {
         "evolution": evolve(with_bias, rng.uniform(-1.5, 1.5, 6), steps, rng),

@@ -47,8 +47,8 @@ def closed_form(x: np.ndarray, t: np.ndarray) -> tuple[float, float]:
 
 
 def main() -> None:
-    args = common.parse(common.arguments("Gradient descent on a line.", 500, device=False))
-    steps, rng = min(args.steps, 200) if args.quick else args.steps, np.random.default_rng(args.seed)
+    args = common.parse(common.arguments("Gradient descent on a line.", 500, device=False), steps=200)
+    steps, rng = args.steps, np.random.default_rng(args.seed)
     x = np.linspace(-1, 1.5, 50)
     noise = 0.1 * rng.standard_normal(x.size)
     line, curve = 1.5 * x + 2 + noise, 2 * x**2 + noise

@@ -61,8 +61,8 @@ def fourier(target: np.ndarray, terms: int) -> np.ndarray:
 
 
 def main() -> None:
-    args = common.parse(common.arguments("A random layer of sines, and Fourier's series.", 5000, device=False))
-    steps, rng = min(args.steps, 200) if args.quick else args.steps, np.random.default_rng(args.seed)
+    args = common.parse(common.arguments("A random layer of sines; Fourier's series.", 5000, device=False), steps=200)
+    steps, rng = args.steps, np.random.default_rng(args.seed)
 
     _, table = fit(random_sines(np.hstack([SWITCHES, np.ones((5, 1))]), 15, 1.5, rng), LIGHT, steps)
     for step in range(0, steps + 1, max(1, steps // 5)):

@@ -94,8 +94,8 @@ def outer_only(seed: int, steps: int, nodes: int) -> float:
 
 
 def main() -> None:
-    args = common.parse(common.arguments("Four layers of sines and the chain rule by hand.", 8000, device=False))
-    steps = min(args.steps, 300) if args.quick else args.steps
+    args = common.parse(common.arguments("Layers of sines, the chain rule by hand.", 8000, device=False), steps=300)
+    steps = args.steps
     weights = initial_weights(args.seed)
     difference = worst_difference(weights)
     parameters = sum(W.size for W in weights)

@@ -103,8 +103,8 @@ def bias(x: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    args = common.parse(common.arguments("Layers as classes; three knobs; data in 1-D and 2-D.", 8000, device=False))
-    steps = min(args.steps, 160) if args.quick else args.steps
+    args = common.parse(common.arguments("Layers as classes; three knobs; two data.", 8000, device=False), steps=160)
+    steps = args.steps
     x = bias(np.linspace(-1, 1, 11))  # (11, 2): the points of step 07, divided by 10 as there
     t = (10 * x[:, :1]) ** 2  # (11, 1)
     losses = Net(2, NODES, args.seed).train(x, t, RATE, steps)

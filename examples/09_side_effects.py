@@ -90,9 +90,9 @@ def expected_factor(scale: float) -> float:
 
 
 def main() -> None:
-    args = common.parse(common.arguments("Linear data, deep nets, vanishing gradients.", 1000, device=False))
+    args = common.parse(common.arguments("Linear data, deep nets, vanishing gradients.", 1000, device=False), steps=100)
     rng = np.random.default_rng(args.seed)
-    depths, steps = ([2, DEEPEST], min(args.steps, 100)) if args.quick else ([2, 5, 10, DEEPEST], args.steps)
+    depths, steps = [2, DEEPEST] if args.quick else [2, 5, 10, DEEPEST], args.steps
     data, test = linear_data(100, rng), linear_data(1000, rng)
     norms, factors = {}, {}
     for scale in SCALES:  # the gradient's way through the layers before any training, geometric mean over 20 nets

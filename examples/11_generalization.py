@@ -105,9 +105,7 @@ def train(way: Way, seed: int, args: Any, bar: Any, rows: bool) -> tuple[Net, li
 def main() -> None:
     parser = common.arguments("Overfitting, and what helps against it.", steps=1500)
     parser.add_argument("--sets", type=common.at_least(1), default=5, help="data sets to average over")
-    args = common.parse(parser)
-    if args.quick:
-        args.steps, args.sets = min(args.steps, 300), min(args.sets, 2)
+    args = common.parse(parser, steps=300, sets=2)
 
     errors, first = {}, {}
     with common.progress(len(WAYS) * args.sets * args.steps) as bar:

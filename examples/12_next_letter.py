@@ -91,10 +91,7 @@ def train(name: str, ids: z2g.Tensor, unseen: z2g.Tensor, letters: int, args: An
 def flags() -> argparse.Namespace:
     parser = common.arguments("Predict the next letter from the last 16, and write.", steps=16000)
     parser.add_argument("--letters", type=common.at_least(0), default=240, help="letters to write")
-    args = common.parse(parser)
-    if args.quick:
-        args.steps, args.letters = min(args.steps, 1000), min(args.letters, 60)
-    return args
+    return common.parse(parser, steps=1000, letters=60)
 
 
 def main() -> None:

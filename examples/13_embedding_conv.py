@@ -106,8 +106,8 @@ def train(name: str, model: nn.Module, ids: z2g.Tensor, steps: int, args: argpar
 
 
 def main() -> None:
-    args = common.parse(common.arguments("Embeddings and Conv1d against letters as numbers.", 1500))
-    steps, seeds = (min(args.steps, 50), 1) if args.quick else (args.steps, 3)
+    args = common.parse(common.arguments("Embeddings and Conv1d against letters as numbers.", 1500), steps=50)
+    steps, seeds = args.steps, 1 if args.quick else 3
     content = (Path(__file__).parent / "data" / "cats.txt").read_text(encoding="utf-8")
     tokenizer = text.CharTokenizer(content)
     ids, unseen = (tokenizer.encode(part) for part in text.split_poems(content))

@@ -107,8 +107,8 @@ def write(model: Memory, tokenizer: text.CharTokenizer, length: int, device: str
 
 
 def main() -> None:
-    args = common.parse(common.arguments("An LSTM against a window of 16 letters.", 1500))
-    steps = min(args.steps, 20) if args.quick else args.steps
+    args = common.parse(common.arguments("An LSTM against a window of 16 letters.", 1500), steps=20)
+    steps = args.steps
     content = (Path(__file__).parent / "data" / "cats.txt").read_text(encoding="utf-8")
     tokenizer = text.CharTokenizer(content)
     ids, unseen = (tokenizer.encode(part) for part in text.split_poems(content))

@@ -109,8 +109,8 @@ def train(name: str, model: Model, ids: z2g.Tensor, steps: int, args: argparse.N
 
 
 def main() -> None:
-    args = common.parse(common.arguments("Attention weights by x W against query times key.", 1200))
-    steps, seeds = (min(args.steps, 30), 2) if args.quick else (args.steps, 3)
+    args = common.parse(common.arguments("Attention weights by x W against query times key.", 1200), steps=30)
+    steps, seeds = args.steps, 2 if args.quick else 3
     content = (Path(__file__).parent / "data" / "cats.txt").read_text(encoding="utf-8")
     tokenizer = text.CharTokenizer(content)
     ids, unseen = (tokenizer.encode(part) for part in text.split_poems(content))

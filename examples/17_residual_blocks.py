@@ -110,8 +110,8 @@ def train(name: str, model: Model, ids: z2g.Tensor, steps: int, args: argparse.N
 
 
 def main() -> None:
-    args = common.parse(common.arguments("Stacked blocks with and without residual connections.", 500))
-    steps = min(args.steps, 3) if args.quick else args.steps
+    args = common.parse(common.arguments("Stacked blocks with and without residual connections.", 500), steps=3)
+    steps = args.steps
     content = (Path(__file__).parent / "data" / "cats.txt").read_text(encoding="utf-8")
     tokenizer = text.CharTokenizer(content)
     ids, unseen = (tokenizer.encode(part) for part in text.split_poems(content))

@@ -10,7 +10,12 @@ takes about 2 minutes on 2 idle CPU cores. Two processes share the work (pip ins
 
     OMP_NUM_THREADS=1 mpiexec -n 2 python examples/18_gpt.py --distributed --batch 12
 
-with the same losses, but for dropout. The last lines look like this:
+with the same losses, but for dropout. Ctrl-C stops after a whole step, and `--resume` goes on as if nothing had
+happened: with the sizes and settings of the checkpoint, but for those given anew. `--write` only writes:
+
+    python examples/18_gpt.py --write --prompt "The cat" --temperature 0.8
+
+The last lines look like this:
 
     The Barn Lost The Black
     The did She lick of the stars,
@@ -31,23 +36,27 @@ import signal
 import sys
 import threading
 import time
+import zlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
+import checkpoint
 import common
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import amp, distributed, nn, optim, text
 from tinygrad_z2g.models import GPT, GPTConfig
 
+SIZES = ("layers", "heads", "width", "context")
+SETTINGS = ("steps", "lr", "batch", "seed")
 CATS = Path(__file__).parent / "data" / "cats.txt"
 
 
 def read(path: Path) -> str:
     """The text of a UTF-8 file."""
     try:
-        content = path.read_text(encoding="utf-8")
+        content = path.read_text(encoding="utf-8-sig")  # without the byte order mark that some editors write
     except OSError as error:
         common.fail(f"--text {path}: {error.strerror}; name a text file that can be read")
     except UnicodeDecodeError as error:
@@ -118,6 +127,11 @@ def cross_entropy(model: GPT, ids: z2g.Tensor) -> float:
     return total / (counted - 1)
 
 
+def beginning(characters: str | list[str]) -> str:
+    """A prompt for want of one: a blank line, which begins a poem."""
+    return "\n\n" if "\n" in characters else characters[0]
+
+
 def write(model: GPT, tokenizer: text.CharTokenizer, args: argparse.Namespace) -> str:
     """A text sampled from the model, beginning with the prompt, up to its last whole line."""
     prompt = tokenizer.encode(args.prompt).unsqueeze(0).to(args.device)
@@ -126,8 +140,8 @@ def write(model: GPT, tokenizer: text.CharTokenizer, args: argparse.Namespace) -
     return "\n".join(lines[:-1] if len(lines) > 1 else lines)
 
 
-def flags() -> argparse.Namespace:
-    """The command line, checked as far as is possible before the text is read."""
+def flags() -> tuple[argparse.Namespace, dict[str, Any] | None]:
+    """The command line, checked as far as is possible before the text is read, and the checkpoint to go on from."""
     parser = common.arguments("Train a GPT on poems about cats and let it write one.", steps=2000)
     parser.add_argument("--text", type=Path, default=CATS, metavar="FILE", help="any UTF-8 text to learn from")
     parser.add_argument("--prompt", help="what the sample begins with (default: a blank line, which begins a poem)")
@@ -135,7 +149,10 @@ def flags() -> argparse.Namespace:
     parser.add_argument("--temperature", type=float, default=0.5, help="0: always the likeliest; 1: as learned")
     parser.add_argument("--top-k", type=common.at_least(1), default=None, help="choose among the k likeliest only")
     parser.add_argument("--distributed", action="store_true", help="share the work: mpiexec -n 2 python ...")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    files = parser.add_mutually_exclusive_group()
+    files.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out, with its settings")
+    files.add_argument("--write", action="store_true", help="learn nothing, write with the best weights in --out")
+    files.add_argument("--overwrite", action="store_true", help="replace the weights of an earlier run in --out")
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--width", type=int, default=128, help="numbers per character inside")
@@ -144,21 +161,97 @@ def flags() -> argparse.Namespace:
     parser.add_argument("--batch", type=common.at_least(1), default=24, help="windows per step (and process)")
     parser.add_argument("--lr", type=float, default=3e-3, help="peak learning rate")
     parser.add_argument("--amp", action="store_true", help="products in float16, for GPUs (a CPU is slower so)")
-    args = common.parse(parser)
-    if args.quick:
-        args.steps, args.layers, args.width, args.context = min(args.steps, 150), 2, 64, 32
-    if not (args.temperature >= 0 and args.lr > 0):
-        common.fail(f"--temperature {args.temperature} must be >= 0 and --lr {args.lr} must be > 0")
-    return args
+    args, saved = common.parse(parser, steps=150, layers=2, width=64, context=32), None
+    if args.resume or args.write:
+        saved = read_checkpoint(args)
+        before = settings_of(saved)
+        parser.set_defaults(**before)  # what the command line does not say is as it was
+        args = common.parse(parser)
+        for name in SIZES:
+            if getattr(args, name) != before[name]:
+                common.fail(f"--{name} {getattr(args, name)}: the weights in --out {args.out} have {before[name]}")
+    if not (args.temperature >= 0 and 0 < args.lr < math.inf):
+        common.fail(f"--temperature {args.temperature} must be >= 0 and --lr {args.lr} must be > 0 and finite")
+    return args, saved
+
+
+def settings_of(saved: dict[str, Any]) -> dict[str, Any]:
+    """The flags that a checkpoint remembers."""
+    return {**saved["settings"], **{name: saved["config"][name] for name in (*SIZES, "dropout")}}
+
+
+def read_checkpoint(args: argparse.Namespace) -> dict[str, Any]:
+    """What an earlier run left in --out, checked field by field."""
+    path = args.out / checkpoint.CHECKPOINT
+    try:
+        return checkpoint.read(path)
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        flag = "--resume" if args.resume else "--write"
+        common.fail(f"{flag}: cannot use {path}: {checkpoint.one_line(error)}")
+
+
+def only_write(args: argparse.Namespace, saved: dict[str, Any]) -> None:
+    """--write: a text from the best weights of an earlier run."""
+    began, path = time.perf_counter(), args.out / checkpoint.WEIGHTS
+    tokenizer = text.CharTokenizer("".join(saved["characters"]))
+    if args.prompt is None:
+        args.prompt = beginning(saved["characters"])
+    model = GPT(GPTConfig(**saved["config"])).to(args.device)
+    try:
+        checkpoint.load_weights(path, model)
+        print(f"\n{write(model, tokenizer, args)}\n")
+    except (OSError, ValueError) as error:
+        common.fail(f"--write: {checkpoint.one_line(error)}")
+    common.result(characters=args.tokens, val_loss=f"{saved['best']:.3f}", seconds=f"{time.perf_counter() - began:.1f}")
+
+
+def restore(
+    saved: dict[str, Any], model: GPT, optimizer: optim.Optimizer, schedule: optim.lr_scheduler.WarmupCosineLR,
+    scaler: amp.GradScaler,
+) -> None:  # fmt: skip
+    """Bring everything to where it was; only the curve of the learning rate follows --lr and --steps of today."""
+    model.load_state_dict(saved["model"])
+    optimizer.load_state_dict(saved["optimizer"])
+    parameters = list(model.parameters())
+    known = sum(bool(optimizer.state.get(p)) for p in parameters)
+    if known < len(parameters) and (known or saved["step"]) and not (known == 0 and saved["scaler"]):
+        raise ValueError(f"'optimizer.state' has {known} entries for {len(parameters)} parameters")
+    curve = {name: schedule.state_dict()[name] for name in ("warmup", "total", "floor", "base_lrs")}
+    schedule.load_state_dict(saved["schedule"])  # checked, and only then brought onto the curve of today
+    schedule.load_state_dict({**saved["schedule"], **curve})
+    for group, lr in zip(optimizer.param_groups, schedule.get_lr(), strict=True):
+        group["lr"] = lr
+    if saved["scaler"]:  # there is none from training without --amp
+        scaler.load_state_dict(saved["scaler"])
+    try:
+        z2g.random.default_generator.set_state(saved["random"])
+    except ValueError as error:
+        raise ValueError(f"'random': {error}") from error
 
 
 def main() -> None:
-    args, stop = flags(), watch_ctrl_c()
+    args, saved = flags()
+    if args.write:
+        only_write(args, saved)
+        return
+    stop = watch_ctrl_c()
+    if args.distributed:
+        join_processes(args)  # early: whoever ends from here on ends all
+    if distributed.get_rank() > 0:
+        learn(args, saved, stop)
+        return
+    with checkpoint.taken(args.out, anew=not (args.resume or args.overwrite)):
+        learn(args, saved, stop)
+
+
+def learn(args: argparse.Namespace, saved: dict[str, Any] | None, stop: threading.Event) -> None:
+    """Train, from the beginning or from a checkpoint, and write."""
+    rank, world = distributed.get_rank(), distributed.get_world_size()
     content = read(args.text)
     tokenizer = text.CharTokenizer(content)
     training, validation = text.split_poems(content)
     if args.prompt is None:
-        args.prompt = "\n\n" if "\n" in content else content[0]
+        args.prompt = beginning(content)
     if not args.prompt:
         common.fail("--prompt is empty; give at least one character to begin with")
     if min(len(training), len(validation)) <= args.context + 1:
@@ -171,9 +264,6 @@ def main() -> None:
         tokenizer.encode(args.prompt)
     except ValueError as error:
         common.fail(str(error))
-    if args.distributed:
-        join_processes(args)
-    rank, world = distributed.get_rank(), distributed.get_world_size()
     z2g.manual_seed(args.seed)
     model = GPT(config).to(args.device)
     optimizer = optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.1)
@@ -186,26 +276,22 @@ def main() -> None:
     print(f"{args.text.name}: {len(training)} characters to learn from, {len(validation)} to validate on")
     print(f"GPT with {n} parameters on {place}; a trigram model reaches {trigram:.3f} on the validation text")
 
-    best_path, checkpoint_path = args.out / "gpt.safetensors", args.out / "checkpoint.safetensors"
-    for stale in args.out.glob(".*.safetensors.*.tmp"):  # half a file, left behind by kill -9
-        stale.unlink()
+    best_path, checkpoint_path = args.out / checkpoint.WEIGHTS, args.out / checkpoint.CHECKPOINT
+    fingerprint = zlib.crc32(content.encode())
     start, history, best = 0, {"step": [], "train": [], "val": []}, math.inf
-    if args.resume:
+    if saved is not None:
+        if saved["text"] != fingerprint:
+            common.fail(f"--resume: {checkpoint_path} was made with another text than {args.text}; repeat that --text")
         try:
-            saved = z2g.load(checkpoint_path)
-            if saved["characters"] != tokenizer.characters or saved["config"] != asdict(config):
-                common.fail(
-                    f"--resume: {checkpoint_path} was made with another --text or other model sizes; repeat those"
-                )
-            model.load_state_dict(saved["model"])
-            optimizer.load_state_dict(saved["optimizer"])
-            schedule.load_state_dict(saved["schedule"])
-            if saved.get("scaler"):  # there is none from training without --amp
-                scaler.load_state_dict(saved["scaler"])
-            z2g.random.default_generator.set_state(saved["random"])
-            start, history, best = saved["step"], saved["history"], saved["best"]
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            common.fail(f"--resume: cannot go on from {checkpoint_path}: {' '.join(str(error).split())}")
+            if saved["best"] < math.inf:
+                checkpoint.load_weights(best_path, model)  # they are needed in the end, so they had better be there
+            restore(saved, model, optimizer, schedule, scaler)
+        except (OSError, ValueError, TypeError, RuntimeError) as error:
+            common.fail(f"--resume: cannot go on from {checkpoint_path}: {checkpoint.one_line(error)}")
+        start, history, best = saved["step"], saved["history"], saved["best"]
+        now = {name: (old, getattr(args, name)) for name, old in settings_of(saved).items()}
+        new = [f"--{name} {value} (before: {old})" for name, (old, value) in now.items() if value != old]
+        print(", ".join([f"going on after step {start}", *new]))
 
     distributed.broadcast_parameters(model)
     distributed.separate_dropout()
@@ -231,7 +317,9 @@ def main() -> None:
             "scaler": scaler.state_dict(),
             "random": z2g.random.default_generator.get_state(),
             "config": asdict(config),
+            "settings": {name: getattr(args, name) for name in SETTINGS},
             "characters": tokenizer.characters,
+            "text": fingerprint,
         }
         keep({**state, "step": step, "history": history, "best": best}, checkpoint_path)
 
@@ -245,6 +333,8 @@ def main() -> None:
             best = val
             keep(model.state_dict(), best_path)
 
+    if rank == 0 and saved is None:
+        save_checkpoint(0)  # now, so that a folder which takes no file is noticed before the work
     every = max(1, min(100, args.steps // 5))
     step, losses, stopped = start, [], False
     began = time.perf_counter()
@@ -289,7 +379,10 @@ def main() -> None:
         validate(step, sum(losses) / max(1, len(losses)))
     tokens_per_s = (step - start) * args.batch * world * args.context / max(seconds, 1e-9)
 
-    model.load_state_dict(z2g.load(best_path))
+    try:
+        checkpoint.load_weights(best_path, model)
+    except (OSError, ValueError) as error:
+        common.fail(checkpoint.one_line(error))
     poem = write(model, tokenizer, args)
     print(f"\n{poem}\n")
     if not args.no_plot:

@@ -109,8 +109,8 @@ def train(model: nn.Module, ids: z2g.Tensor, steps: int, device: str) -> None:
 def main() -> None:
     parser = common.arguments("Arithmetic coding with the predictions of models.", 1100)
     parser.add_argument("--file", type=Path, help="compress this file instead of the held-out poems")
-    args = common.parse(parser)
-    steps = min(args.steps, 10) if args.quick else args.steps
+    args = common.parse(parser, steps=10)
+    steps = args.steps
     poems, data = map(str.encode, text.split_poems((Path(__file__).parent / "data/cats.txt").read_text("utf-8")))
     try:
         data = args.file.read_bytes() if args.file else data[:500] if args.quick else data

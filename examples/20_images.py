@@ -75,8 +75,8 @@ def predict(net: nn.Module, images: z2g.Tensor) -> np.ndarray:
 
 
 def main() -> None:
-    args = common.parse(common.arguments("A small convolutional net reads handwritten digits.", 1500))
-    steps = min(args.steps, 60) if args.quick else args.steps
+    args = common.parse(common.arguments("A small convolutional net reads handwritten digits.", 1500), steps=60)
+    steps = args.steps
     images, labels, unseen, truth = digits(args.seed, args.device)
     truth = truth.cpu().numpy()
     z2g.manual_seed(args.seed)

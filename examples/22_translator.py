@@ -101,8 +101,8 @@ def translate(model: Translator, sources: z2g.Tensor) -> list[str]:
 
 
 def main() -> None:
-    args = common.parse(common.arguments("An encoder and a decoder: number words to digits.", 2000))
-    steps = min(args.steps, 20) if args.quick else args.steps
+    args = common.parse(common.arguments("An encoder and a decoder: number words to digits.", 2000), steps=20)
+    steps = args.steps
     z2g.manual_seed(args.seed)
     unseen = (z2g.randperm(LIMIT - 1)[: LIMIT // 20] + 1).tolist()
     hidden, model = set(unseen), Translator().to(args.device)

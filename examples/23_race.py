@@ -109,8 +109,8 @@ def race(name: str, n: int, seed: int, budget: int, device: str, marks: list[int
 
 
 def main() -> None:
-    args = common.parse(common.arguments("Five ways to find weights; --steps is the budget in forward passes.", 60_000))
-    budget, sizes = (min(args.steps, 1200), [10, 100]) if args.quick else (args.steps, [*SHAPES])
+    args = common.parse(common.arguments("Five ways to find weights; --steps: forward passes.", 60_000), steps=1200)
+    budget, sizes = args.steps, [10, 100] if args.quick else [*SHAPES]
     marks = [mark for mark in (10, 100, 1000, 10_000) if mark <= budget]
     shown, median, films = min(1000, sizes[-1]), {name: {} for name in RACERS}, []
     for n, name in itertools.product(sizes, RACERS):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
+
+import terminal
+from terminal import at_least, fail
 
 
 def arguments(description: str, steps: int, device: bool = True) -> argparse.ArgumentParser:
@@ -19,15 +22,18 @@ def arguments(description: str, steps: int, device: bool = True) -> argparse.Arg
     if device:
         parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
     parser.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="where files are written")
-    parser.add_argument("--quick", action="store_true", help="a few steps of a small model, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="a few steps of a small model as defaults, to see it run")
     parser.add_argument("--no-plot", action="store_true", help="draw no picture")
     return parser
 
 
-def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """The checked flags. A device that cannot be used, or a folder that cannot be made, ends the program."""
+def parse(parser: argparse.ArgumentParser, **quick: Any) -> argparse.Namespace:
+    """The checked flags. With --quick, `quick` are the defaults. An unusable device or folder ends the program."""
+    terminal.behave()
     args = parser.parse_args()
-    signal.signal(signal.SIGINT, lambda *_: sys.exit("\nstopped by Ctrl-C"))  # instead of a traceback
+    if args.quick:
+        parser.set_defaults(**quick)
+        args = parser.parse_args()
     if hasattr(args, "device"):
         from tinygrad_z2g.backend import resolve, set_device
 
@@ -40,27 +46,16 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
             fail(str(error))
     try:
         args.out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=args.out).close()
     except OSError as error:
         fail(f"--out {args.out}: {error.strerror}; name a folder that can be written to")
+    if not args.no_plot:
+        try:
+            import matplotlib.figure  # noqa: F401 - now, not after the work
+        except ImportError:
+            print("no picture: it needs matplotlib: pip install 'tinygrad_z2g[examples]'", file=sys.stderr)
+            args.no_plot = True
     return args
-
-
-def at_least(low: int) -> Any:
-    """A type for argparse: an integer >= low."""
-
-    def integer(text: str) -> int:
-        value = int(text)
-        if value < low:
-            raise argparse.ArgumentTypeError(f"got {value}, expected at least {low}")
-        return value
-
-    return integer
-
-
-def fail(message: str, code: int = 2) -> NoReturn:
-    """End the program with a one-line error."""
-    print(f"{Path(sys.argv[0]).name}: error: {message}", file=sys.stderr)
-    sys.exit(code)
 
 
 def progress(steps: int, start: int = 0) -> Any:
@@ -75,10 +70,8 @@ def progress(steps: int, start: int = 0) -> Any:
 @contextlib.contextmanager
 def picture(path: Path, columns: int = 1, rows: int = 1, width: float = 7, height: float = 4) -> Iterator[Any]:
     """A matplotlib axes (or an array of rows x columns axes) to draw on; saved as a PNG file at the end."""
-    try:
-        from matplotlib.figure import Figure  # without pyplot: no window, no display needed
-    except ImportError:
-        fail("the picture needs matplotlib: pip install 'tinygrad_z2g[examples]', or pass --no-plot")
+    from matplotlib.figure import Figure  # without pyplot: no window, no display needed
+
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(rows, columns)
     yield axes

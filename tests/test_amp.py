@@ -436,6 +436,12 @@ def test_the_state_is_saved_and_loaded() -> None:
         other.load_state_dict({})
     with pytest.raises(KeyError):
         other.load_state_dict({"scale": 2.0})
+    for key in state:
+        for wrong in (None, "big", float("nan"), float("inf"), -1, True):
+            with pytest.raises((TypeError, ValueError), match=f"GradScaler.*{key}"):
+                other.load_state_dict({**state, key: wrong})
+    with pytest.raises(ValueError, match="growth_factor"):
+        other.load_state_dict({**state, "growth_factor": 0.5})
     assert other.state_dict() == state
 
 

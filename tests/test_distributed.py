@@ -83,7 +83,7 @@ class World:
     `others` holds, in order, what the other processes send: of a sum the sum of theirs, of a broadcast the message.
     """
 
-    IN_PLACE, COMM_TYPE_SHARED = "in place", "shared"
+    IN_PLACE, COMM_TYPE_SHARED, ANY_SOURCE = "in place", "shared", -1
 
     def __init__(self, others):
         self.others, self.log, self.COMM_WORLD = list(others), [], self
@@ -94,15 +94,26 @@ class World:
     def Get_size(self):
         return 3
 
-    def Allreduce(self, how, buffer):
+    def Test(self):
+        return True  # a message among all has come to its end
+
+    def Iprobe(self, source, tag, status):
+        return False  # nobody has left
+
+    def Status(self):
+        return None
+
+    def Iallreduce(self, how, buffer):
         assert how == "in place" and type(buffer) is np.ndarray and buffer.flags.c_contiguous
         self.log.append("mpi sum")
         buffer += self.others.pop(0)
+        return self
 
-    def Bcast(self, buffer, src):
+    def Ibcast(self, buffer, src):
         assert type(buffer) is np.ndarray and buffer.flags.c_contiguous
         self.log.append(f"mpi from {src}")
         buffer[:] = np.asarray(self.others.pop(0)).reshape(-1).view(np.uint8)
+        return self
 
     def all_reduce(self, array, out):
         assert array is out and type(array) is sys.modules["cupy"].ndarray and array.flags.c_contiguous
@@ -354,31 +365,75 @@ def test_two_processes_equal_one_with_both_batches(tmp_path):
     assert [(tmp_path / f"script.py{rank}").exists() for rank in (0, 1)] == [True, True], out
 
 
-ENDS = {
-    "exception": "raise ValueError('no luck')", "exit": "sys.exit(3)", "clean exit": "sys.exit(0)",
-    "Ctrl-C": "raise KeyboardInterrupt", "forgets to leave": "pass",
+FORGOT = "rank 1 ended without destroy_process_group(): ending all processes"
+LEFT = "rank 0 waits in WAIT for rank 1, which left by destroy_process_group(): ending all processes"
+LEAVE = "distributed.destroy_process_group()"
+ENDS = {  # how rank 1 ends, and the line that tells
+    "exception": ("raise ValueError('no luck')", FORGOT), "exit": ("sys.exit(3)", FORGOT),
+    "clean exit": ("sys.exit(0)", FORGOT), "Ctrl-C": ("raise KeyboardInterrupt", FORGOT),
+    "SIGINT": ("os.kill(os.getpid(), signal.SIGINT); time.sleep(30)", FORGOT), "forgets to leave": ("pass", FORGOT),
+    "leaves": (LEAVE, LEFT), "leaves and goes on": (f"{LEAVE}; time.sleep(30)", LEFT),
+    "leaves and fails": (f"{LEAVE}; 1 / 0", LEFT), "leaves and joins anew": (f"{LEAVE}; again()", LEFT),
+    "SIGTERM": ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)", "(signal 15)"),  # these lines are mpiexec's
+    "SIGKILL": ("os.kill(os.getpid(), signal.SIGKILL)", "(signal 9)"),
+    "SIGSEGV": ("signal.signal(11, signal.SIG_DFL); os.kill(os.getpid(), signal.SIGSEGV)", "(signal 11)"),
+}  # fmt: skip
+WAITS = {
+    "all_reduce": "distributed.all_reduce(x)", "broadcast": "distributed.broadcast(x, 1)",
+    "barrier": "distributed.barrier()", "average_gradients": "distributed.average_gradients(model)",
 }  # fmt: skip
 
 
 @needs_mpi
-@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
-def test_when_one_process_ends_early_the_others_do_not_wait_forever(tmp_path, end):
+@pytest.mark.parametrize(
+    "end, wait", [(end, "all_reduce") for end in ENDS] + [("leaves", w) for w in [*WAITS][1:]], ids=str
+)
+def test_however_one_process_ends_the_others_end_within_seconds(tmp_path, end, wait):
+    """After messages in which both took part, and while rank 0 waits for the next one. One line says why."""
+    code, line = ENDS[end]
     process = launch(tmp_path, f"""
-        import sys
+        import os, signal, sys, time
         import tinygrad_z2g as z2g
-        from tinygrad_z2g import distributed
+        from tinygrad_z2g import distributed, nn
+        def again():
+            distributed.init_process_group()
+            time.sleep(30)
         distributed.init_process_group()
+        x, model = z2g.ones(2), nn.Linear(2, 2)
+        distributed.all_reduce(x)
+        distributed.barrier()
         if distributed.get_rank() == 1:
-            {end}
+            {code}
         else:
-            distributed.all_reduce(z2g.ones(2))
-            distributed.barrier()
+            {WAITS[wait]}
             print("never reached")
     """)  # fmt: skip
-    out = finish(process)
+    began = time.monotonic()
+    out = finish(process, timeout=25)
+    assert time.monotonic() - began < 15  # most of it to start Python twice
     assert process.returncode != 0
-    assert "rank 1 ended without destroy_process_group()" in out and "never reached" not in out
-    assert "no luck" in out or "no luck" not in end
+    assert out.count(line.replace("WAIT", wait)) == 1 and "never reached" not in out, out
+    assert "no luck" in out or "no luck" not in code
+
+
+@needs_mpi
+def test_who_leaves_after_the_last_message_disturbs_nobody(tmp_path):
+    """Three processes leave at different times, and join anew."""
+    process = launch(tmp_path, """
+        import time
+        import tinygrad_z2g as z2g
+        from tinygrad_z2g import distributed
+        for turn in range(3):
+            distributed.init_process_group()
+            for _ in range(20):
+                x = z2g.ones(1)
+                distributed.all_reduce(x)
+                assert x.item() == 3
+                time.sleep(0.002 * distributed.get_rank())
+            distributed.destroy_process_group()
+    """, n=3)  # fmt: skip
+    out = finish(process)
+    assert process.returncode == 0 and not out, out
 
 
 GPT_FLAGS = (

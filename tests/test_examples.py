@@ -1,6 +1,5 @@
 """The examples as a user runs them: a subprocess, its exit code, its words, its files."""
 
-import math
 import os
 import random
 import re
@@ -120,12 +119,11 @@ def test_nan_stops_the_run_and_the_last_good_checkpoint_is_kept(tmp_path, huge):
     path = tmp_path / "checkpoint.safetensors"
     saved = z2g.load(path)
     if huge == "loss":
-        saved["model"]["blocks.0.norm1.weight"].fill_(math.nan)
-    else:  # a step of infinite size, at the step that is saved
-        saved["optimizer"]["param_groups"][0]["lr"] = saved["schedule"]["base_lrs"][0] = math.inf
+        saved["model"]["blocks.0.norm1.weight"].fill_(1e38)
     z2g.save(saved, path)
     before = path.read_bytes()
-    process = run(*flags, "--steps", 20 if huge == "loss" else 6, "--resume")
+    more = ["--steps", 20] if huge == "loss" else ["--steps", 6, "--lr", 1e300]  # a huge step, at the one that is saved
+    process = run(*flags, *more, "--resume")
     assert process.returncode == 2 and "Traceback" not in process.stderr
     message = process.stderr.split("error: ")[1].splitlines()[0]
     assert message.startswith(
@@ -142,7 +140,7 @@ def test_a_full_disk_stops_the_run_with_one_line(tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
     try:
-        process = run(*SMALL, "--steps", 5, "--out", tmp_path)
+        process = run(*SMALL, "--steps", 5, "--overwrite", "--out", tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert process.returncode == 2 and "Traceback" not in process.stderr
@@ -170,6 +168,11 @@ BAD_CALLS = {
     "negative steps": (["--steps", "-1"], ["--steps", "at least 0"]),
     "negative temperature": (["--temperature", "-1"], ["--temperature"]),
     "nothing to resume": (["--resume"], ["--resume", "checkpoint.safetensors"]),
+    "infinite rate": (["--lr", "inf"], ["--lr", "finite"]),
+    "rate that is none": (["--lr", "nan"], ["--lr"]),
+    "two modes": (["--resume", "--write"], ["not allowed"]),
+    "nothing to write from": (["--write"], ["--write", "checkpoint.safetensors"]),
+    "a folder for a text": (["--text", "{out}"], ["--text"]),
     "unwritable folder": (["--out", "{short}/sub"], ["--out"]),
 }
 
@@ -177,6 +180,7 @@ BAD_CALLS = {
 @pytest.mark.parametrize("name", BAD_CALLS)
 def test_bad_input_gives_one_line_and_exit_code_2(name, tmp_path):
     (tmp_path / "empty").write_text("")
+    (tmp_path / "out").mkdir()
     (tmp_path / "short").write_text("A cat.")
     (tmp_path / "latin").write_bytes("A café for cats.\n".encode("latin-1") * 500)
     flags, words = BAD_CALLS[name]
@@ -203,3 +207,39 @@ def test_any_text_will_do(tmp_path):
     (tmp_path / "text").write_text("Кот сидит на окне и смотрит на луну, 猫は月を見る. " * 100, encoding="utf-8")
     found = result(run(*SMALL, "--steps", 20, "--prompt", "Кот", "--text", tmp_path / "text", "--out", tmp_path))
     assert found["steps"] == "20"
+
+
+def test_quick_changes_defaults_and_nothing_that_was_said(tmp_path):
+    import tinygrad_z2g as z2g
+
+    flags = ("--layers", 1, "--width", 16, "--context", 8, "--steps", 151, "--batch", 1)
+    assert result(run(*SMALL, *flags, "--out", tmp_path))["steps"] == "151"
+    saved = z2g.load(tmp_path / "checkpoint.safetensors")
+    assert [saved["config"][name] for name in ("layers", "width", "context")] == [1, 16, 8]
+    script = ROOT / "examples" / "05_linear_regression.py"
+    for flags, last in ((("--steps", 300), 300), ((), 200)):
+        told = run("--quick", "--no-plot", *flags, "--out", tmp_path, script=script).stdout
+        assert max(map(int, re.findall(r"step +(\d+)", told))) == last
+
+
+def test_a_byte_order_mark_is_no_letter(tmp_path):
+    import tinygrad_z2g as z2g
+
+    poems = (ROOT / "examples" / "data" / "cats.txt").read_text(encoding="utf-8")[:5000]
+    (tmp_path / "text").write_text(poems, encoding="utf-8-sig")
+    result(run(*SMALL, "--steps", 1, "--text", tmp_path / "text", "--out", tmp_path))
+    assert z2g.load(tmp_path / "checkpoint.safetensors")["characters"] == sorted(set(poems))
+
+
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_noticed_at_the_start(tmp_path):
+    tmp_path.chmod(0o500)
+    process = run(*SMALL, "--out", tmp_path)
+    tmp_path.chmod(0o700)
+    assert process.returncode == 2 and "--out" in process.stderr and "characters to learn from" not in process.stdout
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="takes a folder where nobody may write")
+def test_not_even_by_root(tmp_path):
+    process = run(*SMALL, "--out", "/proc/self")
+    assert process.returncode == 2 and process.stderr.count("\n") == 1 and "--out /proc/self: " in process.stderr

@@ -5,6 +5,8 @@ import math
 import fakecupy
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numeric import host
 
 import tinygrad_z2g as z2g
@@ -281,8 +283,22 @@ INVALID = [
     (optim.Adam, {"lr": -1e-3}, "learning rate"), (optim.Adam, {"betas": (1.0, 0.9)}, "beta"),
     (optim.Adam, {"betas": (0.9, 1.0)}, "beta"), (optim.Adam, {"betas": (-0.1, 0.9)}, "beta"),
     (optim.Adam, {"eps": -1e-8}, "eps"), (optim.AdamW, {"weight_decay": -0.1}, "weight_decay"),
-    (optim.AdamW, {"betas": (0.9, NAN)}, "beta"),
+    (optim.AdamW, {"betas": (0.9, NAN)}, "beta"), (optim.SGD, {"lr": math.inf}, "learning rate"),
+    (optim.Adam, {"eps": math.inf}, "eps"), (optim.SGD, {"dampening": NAN}, "dampening"),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("optimizer", [optim.SGD, optim.Adam, optim.AdamW])
+@pytest.mark.parametrize("value", ["big", None, True, [0.1]], ids=str)
+def test_settings_that_are_no_numbers_raise_type_error(optimizer, value):
+    w = nn.Parameter(z2g.ones(1))
+    for key in ("lr", "weight_decay"):
+        with pytest.raises(TypeError, match=f"{optimizer.__name__}.*expected a number"):
+            optimizer([w], **{key: value})
+        with pytest.raises(TypeError, match=f"{optimizer.__name__}.*expected a number"):
+            optimizer([{"params": [w], key: value}])
+    with pytest.raises(TypeError, match="expected a dict with 'params'"):
+        optimizer([{"lr": 0.1}])
 
 
 @pytest.mark.parametrize("optimizer, settings, word", INVALID, ids=str)
@@ -364,6 +380,129 @@ def test_bad_states_are_refused_and_nothing_is_changed():
         for n, values in before.items():
             for key, value in values.items():
                 assert np.array_equal(host(after[n][key]) if isinstance(value, np.ndarray) else after[n][key], value)
+
+
+KINDS = {
+    "SGD": lambda params: optim.SGD(params, lr=0.1, momentum=0.9),
+    "Adam": lambda params: optim.Adam(params, lr=0.1),
+    "AdamW": lambda params: optim.AdamW(params, lr=0.1, weight_decay=0.1),
+}
+
+
+def plain_state(optimizer):
+    """All that an optimizer holds, as numbers and lists."""
+    state = optimizer.state_dict()
+    numbers = {
+        n: {k: v.tolist() if isinstance(v, z2g.Tensor) else v for k, v in values.items()}
+        for n, values in state["state"].items()
+    }
+    return state["param_groups"], numbers
+
+
+def bad_optimizer_states(good):
+    """(what is wrong, a word of the message): every field gone, of another type, out of range."""
+    group, state = good["param_groups"][0], good["state"]
+    yield None, "dict"
+    yield [], "dict"
+    for key in good:
+        yield {k: v for k, v in good.items() if k != key}, key
+        for value in (None, 3, "x"):
+            yield {**good, key: value}, key
+    yield {**good, "param_groups": [None]}, "param_groups"
+    yield {**good, "param_groups": []}, "groups"
+    for key in group:
+        yield {**good, "param_groups": [{k: v for k, v in group.items() if k != key}]}, f"{key}|params"
+        for value in (None, "big", NAN, math.inf, [1.0], {}):
+            words = {"lr": "learning rate", "betas": "beta"}.get(key, f"{key}|params")
+            yield {**good, "param_groups": [{**group, key: value}]}, words
+    yield {**good, "param_groups": [{**group, "params": [0, 1, 2, 2]}]}, "different numbers"
+    yield {**good, "param_groups": [{**group, "params": ["0", "1", "2", "3"]}]}, "different numbers"
+    yield {**good, "param_groups": [{**group, "amsgrad": True}]}, "amsgrad"
+    for number in (999, -1, "x", 0.5, None):
+        yield {**good, "state": {**state, number: state[0]}}, repr(number)
+    for value in (None, 3, [1]):
+        yield {**good, "state": {**state, 0: value}}, "parameter 0"
+    yield {**good, "state": {**state, 1: {**state[1], "other": 1}}}, "'other'"
+    for key in state[0]:
+        for value in (None, "x", 1.5, True, z2g.ones(3), z2g.ones(4, 3).int(), -1):
+            yield {**good, "state": {**state, 0: {**state[0], key: value}}}, f"'{key}'"
+        if len(state[0]) > 1:
+            yield {**good, "state": {**state, 0: {k: v for k, v in state[0].items() if k != key}}}, f"'{key}'"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_bad_state_is_refused_by_name_and_nothing_is_changed(kind):
+    good = Trainee(KINDS[kind]).train(2).optimizer.state_dict()
+    other = Trainee(KINDS[kind]).train(1).optimizer
+    before, n = plain_state(other), 0
+    for bad, words in bad_optimizer_states(good):
+        with pytest.raises((ValueError, TypeError), match=f"{kind}.load_state_dict.*({words})"):
+            other.load_state_dict(bad)
+        assert plain_state(other) == before
+        n += 1
+    assert n > 60
+    other.load_state_dict(good)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("other", KINDS)
+def test_a_state_of_another_kind_is_refused(kind, other):
+    """Adam and AdamW remember the same, and take each other's."""
+    state = Trainee(KINDS[other]).train(2).optimizer.state_dict()
+    mine = Trainee(KINDS[kind]).optimizer
+    if "SGD" not in (kind, other) or kind == other:
+        mine.load_state_dict(state)
+        return
+    with pytest.raises(ValueError, match=r"has no '(betas|momentum)'; is it the state of another kind of optimizer"):
+        mine.load_state_dict(state)
+
+
+@every_optimizer
+def test_states_of_other_sizes_and_orders_are_refused(make):
+    a, b = nn.Linear(2, 3), nn.Linear(3, 2)
+    for model in (a, b):
+        for p in model.parameters():
+            p.grad = z2g.ones_like(p)
+    first, swapped, fewer = make(a.parameters()), make([a.bias, a.weight]), make([a.weight])
+    first.step()
+    for wrong in (swapped, fewer, make(b.parameters())):
+        with pytest.raises(ValueError, match="load_state_dict"):
+            wrong.load_state_dict(first.state_dict())
+        assert not wrong.state
+    state = first.state_dict()  # the numbers say which is which
+    state["param_groups"][0]["params"] = [1, 0]
+    swapped.load_state_dict(state)
+    assert all(v.shape == p.array.shape for p, s in swapped.state.items() for v in s.values() if hasattr(v, "shape"))
+
+
+def test_a_negative_rate_that_a_schedule_left_is_loaded_again():
+    optimizer = optim.SGD([nn.Parameter(z2g.ones(1))], lr=0.1)
+    lr_scheduler.LambdaLR(optimizer, lambda t: -1.0)
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert optimizer.param_groups[0]["lr"] == -0.1
+
+
+class Remembering(optim.Optimizer):
+    """An optimizer of one's own may remember what it likes."""
+
+    def __init__(self, params):
+        super().__init__(params, {"lr": 0.1})
+
+    def _update(self, params, group):
+        for p in params:
+            state = self.state.setdefault(p, {"kind": "mine", "nothing": None, "pair": (1, 2), "sum": 0 * p.array})
+            state["sum"] = state["sum"] + p.grad.array
+
+
+def test_an_optimizer_of_ones_own_keeps_what_it_likes(tmp_path):
+    w = nn.Parameter(z2g.ones(2))
+    w.grad = z2g.ones(2)
+    mine, again = Remembering([w]), Remembering([w])
+    mine.step()
+    z2g.save(mine.state_dict(), tmp_path / "f")
+    again.load_state_dict(z2g.load(tmp_path / "f"))
+    found = again.state[w]
+    assert (found["kind"], found["nothing"], found["pair"], found["sum"].tolist()) == ("mine", None, (1, 2), [1, 1])
 
 
 @every_optimizer
@@ -470,6 +609,176 @@ def test_schedules_continue_from_a_saved_state(make):
     for t in range(5, 8):
         assert again.param_groups[0]["lr"] == pytest.approx(whole[t])
         resumed.step()
+
+
+# A direct computation: each schedule as a function of its step t, the current rate, the base rate
+RULES = {
+    "StepLR": lambda t, lr, base, n, gamma: lr * gamma if t and t % n == 0 else lr,
+    "CosineAnnealingLR": lambda t, lr, base, n, low: (
+        lr if t == 0
+        else lr + (base - low) * (1 - math.cos(math.pi / n)) / 2 if t % (2 * n) == (1 + n) % (2 * n)
+        else low + (lr - low) * (1 + math.cos(math.pi * t / n)) / (1 + math.cos(math.pi * (t - 1) / n))
+    ),
+    "LambdaLR": lambda t, lr, base, factor: base * factor(t),
+    "WarmupCosineLR": lambda t, lr, base, n, total: base * (
+        (t + 1) / n if t < n else 0.55 + 0.45 * math.cos(math.pi * min(1, (t - n) / max(1, total - n)))
+    ),
+}  # fmt: skip
+SETTINGS = {
+    "StepLR": st.tuples(st.integers(1, 4), st.sampled_from([0.1, 0.5, 2.0])),
+    "CosineAnnealingLR": st.tuples(st.integers(1, 6), st.sampled_from([0.0, 0.01, 0.5])),
+    "LambdaLR": st.sampled_from([(lambda t: 0.9**t,), (lambda t: t % 3 - 1.0,)]),
+    "WarmupCosineLR": st.tuples(st.integers(0, 3), st.integers(3, 9)),
+}
+schedules = st.sampled_from(list(RULES)).flatmap(lambda name: st.tuples(st.just(name), SETTINGS[name]))
+actions = st.sampled_from(["step"] * 6 + ["by hand", "resume", "resume with other settings", "add a group"])
+OTHER = {
+    "StepLR": (7, 0.3), "CosineAnnealingLR": (9, 0.2), "LambdaLR": (lambda t: 1.0,), "WarmupCosineLR": (1, 20),
+}  # fmt: skip
+
+
+@settings(max_examples=150)
+@given(
+    st.lists(st.sampled_from([0.0, 1e-3, 0.1, 1.0]), min_size=1, max_size=3),
+    st.lists(schedules, min_size=1, max_size=3),
+    st.lists(actions, max_size=25),
+)
+def test_any_schedules_together_whatever_is_done_to_them(bases, kinds, program):
+    """Alone or several on one optimizer, edited by hand, resumed (into other settings too), with groups added later."""
+
+    def build(bases, other=False):
+        optimizer = optim.SGD([{"params": [nn.Parameter(z2g.ones(1))], "lr": base} for base in bases])
+        made = []
+        for name, arguments in kinds:
+            arguments = OTHER[name] if other and name != "LambdaLR" else arguments  # functions are not saved
+            made.append(getattr(lr_scheduler, name)(optimizer, *arguments))
+        return optimizer, made
+
+    (optimizer, made), expected, bases, t = build(bases), list(bases), list(bases), 0
+    last = []
+    for name, arguments in kinds:
+        expected = [RULES[name](0, lr, base, *arguments) for lr, base in zip(expected, bases, strict=True)]
+        last.append(expected)
+    for action in program:
+        if action == "by hand":
+            optimizer.param_groups[-1]["lr"] = 0.3
+            expected = [*expected[:-1], 0.3]
+        elif action == "add a group":
+            optimizer.add_param_group({"params": [nn.Parameter(z2g.ones(1))], "lr": 0.2})
+            expected = [*expected, 0.2]
+        elif action.startswith("resume"):
+            states = optimizer.state_dict(), [s.state_dict() for s in made]
+            optimizer, made = build(expected, "other" in action)
+            optimizer.load_state_dict(states[0])
+            for schedule, state in zip(made, states[1], strict=True):
+                schedule.load_state_dict(state)
+        else:
+            t, last = t + 1, []
+            bases += expected[len(bases) :]  # a later group's base is the rate that it has by then
+            for schedule in made:
+                schedule.step()
+            for name, arguments in kinds:
+                expected = [RULES[name](t, lr, base, *arguments) for lr, base in zip(expected, bases, strict=True)]
+                last.append(expected)
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx(expected, rel=1e-9)
+        assert [s.get_last_lr() for s in made] == [pytest.approx(rates, rel=1e-9) for rates in last]
+
+
+def test_two_schedules_on_one_optimizer():
+    optimizer, seen = optim.SGD([nn.Parameter(z2g.ones(1))], lr=1.0), []
+    made = lr_scheduler.StepLR(optimizer, 2, 0.1), lr_scheduler.CosineAnnealingLR(optimizer, 10)
+    for _ in range(5):
+        seen.append(optimizer.param_groups[0]["lr"])
+        for schedule in made:
+            schedule.step()
+    assert seen == pytest.approx([1, 0.9755, 0.0905, 0.0794, 0.0065], abs=6e-5)
+
+
+def test_a_schedule_takes_its_settings_from_a_saved_state():
+    first = lr_scheduler.StepLR(optim.SGD([nn.Parameter(z2g.ones(1))], lr=0.1), 3, 0.5)
+    first.step()
+    optimizer, seen = optim.SGD([nn.Parameter(z2g.ones(1))], lr=0.1), []
+    resumed = lr_scheduler.StepLR(optimizer, 10, 0.9)
+    resumed.load_state_dict(first.state_dict())
+    for _ in range(6):
+        seen.append(optimizer.param_groups[0]["lr"])
+        resumed.step()
+    assert seen == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.05, 0.025])
+
+
+class Halving:
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, t):
+        self.calls += 1
+        return 0.5**self.calls
+
+
+def test_functions_in_tuples_and_lists_and_objects_with_a_state():
+    def two():
+        return optim.SGD([{"params": [nn.Parameter(z2g.ones(1))]} for _ in range(2)], lr=1.0)
+
+    for kind in (tuple, list):
+        assert lr_scheduler.LambdaLR(two(), kind([lambda t: 2.0, lambda t: 3.0])).get_last_lr() == [2.0, 3.0]
+    schedule = lr_scheduler.LambdaLR(two(), (Halving(), lambda t: 1.0))
+    schedule.step()
+    again = lr_scheduler.LambdaLR(two(), (Halving(), lambda t: 1.0))
+    again.load_state_dict(schedule.state_dict())
+    again.step()
+    assert again.get_last_lr() == [0.125, 1.0]
+    schedule.optimizer.add_param_group({"params": [nn.Parameter(z2g.ones(1))]})
+    with pytest.raises(ValueError, match=r"2 functions for 3 parameter groups.*lr_lambdas"):
+        schedule.step()
+    schedule.lr_lambdas.append(lambda t: 0.5)
+    schedule.step()
+    assert schedule.get_last_lr()[2] == 0.5
+    with pytest.raises(TypeError, match="expected functions, got float"):
+        lr_scheduler.LambdaLR(two(), [1.0, 2.0])
+
+
+BAD_SCHEDULES = [
+    (lambda o: lr_scheduler.StepLR(o, 0), ValueError, "step_size"),
+    (lambda o: lr_scheduler.StepLR(o, "3"), TypeError, "step_size"),
+    (lambda o: lr_scheduler.StepLR(o, 3, NAN), ValueError, "gamma"),
+    (lambda o: lr_scheduler.CosineAnnealingLR(o, 0), ValueError, "T_max"),
+    (lambda o: lr_scheduler.CosineAnnealingLR(o, 5, None), TypeError, "eta_min"),
+    (lambda o: lr_scheduler.StepLR(o.param_groups, 3), TypeError, "Optimizer"),
+]
+
+
+@pytest.mark.parametrize("make, error, word", BAD_SCHEDULES)
+def test_bad_schedules_are_refused(make, error, word):
+    with pytest.raises(error, match=word):
+        make(optim.SGD([nn.Parameter(z2g.ones(1))]))
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_bad_states_of_schedules_are_refused_by_name_and_nothing_is_changed(name):
+    make = {
+        "StepLR": lambda o: lr_scheduler.StepLR(o, 2),
+        "CosineAnnealingLR": lambda o: lr_scheduler.CosineAnnealingLR(o, 9),
+        "LambdaLR": lambda o: lr_scheduler.LambdaLR(o, lambda t: 0.5**t),
+        "WarmupCosineLR": lambda o: lr_scheduler.WarmupCosineLR(o, 2, 9),
+    }[name]  # fmt: skip
+    schedule = make(optim.SGD([nn.Parameter(z2g.ones(1))], lr=0.1))
+    schedule.step()
+    good = schedule.state_dict()
+    for key in good:
+        wrong = [None, "big", {}, [NAN], [None, "x"], -1, NAN, math.inf]
+        if key in ("base_lrs", "_last_lr", "lr_lambdas"):
+            wrong.append(good[key] * 2)
+        else:
+            wrong.append(True)
+        for state in [{k: v for k, v in good.items() if k != key}, *({**good, key: value} for value in wrong)]:
+            if key in ("gamma", "eta_min", "floor") and state.get(key) == -1:
+                continue  # numbers like others
+            with pytest.raises((ValueError, TypeError), match=f"load_state_dict.*({key}|warmup)"):
+                schedule.load_state_dict(state)
+            assert schedule.state_dict() == good
+    for state in (None, [], {}, {"last_epoch": 3, "base_lrs": [0.1]}):
+        with pytest.raises((ValueError, TypeError), match="load_state_dict"):
+            schedule.load_state_dict(state)
 
 
 # --- Clipping ----------------------------------------------------------------------------------------------------

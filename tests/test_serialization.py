@@ -6,7 +6,13 @@ import math
 import os
 import stat
 import struct
+import subprocess
+import sys
+import textwrap
+import threading
 import tracemalloc
+from collections import Counter, OrderedDict, namedtuple
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,19 +26,20 @@ from tinygrad_z2g import nn, optim
 
 
 def same(a, b):
-    """Equal structures: tensors with dtype, shape and bits, everything else with its type. A tuple became a list."""
+    """Equal structures: tensors with dtype, shape and bits, everything else with its type."""
     if isinstance(a, z2g.Tensor):
         assert isinstance(b, z2g.Tensor)
         assert a.dtype == b.dtype
         assert np.array_equal(host(a), host(b), equal_nan=a.is_floating_point())
         assert host(a).shape == host(b).shape
     elif isinstance(a, dict):
+        assert type(a) is type(b)
         assert list(a) == list(b)  # the order too
         assert [type(key) for key in a] == [type(key) for key in b]
         for key in a:
             same(a[key], b[key])
     elif isinstance(a, (list, tuple)):
-        assert isinstance(b, list)
+        assert type(a) is type(b)
         assert len(a) == len(b)
         for x, y in zip(a, b, strict=True):
             same(x, y)
@@ -65,6 +72,8 @@ NESTED = {
     "step": 3, "loss": 0.1 + 0.2, "name": "cats \n ä 'quoted'", "done": False, "nothing": None,
     "nan": math.nan, "inf": -math.inf, "big": 2**70,
     "lists": [1, [2.5, None, [True]], []], "tuple": (0.9, 0.999), "empty": {},
+    "tuples": ((), [(1,), {"deep": (z2g.ones(2), None)}]), "shape": z2g.ones(2, 3).shape,
+    "ordered": OrderedDict(b=1, a=OrderedDict()), "keys": {2: "int", 1.5: "float", True: "bool", None: "none"},
     "state": {0: {"exp_avg": z2g.ones(2), "step": 7}, 10: {}, "0": "a string beside the number"},
     "tensors": [z2g.zeros(1), {"deep": z2g.ones(1, 2)}],
     "": "empty key", "with.dot": 1, "ключ": 2,
@@ -81,7 +90,8 @@ def plain(depth):
     leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
 
     def grow(inner):
-        return st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+        sequences = st.lists(inner, max_size=3)
+        return sequences | sequences.map(tuple) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
 
     return st.recursive(leaves, grow, max_leaves=depth)
 
@@ -104,12 +114,12 @@ def test_model_and_optimizer_together(device, tmp_path, make):
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "random": z2g.manual_seed(3).get_state()}
     z2g.save(state, tmp_path / "f")
     loaded = z2g.load(tmp_path / "f", map_location=device)
-    same(dict(state["model"]), loaded["model"])
+    same(state["model"], loaded["model"])
     assert all(t.device.type == device for t in loaded["model"].values())
     twin = make(nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3)).parameters())
     twin.load_state_dict(loaded["optimizer"])
     a, b = optimizer.state_dict(), twin.state_dict()
-    assert a["param_groups"] == b["param_groups"]  # tuples are tuples again
+    assert a["param_groups"] == b["param_groups"]
     for number, values in a["state"].items():
         for key, value in values.items():
             same(value, b["state"][number][key])
@@ -173,6 +183,89 @@ def test_nothing_in_a_file_is_executed(tmp_path):
     assert z2g.load(tmp_path / "f") == text
 
 
+def write_file(path, tensors, metadata=None):
+    """A safetensors file of (dtype, shape, bytes) by name, written by hand."""
+    header, end = {"__metadata__": metadata or {}}, 0
+    for name, (dtype, shape, data) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [end, end + len(data)]}
+        end += len(data)
+    head = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(head)) + head + b"".join(data for _, _, data in tensors.values()))
+
+
+def test_bfloat16_loads_exactly_as_float32(device, tmp_path):
+    """All 65,536 of them: a bfloat16 is the upper half of a float32."""
+    bits = np.arange(2**16, dtype=np.uint16)
+    write_file(tmp_path / "f", {"x": ("BF16", [256, 256], bits.tobytes()), "one": ("BF16", [], b"\x80\x3f")})
+    found = z2g.load(tmp_path / "f")
+    assert found["x"].dtype == z2g.float32 and found["x"].shape == (256, 256)
+    assert np.array_equal(found["x"].numpy().reshape(-1).view(np.uint32), bits.astype(np.uint32) * 2**16)
+    assert found["one"].item() == 1.0
+    with np.errstate(invalid="ignore"):  # 1 sign, 8 bits of exponent, 7 of fraction, by the definition
+        sign, exponent, fraction = 1 - 2.0 * (bits >> 15), (bits >> 7 & 255).astype(float), bits & 127
+        normal = sign * (1 + fraction / 128) * 2.0 ** (exponent - 127)
+        values = np.where(exponent == 0, sign * fraction / 128 * 2.0**-126, normal)
+    finite = exponent < 255
+    assert np.array_equal(found["x"].numpy().reshape(-1)[finite], values[finite].astype(np.float32))
+
+
+SIZES = {"C64": 8, "U64": 8, "U32": 4, "U16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "F4": 1, "X": 1}
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_other_types_of_the_format_are_refused_by_name(tmp_path, kind):
+    write_file(tmp_path / "f", {"good": ("F32", [1], bytes(4)), "a.b": (kind, [2], bytes(2 * SIZES[kind]))})
+    with pytest.raises(ValueError, match=rf"load: .*f: 'a.b' has the type {kind}; expected one of F64, .*BOOL"):
+        z2g.load(tmp_path / "f")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "bool"])
+def test_the_format_as_others_write_and_read_it(tmp_path, dtype):
+    rng = np.random.default_rng(0)
+    arrays = {
+        name: np.asarray(rng.integers(0, 2, shape)).astype(dtype)
+        for name, shape in [("b", (2, 3)), ("a", ()), ("c", (0, 4)), ("ä.weight", (5,))]
+    }
+    arrays["other"] = rng.standard_normal(3)
+    safetensors.numpy.save_file(arrays, tmp_path / "theirs")
+    found = z2g.load(tmp_path / "theirs")
+    assert found.keys() == arrays.keys()
+    z2g.save(found, tmp_path / "ours")
+    again = safetensors.numpy.load_file(tmp_path / "ours")
+    for name, array in arrays.items():
+        for other in (found[name].numpy(), again[name]):
+            assert other.dtype == array.dtype and other.shape == array.shape and np.array_equal(other, array)
+
+
+def test_save_and_load_need_numpy_alone(tmp_path):
+    code = """
+        import sys
+        for name in ("safetensors", "torch", "tqdm", "matplotlib"):
+            sys.modules[name] = None
+        import tinygrad_z2g as z2g
+        z2g.save({"x": z2g.ones(2)}, sys.argv[1])
+        print(z2g.load(sys.argv[1])["x"].tolist())
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "f")], capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(Path(z2g.__file__).parent.parent)},
+    )  # fmt: skip
+    assert run.stdout == "[1.0, 1.0]\n"
+
+
+def test_numbers_of_numpy_come_back_as_pythons(tmp_path):
+    numbers = {"a": np.float64(0.1), "b": np.float32(0.5), "c": np.int64(3), "d": np.bool_(1), np.int8(4): np.str_("e")}
+    z2g.save(numbers, tmp_path / "f")
+    same({"a": 0.1, "b": 0.5, "c": 3, "d": True, 4: "e"}, z2g.load(tmp_path / "f"))
+
+
+def test_files_of_earlier_versions_load(tmp_path):
+    """Tuples were lists in them."""
+    structure = {"dict": [["betas", {"list": [{"value": 0.9}, {"value": 0.99}]}], ["w", {"tensor": "w"}]]}
+    write_file(tmp_path / "f", {"w": ("F32", [1], bytes(4))}, {"tinygrad_z2g": json.dumps(structure)})
+    assert z2g.load(tmp_path / "f")["betas"] == [0.9, 0.99]
+
+
 # --- Broken files ------------------------------------------------------------------------------------------------
 
 
@@ -190,6 +283,11 @@ def test_truncated_files(tmp_path):
             z2g.load(path)
 
 
+def header(entries):
+    text = json.dumps({n: {"dtype": d, "shape": s, "data_offsets": o} for n, (d, s, o) in entries.items()}).encode()
+    return struct.pack("<Q", len(text)) + text
+
+
 FOREIGN = {
     "text": b"just some text, long enough for a header",
     "pickle": b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00}\x94\x8c\x01a\x94K\x01s.",
@@ -197,6 +295,19 @@ FOREIGN = {
     "zeros": bytes(100),
     "huge header": struct.pack("<Q", 2**63) + b"{}",
     "json, no tensors": struct.pack("<Q", 2) + b"[]",
+    "no length": b"abc",
+    "a gap": header({"x": ("F32", [1], [4, 8])}) + bytes(8),
+    "an overlap": header({"x": ("F32", [2], [0, 8]), "y": ("F32", [1], [4, 8])}) + bytes(8),
+    "too short": header({"x": ("F32", [2], [0, 8])}) + bytes(7),
+    "too long": header({"x": ("F32", [2], [0, 8])}) + bytes(9),
+    "another size": header({"x": ("F32", [3], [0, 8])}) + bytes(8),
+    "a negative size": header({"x": ("F32", [-2, -1], [0, 8])}) + bytes(8),
+    "no bool": header({"x": ("BOOL", [2], [0, 2])}) + b"\x01\x02",
+    "a name twice": struct.pack("<Q", 126) + b"{" + b",".join(
+        [b'"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'] * 2
+    ).ljust(124) + b"}" + bytes(4),
+    "metadata, no text": struct.pack("<Q", 27) + b'{"__metadata__": {"a": [1]}}'[:27] + b"}",
+    "no entry": struct.pack("<Q", 8) + b'{"x": 3}',
     "json, not closed": struct.pack("<Q", 10) + b'{"a": {}  ',
 }
 
@@ -333,6 +444,9 @@ def test_what_cannot_be_stored_is_refused_before_anything_is_written(tmp_path):
         ([z2g.ones(1)], "dict"),
         (z2g.ones(1), "dict"),
         ({"a": {1, 2}}, "set"),
+        ({"a": b"x"}, "bytes at 'a'"),
+        ({"a": [Counter("ab")]}, r"Counter at 'a.0'"),  # what would come back as something else
+        ({"a": namedtuple("Pair", "x y")(1, 2)}, "Pair at 'a'"),
         ({"a": 1j}, "complex"),
     ]:
         with pytest.raises(TypeError, match=words):
@@ -365,6 +479,126 @@ def test_the_file_has_the_permissions_of_any_new_file(tmp_path):
     z2g.save({"x": z2g.ones(1)}, tmp_path / "model")
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "model")]
     assert modes[0] == modes[1]
+
+
+# --- Where it is saved -------------------------------------------------------------------------------------------
+
+
+def test_a_link_is_followed(tmp_path, monkeypatch):
+    real, folder = tmp_path / "real", tmp_path / "folder"
+    real.mkdir()
+    data = good_file(real / "model")
+    (tmp_path / "link").symlink_to(real / "model")
+    (tmp_path / "second").symlink_to("link")  # a link to a link, relative
+    (tmp_path / "new").symlink_to(real / "not yet")
+    folder.symlink_to(real)
+    for name in ("link", "second", "folder/model"):
+        (real / "model").write_bytes(data)
+        z2g.save({"x": z2g.zeros(2)}, tmp_path / name)
+        assert (tmp_path / "link").is_symlink() and (tmp_path / "second").is_symlink() and folder.is_symlink()
+        assert z2g.load(real / "model")["x"].tolist() == [0.0, 0.0]
+    z2g.save({"x": z2g.ones(1)}, tmp_path / "new")
+    assert (tmp_path / "new").is_symlink() and z2g.load(real / "not yet")["x"].tolist() == [1.0]
+    assert {p.name for p in real.iterdir()} == {"model", "not yet"}
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OSError, match=r"save: .*links"):
+        z2g.save({}, tmp_path / "a")
+    assert (tmp_path / "a").is_symlink()
+
+
+def test_what_is_no_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "link", "folder", "/dev/null"):
+        path = tmp_path / name
+        kind = stat.S_IFMT(path.stat().st_mode)
+        with pytest.raises(OSError, match="it is no regular file") as caught:
+            z2g.save({"x": z2g.ones(1)}, path)
+        assert path.name in str(caught.value) or name == "link"
+        assert stat.S_IFMT(path.stat().st_mode) == kind
+    assert {p.name for p in tmp_path.iterdir()} == {"pipe", "link", "folder"}
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o777])
+def test_the_permissions_of_an_old_file_are_kept(tmp_path, monkeypatch, mode):
+    path = tmp_path / "model"
+    path.write_bytes(b"")
+    path.chmod(mode)
+    seen = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (seen.append(stat.S_IMODE(os.fstat(fd).st_mode)), fsync(fd)))
+    z2g.save({"x": z2g.ones(1)}, path)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert seen[0] & ~mode == 0  # at no time could more people read it
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_file_that_may_not_be_written_is_refused(tmp_path):
+    path = tmp_path / "model"
+    path.write_bytes(b"")
+    path.chmod(0o444)
+    with pytest.raises(PermissionError, match="may not be written"):
+        z2g.save({}, path)
+
+
+def test_threads_that_save_to_one_path(tmp_path):
+    """At every moment the file is whole; in the end it is one of the last; nothing is left behind."""
+    path, errors, done = tmp_path / "model", [], threading.Event()
+    states = [{"x": z2g.full((5000 + 1000 * i,), float(i)), "writer": i} for i in range(6)]
+    z2g.save(states[0], path)
+
+    def write(i):
+        try:
+            for _ in range(8):
+                z2g.save(states[i], path)
+        except BaseException as error:
+            errors.append(error)
+
+    def read():
+        while not done.is_set():
+            try:
+                found = z2g.load(path)
+                same(states[found["writer"]], found)
+            except BaseException as error:
+                errors.append(error)
+
+    writers = [threading.Thread(target=write, args=(i,)) for i in range(6)]
+    reader = threading.Thread(target=read)
+    for thread in [*writers, reader]:
+        thread.start()
+    for thread in writers:
+        thread.join()
+    done.set()
+    reader.join()
+    assert errors == []
+    found = z2g.load(path)
+    same(states[found["writer"]], found)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_processes_that_save_to_one_path(tmp_path):
+    code = """
+        import sys, tinygrad_z2g as z2g
+        for _ in range(20):
+            z2g.save({"x": z2g.full((20000,), float(sys.argv[2])), "writer": int(sys.argv[2])}, sys.argv[1])
+    """
+    path, environment = tmp_path / "model", {**os.environ, "PYTHONPATH": str(Path(z2g.__file__).parent.parent)}
+    command = [sys.executable, "-c", textwrap.dedent(code), str(path)]
+    running = [subprocess.Popen([*command, str(i)], env=environment, stderr=subprocess.PIPE) for i in range(3)]
+    assert [(p.communicate(timeout=60)[1], p.returncode) for p in running] == [(b"", 0)] * 3
+    found = z2g.load(path)
+    assert z2g.equal(found["x"], z2g.full((20000,), float(found["writer"])))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_structure_that_contains_itself_is_refused(tmp_path):
+    loop = {}
+    loop["itself"] = [loop]
+    with pytest.raises(ValueError, match="contains itself"):
+        z2g.save(loop, tmp_path / "f")
+    assert not list(tmp_path.iterdir())
 
 
 COLLIDING = {

@@ -19,7 +19,7 @@ NAME = PACKAGE.name
 
 # A module imports only from its own row and from rows above it. A new module needs a place here.
 LAYERS = [
-    ["backend", "dtypes", "notebook", "precision", "random", "replay", "trace"],
+    ["backend", "console", "dtypes", "notebook", "precision", "random", "replay", "trace"],
     ["anomaly", "engine", "kernels"],
     ["explain", "formula", "ops"],
     ["tensor"],

@@ -16,6 +16,7 @@ It knows nothing of layers and losses: a number to multiply by, and the gradient
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -171,13 +172,25 @@ class GradScaler:
         }  # fmt: skip
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from a saved state. RuntimeError, with nothing changed, for that of a disabled scaler."""
+        """Continue from a saved state. With nothing changed: RuntimeError for that of a disabled scaler, and KeyError,
+        ValueError or TypeError for what is none.
+        """
         if not self._enabled:
             return
         if not state_dict:
             raise RuntimeError("GradScaler.load_state_dict: the state is empty, as that of a disabled GradScaler is")
-        scale, growth, backoff = (float(state_dict[k]) for k in ("scale", "growth_factor", "backoff_factor"))
-        interval, tracker = int(state_dict["growth_interval"]), int(state_dict["_growth_tracker"])
+        values = []
+        for key, example in self.state_dict().items():
+            if key not in state_dict:
+                raise KeyError(f"GradScaler.load_state_dict: the state has no '{key}'")
+            value, kind = state_dict[key], type(example)
+            if isinstance(value, bool) or not isinstance(value, (int, kind)):
+                raise TypeError(f"GradScaler.load_state_dict: '{key}' is {value!r}, expected {kind.__name__}")
+            if not 0 <= value < math.inf:
+                raise ValueError(f"GradScaler.load_state_dict: '{key}' is {value!r}, expected a finite number >= 0")
+            values.append(kind(value))
+        scale, growth, backoff, interval, tracker = values
+        GradScaler("cpu", scale, growth, backoff, interval)  # raises for factors that do not grow or shrink
         self._scale, self._growth_factor, self._backoff_factor = scale, growth, backoff
         self._growth_interval, self._growth_tracker = interval, tracker
 

@@ -23,6 +23,7 @@ are what DistributedDataParallel does there. It knows nothing of losses or optim
 from __future__ import annotations
 
 import atexit
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -39,15 +40,21 @@ if TYPE_CHECKING:
 
 _mpi: Any = None  # the module mpi4py.MPI; None: this process is alone
 _nccl: Any = None  # the same for arrays on cards: CuPy's communicator, made when the first of them is sent
+_calls = 0  # messages among all so far, the same number in each process
+_left: dict[int, int] = {}  # who has left, after how many calls
+_FAREWELL, _sessions = 30_000, 0  # the tag of the message that says so; its number differs after joining anew
+_letters: list[Any] = []  # such messages under way: their memory must stay
 
 
 def init_process_group() -> None:
     """Join the other processes that mpiexec started.
 
-    From here on a process that ends without `destroy_process_group`, be it by an exception, by sys.exit or by Ctrl-C,
-    ends them all, which would otherwise wait for it forever. ImportError without mpi4py or an MPI library.
+    Call it early: MPI itself waits until all come here. From then on a process that ends without
+    `destroy_process_group`, be it by an exception, by sys.exit or by Ctrl-C, ends them all, which would otherwise wait
+    for it forever. So does one that waits for another that has left. (If a signal ends one, mpiexec ends the others.)
+    ImportError without mpi4py or an MPI library.
     """
-    global _mpi
+    global _mpi, _calls, _sessions
     if _mpi is not None:
         raise RuntimeError("init_process_group: called twice; call destroy_process_group() first")
     try:
@@ -57,22 +64,32 @@ def init_process_group() -> None:
             f"init_process_group: mpi4py does not work ({error}); pip install 'tinygrad_z2g[mpi]', then start with "
             "mpiexec -n 2 python ..."
         ) from error
-    _mpi = MPI
-    atexit.register(_end_all)  # runs after the traceback has been printed
+    _mpi, _calls, _sessions = MPI, 0, _sessions + 1
+    _left.clear()
+    atexit.register(_forgot_to_leave)  # runs after the traceback has been printed
 
 
 def destroy_process_group() -> None:
-    """Leave: this process ends well, and the others may go on without it."""
+    """Leave: this process ends well, and the others may go on without it. Those that wait for it will learn of it."""
     global _mpi, _nccl
-    atexit.unregister(_end_all)
+    if _mpi is not None:
+        calls, tag = np.array([_calls]), _FAREWELL + _sessions
+        others = [rank for rank in range(get_world_size()) if rank != get_rank()]
+        _letters.append((calls, [_mpi.COMM_WORLD.Isend(calls, rank, tag) for rank in others]))
+    atexit.unregister(_forgot_to_leave)
     _mpi = _nccl = None
 
 
-def _end_all() -> None:
-    print(f"rank {get_rank()} ended without destroy_process_group(): ending all processes", file=sys.stderr, flush=True)
+def _forgot_to_leave() -> None:
+    _end_all(f"rank {get_rank()} ended without destroy_process_group()")
+
+
+def _end_all(why: str) -> None:
+    print(f"{why}: ending all processes", file=sys.stderr, flush=True)
     sys.stdout.flush()
     time.sleep(0.2)  # mpiexec drops what it has not passed on by the time of the abort: the traceback, in 1 of 40 runs
     _mpi.COMM_WORLD.Abort(1)
+    os._exit(1)  # MPICH's Abort returns, and lets mpiexec end this process some time later
 
 
 def is_initialized() -> bool:
@@ -92,6 +109,7 @@ def get_world_size() -> int:
 
 def get_node_local_rank() -> int:
     """The number of this process among those on the same machine: the number of the card that it should take."""
+    barrier()  # Split_type waits without asking who has left
     return 0 if _mpi is None else _mpi.COMM_WORLD.Split_type(_mpi.COMM_TYPE_SHARED).Get_rank()
 
 
@@ -101,14 +119,14 @@ def get_node_local_rank() -> int:
 def barrier() -> None:
     """Wait until every process has come here."""
     if _mpi is not None:
-        _mpi.COMM_WORLD.Barrier()
+        _together("barrier", lambda world: world.Ibarrier())
 
 
 def all_reduce(tensor: Tensor) -> None:
     """Replace `tensor`, of equal shape and dtype in all, by its sum over all processes. TypeError for bool."""
     if tensor.array.dtype.kind == "b":
         raise TypeError("all_reduce: got a bool tensor, expected numbers; convert it with .int()")
-    _exchange("all_reduce", tensor, _sum)
+    _exchange("all_reduce", tensor, lambda flat: _sum("all_reduce", flat))
 
 
 def broadcast(tensor: Tensor, src: int = 0) -> None:
@@ -118,7 +136,10 @@ def broadcast(tensor: Tensor, src: int = 0) -> None:
 
     def send(flat: Array) -> None:
         raw = flat.view(np.uint8)  # (bytes,): numbers of any kind
-        _mpi.COMM_WORLD.Bcast(raw, src) if of(raw) is np else _cards().broadcast(raw, src)
+        if of(raw) is np:
+            _together("broadcast", lambda world: world.Ibcast(raw, src))
+        else:
+            _cards("broadcast").broadcast(raw, src)
 
     _exchange("broadcast", tensor, send)
 
@@ -137,13 +158,45 @@ def _exchange(name: str, tensor: Tensor, change: Callable[[Array], None]) -> Non
     tensor.version[0] += 1
 
 
-def _sum(flat: Array) -> None:
-    _mpi.COMM_WORLD.Allreduce(_mpi.IN_PLACE, flat) if of(flat) is np else _cards().all_reduce(flat, flat)
+def _sum(name: str, flat: Array) -> None:
+    if of(flat) is np:
+        _together(name, lambda world: world.Iallreduce(_mpi.IN_PLACE, flat))
+    else:
+        _cards(name).all_reduce(flat, flat)
 
 
-def _cards() -> Any:
+def _together(name: str, start: Callable[[Any], Any]) -> None:
+    """Let `start` begin a message among all, and wait for its end, or for the news that somebody will never come.
+
+    To ask again and again costs as much as MPI's own waiting, which does the same (1,000 numbers: 5 µs).
+    """
+    global _calls
+    _calls += 1
+    request, asked = start(_mpi.COMM_WORLD), 0
+    while not request.Test():
+        asked += 1
+        if asked % 100 == 0:
+            _look_for_the_left(name)
+
+
+def _look_for_the_left(name: str) -> None:
+    """End all processes if one has left before this call, the `_calls`-th."""
+    world, tag = _mpi.COMM_WORLD, _FAREWELL + _sessions
+    status = _mpi.Status()
+    while world.Iprobe(_mpi.ANY_SOURCE, tag, status):
+        calls = np.zeros(1, np.int64)
+        world.Recv(calls, status.Get_source(), tag)
+        _left[status.Get_source()] = int(calls[0])
+    for rank, calls in _left.items():
+        if calls < _calls:
+            _end_all(f"rank {get_rank()} waits in {name} for rank {rank}, which left by destroy_process_group()")
+
+
+def _cards(name: str) -> Any:
     """The NCCL communicator. RuntimeError from CuPy where NCCL is missing; every process needs a card of its own."""
-    global _nccl
+    global _nccl, _calls
+    _calls += 1
+    _look_for_the_left(name)
     if _nccl is None:
         import cupyx.distributed
 
@@ -178,7 +231,7 @@ def average_gradients(model: Module) -> None:
         return
     params = list(model.parameters())
     uses = np.array([p.grad is not None for p in params], np.int32)
-    _sum(uses)
+    _sum("average_gradients", uses)
     groups: dict[np.dtype, list[Tensor]] = {}
     for p, n in zip(params, uses.tolist(), strict=True):
         if n:
@@ -187,7 +240,7 @@ def average_gradients(model: Module) -> None:
             groups.setdefault(p.dtype, []).append(p.grad)
     for grads in groups.values():
         flat = of(grads[0].array).concatenate([g.array.reshape(-1) for g in grads])  # (N,)
-        _sum(flat)
+        _sum("average_gradients", flat)
         flat *= 1 / get_world_size()
         start = 0
         for g in grads:

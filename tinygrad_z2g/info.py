@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__, backend, dtypes
+from . import __version__, backend, console, dtypes
 
 
 def blas() -> dict[str, Any]:
@@ -70,12 +70,10 @@ def report() -> dict[str, Any]:
         device = str(backend.resolve())
     except Exception as error:
         device = f"unusable: {_reason(error)}"
-    versions = {}
-    for name in ("mpi4py", "safetensors"):
-        try:
-            versions[name] = importlib.import_module(name).__version__
-        except Exception:
-            versions[name] = None
+    try:
+        versions = {"mpi4py": importlib.import_module("mpi4py").__version__}
+    except Exception:
+        versions = {"mpi4py": None}
     return {
         "tinygrad_z2g": __version__, "python": platform.python_version(), "platform": platform.platform(),
         "numpy": np.__version__, "blas": blas(), **versions, "default dtype": str(dtypes.get_default_dtype()),
@@ -104,7 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tinygrad_z2g.info", description=__doc__)
     parser.add_argument("--json", action="store_true", help="as JSON")
     as_json, found = parser.parse_args().json, report()
-    print(json.dumps(found, indent=1) if as_json else "\n".join(lines(found)))
+    console.report(json.dumps(found, indent=1) if as_json else "\n".join(lines(found)))
 
 
 if __name__ == "__main__":

@@ -47,9 +47,19 @@ class Generator:
         return {"seed": self._seed, "calls": self._calls, "numpy": self.numpy.bit_generator.state}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Continue from a state that `get_state` returned."""
-        self._seed, self._calls = int(state["seed"]), int(state["calls"])
-        self.numpy.bit_generator.state = state["numpy"]
+        """Continue from a state that `get_state` returned. ValueError, with nothing changed, for anything else."""
+        bits = np.random.PCG64()
+        try:
+            seed, calls, bits.state = state["seed"], state["calls"], state["numpy"]
+            if bits.state != state["numpy"]:  # NumPy takes 0.5 for 0
+                raise ValueError("numbers out of range")
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
+            raise ValueError(f"set_state: this is not what get_state returned ({error!r})") from error
+        for name, value in (("seed", seed), ("calls", calls)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise ValueError(f"set_state: '{name}' is {value!r}, expected an integer >= 0")
+        self._seed, self._calls = seed, calls
+        self.numpy.bit_generator.state = bits.state
 
 
 default_generator = Generator(0)

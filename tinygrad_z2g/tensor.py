@@ -18,6 +18,7 @@ import numpy as np
 
 from . import backend, dtypes, engine, notebook
 from .backend import Array, Device
+from .console import say
 from .engine import Variable, record
 from .explain import story
 from .ops import elementwise, indexing, inplace, linalg, reduction, sorting
@@ -162,7 +163,7 @@ class Tensor(Variable):
             caller = sys._getframe(1)
             names = {**caller.f_locals, **caller.f_globals, **caller.f_locals}  # of two names the local one counts
         told = story(self, names, to=to, level=level, gradient=gradient)
-        print(told.markdown() if markdown else told)
+        say(told.markdown() if markdown else told)
 
     @property
     def requires_grad(self) -> bool:

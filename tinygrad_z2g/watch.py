@@ -19,6 +19,7 @@ import numpy as np
 
 from .anomaly import Search
 from .backend import Array, of, to_host
+from .console import say
 from .engine import is_grad_enabled
 from .nn import Module, Parameter, ReLU
 from .tensor import Tensor
@@ -93,7 +94,7 @@ class watch:
     def __exit__(self, *exc_info: object) -> None:
         self._end()
         self._entrance.remove()
-        print(self)
+        say(self)
 
     # --- Looking at a step ----------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ import tinygrad_z2g as z2g
 from tinygrad_z2g import nn
 from tinygrad_z2g.nn import functional as F
 
+from ..console import report
 from ..gradcheck import compare
 from ..gradcheck.cases import cases
 from . import reading, source
@@ -177,12 +178,7 @@ def main(argv: list[str] | None = None) -> int:
             hint = f"; did you mean {', '.join(known.get(name, name) for name in close)}?" if close else "."
             parser.error(f"no operation {topic!r}{hint} Without a name this lists them all")
         text, right = explanation(op)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # not if output is collected in a string
-        sys.stdout.reconfigure(errors="replace")  # a terminal without ∂ still shows the rest
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # `learn | head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    report(text)
     return 0 if right else 1
 
 

@@ -47,6 +47,7 @@ PATH = {
     ],
     "The ground it stands on": [
         Step("backend", SKIM, "`of` and `device_of`; the rest is about finding a GPU."),
+        Step("console", OPEN, "Text for a terminal that lacks some characters."),
         Step("dtypes", SKIM, "`promote`: what float32 and int64 make together."),
         Step("precision", OPEN, "What `autocast` sets; `ops.casting` acts on it."),
     ],

@@ -23,19 +23,28 @@ class Adam(Optimizer):
     """
 
     capturable = True
+    remembers = {"exp_avg": Tensor, "exp_avg_sq": Tensor, "step": int}  # noqa: RUF012 - never changed
     decoupled = False  # whether the weight decay acts on w itself, not through g
 
     def __init__(
         self, params: Iterable, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
         weight_decay: float = 0.0,
     ):  # fmt: skip
-        name = type(self).__name__
-        check_range(name, "learning rate", lr, 0)
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        check_range(type(self).__name__, "learning rate", lr, 0)
+        self.check_settings(type(self).__name__, defaults)
+        super().__init__(params, {**defaults, "betas": tuple(betas)})
+
+    def check_settings(self, name: str, settings: dict[str, Any]) -> None:
+        """Raise ValueError or TypeError unless the settings are numbers in range."""
+        check_range(name, "learning rate", settings["lr"])  # below 0 is where a schedule may have led it
+        betas = settings["betas"]
+        if not isinstance(betas, (list, tuple)) or len(betas) != 2:
+            raise TypeError(f"{name}: invalid betas: got {betas!r}, expected two numbers")
         check_range(name, "beta 1", betas[0], 0, 1)
         check_range(name, "beta 2", betas[1], 0, 1)
-        check_range(name, "eps", eps, 0)
-        check_range(name, "weight_decay", weight_decay, 0)
-        super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay})
+        check_range(name, "eps", settings["eps"], 0)
+        check_range(name, "weight_decay", settings["weight_decay"], 0)
 
     def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
         decay = group["weight_decay"] if self.decoupled else 0.0

@@ -5,8 +5,12 @@ It knows nothing of layers, losses or how gradients came about, and leaves to `_
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Callable, Iterable
 from typing import Any
+
+import numpy as np
 
 from .. import replay
 from ..backend import Array, device_of, of, to_device
@@ -22,6 +26,8 @@ class Optimizer:
     and numbers that a parameter's update remembers.
     """
 
+    remembers: dict[str, type] | None = None  # what `state` holds for a parameter; None: an optimizer's own affair
+
     def __init__(self, params: Iterable, defaults: dict[str, Any]):
         if isinstance(params, Tensor):
             raise TypeError(f"{type(self).__name__}: expected an iterable of Tensors or dicts, got one Tensor")
@@ -36,18 +42,26 @@ class Optimizer:
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with settings of their own: {"params": [...], "lr": 0.1}; the rest are the defaults."""
+        name = type(self).__name__
+        if not isinstance(param_group, dict) or "params" not in param_group:
+            raise TypeError(f"{name}: expected a dict with 'params', got {type(param_group).__name__}")
         params = param_group["params"]
         params = [params] if isinstance(params, Tensor) else list(params)
         known = {id(p) for g in self.param_groups for p in g["params"]}
         for p in params:
             if not isinstance(p, Tensor):
-                raise TypeError(f"{type(self).__name__}: can optimize Tensors, got {type(p).__name__}")
+                raise TypeError(f"{name}: can optimize Tensors, got {type(p).__name__}")
             if p.node is not None:
-                raise ValueError(f"{type(self).__name__}: can't optimize a computed tensor, only leaves")
+                raise ValueError(f"{name}: can't optimize a computed tensor, only leaves")
             if id(p) in known:
-                raise ValueError(f"{type(self).__name__}: a parameter of shape {tuple(p.shape)} appears twice")
+                raise ValueError(f"{name}: a parameter of shape {tuple(p.shape)} appears twice")
             known.add(id(p))
-        self.param_groups.append({**self.defaults, **param_group, "params": params})
+        group = {**self.defaults, **param_group, "params": params}
+        self.check_settings(name, group)
+        self.param_groups.append(group)
+
+    def check_settings(self, name: str, settings: dict[str, Any]) -> None:
+        """Raise ValueError or TypeError, in the name of `name`, if a group's settings are none for this optimizer."""
 
     @no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
@@ -126,35 +140,86 @@ class Optimizer:
         """Settings and state, with parameters as numbers in order: what `load_state_dict` takes."""
         number = {id(p): i for i, p in enumerate(p for group in self.param_groups for p in group["params"])}
         state = {
-            number[id(p)]: {k: v if isinstance(v, (int, float)) else Tensor.make(v) for k, v in values.items()}
+            number[id(p)]: {k: Tensor.make(v) if _is_array(v) else v for k, v in values.items()}
             for p, values in self.state.items()
         }
         groups = [{**group, "params": [number[id(p)] for p in group["params"]]} for group in self.param_groups]
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from a saved state. ValueError, with nothing changed, if groups or shapes do not match."""
-        saved = state_dict["param_groups"]
-        lengths = [len(group["params"]) for group in self.param_groups]
-        if [len(group["params"]) for group in saved] != lengths:
-            raise ValueError(f"load_state_dict: saved groups do not have the {lengths} parameters of this optimizer")
-        params = [p for group in self.param_groups for p in group["params"]]
+        """Continue from a saved state: settings, and what was remembered for each parameter, by its place.
+
+        ValueError or TypeError, with nothing changed, for a state that is not one of this kind of optimizer, with
+        groups and parameters like these.
+        """
+        name = f"{type(self).__name__}.load_state_dict"
+        for part, kind in (("param_groups", list), ("state", dict)):
+            if not isinstance(state_dict, dict) or not isinstance(state_dict.get(part), kind):
+                raise TypeError(f"{name}: expected a dict with a {kind.__name__} '{part}', as state_dict() returns")
+        groups, order = self._checked_groups(name, state_dict["param_groups"])
+        params = dict(zip(order, (p for group in self.param_groups for p in group["params"]), strict=True))
         state: dict[Tensor, dict[str, Any]] = {}
         for number, values in state_dict["state"].items():
-            p = params[int(number)]
-            state[p] = {}
-            for key, value in values.items():
-                if isinstance(value, Tensor):
-                    if value.array.shape != p.array.shape:
-                        raise ValueError(
-                            f"load_state_dict: '{key}' of parameter {number} has shape {tuple(value.shape)}, "
-                            f"expected {tuple(p.shape)}"
-                        )
-                    value = to_device(value.array, p.device).copy()
-                state[p][key] = value
+            number = int(number) if isinstance(number, str) and number.isdigit() else number  # as JSON spells it
+            if number not in params:
+                raise ValueError(f"{name}: there is state for parameter {number!r}, which no saved group has")
+            state[params[number]] = self._checked_state(f"{name}: parameter {number}", params[number], values)
         self.state = state
-        for group, other in zip(self.param_groups, saved, strict=True):
-            group.update({k: tuple(v) if isinstance(v, list) else v for k, v in other.items() if k != "params"})
+        for group, other in zip(self.param_groups, groups, strict=True):
+            group.update(other)
+
+    def _checked_groups(self, name: str, saved: list[Any]) -> tuple[list[dict[str, Any]], list[int]]:
+        """The settings of each saved group, and the numbers of all parameters in their order."""
+        lengths = [len(group["params"]) for group in self.param_groups]
+        found = [group.get("params") if isinstance(group, dict) else None for group in saved]
+        if [len(ids) if isinstance(ids, (list, tuple)) else None for ids in found] != lengths:
+            raise ValueError(f"{name}: 'param_groups' do not have the {lengths} 'params' of this optimizer")
+        order = [number for ids in found for number in ids]
+        if not all(type(number) is int for number in order) or len(set(order)) != len(order):
+            raise ValueError(f"{name}: 'params' in 'param_groups' are {order}, expected different numbers")
+        groups = []
+        for i, (group, other) in enumerate(zip(self.param_groups, saved, strict=True)):
+            where = f"{name}: param_groups[{i}]"
+            settings = {k: tuple(v) if isinstance(v, list) else v for k, v in other.items() if k != "params"}
+            if missing := [key for key in self.defaults if key not in settings]:
+                raise ValueError(f"{where} has no '{missing[0]}'; is it the state of another kind of optimizer?")
+            if foreign := [k for k, v in settings.items() if v and k not in group and k != "initial_lr"]:
+                raise ValueError(f"{where} has the setting '{foreign[0]}', which this optimizer does not know")
+            if "initial_lr" in settings:  # a schedule's
+                check_range(where, "initial_lr", settings["initial_lr"])
+            self.check_settings(where, settings)
+            groups.append(settings)
+        return groups, order
+
+    def _checked_state(self, where: str, p: Tensor, values: Any) -> dict[str, Any]:
+        """What is remembered for p, its arrays copied to where p is."""
+        if not isinstance(values, dict):
+            raise TypeError(f"{where} has the state {values!r}, expected a dict")
+        if self.remembers is not None and values.keys() - self.remembers.keys():
+            wrong = sorted(map(str, values.keys() - self.remembers.keys()))[0]
+            raise ValueError(f"{where} has '{wrong}', which {type(self).__name__} does not keep")
+        state = {}
+        for key in values if self.remembers is None else self.remembers if values else ():
+            if key not in values:
+                raise ValueError(f"{where} has no '{key}', which {type(self).__name__} keeps")
+            value = values[key]
+            kind = type(value) if self.remembers is None else self.remembers[key]
+            if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+                raise TypeError(f"{where} has '{key}' = {value!r}, expected {kind.__name__}")
+            if kind is int and value < 0:
+                raise ValueError(f"{where} has '{key}' = {value}, expected >= 0")
+            if isinstance(value, Tensor):
+                if value.array.shape != p.array.shape:
+                    raise ValueError(f"{where}: '{key}' has shape {tuple(value.shape)}, expected {tuple(p.shape)}")
+                if value.is_floating_point() != p.is_floating_point():
+                    raise TypeError(f"{where}: '{key}' is {value.dtype}, expected {p.dtype}")
+                value = to_device(value.array, p.device).copy()
+            state[key] = value
+        return state
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "ndim") and not isinstance(value, (Tensor, np.generic))
 
 
 def memory(state: dict[str, Any], key: str, p: Tensor) -> Array:
@@ -171,8 +236,10 @@ def memory(state: dict[str, Any], key: str, p: Tensor) -> Array:
     return state[key]
 
 
-def check_range(owner: str, name: str, value: float, low: float, high: float = float("inf")) -> None:
-    """Raise ValueError unless low <= value < high (so never NaN)."""
-    if not low <= value < high:
-        bound = f">= {low}" if high == float("inf") else f"in [{low}, {high})"
-        raise ValueError(f"{owner}: invalid {name}: got {value}, expected a number {bound}")
+def check_range(owner: str, name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> None:
+    """Raise TypeError unless `value` is a number, ValueError unless low <= value < high (so never NaN or infinite)."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{owner}: invalid {name}: got {value!r}, expected a number")
+    if not low <= value < high or value == -math.inf:
+        bound = "" if low == -math.inf else f" >= {low}" if high == math.inf else f" in [{low}, {high})"
+        raise ValueError(f"{owner}: invalid {name}: got {value}, expected a finite number{bound}")

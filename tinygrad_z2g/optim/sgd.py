@@ -21,19 +21,29 @@ class SGD(Optimizer):
     weight_decay · w to g. (Polyak 1964; Sutskever et al. 2013)
     """
 
+    capturable = True
+    remembers = {"momentum_buffer": Tensor}  # noqa: RUF012 - never changed
+
     def __init__(
         self, params: Iterable, lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
         weight_decay: float = 0.0, nesterov: bool = False,
     ):  # fmt: skip
+        defaults = {"lr": lr, "momentum": momentum, "dampening": dampening}
+        defaults |= {"weight_decay": weight_decay, "nesterov": nesterov}
         check_range("SGD", "learning rate", lr, 0)
-        check_range("SGD", "momentum", momentum, 0)
-        check_range("SGD", "weight_decay", weight_decay, 0)
-        if nesterov and (momentum <= 0 or dampening != 0):
-            raise ValueError("SGD: nesterov needs momentum > 0 and dampening = 0")
-        settings = {"lr": lr, "momentum": momentum, "dampening": dampening}
-        super().__init__(params, {**settings, "weight_decay": weight_decay, "nesterov": nesterov})
+        self.check_settings("SGD", defaults)
+        super().__init__(params, defaults)
 
-    capturable = True
+    def check_settings(self, name: str, settings: dict[str, Any]) -> None:
+        """Raise ValueError or TypeError unless the settings are numbers in range, and fit each other."""
+        check_range(name, "learning rate", settings["lr"])  # below 0 is where a schedule may have led it
+        check_range(name, "momentum", settings["momentum"], 0)
+        check_range(name, "dampening", settings["dampening"])
+        check_range(name, "weight_decay", settings["weight_decay"], 0)
+        if not isinstance(settings["nesterov"], bool):
+            raise TypeError(f"{name}: invalid nesterov: got {settings['nesterov']!r}, expected True or False")
+        if settings["nesterov"] and (settings["momentum"] <= 0 or settings["dampening"] != 0):
+            raise ValueError(f"{name}: nesterov needs momentum > 0 and dampening = 0")
 
     def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
         lr, momentum, decay = group["lr"], group["momentum"], group["weight_decay"]
