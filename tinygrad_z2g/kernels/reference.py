@@ -610,10 +610,10 @@ def adam(
 
 
 def adam_all(
-    like: Array, parts: Iterable[tuple[Array, Array, Array, Array, int]], lr: float, beta1: float, beta2: float,
+    arrays: list[Array], parts: Iterable[tuple[Array, Array, Array, Array, int]], lr: float, beta1: float, beta2: float,
     eps: float, decay: float = 0.0,
 ) -> None:  # fmt: skip
-    """`adam` for each (w, g, m, v, step) of `parts`, which live where `like` does."""
+    """`adam` for each (w, g, m, v, step) of `parts`, whose w are `arrays`, prepared as its turn comes."""
     for w, g, m, v, step in parts:
         adam(w, g, m, v, step, lr, beta1, beta2, eps, decay)
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from ...backend import Array
 from .. import reference
+from . import mathematics
 from .jit import loop, over_rows
-from .mathematics import HALF, ONE, ROOT_2PI, TWO, ZERO, bell, choose, erf, exp, normal_cdf
 from .layout import fits
+from .mathematics import HALF, ONE, ROOT_2PI, TWO, ZERO, bell, choose, exp, normal_cdf
 
 C = np.float32(math.sqrt(2 / math.pi))
 A = np.float32(0.044715)
@@ -56,11 +57,11 @@ def _relu(start, stop, a, z):  # type: ignore[no-untyped-def]
 def _erf(start, stop, a, z):  # type: ignore[no-untyped-def]
     a, z = a[start:stop], z[start:stop]
     for i in range(a.size):
-        z[i] = erf(a[i])
+        z[i] = mathematics.erf(a[i])
 
 
 def gelu_tanh(a: Array, b: Array | None = None) -> tuple[Array, Array]:
-    """See `reference.gelu_tanh`. 98,304 x 512 numbers..."""
+    """See `reference.gelu_tanh`."""
     return _gelu(_gelu_tanh, reference.gelu_tanh, a, b)
 
 
@@ -85,7 +86,7 @@ def relu(a: Array) -> Array:
     return _each(_relu, a) if fits(a) else reference.relu(a)
 
 
-def erf_of(a: Array) -> Array:
+def erf(a: Array) -> Array:
     """See `reference.erf`."""
     return _each(_erf, a) if fits(a) else reference.erf(a)
 

@@ -14,7 +14,7 @@ from .jit import cuts, loop, together
 from .layout import FLOAT32
 from .mathematics import ZERO
 from .products import alone
-from .rows import softmax_row, dot
+from .rows import dot, softmax_row
 
 
 @loop

@@ -39,6 +39,17 @@ loop = _compiled({"contract"})
 summing = _compiled({"contract", "reassoc", "nsz"})
 
 
+@loop
+def probe(x):  # type: ignore[no-untyped-def]
+    """The smallest loop."""
+    return x + 1
+
+
+def cache_folder() -> str | None:
+    """Where compiled code is kept; None if nowhere."""
+    return probe.stats.cache_path
+
+
 # --- Threads -----------------------------------------------------------------------------------------------------
 
 SHARED = 2**16  # numbers of which a thread must get as many at least: waking it takes some 20 µs

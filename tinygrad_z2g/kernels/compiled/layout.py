@@ -11,7 +11,7 @@ FLOAT32 = np.dtype(np.float32)
 
 def fits(*arrays: Array) -> bool:
     """Whether all are float32, row by row in memory, writable and not empty."""
-    return all(a.dtype == FLOAT32 and a.flags.carray and a.size for a in arrays)
+    return all(isinstance(a, np.ndarray) and a.dtype == FLOAT32 and a.flags.carray and a.size for a in arrays)
 
 
 def as_rows(a: Array) -> Array:

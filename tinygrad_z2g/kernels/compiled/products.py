@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...backend import Array
+from .. import reference
 from .jit import blas_threads, cuts, set_blas_threads, threads, together
 from .layout import FLOAT32
 
@@ -34,9 +35,7 @@ def alone() -> Iterator[None]:
 
 
 def product(a: Array, b: Array) -> Array:
-    """z = a b for two matrices, (n, k) and (k, m) -> (n, m), cut into blocks of rows, or of columns if there are more.
-
-    """
+    """z = a b for two matrices, (n, k) and (k, m) -> (n, m), cut into blocks of rows, or of columns if there are more."""
     (n, k), m = a.shape, b.shape[1]
     if n * k * m < SHARED or set_blas_threads is None or threads() == 1 or not a.dtype == b.dtype == FLOAT32:
         return a.dot(b)
@@ -48,4 +47,17 @@ def product(a: Array, b: Array) -> Array:
             together(lambda start, stop: np.matmul(a[start:stop], b, out=z[start:stop]), parts)
         else:
             together(lambda start, stop: np.matmul(a, b[:, start:stop], out=z[:, start:stop]), parts)
+    return z
+
+
+def bmm(a: Array, b: Array) -> Array:
+    """See `reference.bmm`: threads share the first dimension of the batch."""
+    if not (a.ndim == b.ndim > 2 and a.shape[:-2] == b.shape[:-2] and a.dtype == b.dtype == FLOAT32):
+        return reference.bmm(a, b)
+    z = np.empty((*a.shape[:-1], b.shape[-1]), a.dtype)
+    with alone():
+        together(
+            lambda start, stop: np.matmul(a[start:stop], b[start:stop], out=z[start:stop]),
+            cuts(len(a), a.size * b.shape[-1] // 16),
+        )
     return z

@@ -12,11 +12,11 @@ import numpy as np
 
 from ...backend import Array
 from .. import reference
-from .jit import loop, over_rows, summing, together, cuts
+from .jit import loop, over_rows, summing
 from .layout import FLOAT32, fits
 from .mathematics import ONE, ZERO
 
-BLOCK = 4096
+BLOCK = 4096  # numbers whose squares are summed in float32
 
 
 @loop
