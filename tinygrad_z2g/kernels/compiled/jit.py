@@ -140,14 +140,17 @@ def together(function: Callable, parts: list[tuple]) -> None:
 
 def cuts(rows: int, numbers: int, multiple: int = 1) -> list[tuple[int, int]]:
     """0..rows in as many parts as threads may share `numbers`, all but the last a `multiple`."""
-    n = max(1, min(threads(), numbers // SHARED, rows // multiple))
+    n = max(1, min(threads(), numbers // SHARED, rows // multiple)) if numbers >= 2 * SHARED else 1
     at = [rows * i // n // multiple * multiple for i in range(n)]
     return list(zip(at, [*at[1:], rows], strict=True))
 
 
 def over_rows(function: Callable, rows: int, numbers: int, *args: Any) -> None:
     """function(0, rows, *args), in parts where there are `numbers` enough to share."""
-    together(function, [(start, stop, *args) for start, stop in cuts(rows, numbers)])
+    if numbers < 2 * SHARED:
+        function(0, rows, *args)
+    else:
+        together(function, [(start, stop, *args) for start, stop in cuts(rows, numbers)])
 
 
 # --- OpenBLAS ----------------------------------------------------------------------------------------------------

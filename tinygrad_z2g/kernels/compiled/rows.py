@@ -169,13 +169,18 @@ def _layer_norm_backward(start, stop, g, n, r, out):  # type: ignore[no-untyped-
             out[i, j] = scale * (g[i, j] - mean - n[i, j] * stretch)
 
 
-def _last(a: Array, axis: int) -> bool:
-    return axis in (-1, a.ndim - 1)
+SHORT = 32  # numbers of a row that the compiler takes at a time; of fewer, each is computed by itself
+
+
+def _rows(axis: int, *arrays: Array) -> bool:
+    """Whether these are arrays whose rows are worth a loop."""
+    a = arrays[0]
+    return axis in (-1, a.ndim - 1) and a.shape[-1] >= SHORT and fits(*arrays)
 
 
 def softmax(a: Array, axis: int) -> Array:
     """See `reference.softmax`."""
-    if not (fits(a) and _last(a, axis)):
+    if not _rows(axis, a):
         return reference.softmax(a, axis)
     p = np.empty(a.shape, a.dtype)
     over_rows(_softmax, a.size // a.shape[-1], a.size, as_rows(a), as_rows(p))
@@ -184,7 +189,7 @@ def softmax(a: Array, axis: int) -> Array:
 
 def softmax_backward(p: Array, grad: Array, axis: int) -> Array:
     """See `reference.softmax_backward`."""
-    if not (fits(p, grad) and _last(p, axis)):
+    if not _rows(axis, p, grad):
         return reference.softmax_backward(p, grad, axis)
     out = np.empty(p.shape, p.dtype)
     over_rows(_softmax_backward, p.size // p.shape[-1], p.size, as_rows(p), as_rows(grad), as_rows(out))
@@ -193,7 +198,7 @@ def softmax_backward(p: Array, grad: Array, axis: int) -> Array:
 
 def log_softmax(a: Array, axis: int) -> Array:
     """See `reference.log_softmax`."""
-    if not (fits(a) and _last(a, axis)):
+    if not _rows(axis, a):
         return reference.log_softmax(a, axis)
     z = np.empty(a.shape, a.dtype)
     over_rows(_log_softmax, a.size // a.shape[-1], a.size, as_rows(a), as_rows(z))
@@ -202,7 +207,7 @@ def log_softmax(a: Array, axis: int) -> Array:
 
 def cross_entropy(logits: Array, target: Array, weight: Array) -> tuple[Array, Array]:
     """See `reference.cross_entropy`."""
-    if not fits(logits, weight):
+    if not (_rows(1, logits) and fits(weight)):
         return reference.cross_entropy(logits, target, weight)
     target = np.ascontiguousarray(target, np.int64)
     losses, g = np.empty(len(logits), logits.dtype), np.empty(logits.shape, logits.dtype)
@@ -212,7 +217,7 @@ def cross_entropy(logits: Array, target: Array, weight: Array) -> tuple[Array, A
 
 def layer_norm(a: Array, eps: float) -> tuple[Array, Array]:
     """See `reference.layer_norm`."""
-    if not fits(a):
+    if not _rows(1, a):
         return reference.layer_norm(a, eps)
     n, r = np.empty(a.shape, a.dtype), np.empty((len(a), 1), a.dtype)
     over_rows(_layer_norm, len(a), a.size, a, np.float32(eps), n, r)
@@ -221,7 +226,7 @@ def layer_norm(a: Array, eps: float) -> tuple[Array, Array]:
 
 def layer_norm_backward(g: Array, n: Array, r: Array) -> Array:
     """See `reference.layer_norm_backward`."""
-    if not fits(g, n, r):
+    if not (_rows(1, g, n) and fits(r)):
         return reference.layer_norm_backward(g, n, r)
     out = np.empty(g.shape, g.dtype)
     over_rows(_layer_norm_backward, len(g), g.size, g, n, r, out)

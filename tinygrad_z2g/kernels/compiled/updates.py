@@ -26,7 +26,8 @@ def _adam(start, stop, w, g, m, v, beta1, beta2, rate, eps, decay):  # type: ign
     for i in range(w.size):
         m[i] = beta1 * m[i] + (ONE - beta1) * g[i]
         v[i] = beta2 * v[i] + (ONE - beta2) * (g[i] * g[i])
-        w[i] -= rate * (m[i] / (np.float32(math.sqrt(v[i])) + eps)) + decay * w[i]
+        move = rate * (m[i] / (np.float32(math.sqrt(v[i])) + eps))
+        w[i] -= move + decay * w[i] if decay != ZERO else move  # 0 · inf is NaN
 
 
 @loop
