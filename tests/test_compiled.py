@@ -102,6 +102,8 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "norm": lambda N, C: [([normal(N, C), normal(C), normal(3, N, C)],)],
     "product": lambda N, C: [(normal(N, C), normal(C, 2 * N)), (normal(C, N).T, normal(C, C))],
     "product_and_column_sums": lambda N, C: [(normal(2, N, C), normal(2, N, C))],
+    "fill": lambda N, C: [(normal(2, N, C), rng.random((N, C)) < 0.5, -7.5), (normal(N, C), rng.random(C) < 0.5, 0)],
+    "relu_backward": lambda N, C: [(normal(N, C), np.maximum(normal(N, C), 0))],
     "relu": lambda N, C: [(normal(N, C),)],
     "scale_shift": lambda N, C: [(normal(N, C), normal(C), normal(C))],
     "sgd": lambda N, C: [(normal(N, C), normal(N, C), 0.1)],

@@ -54,6 +54,15 @@ def product(a: Any, b: Any) -> Any:
     return a.dot(b) if loops.ready is None else loops.ready.product(a, b)
 
 
+def each(function: Callable[[Any], object], blocks: list, numbers: int) -> None:
+    """function(block) for each; where there are compiled loops, several threads take one block after the other.
+
+    `function` works on so many `numbers` in all, and changes nothing that it has with another block in common.
+    """
+    many = len(blocks) > 1 and numbers >= LARGE
+    ((many and (loops.ready or loops.load())) or reference).each(function, blocks)
+
+
 adam_all = either("adam_all")
 attention = either("attention")
 attention_backward = either("attention_backward")
@@ -63,6 +72,7 @@ column_sums = either("column_sums")
 cross_entropy = either("cross_entropy")
 dropout = either("dropout")
 erf = either("erf")
+fill = either("fill")
 gelu_exact = either("gelu_exact")
 gelu_tanh = either("gelu_tanh")
 layer_norm = either("layer_norm")
@@ -73,6 +83,7 @@ lstm_backward = either("lstm_backward")
 norm = either("norm")
 product_and_column_sums = either("product_and_column_sums")
 relu = either("relu")
+relu_backward = either("relu_backward")
 set_numbers = either("set_numbers")
 scale_shift = either("scale_shift")
 sgd = either("sgd")

@@ -256,6 +256,16 @@ def relu(a: Array) -> Array:
     return of(a).maximum(a, 0)
 
 
+def relu_backward(grad: Array, z: Array) -> Array:
+    """∂L/∂a = grad where z = max(a, 0) is positive, else 0 grad."""
+    return grad * (z > 0)
+
+
+def fill(a: Array, mask: Array, value: float) -> Array:
+    """value where the mask is True, else a. The mask broadcasts to a."""
+    return of(a).where(mask, value, a).astype(a.dtype, copy=False)
+
+
 # ln(erfc(x) e^(x²) / t) as a Chebyshev series in 2t - 1, with t = 2 / (2 + x) in (0, 1] for x >= 0. The series is
 # smooth, so it converges fast: 24 terms are exact to float64, 11 to float32. (Computed with 40 digits in mpmath.)
 _ERFC = (
@@ -625,6 +635,15 @@ def set_numbers(places: Array, values: np.ndarray) -> None:
     """places[i] = values[i], 8 bytes each, from the host's memory to the card's. See replay.py."""
     for i, value in enumerate(values):
         places[i] = value
+
+
+# --- Several blocks, one after the other -------------------------------------------------------------------------
+
+
+def each(function: Callable[[Any], object], blocks: list) -> None:
+    """function(block) for each."""
+    for block in blocks:
+        function(block)
 
 
 # --- Many arrays at once -----------------------------------------------------------------------------------------

@@ -114,23 +114,28 @@ def _convolve(
         return seen.reshape(len(seen), fan_in, width)  # (m, C, K, L') -> (m, C K, L')
 
     z = xp.empty((N, O, width), x.dtype)
-    for block in blocks:
-        xp.matmul(W, columns(block), out=z[block])  # (O, C K) @ (m, C K, L')
+    kernels.each(lambda block: xp.matmul(W, columns(block), out=z[block]), blocks, x.size)  # (O, C K) @ (m, C K, L')
     if bias is not None:
         z += bias.array[:, None]
 
     def grad_x(grad: Array) -> Array:
         grad, g = grad.reshape(z_shape), xp.empty(x_shape, wide)
-        for block in blocks:
+
+        def some(block: slice) -> None:
             seen = W.T @ grad[block]  # (C K, O) @ (m, O, L')
             g[block] = add_back(seen.reshape(len(seen), C, *K, *lengths))
+
+        kernels.each(some, blocks, g.size)
         return g
 
     def grad_w(grad: Array) -> Array:
-        grad, g = grad.reshape(z_shape), xp.zeros((fan_in, O), wide)
-        for block in blocks:  # (m, C K, L') @ (m, L', O), which is faster than its transpose
-            g += (columns(block) @ grad[block].swapaxes(1, 2)).sum(0)
-        return g.T.reshape(w_shape)
+        grad, parts = grad.reshape(z_shape), xp.zeros((len(blocks), fan_in, O), wide)
+
+        def some(block: slice) -> None:  # (m, C K, L') @ (m, L', O), which is faster than its transpose
+            parts[block.start // together] = (columns(block) @ grad[block].swapaxes(1, 2)).sum(0)
+
+        kernels.each(some, blocks, grad.size)
+        return parts.sum(0).T.reshape(w_shape)
 
     x_shape, z_shape, w_shape, places, wide = x.shape, z.shape, w.shape, (0, *range(2, n + 2)), x.dtype
     return record(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import dtypes
+from .. import dtypes, kernels
 from ..backend import of
 from ..engine import RESULT, Variable, record
 from .casting import in_float32
@@ -349,9 +349,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     if x.dtype.kind != "f" and isinstance(value, float) and not value.is_integer():
         raise RuntimeError(f"masked_fill: value {value} cannot be held by a tensor of {x.dtype}")
     operands(input, mask, "masked_fill")  # shapes and devices
-    xp = of(x)
-    z = xp.where(m, value, x).astype(x.dtype, copy=False)
-    return record("masked_fill", z, (input, lambda grad: xp.where(m, 0, grad), mask))
+    return record("masked_fill", kernels.fill(x, m, value), (input, lambda grad: kernels.fill(grad, m, 0), mask))
 
 
 # --- Comparisons and logic: results are bool, no gradient passes --------------------------------------------------

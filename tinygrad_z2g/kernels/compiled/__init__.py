@@ -8,12 +8,12 @@ No routine's result depends on the number of threads: they share rows, or column
 multiples of what OpenBLAS takes at a time, which has given the same bits wherever it was tried.)
 """
 
-from .activations import erf, gelu_exact, gelu_tanh, relu
+from .activations import erf, fill, gelu_exact, gelu_tanh, relu, relu_backward
 from .attending import attention, attention_backward
 from .columns import column_sums, product_and_column_sums, scale_shift, sum_rows_by_id, total
 from .dropping import dropout
 from .gates import lstm, lstm_backward
 from .jit import cache_folder, threads
-from .products import bmm, product
+from .products import bmm, each, product
 from .rows import cross_entropy, layer_norm, layer_norm_backward, log_softmax, softmax, softmax_backward
 from .updates import adam_all, clip, norm, sgd

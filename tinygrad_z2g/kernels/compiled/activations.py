@@ -54,6 +54,22 @@ def _relu(start, stop, a, z):  # type: ignore[no-untyped-def]
 
 
 @loop
+def _relu_backward(start, stop, grad, z, out):  # type: ignore[no-untyped-def]
+    """out = grad where z > 0, else 0 grad: NaN, as in the reference, where that is infinite."""
+    grad, z, out = grad[start:stop], z[start:stop], out[start:stop]
+    for i in range(z.size):
+        out[i] = grad[i] * choose(z[i] > ZERO, ONE, ZERO)
+
+
+@loop
+def _fill(start, stop, a, mask, value, out):  # type: ignore[no-untyped-def]
+    """out = value where the mask, the same for all rows, is True, else a."""
+    for i in range(start, stop):
+        for j in range(mask.size):
+            out[i, j] = choose(mask[j], value, a[i, j])
+
+
+@loop
 def _erf(start, stop, a, z):  # type: ignore[no-untyped-def]
     a, z = a[start:stop], z[start:stop]
     for i in range(a.size):
@@ -84,6 +100,24 @@ def _gelu(function, plain, a, b):  # type: ignore[no-untyped-def]
 def relu(a: Array) -> Array:
     """See `reference.relu`."""
     return _each(_relu, a) if fits(a) else reference.relu(a)
+
+
+def relu_backward(grad: Array, z: Array) -> Array:
+    """See `reference.relu_backward`."""
+    if not fits(grad, z):
+        return reference.relu_backward(grad, z)
+    out = np.empty(z.shape, z.dtype)
+    over_rows(_relu_backward, z.size, z.size, grad.reshape(-1), z.reshape(-1), out.reshape(-1))
+    return out
+
+
+def fill(a: Array, mask: Array, value: float) -> Array:
+    """See `reference.fill`."""
+    if not (fits(a) and mask.flags.c_contiguous and mask.size and mask.shape == a.shape[a.ndim - mask.ndim :]):
+        return reference.fill(a, mask, value)
+    rows, out = a.reshape(-1, mask.size), np.empty(a.shape, a.dtype)
+    over_rows(_fill, len(rows), a.size, rows, mask.reshape(-1), np.float32(value), out.reshape(rows.shape))
+    return out
 
 
 def erf(a: Array) -> Array:

@@ -7,7 +7,6 @@ knows nothing of what is computed.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import sys
@@ -32,8 +31,8 @@ def _compiled(fastmath: set[str]) -> Callable[[Callable], Any]:
     return compile_it
 
 
-# "contract" lets a product and a sum become one instruction. Where a sum over a row must be computed in several parts at a
-# time, "reassoc" allows that; it would also remove the rounding trick in `mathematics.exp`. No flag that assumes away
+# "contract" lets a product and a sum become one instruction. Where a sum over a row must be computed in several parts at
+# a time, "reassoc" allows that; it would also remove the rounding trick in `mathematics.exp`. No flag that assumes away
 # NaN or infinity is ever set.
 loop = _compiled({"contract"})
 summing = _compiled({"contract", "reassoc", "nsz"})
@@ -124,16 +123,18 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def together(function: Callable, parts: list[tuple]) -> None:
-    """function(*part) for each part, by as many threads as there are parts, this one among them."""
-    if len(parts) == 1:
-        function(*parts[0])
+def together(function: Callable, parts: list[tuple], most: int = 1000) -> None:
+    """function(*part) for each part, by as many threads as there are parts, but at `most` so many, this one included."""
+    n = min(len(parts), most)
+    if n <= 1:
+        for part in parts:
+            function(*part)
         return
-    while len(_helpers) < len(parts) - 1:
+    while len(_helpers) < n - 1:
         _helpers.append(threading.Thread(target=_help, args=[_jobs], name="tinygrad_z2g loops", daemon=True))
         _helpers[-1].start()
     job = Job(function, parts)
-    for _ in parts[1:]:
+    for _ in range(n - 1):
         _jobs.put(job)
     job.finish()
 

@@ -7,7 +7,8 @@ products are cut here, none of its threads is woken; what stands in other code o
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ def alone() -> Iterator[None]:
 
 
 def product(a: Array, b: Array) -> Array:
-    """z = a b for two matrices, (n, k) and (k, m) -> (n, m), cut into blocks of rows, or of columns if there are more."""
+    """z = a b for two matrices, (n, k) and (k, m) -> (n, m), cut by rows, or by columns if there are more."""
     (n, k), m = a.shape, b.shape[1]
     if n * k * m < SHARED or set_blas_threads is None or threads() == 1 or not a.dtype == b.dtype == FLOAT32:
         return a.dot(b)
@@ -48,6 +49,13 @@ def product(a: Array, b: Array) -> Array:
         else:
             together(lambda start, stop: np.matmul(a, b[:, start:stop], out=z[:, start:stop]), parts)
     return z
+
+
+def each(function: Callable[[Any], object], blocks: list) -> None:
+    """See `reference.each`."""
+    n = threads()
+    with alone():
+        together(function, [(block,) for block in blocks], n)
 
 
 def bmm(a: Array, b: Array) -> Array:
