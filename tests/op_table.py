@@ -46,6 +46,7 @@ from strategies import (
 import tinygrad_z2g as z2g
 import tinygrad_z2g.nn.functional as F
 from tinygrad_z2g import Tensor
+from tinygrad_z2g.nn.quantized import quantized_linear
 from tinygrad_z2g.nn.recurrent import lstm_scan
 
 
@@ -173,6 +174,8 @@ ELEMENTWISE = [
     Op("ceil", z2g.ceil, np.ceil, case(OFFSET)),
     Op("round", z2g.round, np.round, case(OFFSET)),
     # x is an odd multiple of 1/16 and y one of 1/8: x / y is never an integer, where the remainder jumps
+    Op("number % x", lambda x, n: n % x, lambda a, n: n - a * np.floor(n / a),
+       case(eighths(9 / 8, 15 / 8), n=st.sampled_from([5.03, -7.9])), (Tensor.__rmod__,)),
     Op("remainder", z2g.remainder, lambda a, b: a - b * np.floor(a / b), case(OFFSET, NONZERO)),
     Op("lerp", z2g.lerp, lambda a, b, w: (1 - w) * a + w * b, case(ANY, ANY, ANY)),
     Op("clamp", z2g.clamp, lambda a, min, max: np.clip(a, min, max), case(ANY, extra=bounds)),
@@ -796,6 +799,11 @@ IN_PLACE = [
        case(ANY, ANY, shapes=broadcast_into(), alpha=numbers), (Tensor.sub_,)),
     Op("mul_", lambda x, y: x.clone().mul_(y), np.multiply, case(ANY, ANY, shapes=broadcast_into()), (Tensor.mul_,)),
     Op("div_", lambda x, y: x.clone().div_(y), np.divide, case(ANY, NONZERO, shapes=broadcast_into()), (Tensor.div_,)),
+    Op("pow_", lambda x, y: x.clone().pow_(y), np.power, case(POSITIVE, ANY, shapes=broadcast_into()), (Tensor.pow_,)),
+    Op("floor_divide_", lambda x, y: x.clone().floor_divide_(y), np.floor_divide,
+       case(OFFSET, NONZERO, shapes=broadcast_into()), (Tensor.floor_divide_,)),
+    Op("remainder_", lambda x, y: x.clone().remainder_(y), lambda a, b: a - b * np.floor(a / b),
+       case(OFFSET, NONZERO, shapes=broadcast_into()), (Tensor.remainder_,)),
     Op("clamp_", lambda x, min, max: x.clone().clamp_(min, max), lambda a, min, max: np.clip(a, min, max),
        case(ANY, extra=bounds), (Tensor.clamp_,)),
     Op("masked_fill_", lambda x, mask, n: x.clone().masked_fill_(mask, n), lambda a, mask, n: np.where(mask, n, a),
@@ -946,12 +954,58 @@ def call_rms_norm(x: Tensor, weight: Any = None, *, shape: tuple, eps: float | N
 
 
 @st.composite
+def turned(draw: Any) -> Case:
+    """Vectors of pairs, and any two numbers for each pair; those of a sine and a cosine are among them."""
+    shape = (*draw(shape_of(0, 2)), draw(st.sampled_from(SIDES)), 2 * draw(st.integers(0, 3)))
+    half = (*shape[:-1], shape[-1] // 2)
+    small = draw(st.sampled_from([half, half[-2:], (*[1] * (len(half) - 1), half[-1])]))
+    kwargs = {"cos": draw(arrays(small)), "sin": draw(arrays(small)), "interleaved": draw(st.booleans())}
+    return Case([draw(arrays(shape))], kwargs)
+
+
+def turn(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, interleaved: bool) -> np.ndarray:
+    """A pair (a, b) is the complex number a + ib, and turning it a multiplication."""
+    d = x.shape[-1]
+    pairs = [(2 * i, 2 * i + 1) if interleaved else (i, i + d // 2) for i in range(d // 2)]
+    z = np.zeros_like(x)
+    for i, (a, b) in enumerate(pairs):
+        w = (x[..., a] + 1j * x[..., b]) * (cos[..., i] + 1j * sin[..., i])
+        z[..., a], z[..., b] = w.real, w.imag
+    return z
+
+
+@st.composite
 def looked_up(draw: Any, rows: int | None = None) -> Case:
     """A table and ids into it; a table of many rows is not drawn but made."""
     n = draw(st.integers(1, 4)) if rows is None else rows
     ids = draw(integers(draw(shape_of(0, 2)), 0, n - 1))
     table = draw(arrays((n, 2))) if rows is None else np.arange(n * 2.0).reshape(n, 2) / 8
     return Case([table], {"ids": ids})
+
+
+@st.composite
+def in_blocks(draw: Any) -> Case:
+    """Vectors of one or two blocks, and a matrix of as many: of eight bits, or of four, two weights a byte."""
+    nb, out, n = draw(st.integers(1, 2)), draw(st.integers(1, 3)), draw(st.sampled_from([0, 1, 3, 17]))
+    x = draw(arrays((nb * 32,))) * (1 + np.arange(n)[:, None]) / 16
+    bits = draw(st.sampled_from([4, 8]))
+    shape = (nb, 4 * bits, out)
+    quants = integers(shape, -128, 127) if bits == 8 else integers(shape, 0, 255)
+    quants = draw(quants).astype(np.int8 if bits == 8 else np.uint8)
+    offsets = draw(st.none() | arrays((nb, out)))
+    x = x[0] if draw(st.booleans()) and n else x
+    return Case([x], {"quants": quants, "scales": draw(arrays((nb, out))), "offsets": offsets})
+
+
+def block_product(x: np.ndarray, quants: np.ndarray, scales: np.ndarray, offsets: Any) -> np.ndarray:
+    """Weight by weight."""
+    nb, m, out = quants.shape
+    w = np.zeros((out, nb * 32))
+    for o, b, i in itertools.product(range(out), range(nb), range(32)):
+        q = int(quants[b, i % m, o])
+        q = q if m == 32 else (q % 16 if i < 16 else q // 16)
+        w[o, b * 32 + i] = q * scales[b, o] + (0 if offsets is None else offsets[b, o])
+    return x @ w.T
 
 
 @st.composite
@@ -1061,6 +1115,25 @@ def attended(draw: Any, masked: bool = True) -> Case:
     return Case(inputs, kwargs | {"scale": draw(st.sampled_from([None, 0.5, 1.25]))})
 
 
+@st.composite
+def attended_in_groups(draw: Any) -> Case:
+    """As `attended`, but each head of keys and values serves one to three heads of queries."""
+    lead = draw(shape_of(0, 1, least=1))
+    nk, group, T, S, d, e = (draw(st.integers(1, n)) for n in (2, 3, 3, 3, 2, 2))
+    inputs = [draw(arrays((*lead, *size))) for size in [(nk * group, T, d), (nk, S, d), (nk, S, e)]]
+    shapes = {"all": (T, S), "one": (*lead, 1, T, S), "each": (*lead, nk * group, T, S)}
+    kind = draw(st.sampled_from(["none", "causal", *shapes]))
+    mask = draw(masks(shapes[kind])) if kind in shapes else None
+    kwargs = {"is_causal": kind == "causal", "attn_mask": mask, "enable_gqa": True}
+    return Case(inputs, kwargs | {"scale": draw(st.sampled_from([None, 0.5]))})
+
+
+def grouped_attention(q: Any, k: Any, v: Any, enable_gqa: bool, **kwargs: Any) -> np.ndarray:
+    """Keys and values repeated for neighbouring heads of the queries."""
+    k, v = (np.repeat(x, q.shape[-3] // k.shape[-3], axis=-3) for x in (k, v))
+    return attention(q, k, v, **kwargs)
+
+
 def attention(
     q: Any, k: Any, v: Any, attn_mask: Any = None, is_causal: bool = False, scale: Any = None, kept: Any = 1
 ) -> Any:
@@ -1130,8 +1203,11 @@ NETWORK = [
     Op("F.nll_loss", F.nll_loss, nll, labelled(SCORES)),
     Op("F.cross_entropy, smoothed", F.cross_entropy, smoothed, labelled(SCORES, smoothing=True)),
     Op("F.cross_entropy, probabilities", F.cross_entropy, likelihood, likely()),
-    Op("F.binary_cross_entropy", F.binary_cross_entropy, binary, case(
-        eighths(1 / 8, 7 / 8), eighths(0, 1), shapes=PAIRS, reduction=reductions)),
+    Op("F.binary_cross_entropy", F.binary_cross_entropy, binary, case(  # steps must not leave 0..1, so
+        eighths(1 / 8, 7 / 8), eighths(1 / 8, 7 / 8), shapes=PAIRS, reduction=reductions)),
+    Op("F.binary_cross_entropy, certain", F.binary_cross_entropy,
+       lambda a, target, reduction: binary(a, target, reduction),
+       case(eighths(1 / 8, 7 / 8), reduction=reductions, target=lambda shape: arrays(shape, [0.0, 1.0]))),
     Op("F.binary_cross_entropy_with_logits", F.binary_cross_entropy_with_logits,
        lambda a, t, pos_weight, reduction: binary(sigmoid(a), t, reduction, pos_weight),
        case(ANY, eighths(0, 1), shapes=PAIRS, reduction=reductions, pos_weight=st.none() | arrays((), POSITIVE))),
@@ -1153,6 +1229,9 @@ NETWORK = [
     Op("F.avg_pool1d", F.avg_pool1d, pool(np.mean, 1, 0), pooled(1)),
     Op("lstm_scan", lstm_scan, lstm, recurrent()),
     Op("F.attention", F.scaled_dot_product_attention, attention, attended()),
+    Op("F.attention, grouped", F.scaled_dot_product_attention, grouped_attention, attended_in_groups()),
+    Op("F.rotary_embedding", F.rotary_embedding, turn, turned()),
+    Op("quantized_linear", quantized_linear, block_product, in_blocks()),
     Op("F.attention, dropout", attend_and_drop, attention_dropped, attended(masked=False)),
 ]  # fmt: skip
 
@@ -1165,13 +1244,17 @@ TABLE = [*ELEMENTWISE, *REDUCTIONS, *PRODUCTS, *MOVES, *INDEXING, *IN_PLACE, *NE
 EXEMPT = {
     "no gradient passes: the result is bool or integer": """
         eq ne lt le gt ge __eq__ __ne__ __lt__ __le__ __gt__ __ge__ logical_and logical_or logical_not isnan isfinite
-        isinf isclose allclose equal floor_divide __floordiv__ argsort count_nonzero
-        __and__ __rand__ __or__ __ror__ __xor__ __rxor__ __invert__ all any argmax argmin one_hot __contains__""",
+        isinf isclose allclose equal floor_divide __floordiv__ __rfloordiv__ argsort count_nonzero
+        __and__ __rand__ __or__ __ror__ __xor__ __rxor__ __invert__
+        __lshift__ __rlshift__ __rshift__ __rrshift__ all any argmax argmin one_hot __contains__""",
     "conversion to a dtype or device: test_trap_21_* in test_traps_ops.py": """
         type type_as cpu cuda float double half long int bool""",
     "fills with random numbers: nothing to differentiate": "normal_ uniform_",
     "the gradient machinery itself": """
-        backward requires_grad requires_grad_ retain_grad register_hook detach data make""",
+        backward grad requires_grad requires_grad_ retain_grad register_hook detach data make""",
+    "computed from positions, which are integers: test_llama.py": "rotary_angles",
+    "write integers in place: test_inplace.py": """
+        __iand__ __ior__ __ixor__ __ilshift__ __irshift__""",
     "inspection": """
         explain shape size ndim dim numel dtype device is_leaf grad_fn is_floating_point is_contiguous element_size
         nbytes

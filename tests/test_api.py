@@ -120,7 +120,7 @@ def test_the_surface_that_was_promised(name):
     (z2g.scatter, "input dim index src value"), (z2g.diagonal, "input offset dim1 dim2"),
     (z2g.repeat_interleave, "input repeats dim"), (z2g.multinomial, "input num_samples replacement generator"),
     (z2g.nn.functional.cross_entropy, "input target weight ignore_index reduction label_smoothing"),
-    (z2g.nn.functional.scaled_dot_product_attention, "query key value attn_mask dropout_p is_causal scale"),
+    (z2g.nn.functional.scaled_dot_product_attention, "query key value attn_mask dropout_p is_causal scale enable_gqa"),
     (z2g.nn.functional.layer_norm, "input normalized_shape weight bias eps"),
     (z2g.nn.functional.rms_norm, "input normalized_shape weight eps"),
     (z2g.autocast, "device_type dtype enabled"),

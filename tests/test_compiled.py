@@ -19,7 +19,7 @@ import pytest
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import kernels
-from tinygrad_z2g.kernels import loops, reference
+from tinygrad_z2g.kernels import loops, recurrent, reference
 
 ROOT = Path(__file__).parent.parent
 needs_numba = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="Numba is not installed")
@@ -105,6 +105,8 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "fill": lambda N, C: [(normal(2, N, C), rng.random((N, C)) < 0.5, -7.5), (normal(N, C), rng.random(C) < 0.5, 0)],
     "relu_backward": lambda N, C: [(normal(N, C), np.maximum(normal(N, C), 0))],
     "relu": lambda N, C: [(normal(N, C),)],
+    "rms_norm": lambda N, C: [(normal(N, C) + 3, 1e-5)],
+    "rms_norm_backward": lambda N, C: [(normal(N, C), *reference.rms_norm(normal(N, C), 1e-5))],
     "scale_shift": lambda N, C: [(normal(N, C), normal(C), normal(C))],
     "sgd": lambda N, C: [(normal(N, C), normal(N, C), 0.1)],
     "softmax": lambda N, C: [(normal(N, C, scale=scale), -1) for scale in (1, 30)] + [(normal(2, N, C), 2)],
@@ -153,7 +155,7 @@ IN_PLACE = {"adam_all", "clip", "sgd"}
 
 def run(module: Any, name: str, args: tuple) -> list[np.ndarray]:
     """All results of a routine; of one that changes its arguments, those."""
-    plain = {"product": lambda a, b: a @ b}
+    plain = {"product": lambda a, b: a @ b, "lstm": recurrent.lstm}
     function = plain[name] if module is reference and name in plain else getattr(module, name)
     args = copied(args) if name in IN_PLACE else args
     with np.errstate(all="ignore"):
@@ -216,9 +218,9 @@ def test_attention_of_more_keys_than_queries_or_fewer(T: int, S: int, causal: bo
 @pytest.mark.parametrize(("L", "N", "H"), [(1, 1, 8), (7, 3, 5), (20, 33, 32)])
 def test_lstm_backward(L: int, N: int, H: int, compiled: Any) -> None:
     args = normal(L, N, 4 * H), normal(N, H), normal(N, H), normal(4 * H, H, scale=0.3)
-    kept, (_, h, _, w) = reference.lstm(*args), args
+    kept, (_, h, _, w) = recurrent.lstm(*args), args
     grad = normal(L + 1, N, H)
-    expected = reference.lstm_backward(grad, *kept, h, w)
+    expected = recurrent.lstm_backward(grad, *kept, h, w)
     for a, b in zip(expected, compiled.lstm_backward(grad, *kept, h, w), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
 

@@ -1,6 +1,7 @@
 """Attention and the GPT: the classic mistakes, generation with a cache, sampling, a training step on a GPU."""
 
 import dataclasses
+import itertools
 import math
 
 import fakecupy
@@ -11,7 +12,7 @@ from numeric import host
 import tinygrad_z2g as z2g
 from tinygrad_z2g import nn, optim
 from tinygrad_z2g.models import GPT, GPTConfig
-from tinygrad_z2g.models.gpt import sample
+from tinygrad_z2g.models.generation import sample
 from tinygrad_z2g.nn import functional as F
 
 V, CONTEXT = 11, 6
@@ -207,22 +208,56 @@ def test_trap_41_generation_with_a_cache_equals_recomputation(device, length):
     assert [n for n, _ in steps] == fed
 
 
-def test_the_cache_of_a_block_by_hand(device):
-    block, x, cache = nn.TransformerBlock(4, 2), z2g.randn(2, 5, 4), {}
+@pytest.mark.parametrize("cuts", [[3, 4], [3], [1, 2, 3, 4], [2, 4]])
+def test_the_cache_of_a_block_by_hand(device, cuts):
+    """In parts of any length."""
+    block, x, cache = nn.TransformerBlock(4, 2), z2g.randn(2, 5, 4), nn.Cache()
     whole = host(block(x))
-    parts = [block(x[:, :3], cache), block(x[:, 3:4], cache), block(x[:, 4:], cache)]
+    with z2g.no_grad():
+        parts = [block(x[:, i:j], cache) for i, j in itertools.pairwise([0, *cuts, 5])]
     np.testing.assert_allclose(host(z2g.cat(parts, 1)), whole, atol=1e-6)
-    with pytest.raises(ValueError, match="1 new position"):
-        block(x[:, :2], cache)
+    assert len(cache) == 5
+
+
+def test_a_cache_that_is_full_grows(device):
+    block, x, cache = nn.TransformerBlock(4, 2), z2g.randn(1, 150, 4), nn.Cache()
+    with z2g.no_grad():
+        parts = [block(x[:, :60], cache), *(block(x[:, i : i + 1], cache) for i in range(60, 150))]
+    np.testing.assert_allclose(host(z2g.cat(parts, 1)), host(block(x)), atol=1e-5)
+
+
+def test_no_gradient_passes_through_a_cache():
+    block, cache = nn.TransformerBlock(4, 2), nn.Cache()
+    with pytest.raises(RuntimeError, match="no_grad"):
+        block(z2g.randn(1, 2, 4), cache)
 
 
 def test_too_many_tokens_are_refused(device):
-    model, cache = small_gpt(), {}
+    model, cache = small_gpt(), nn.Cache()
     with pytest.raises(ValueError, match="context of 6"):
         model(z2g.tensor(random_ids(1, CONTEXT + 1)))
-    model(z2g.tensor(random_ids(1, CONTEXT)), cache=cache)
+    with z2g.no_grad():
+        model(z2g.tensor(random_ids(1, CONTEXT)), cache=cache)
     with pytest.raises(ValueError, match="context of 6"):
         model(z2g.tensor(random_ids(1, 1)), cache=cache)
+
+
+def test_a_gpt_refuses_prompts_of_different_lengths():
+    with pytest.raises(ValueError, match="one by one"):
+        small_gpt().generate([[1], [1, 2]], 3)
+
+
+def test_a_list_of_prompts_and_a_token_that_stops(device):
+    """Equal prompts in a list give what the tensor gives; a row ends with the token that stops it."""
+    model, prompt = small_gpt(), random_ids(2, 2)
+    whole = host(model.generate(z2g.tensor(prompt), 4, temperature=0))
+    rows = model.generate(prompt.tolist(), 4, temperature=0)
+    assert [row.tolist() for row in rows] == whole.tolist()
+    stop = int(whole[0, 2])
+    rows = model.generate(prompt.tolist(), 4, temperature=0, stop=[stop])
+    assert rows[0].tolist() == whole[0, :3].tolist()
+    together = host(model.generate(z2g.tensor(prompt), 4, temperature=0, stop=[stop]))
+    assert (together[0, 2:] == stop).all()
 
 
 def test_generate_leaves_everything_as_it_was(device):

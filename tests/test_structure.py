@@ -19,9 +19,9 @@ NAME = PACKAGE.name
 
 # A module imports only from its own row and from rows above it. A new module needs a place here.
 LAYERS = [
-    ["backend", "console", "dtypes", "notebook", "precision", "random", "replay", "trace"],
+    ["backend", "console", "dtypes", "notebook", "precision", "random", "replay", "size", "trace", "views"],
     ["anomaly", "engine", "kernels"],
-    ["explain", "formula", "ops"],
+    ["explain", "formula", "ops", "showing"],
     ["tensor"],
     [
         "amp",
@@ -37,11 +37,13 @@ LAYERS = [
         "utils",
     ],
     ["models"],
-    ["draw", "watch"],
+    ["draw", "page", "watch"],
     [""],  # the package itself: re-exports only
     ["info", "learn"],  # commands, imported by none
 ]
-OPTIONAL = ["cupy", "matplotlib", "mpi4py", "safetensors", "threadpoolctl", "torch", "tqdm"]
+OPTIONAL = [
+    "cupy", "gguf", "matplotlib", "mpi4py", "numba", "safetensors", "threadpoolctl", "tokenizers", "torch", "tqdm",
+]  # fmt: skip
 
 
 # --- Reading the source ------------------------------------------------------------------------------------------
@@ -128,7 +130,7 @@ def test_modules_import_from_their_own_layer_or_those_above():
 
 def test_the_engine_knows_no_tensor():
     """A protocol, not the class: engine.py works on arrays, wherever they live."""
-    assert GRAPH["engine"] <= {"backend", "kernels", "replay", "trace"}
+    assert GRAPH["engine"] <= {"backend", "kernels", "replay", "trace", "views"}
     assert GRAPH["backend"] == GRAPH["dtypes"] == set()
 
 

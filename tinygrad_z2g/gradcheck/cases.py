@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import creation, nn
 from ..nn import functional as F
+from ..nn.quantized import quantized_linear
 from ..nn.recurrent import lstm_scan
 from ..ops import elementwise, indexing, linalg, reduction, shape, softmax, sorting
 from ..random import manual_seed
@@ -177,6 +178,10 @@ def cases() -> list[Case]:
     add("F.layer_norm", lambda x, w, b: F.layer_norm(x, (2, 3), w, b), any_(2, 2, 3), any_(2, 3), any_(2, 3))
     add("F.layer_norm", lambda x: F.layer_norm(x, (4,)), any_(3, 4))
     add("F.rms_norm", lambda x, w: F.rms_norm(x, (4,), w), any_(2, 4), any_(4))
+    add("F.rms_norm", lambda x: F.rms_norm(x, (2, 3)), any_(2, 2, 3))
+    for interleaved in (False, True):
+        turn = functools.partial(F.rotary_embedding, cos=positive(3, 2).detach(), sin=any_(3, 2).detach())
+        add("F.rotary_embedding", functools.partial(turn, interleaved=interleaved), any_(2, 3, 4))
     add("F.normalize", F.normalize, any_(2, 4))
     add("F.cosine_similarity", F.cosine_similarity, any_(2, 4), any_(2, 4))
     add("F.dropout", same_numbers(lambda x: F.dropout(x, 0.5)), any_(20))  # of 8, seed 0 drops all
@@ -190,9 +195,14 @@ def cases() -> list[Case]:
     add("F.max_pool1d", lambda x: F.max_pool1d(x, 2), any_(2, 4))
     add("F.avg_pool1d", lambda x: F.avg_pool1d(x, 2), any_(2, 4))
     add("F.avg_pool1d", lambda x: F.avg_pool1d(x, 3, 2, 1), any_(1, 2, 5))
+    quants = creation.tensor(np.arange(96, dtype=np.uint8).reshape(2, 16, 3) * 5)
+    block = any_(2, 3).detach()  # scales, and offsets as well
+    add("quantized_linear", lambda x: quantized_linear(x, quants, block.to(x.dtype), block.to(x.dtype)), any_(2, 64))
     for causal in (False, True):
         attend = functools.partial(F.scaled_dot_product_attention, is_causal=causal)
         add("F.attention", attend, any_(2, 3, 2), any_(2, 3, 2), any_(2, 3, 4))
+    grouped = functools.partial(F.scaled_dot_product_attention, is_causal=True, enable_gqa=True)
+    add("F.attention", grouped, any_(4, 3, 2), any_(2, 3, 2), any_(2, 3, 4))
     dropping = same_numbers(functools.partial(F.scaled_dot_product_attention, dropout_p=0.3))
     add("F.attention", dropping, any_(2, 3, 2), any_(2, 3, 2), any_(2, 3, 4))
     add("lstm_scan", lstm_scan, any_(3, 2, 8), any_(2, 2), any_(2, 2), any_(8, 2))
@@ -207,6 +217,7 @@ def cases() -> list[Case]:
     add("nn.LSTM", nn.LSTM(2, 2, num_layers=2).double(), any_(3, 2, 2))
     add("nn.LSTMCell", _Cell(2, 2).double(), any_(2, 2), any_(2, 2), any_(2, 2))
     add("nn.MultiheadAttention", nn.MultiheadAttention(4, 2).double(), any_(3, 1, 4), any_(2, 1, 4), any_(2, 1, 4))
+    add("nn.LoRA", _Tuned(3, 2).double(), any_(4, 3))
     add("nn.TransformerBlock", nn.TransformerBlock(4, 2).double(), any_(1, 3, 4))
     return found
 
@@ -216,6 +227,14 @@ class _Cell(nn.LSTMCell):
 
     def forward(self, input: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         return super().forward(input, (h, c))
+
+
+class _Tuned(nn.LoRA):
+    """With a second factor that is not 0, as in the beginning, when no gradient reaches the first."""
+
+    def __init__(self, n_in: int, n_out: int):
+        super().__init__(nn.Linear(n_in, n_out), rank=2)
+        nn.init.normal_(self.lora_B)
 
 
 def _assigned(x: Tensor, value: Tensor, index: Any) -> Tensor:

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from . import cuda, loops, reference
-from .reference import finite_max, sum_squares
+from . import cuda, loops, recurrent, reference
+from .reference import finite_max, log_of_sum, rotate, sum_squares
 
 LARGE = loops.LARGE
 FLOAT32 = np.dtype(np.float32)
@@ -23,7 +23,8 @@ def either(name: str, asked: int = 0) -> Callable:
     """The routine `name`: for CuPy's arrays the one in `cuda`; for NumPy's the one in `compiled`, if they are large,
     float32, and Numba is there; else the reference. It is the argument number `asked`, an array or a list of arrays,
     that tells. (The look costs 0.1 µs.)"""
-    plain, on_gpu = getattr(reference, name), getattr(cuda, name, None) or getattr(reference, name)
+    plain = getattr(reference, name, None) or getattr(recurrent, name)
+    on_gpu = getattr(cuda, name, plain)
 
     @functools.wraps(plain)
     def routine(*args: Any) -> Any:
@@ -63,6 +64,11 @@ def each(function: Callable[[Any], object], blocks: list, numbers: int) -> None:
     ((many and (loops.ready or loops.load())) or reference).each(function, blocks)
 
 
+def shares(n: int, numbers: int) -> list[slice]:
+    """0..n, cut into as many slices as threads may share work on so many `numbers`: for `each`."""
+    return ((numbers >= LARGE and (loops.ready or loops.load())) or reference).shares(n)
+
+
 adam_all = either("adam_all")
 attention = either("attention")
 attention_backward = either("attention_backward")
@@ -84,6 +90,8 @@ norm = either("norm")
 product_and_column_sums = either("product_and_column_sums")
 relu = either("relu")
 relu_backward = either("relu_backward")
+rms_norm = either("rms_norm")
+rms_norm_backward = either("rms_norm_backward")
 set_numbers = either("set_numbers")
 scale_shift = either("scale_shift")
 sgd = either("sgd")

@@ -43,7 +43,8 @@ PATH = {
                  "kernels": "functions on plain arrays; here only `total`, a sum over some axes. Where an operation "
                      "uses another one, `learn NAME` shows it beside the rule",
                  "replay": "`active` is 0, unless a training step is compiled for a GPU",
-                 "trace": "`observers` is an empty list, unless somebody asked to look on"}),
+                 "trace": "`observers` is an empty list, unless somebody asked to look on",
+                 "views": "`Spot`, the place of a view in another array; used after in-place writes alone"}),
     ],
     "The ground it stands on": [
         Step("backend", SKIM, "`of` and `device_of`; the rest is about finding a GPU."),
@@ -57,13 +58,14 @@ PATH = {
         Step("ops.casting", SKIM, "`lowered` and `raised`: the casts of mixed precision, nothing outside of it."),
         Step("ops.unary", SKIM, "The decorator `unary`, then three or four functions of your choice: derive, compare, "
              "run the example."),
-        Step("ops.elementwise", READ, "`mul`: the result in one line, then a rule for each input. `div` reads its own "
-             "RESULT. `where`: why the rule chooses and does not multiply."),
+        Step("ops.elementwise", SKIM, "`mul`: the result in one line, then a rule for each input, and what it reads. "
+             "`where`: why the rule chooses and does not multiply."),
         Step("ops.linalg", SKIM, "`matmul`: two lines of derivation, and the shapes beside each product. Then "
              "`linear`."),
         Step("ops.shape", SKIM, "Rules that move gradients back: `reshape`, `permute`, `expand`, `cat`. They keep a "
              "shape, never an array."),
-        Step("ops.inplace", SKIM, "`written`: how a write is counted, so that backward can notice it."),
+        Step("views", SKIM, "`Spot`: a first element, and a stride for each dimension."),
+        Step("ops.inplace", SKIM, "`update`: how a write is counted, so that backward can notice it, and recorded."),
         Step("ops.indexing", SKIM, "`getitem`: the rule of reading is adding. `setitem`: the rule of replacing."),
         Step("ops.reduction", SKIM, "`sum` (its rule is a broadcast), `var`, and `prod`, which divides by nothing."),
         Step("ops.softmax", READ, "The derivation of `softmax`, then its kernel: `python -m tinygrad_z2g.learn "
@@ -72,10 +74,11 @@ PATH = {
     ],
     "The tensor": [
         Step("random", SKIM, "One seed; and why dropout needs no stored mask."),
+        Step("size", OPEN, "A shape is a tuple that prints as torch's."),
         Step("tensor", SKIM, "The table in the middle, where each operation becomes a method. `backward` is one line. "
              "Then `_version`, `detach`, `retain_grad`.", {
                  "explain": "tells the backward pass step by step, when asked to",
-                 "notebook": "how a tensor looks in a notebook"}),
+                 "showing": "prints a tensor"}),
         Step("creation", OPEN, "`tensor` copies, `as_tensor` shares."),
         Step("gradcheck", READ, "How to doubt all of this: a slope measured with forward passes alone, and random "
              "weights."),
@@ -89,15 +92,19 @@ PATH = {
     "Functions of networks": [
         Step("kernels.reference", SKIM, "`softmax_backward`, `cross_entropy`, `layer_norm_backward`, "
              "`attention_backward`, `adam`: each against the formula in its docstring."),
+        Step("kernels.recurrent", OPEN, "An LSTM over all steps, and back through time."),
         Step("kernels", OPEN, "NumPy's arrays go to the reference, CuPy's to `cuda`.", {
                  "kernels.cuda": "the same routines for a GPU"}),
         Step("replay", OPEN, "For a GPU: which numbers differ from step to step."),
         Step("nn.window", SKIM, "One picture, the windows; `_convolve` is then three products."),
-        Step("nn.functional", SKIM, "`cross_entropy`: p - onehot. `layer_norm`: what the two means remove. Attention. "
-             "The others are composed and need no rule."),
+        Step("nn.losses", SKIM, "`cross_entropy`: p - onehot."),
+        Step("nn.rotary", OPEN, "`rotary_embedding`: why a product of two turned vectors knows their distance alone."),
+        Step("nn.functional", SKIM, "`layer_norm`: what the two means remove. Attention. The others are composed and "
+             "need no rule."),
     ],
     "Layers": [
         Step("nn.module", SKIM, "How a module finds its parameters without registering them."),
+        Step("nn.container", OPEN, "Modules in order, in a list, under names."),
         Step("nn.init", SKIM, "Why 1 / fan_in."),
         Step("nn.linear", READ, "The smallest layer that learns: two parameters and one call."),
         Step("nn.activation", OPEN, "Settings, and a call each."),
@@ -108,7 +115,11 @@ PATH = {
         Step("nn.loss", OPEN, "The losses of `functional` for those who like objects."),
         Step("nn.recurrent", SKIM, "`lstm_step` says what an LSTM is; `lstm_scan` the same as one operation."),
         Step("nn.attention", SKIM, "`split_heads` and the masks."),
+        Step("nn.cache", OPEN, "`extend`: nothing is copied for a new token."),
         Step("nn.transformer", READ, "Attention, then a small network, each added to what came in."),
+        Step("kernels.quantized", OPEN, "How sixteen bytes are 32 weights; why sums are scaled and not weights."),
+        Step("nn.quantized", OPEN, "Layers of four bits."),
+        Step("nn.lora", OPEN, "A small correction learns in place of a large weight."),
         Step("nn.utils", SKIM, "One norm over all gradients."),
         Step("nn", OPEN, "What the package offers."),
     ],
@@ -120,21 +131,37 @@ PATH = {
         Step("optim", OPEN, "What the package offers."),
     ],
     "The GPT": [
-        Step("text", SKIM, "Characters as numbers, and the same text one character later as target."),
+        Step("text.characters", SKIM, "Characters as numbers, and the same text one character later as target."),
+        Step("text.pieces", OPEN, "Where words end: patterns."),
+        Step("text.bpe", SKIM, "`train`: the commonest pair becomes a token, again and again. `encode` repeats it."),
+        Step("text.fast", OPEN, "The same tokens, sooner."),
+        Step("text.wordpiece", OPEN, "Another way to cut words: BERT's."),
+        Step("text", OPEN, "What the package offers."),
         Step("utils.data", OPEN, "Batches of any dataset."),
         Step("utils", OPEN, "Nothing but the name."),
+        Step("models.generation", READ, "Draw a token, feed it back."),
         Step("models.gpt", READ, "All of it put together: embeddings, blocks, and sampling one token at a time."),
+        Step("models.files", OPEN, "GGUF and safetensors: a header, then bytes."),
+        Step("models.vocabulary", OPEN, "Tokenizers in files."),
+        Step("models.llama", SKIM, "Beside `gpt.py`: what changed from GPT-2 to the models of today."),
+        Step("models.bert", OPEN, "The same parts, read from both sides."),
         Step("models", OPEN, "What the package offers."),
     ],
     "When you need them": [
         Step("serialization", OPEN, "Safe files, readable by torch code too."),
+        Step("page.document", OPEN, "One file that loads nothing: how a page is put together."),
+        Step("page.run", OPEN, "What `watch` saw, as a page."),
         Step("watch", SKIM, "`_ill`: what makes a layer look ill, with the numbers that decide."),
         Step("notebook", OPEN, "A tensor as a coloured table."),
+        Step("showing", OPEN, "A tensor as text."),
         Step("draw.tracing", OPEN, "Which module made which operation: hooks, and the numbers of nodes."),
         Step("draw.layout", SKIM, "Layers by longest path, order by barycentres: pictures of graphs in general."),
         Step("draw.writing", OPEN, "SVG is text."),
         Step("draw.graph", OPEN, "What is worth drawing."),
         Step("draw", OPEN, "The one function."),
+        Step("page.model", OPEN, "Weights in two bytes each."),
+        Step("page.film", OPEN, "What `explain` heard and where `draw` puts it, side by side."),
+        Step("page", OPEN, "Two functions."),
         Step("amp", SKIM, "`GradScaler`: why a factor in front of the loss, and who finds it."),
         Step("distributed", SKIM, "Why the mean of gradients is the gradient of the mean."),
         Step("kernels.cuda.launch", OPEN, "How a kernel is compiled and started."),
@@ -191,7 +218,7 @@ QUESTIONS = [
     Question("How does backward() notice that a tensor was changed in place?",
              "Each write counts up a version that all views of the memory share. A rule's node has noted the count of "
              "every array it will read, and compares.",
-             (("ops.inplace", r"^def written\("), ("engine", r"if version\[0\] != recorded:"))),
+             (("ops.inplace", r"^    x\.version\[0\] \+= 1"), ("engine", r"if version\[0\] != recorded:"))),
     Question("What does no_grad() switch off?",
              "One flag, per thread. `record` looks at it, and leaves no node behind.",
              (("engine", r"^class no_grad\("), ("engine", r"^def record\("))),

@@ -10,16 +10,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
-from .. import creation, kernels
-from ..backend import to_device, to_host
-from ..engine import no_grad
-from ..nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, TransformerBlock, init
+from .. import creation
+from ..nn import Cache, Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, TransformerBlock, init
 from ..nn import functional as F
-from ..nn.transformer import Cache
-from ..random import Generator
 from ..tensor import Tensor
+from .generation import LanguageModel
 
 
 @dataclass
@@ -47,7 +42,7 @@ class GPTConfig:
             raise ValueError(f"GPTConfig: dropout must be in [0, 1), got {self.dropout}")
 
 
-class GPT(Module):
+class GPT(LanguageModel):
     """Token ids (B, T) -> scores of the next token at every position (B, T, vocab_size)."""
 
     def __init__(self, config: GPTConfig):
@@ -79,13 +74,15 @@ class GPT(Module):
     ) -> tuple[Tensor, Tensor | None]:
         """(B, T) -> scores (B, T, V), and the mean cross-entropy against `targets` (B, T) if given.
 
-        With a `cache`, `ids` holds only the tokens not seen before; see `nn.CausalSelfAttention`. ValueError if the
-        tokens exceed the context.
+        With a `cache`, `ids` holds only the tokens not seen before; see `nn.Cache`. ValueError if the tokens exceed the
+        context, or if rows begin with padding: a position here is a number, not a distance.
         """
         if ids.ndim != 2:
             raise ValueError(f"GPT: expected token ids of shape (B, T), got {tuple(ids.shape)}; see unsqueeze(0)")
         T = ids.array.shape[1]
-        seen = next(iter(cache.values()))[0].array.shape[2] if cache else 0
+        seen = 0 if cache is None else len(cache)
+        if cache is not None and cache.padding is not None:
+            raise ValueError("GPT: prompts of different lengths are not offered; give them one by one")
         if seen + T > self.config.context:
             raise ValueError(f"GPT: {seen + T} tokens exceed the context of {self.config.context}; crop the input")
         positions = creation.arange(seen, seen + T, device=ids.device)
@@ -97,68 +94,3 @@ class GPT(Module):
         if targets is None:
             return scores, None
         return scores, F.cross_entropy(scores.flatten(0, 1), targets.flatten())
-
-    @no_grad()
-    def generate(
-        self, prompt: Tensor, max_new_tokens: int, temperature: float = 1.0, top_k: int | None = None,
-        top_p: float | None = None, generator: Generator | None = None,
-    ) -> Tensor:  # fmt: skip
-        """The prompt (B, T) continued by `max_new_tokens` sampled tokens: (B, T + max_new_tokens).
-
-        temperature: below 1 bolder, above 1 wilder, 0 always the likeliest. top_k: only the k likeliest. top_p: only
-        the likeliest that together reach probability p (Holtzman et al. 2020). The model sees the last `context`
-        tokens. ValueError for an empty prompt or a setting out of range.
-        """
-        if prompt.ndim != 2 or prompt.array.shape[1] == 0:
-            raise ValueError(f"generate: expected a prompt of shape (B, T) with T >= 1, got {tuple(prompt.shape)}")
-        if max_new_tokens < 0:
-            raise ValueError(f"generate: max_new_tokens must be >= 0, got {max_new_tokens}")
-        was_training = self.training
-        self.eval()
-        try:
-            ids = to_host(prompt.array).tolist()
-            if not all(0 <= token < self.config.vocab_size for row in ids for token in row):
-                raise IndexError(f"generate: prompt ids must be in the range 0 to {self.config.vocab_size - 1}")
-            cache: Cache = {}
-            window = ids
-            for _ in range(max_new_tokens):
-                # Keys know their position; once the window slides, every position changes and the cache is void
-                if not cache or len(ids[0]) > self.config.context:
-                    cache, window = {}, [row[-self.config.context :] for row in ids]
-                scores, _ = self(creation.tensor(window, dtype="int64", device=prompt.device), cache=cache)
-                new = sample(scores[:, -1], temperature, top_k, top_p, generator).tolist()  # (B,)
-                for row, token in zip(ids, new, strict=True):
-                    row.append(token)
-                window = [[token] for token in new]
-            return creation.tensor(ids, dtype="int64", device=prompt.device)
-        finally:
-            self.train(was_training)
-
-
-def sample(
-    scores: Tensor,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    generator: Generator | None = None,
-) -> Tensor:
-    """One token id per row of scores (B, V) -> (B,). The settings are those of `GPT.generate`."""
-    if not temperature >= 0:
-        raise ValueError(f"sample: temperature must be >= 0, got {temperature}")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"sample: top_k must be at least 1, got {top_k}")
-    if top_p is not None and not 0 <= top_p <= 1:
-        raise ValueError(f"sample: top_p must be between 0 and 1, got {top_p}")
-    if temperature == 0:
-        return scores.argmax(1)
-    with np.errstate(over="ignore"):  # a tiny temperature
-        host = to_host(scores.array).astype(np.float64) / temperature
-    order = (-host).argsort(axis=1, kind="stable")  # likeliest first
-    ranked = kernels.softmax(np.take_along_axis(host, order, axis=1), 1)  # (B, V)
-    if top_k is not None:
-        ranked[:, top_k:] = 0
-    if top_p is not None:
-        before = ranked.cumsum(axis=1) - ranked  # probability of all likelier tokens
-        ranked[:, 1:][before[:, 1:] >= top_p] = 0  # the likeliest always stays
-    choice = creation.multinomial(Tensor.make(ranked), 1, generator=generator).array  # (B, 1)
-    return Tensor.make(to_device(np.take_along_axis(order, choice, axis=1)[:, 0], scores.device))

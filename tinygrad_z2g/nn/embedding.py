@@ -38,6 +38,14 @@ class Embedding(Module):
         if padding_idx is not None:
             init.zeros_(self.weight.detach()[padding_idx])
 
+    @classmethod
+    def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None) -> Embedding:
+        """A layer around the table `embeddings` (num_embeddings, embedding_dim), which does not learn if `freeze`."""
+        layer = cls.__new__(cls)
+        (layer.num_embeddings, layer.embedding_dim), layer.padding_idx = embeddings.array.shape, padding_idx
+        layer.weight = Parameter(embeddings, requires_grad=not freeze)
+        return layer
+
     def forward(self, ids: Tensor) -> Tensor:
         """(...) -> (..., embedding_dim)"""
         return F.embedding(ids, self.weight, self.padding_idx)

@@ -24,8 +24,17 @@ class Linear(Module):
     def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None):
         self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(creation.empty(out_features, in_features, device=device, dtype=dtype))
-        self.bias = Parameter(creation.empty(out_features, device=device, dtype=dtype)) if bias else None
+        b = Parameter(creation.empty(out_features, device=device, dtype=dtype)) if bias else None
+        self.register_parameter("bias", b)  # registered even if absent: only a Parameter may take its place
         self.reset_parameters()
+
+    @classmethod
+    def of(cls, weight: Parameter, bias: Parameter | None = None) -> Linear:
+        """A layer around parameters that are there: nothing is drawn. Not in torch."""
+        layer = cls.__new__(cls)
+        layer.out_features, layer.in_features = weight.array.shape
+        layer.weight, layer.bias = weight, bias
+        return layer
 
     def reset_parameters(self) -> None:
         """Draw new starting values."""

@@ -5,17 +5,15 @@ It puts layers together and knows nothing of their insides: no rule, no kernel a
 
 from __future__ import annotations
 
-from ..ops.shape import cat
 from ..tensor import Tensor
-from . import functional as F
 from .activation import GELU
 from .attention import _check_heads, merge_heads, split_heads
+from .cache import Cache, causal_attention
+from .container import Sequential
 from .dropout import Dropout
 from .linear import Linear
-from .module import Module, Sequential
+from .module import Module
 from .norm import LayerNorm
-
-Cache = dict[Module, tuple[Tensor, Tensor]]  # per attention: the keys and values of the positions seen so far
 
 
 class CausalSelfAttention(Module):
@@ -32,20 +30,10 @@ class CausalSelfAttention(Module):
         """(B, T, C) -> (B, T, C).
 
         With a `cache`, x holds only the positions that are new: their keys and values are added to the cache, and
-        they attend to everything in it. One new position at a time, once the cache holds any.
+        they attend to everything in it, up to themselves.
         """
         q, k, v = (split_heads(part, self.num_heads) for part in self.qkv(x).chunk(3, dim=-1))  # (B, nh, T, hs) each
-        fresh = True
-        if cache is not None:
-            if self in cache:
-                if x.array.shape[1] != 1:
-                    raise ValueError(
-                        f"attention: a filled cache takes 1 new position at a time, got {x.array.shape[1]}"
-                    )
-                fresh = False
-                k, v = (cat([old, new], dim=2) for old, new in zip(cache[self], (k, v), strict=True))
-            cache[self] = k, v
-        y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0, is_causal=fresh)
+        y = causal_attention(q, k, v, cache, self, self.dropout if self.training else 0.0)
         return self.resid_dropout(self.proj(merge_heads(y)))
 
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import dtypes
+from .. import dtypes, kernels
 from ..backend import of
 from ..engine import Part, Variable, record
 from .common import (
@@ -20,10 +20,12 @@ from .common import (
     as_int,
     check_broadcast,
     constant,
+    copied,
     many_dims,
     numpy_names,
     one_dim,
     record_view,
+    row_major,
     same_device,
     sizes,
 )
@@ -139,7 +141,7 @@ def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
     """
     a = as_array(input, "unflatten")
     axis = one_dim(dim, a.ndim, "unflatten")
-    n, parts = _length(input, dim, "unflatten"), tuple(sizes)
+    n, parts = _length(input, dim, "unflatten"), tuple(as_int(m, "unflatten: size") for m in sizes)
     known = math.prod(m for m in parts if m != -1)
     if parts.count(-1) == 1 and known and n % known == 0:
         parts = tuple(n // known if m == -1 else m for m in parts)
@@ -226,6 +228,7 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     """
     a = as_array(input, "diagonal")
     i, j = one_dim(dim1, a.ndim, "diagonal"), one_dim(dim2, a.ndim, "diagonal")
+    offset = as_int(offset, "diagonal: offset")
     if i == j or a.ndim < 2:
         raise RuntimeError(f"diagonal: dims {dim1} and {dim2} of shape {tuple(a.shape)} must be two different ones")
     shape, xp = a.shape, of(a)
@@ -239,11 +242,14 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
 
 
 def _diagonal(a: Any, offset: int, i: int, j: int) -> Any:
-    """A view of the diagonal that can be written to, unlike NumPy's own."""
-    z = of(a).diagonal(a, offset, i, j)
-    if hasattr(z.flags, "writeable"):
-        z.flags.writeable = a.flags.writeable
-    return z
+    return _as_writable(of(a).diagonal(a, offset, i, j), a)
+
+
+def _as_writable(view: Any, a: Any) -> Any:
+    """`view`, which can be written to where `a` can. NumPy's diagonals and expanded arrays cannot."""
+    if hasattr(view.flags, "writeable"):
+        view.flags.writeable = a.flags.writeable
+    return view
 
 
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
@@ -258,7 +264,7 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     a = as_array(input, "diag")
     if a.ndim not in (1, 2):
         raise RuntimeError(f"diag: expected a vector or a matrix, got shape {tuple(a.shape)}")
-    xp, shape = of(a), a.shape
+    xp, shape, diagonal = of(a), a.shape, as_int(diagonal, "diag: diagonal")
 
     def rule(grad: Any) -> Any:
         if len(shape) == 1:
@@ -288,7 +294,7 @@ def expand(input: Tensor, *shape: Any) -> Tensor:
     full = tuple(a.shape[i - extra] if n == -1 and i >= extra else n for i, n in enumerate(wanted))
     if extra < 0 or any(n < 0 or (i >= extra and a.shape[i - extra] not in (1, n)) for i, n in enumerate(full)):
         raise RuntimeError(f"expand: shape {tuple(a.shape)} cannot become {list(wanted)}; only sizes of 1 expand")
-    wide = a[...] if full == a.shape else of(a).broadcast_to(a, full)
+    wide = a[...] if full == a.shape else _as_writable(of(a).broadcast_to(a, full), a)
     return record_view("expand", wide, input, lambda grad: grad)
 
 
@@ -309,9 +315,9 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
     split_shape = [n for pair in zip(times, shape, strict=True) for n in pair]  # (r0, n0, r1, n1, ...)
 
     def rule(grad: Any) -> Any:
-        return grad.reshape(split_shape).sum(axis=tuple(range(0, len(split_shape), 2)))
+        return kernels.total(grad.reshape(split_shape), tuple(range(0, len(split_shape), 2)), False)
 
-    return record("repeat", of(a).tile(a, times), (input, rule))
+    return record("repeat", row_major(of(a).tile(a, times)), (input, rule))
 
 
 def tile(input: Tensor, *counts: Any, dims: Any = None) -> Tensor:
@@ -355,7 +361,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         cut = (slice(None),) * axis + (slice(start, start + a.shape[axis]),)
         edges.append((x, lambda grad, cut=cut: grad[cut]))
         start += a.shape[axis]
-    return record("cat", of(first).concatenate(parts, axis), *edges)
+    return record("cat", row_major(of(first).concatenate(parts, axis)), *edges)
 
 
 @numpy_names
@@ -374,7 +380,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     axis = one_dim(dim, arrays[0].ndim + 1, "stack")
     before = (slice(None),) * axis
     edges = [(x, lambda grad, i=i: grad[(*before, i)]) for i, x in enumerate(tensors)]
-    return record("stack", of(arrays[0]).stack(arrays, axis), *edges)
+    return record("stack", row_major(of(arrays[0]).stack(arrays, axis)), *edges)
 
 
 def hstack(tensors: Sequence[Tensor]) -> Tensor:
@@ -439,7 +445,8 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     >>> x = z2g.tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True); x.chunk(2)[1].sum().backward(); x.grad
     tensor([0., 0., 1., 1.])
     """
-    if as_int(chunks, "chunk: chunks") <= 0:
+    chunks = as_int(chunks, "chunk: chunks")
+    if chunks <= 0:
         raise RuntimeError(f"chunk: expected chunks > 0, got {chunks}")
     n = _length(input, dim, "chunk")
     return split(input, max(1, -(-n // chunks)), dim) if n else split(input, [0] * chunks, dim)
@@ -469,6 +476,7 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """
     a = as_array(input, "narrow")
     n = _length(input, dim, "narrow")
+    start, length = as_int(start, "narrow: start"), as_int(length, "narrow: length")
     if not -n <= start <= n:
         raise IndexError(f"narrow: start {start} is out of range for dim {dim} of size {n}")
     start = start + n if start < 0 else start
@@ -499,7 +507,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     """
     a = as_array(input, "roll")
     xp = of(a)
-    shift = tuple(shifts) if isinstance(shifts, (list, tuple)) else (shifts,)
+    shift = tuple(as_int(s, "roll: shifts") for s in (shifts if isinstance(shifts, (list, tuple)) else (shifts,)))
     axes = None if dims is None else many_dims(dims, a.ndim, "roll")
     if axes is not None and len(axes) != len(shift):
         raise RuntimeError(
@@ -509,7 +517,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
         raise RuntimeError(f"roll: {len(shift)} shifts need as many dims")
     forward = shift if axes is not None else shift[0]
     back = tuple(-s for s in shift) if axes is not None else -shift[0]
-    return record("roll", xp.roll(a, forward, axes), (input, lambda grad: xp.roll(grad, back, axes)))
+    return record("roll", row_major(xp.roll(a, forward, axes)), (input, lambda grad: xp.roll(grad, back, axes)))
 
 
 def flip(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
@@ -523,7 +531,7 @@ def flip(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
     a = as_array(input, "flip")
     xp, wanted = of(a), sizes(args, "flip", dims)
     axes = many_dims(wanted, a.ndim, "flip") if wanted else ()
-    return record("flip", xp.flip(a, axes).copy(), (input, lambda grad: xp.flip(grad, axes)))
+    return record("flip", copied(xp.flip(a, axes)), (input, lambda grad: xp.flip(grad, axes)))
 
 
 # --- Triangles ---------------------------------------------------------------------------------------------------
@@ -555,8 +563,8 @@ def _triangle(name: str, x: Tensor, diagonal: int) -> Tensor:
     a = as_array(x, name)
     if a.ndim < 2:
         raise RuntimeError(f"{name}: expected at least 2 dimensions, got shape {tuple(a.shape)}")
-    cut = getattr(of(a), name)
-    return record(name, cut(a, diagonal), (x, lambda grad: cut(grad, diagonal)))
+    cut, diagonal = getattr(of(a), name), as_int(diagonal, f"{name}: diagonal")
+    return record(name, row_major(cut(a, diagonal)), (x, lambda grad: cut(grad, diagonal)))
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
@@ -566,11 +574,12 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         raise RuntimeError(f"one_hot: expected integer indices, got {a.dtype}")
     if a.size and a.min() < 0:
         raise RuntimeError("one_hot: indices must be >= 0")
+    num_classes = as_int(num_classes, "one_hot: num_classes")
     if num_classes == -1:
         num_classes = int(a.max()) + 1 if a.size else 0
     if a.size and a.max() >= num_classes:
         raise RuntimeError(f"one_hot: index {int(a.max())} needs num_classes > {int(a.max())}, got {num_classes}")
-    return constant(tensor, (a[..., None] == of(a).arange(num_classes)).astype(dtypes.int64))
+    return constant(tensor, row_major((a[..., None] == of(a).arange(num_classes)).astype(dtypes.int64)))
 
 
 def contiguous(input: Tensor) -> Tensor:
@@ -588,10 +597,14 @@ def contiguous(input: Tensor) -> Tensor:
 
 
 def broadcast_to(input: Tensor, shape: Any) -> Tensor:
-    """As `expand`, with the shape as one argument.
+    """As `expand`, with the shape as one argument; -1 keeps a size.
 
     >>> x = z2g.tensor([1.0, 2.0], requires_grad=True); z2g.broadcast_to(x, (3, 2)).sum().backward(); x.grad
     tensor([3., 3.])
     """
-    check_broadcast(as_array(input, "broadcast_to").shape, tuple(shape), "broadcast_to")
-    return expand(input, *shape)
+    shape = sizes((shape,), "broadcast_to")
+    before = as_array(input, "broadcast_to").shape
+    extra = len(shape) - len(before)
+    wanted = tuple(before[i - extra] if n == -1 and i >= extra else n for i, n in enumerate(shape))
+    check_broadcast(before, wanted, "broadcast_to")
+    return expand(input, *wanted)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .. import kernels
-from ..backend import Array
+from ..backend import Array, silent
 from ..replay import capturing
 from ..tensor import Tensor
 from .optimizer import Optimizer, check_range, memory
@@ -46,6 +46,7 @@ class Adam(Optimizer):
         check_range(name, "eps", settings["eps"], 0)
         check_range(name, "weight_decay", settings["weight_decay"], 0)
 
+    @silent
     def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
         decay = group["weight_decay"] if self.decoupled else 0.0
         parts = self._parts(params, group)

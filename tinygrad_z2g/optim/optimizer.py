@@ -51,7 +51,7 @@ class Optimizer:
         for p in params:
             if not isinstance(p, Tensor):
                 raise TypeError(f"{name}: can optimize Tensors, got {type(p).__name__}")
-            if p.node is not None:
+            if not p.is_leaf:
                 raise ValueError(f"{name}: can't optimize a computed tensor, only leaves")
             if id(p) in known:
                 raise ValueError(f"{name}: a parameter of shape {tuple(p.shape)} appears twice")

@@ -14,6 +14,7 @@ from .columns import column_sums, product_and_column_sums, scale_shift, sum_rows
 from .dropping import dropout
 from .gates import lstm, lstm_backward
 from .jit import cache_folder, threads
-from .products import bmm, each, product
-from .rows import cross_entropy, layer_norm, layer_norm_backward, log_softmax, softmax, softmax_backward
+from .products import bmm, each, product, shares
+from .norms import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
+from .rows import cross_entropy, log_softmax, softmax, softmax_backward
 from .updates import adam_all, clip, norm, sgd

@@ -55,10 +55,10 @@ def _relu(start, stop, a, z):  # type: ignore[no-untyped-def]
 
 @loop
 def _relu_backward(start, stop, grad, z, out):  # type: ignore[no-untyped-def]
-    """out = grad where z > 0, else 0 grad: NaN, as in the reference, where that is infinite."""
+    """out = grad where z is not 0, else 0 grad: NaN, as in the reference, where that is infinite."""
     grad, z, out = grad[start:stop], z[start:stop], out[start:stop]
     for i in range(z.size):
-        out[i] = grad[i] * choose(z[i] > ZERO, ONE, ZERO)
+        out[i] = grad[i] * choose(z[i] != ZERO, ONE, ZERO)
 
 
 @loop

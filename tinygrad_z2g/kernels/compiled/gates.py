@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...backend import Array
-from .. import reference
+from .. import recurrent
 from .jit import cuts, loop, together
 from .layout import fits
 from .mathematics import ONE, sigmoid, tanh
@@ -55,9 +55,9 @@ def _backward(grad, gates, before, bent, dh, dc, d):  # type: ignore[no-untyped-
 
 
 def lstm(inputs: Array, h: Array, c: Array, w: Array) -> tuple[Array, Array, Array, Array]:
-    """See `reference.lstm`."""
+    """See `recurrent.lstm`."""
     if not fits(inputs, h, c, w):
-        return reference.lstm(inputs, h, c, w)
+        return recurrent.lstm(inputs, h, c, w)
     L, N, H = *inputs.shape[:2], w.shape[1]
     columns = np.ascontiguousarray(w.T)  # (4H, H) -> (H, 4H); a third faster than the transposed view
     out, gates = np.empty((L + 1, N, H), inputs.dtype), np.empty(inputs.shape, inputs.dtype)
@@ -82,9 +82,9 @@ def lstm(inputs: Array, h: Array, c: Array, w: Array) -> tuple[Array, Array, Arr
 def lstm_backward(
     grad: Array, out: Array, gates: Array, cells: Array, bent: Array, h: Array, w: Array
 ) -> tuple[Array, Array, Array, Array]:
-    """See `reference.lstm_backward`."""
+    """See `recurrent.lstm_backward`."""
     if not fits(grad, out, gates, cells, bent, h, w):
-        return reference.lstm_backward(grad, out, gates, cells, bent, h, w)
+        return recurrent.lstm_backward(grad, out, gates, cells, bent, h, w)
     L, N, H = bent.shape
     d, dh, dc = np.empty(gates.shape, gates.dtype), np.zeros(h.shape, h.dtype), grad[L].copy()
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
+import numpy as np
 from numba import njit
 
 _SETTINGS = {"nogil": True, "error_model": "numpy"}  # division by 0 gives inf or NaN, as NumPy's does
@@ -108,6 +109,7 @@ _helpers: list[threading.Thread] = []
 
 
 def _help(jobs: SimpleQueue) -> None:
+    np.seterr(all="ignore")  # inf and NaN are results like others, and the settings of the caller are not those of here
     while True:
         jobs.get().help()
 

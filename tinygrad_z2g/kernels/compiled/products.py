@@ -58,6 +58,11 @@ def each(function: Callable[[Any], object], blocks: list) -> None:
         together(function, [(block,) for block in blocks], n)
 
 
+def shares(n: int) -> list[slice]:
+    """See `reference.shares`."""
+    return [slice(start, stop) for start, stop in cuts(n, 2**62)]
+
+
 def bmm(a: Array, b: Array) -> Array:
     """See `reference.bmm`: threads share the first dimension of the batch."""
     if not (a.ndim == b.ndim > 2 and a.shape[:-2] == b.shape[:-2] and a.dtype == b.dtype == FLOAT32):

@@ -1,4 +1,4 @@
-"""What is done row by row: softmax and its logarithm, cross-entropy, layer norm.
+"""What is done row by row: softmax and its logarithm, cross-entropy.
 
 Each row is read while it is still in the cache, two or three times in place of once for every NumPy call.
 """
@@ -142,37 +142,10 @@ def _cross_entropy(start, stop, logits, target, weight, losses, g):  # type: ign
             g[i, j] *= r
 
 
-@loop
-def _layer_norm(start, stop, a, eps, n, r):  # type: ignore[no-untyped-def]
-    """n = (a - mean) r, r = 1 / √(var + eps)"""
-    C = np.float32(a.shape[1])
-    for i in range(start, stop):
-        mean = total(a[i]) / C
-        for j in range(a.shape[1]):
-            n[i, j] = a[i, j] - mean
-        more = total(n[i]) / C  # the first mean is rounded
-        for j in range(a.shape[1]):
-            n[i, j] -= more
-        scale = ONE / np.float32(math.sqrt(dot(n[i], n[i]) / C + eps))
-        r[i, 0] = scale
-        for j in range(a.shape[1]):
-            n[i, j] *= scale
-
-
-@loop
-def _layer_norm_backward(start, stop, g, n, r, out):  # type: ignore[no-untyped-def]
-    """out = r (g - mean(g) - n mean(g n))"""
-    C = np.float32(g.shape[1])
-    for i in range(start, stop):
-        mean, stretch, scale = total(g[i]) / C, dot(g[i], n[i]) / C, r[i, 0]
-        for j in range(g.shape[1]):
-            out[i, j] = scale * (g[i, j] - mean - n[i, j] * stretch)
-
-
 SHORT = 32  # numbers of a row that the compiler takes at a time; of fewer, each is computed by itself
 
 
-def _rows(axis: int, *arrays: Array) -> bool:
+def in_rows(axis: int, *arrays: Array) -> bool:
     """Whether these are arrays whose rows are worth a loop."""
     a = arrays[0]
     return axis in (-1, a.ndim - 1) and a.shape[-1] >= SHORT and fits(*arrays)
@@ -180,7 +153,7 @@ def _rows(axis: int, *arrays: Array) -> bool:
 
 def softmax(a: Array, axis: int) -> Array:
     """See `reference.softmax`."""
-    if not _rows(axis, a):
+    if not in_rows(axis, a):
         return reference.softmax(a, axis)
     p = np.empty(a.shape, a.dtype)
     over_rows(_softmax, a.size // a.shape[-1], a.size, as_rows(a), as_rows(p))
@@ -189,7 +162,7 @@ def softmax(a: Array, axis: int) -> Array:
 
 def softmax_backward(p: Array, grad: Array, axis: int) -> Array:
     """See `reference.softmax_backward`."""
-    if not _rows(axis, p, grad):
+    if not in_rows(axis, p, grad):
         return reference.softmax_backward(p, grad, axis)
     out = np.empty(p.shape, p.dtype)
     over_rows(_softmax_backward, p.size // p.shape[-1], p.size, as_rows(p), as_rows(grad), as_rows(out))
@@ -198,7 +171,7 @@ def softmax_backward(p: Array, grad: Array, axis: int) -> Array:
 
 def log_softmax(a: Array, axis: int) -> Array:
     """See `reference.log_softmax`."""
-    if not _rows(axis, a):
+    if not in_rows(axis, a):
         return reference.log_softmax(a, axis)
     z = np.empty(a.shape, a.dtype)
     over_rows(_log_softmax, a.size // a.shape[-1], a.size, as_rows(a), as_rows(z))
@@ -207,27 +180,9 @@ def log_softmax(a: Array, axis: int) -> Array:
 
 def cross_entropy(logits: Array, target: Array, weight: Array) -> tuple[Array, Array]:
     """See `reference.cross_entropy`."""
-    if not (_rows(1, logits) and fits(weight)):
+    if not (in_rows(1, logits) and fits(weight)):
         return reference.cross_entropy(logits, target, weight)
     target = np.ascontiguousarray(target, np.int64)
     losses, g = np.empty(len(logits), logits.dtype), np.empty(logits.shape, logits.dtype)
     over_rows(_cross_entropy, len(logits), logits.size, logits, target, weight, losses, g)
     return losses, g
-
-
-def layer_norm(a: Array, eps: float) -> tuple[Array, Array]:
-    """See `reference.layer_norm`."""
-    if not _rows(1, a):
-        return reference.layer_norm(a, eps)
-    n, r = np.empty(a.shape, a.dtype), np.empty((len(a), 1), a.dtype)
-    over_rows(_layer_norm, len(a), a.size, a, np.float32(eps), n, r)
-    return n, r
-
-
-def layer_norm_backward(g: Array, n: Array, r: Array) -> Array:
-    """See `reference.layer_norm_backward`."""
-    if not (_rows(1, g, n) and fits(r)):
-        return reference.layer_norm_backward(g, n, r)
-    out = np.empty(g.shape, g.dtype)
-    over_rows(_layer_norm_backward, len(g), g.size, g, n, r, out)
-    return out

@@ -1,4 +1,4 @@
-"""Text for language models: characters as numbers, batches of it, a baseline to beat, and measures of a sample.
+"""Text as characters: numbers for them, batches of it, a baseline to beat, and measures of a sample.
 
 It knows nothing of networks or training: a batch is two tensors of numbers.
 """
@@ -10,9 +10,9 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from .creation import from_numpy, tensor
-from .random import Generator, default_generator
-from .tensor import Tensor
+from ..creation import from_numpy, tensor
+from ..random import Generator, default_generator
+from ..tensor import Tensor
 
 
 class CharTokenizer:
