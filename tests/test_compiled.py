@@ -1,4 +1,4 @@
-"""The compiled loops: the reference's numbers, from any number of threads, in forks, without Numba, with a broken one."""
+"""The compiled loops: the reference's numbers, from any number of threads, in forks; and what happens without Numba."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g import kernels
 from tinygrad_z2g.kernels import loops, recurrent, reference
 
 ROOT = Path(__file__).parent.parent
@@ -61,7 +60,8 @@ def attention_arguments(N: int, C: int) -> list[tuple]:
     T, d = max(1, C // 2), 8
     found = []
     for causal, with_bias, drop in ((True, False, 0.0), (False, False, 0.3), (False, True, 0.0)):
-        q, k, v = (x.reshape(max(N // 8, 1), T, 2, d).swapaxes(1, 2) for x in np.split(normal(max(N // 8, 1), T, 48), 3, -1))
+        all_three = np.split(normal(max(N // 8, 1), T, 6 * d), 3, -1)
+        q, k, v = (x.reshape(*x.shape[:2], 2, d).swapaxes(1, 2) for x in all_three)
         bias = None
         if with_bias:
             bias = np.where(rng.random((T, T)) < 0.3, -np.inf, normal(T, T)).astype(np.float32)
@@ -111,7 +111,7 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "sgd": lambda N, C: [(normal(N, C), normal(N, C), 0.1)],
     "softmax": lambda N, C: [(normal(N, C, scale=scale), -1) for scale in (1, 30)] + [(normal(2, N, C), 2)],
     "softmax_backward": lambda N, C: [(with_row_sums_of_one(normal(N, C)), normal(N, C), -1)],
-    "sum_rows_by_id": lambda N, C: [(rng.integers(0, 9, N), normal(N, C), 9), (rng.integers(0, 700, N), normal(N, C), 700)],
+    "sum_rows_by_id": lambda N, C: [(rng.integers(0, n, N), normal(N, C), n) for n in (9, 700)],
     "total": lambda N, C: [(normal(N, C), (0,), False), (normal(N, C), (1,), True)],
 }  # fmt: skip
 SHAPES = [(0, 40), (1, 1), (1, 64), (7, 33), (64, 32), (100, 129), (700, 40), (5, 1000)]
@@ -165,8 +165,8 @@ def run(module: Any, name: str, args: tuple) -> list[np.ndarray]:
 
 def size_of(name: str, args: tuple) -> float:
     """How large the numbers are that are summed, beyond those of the result."""
-    largest = max((float(np.abs(a[np.isfinite(a)]).max(initial=0)) for a in flat(args) if a.dtype.kind == "f"), default=1)
-    return max(1.0, largest)
+    floats = [a[np.isfinite(a)] for a in flat(args) if a.dtype.kind == "f"]
+    return max(1.0, *(float(np.abs(a).max(initial=0)) for a in floats))
 
 
 @needs_numba

@@ -1,6 +1,7 @@
 """ReLU, erf and both GELUs, with or without a bias: z and its slope in one pass over memory.
 
-NumPy needs up to fourteen passes for a GELU, and has no erf.
+NumPy needs up to fourteen passes for a GELU, and has no erf. Each number is computed by itself; these loops know
+nothing of rows but that they share a bias.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from .. import reference
 from . import mathematics
 from .jit import loop, over_rows
 from .layout import fits
-from .mathematics import HALF, ONE, ROOT_2PI, TWO, ZERO, bell, choose, exp, normal_cdf
+from .mathematics import ONE, ROOT_2PI, TWO, ZERO, bell, choose, exp, normal_cdf
 
 C = np.float32(math.sqrt(2 / math.pi))
 A = np.float32(0.044715)

@@ -1,7 +1,7 @@
 """Attention, an example at a time: its scores are scaled, masked, normalised in one pass, while they are in the cache.
 
-The products are NumPy's; threads share the examples. What is saved for the backward pass is as in the reference, so that
-either can follow the other.
+The products are NumPy's; threads share the examples. What is saved for the backward pass is as in the reference, so
+that either can follow the other. It knows nothing of where queries, keys and values come from.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Sums over the rows of a matrix, and what is the same for every row; rows added up by their id.
 
-Threads share the columns, not the rows: so each sum is made in one order, whatever the number of threads.
+Threads share the columns, not the rows: so each sum is made in one order, whatever the number of threads. It knows
+nothing of what the rows are.
 """
 
 from __future__ import annotations

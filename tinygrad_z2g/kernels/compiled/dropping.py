@@ -1,4 +1,7 @@
-"""Dropout: the hash of each element's number, the mask and the product in one pass."""
+"""Dropout: the hash of each element's number, the mask and the product in one pass.
+
+The hash is that of `random.py`, whose numbers it uses; it knows nothing of seeds.
+"""
 
 from __future__ import annotations
 

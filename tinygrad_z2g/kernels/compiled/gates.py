@@ -1,6 +1,7 @@
 """LSTM: at each step one product by OpenBLAS, and one pass for the gates and the cell.
 
-A step needs of the one before only the same examples, so that each thread takes its part of the batch through all steps.
+A step needs of the one before only the same examples, so that each thread takes its part of the batch through all
+steps. It knows nothing of layers, nor of what the sequence is.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How the loops of this folder are compiled, and how several threads share one.
 
-A loop is a plain function over rows: `loop(start, stop, *arrays)` computes the rows start..stop-1. `over_rows` cuts them
-into parts, which the caller and threads of its own work off side by side: compiled code does not hold Python's lock. It
-knows nothing of what is computed.
+A loop is a plain function over rows: `loop(start, stop, *arrays)` computes the rows start..stop-1. `over_rows` cuts
+them into parts, which the caller and threads of its own work off side by side: compiled code does not hold Python's
+lock. It knows nothing of what is computed.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def _compiled(fastmath: set[str]) -> Callable[[Callable], Any]:
     return compile_it
 
 
-# "contract" lets a product and a sum become one instruction. Where a sum over a row must be computed in several parts at
-# a time, "reassoc" allows that; it would also remove the rounding trick in `mathematics.exp`. No flag that assumes away
-# NaN or infinity is ever set.
+# "contract" lets a product and a sum become one instruction. Where a sum over a row must be computed in several parts
+# at a time, "reassoc" allows that; it would also remove the rounding trick in `mathematics.exp`. No flag that assumes
+# away NaN or infinity is ever set.
 loop = _compiled({"contract"})
 summing = _compiled({"contract", "reassoc", "nsz"})
 
@@ -109,7 +109,7 @@ _helpers: list[threading.Thread] = []
 
 
 def _help(jobs: SimpleQueue) -> None:
-    np.seterr(all="ignore")  # inf and NaN are results like others, and the settings of the caller are not those of here
+    np.seterr(all="ignore")  # inf and NaN are results; what the caller set holds in its own thread alone
     while True:
         jobs.get().help()
 
@@ -126,7 +126,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def together(function: Callable, parts: list[tuple], most: int = 1000) -> None:
-    """function(*part) for each part, by as many threads as there are parts, but at `most` so many, this one included."""
+    """function(*part) for each part, by as many threads as there are parts, at `most` so many, this one included."""
     n = min(len(parts), most)
     if n <= 1:
         for part in parts:

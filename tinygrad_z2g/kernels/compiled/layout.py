@@ -1,4 +1,7 @@
-"""Which arrays the loops take. All others go to the reference: float64, float16, what is strided or empty."""
+"""Which arrays the loops take. All others go to the reference: float64, float16, what is strided or empty.
+
+It knows nothing of what is computed with them.
+"""
 
 from __future__ import annotations
 

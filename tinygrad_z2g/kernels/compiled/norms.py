@@ -1,4 +1,7 @@
-"""Layer norm, RMS norm, and positions by rotation: each row is read while it is still in the cache."""
+"""Layer norm and RMS norm: each row is read two or three times while it is still in the cache.
+
+They know nothing of the weights and biases that follow.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Matrix products by threads of our own, each of which gives OpenBLAS some rows and lets it use one thread.
 
 OpenBLAS's own threads wait for their next product by spinning, on the core that a loop's second half needs. So while
-products are cut here, none of its threads is woken; what stands in other code of the process is not touched.
+products are cut here, none of its threads is woken; before and after, it is as other code
+of the process left it. It knows nothing of what the matrices mean.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What is done row by row: softmax and its logarithm, cross-entropy.
 
-Each row is read while it is still in the cache, two or three times in place of once for every NumPy call.
+Each row is read while it is still in the cache, two or three times in place of once for every NumPy call. It knows
+nothing of what the numbers in a row stand for.
 """
 
 from __future__ import annotations
