@@ -297,6 +297,16 @@ def relu(a: Array) -> Array:
     return of(a).maximum(a, 0)
 
 
+def relu_backward(grad: Array, z: Array) -> Array:
+    """∂L/∂a = grad where z = max(a, 0) is not 0, else 0 grad."""
+    return grad * (z != 0)
+
+
+def fill(a: Array, mask: Array, value: float) -> Array:
+    """value where the mask is True, else a. The mask broadcasts to a."""
+    return of(a).where(mask, value, a).astype(a.dtype, copy=False)
+
+
 # ln(erfc(x) e^(x²) / t) as a Chebyshev series in 2t - 1, with t = 2 / (2 + x) in (0, 1] for x >= 0. The series is
 # smooth, so it converges fast: 24 terms are exact to float64, 11 to float32. (Computed with 40 digits in mpmath.)
 _ERFC = (
@@ -596,10 +606,10 @@ def adam(
 
 
 def adam_all(
-    like: Array, parts: Iterable[tuple[Array, Array, Array, Array, int]], lr: float, beta1: float, beta2: float,
+    arrays: list[Array], parts: Iterable[tuple[Array, Array, Array, Array, int]], lr: float, beta1: float, beta2: float,
     eps: float, decay: float = 0.0,
 ) -> None:  # fmt: skip
-    """`adam` for each (w, g, m, v, step) of `parts`, which live where `like` does."""
+    """`adam` for each (w, g, m, v, step) of `parts`, whose w are `arrays`, prepared as its turn comes."""
     for w, g, m, v, step in parts:
         adam(w, g, m, v, step, lr, beta1, beta2, eps, decay)
 
@@ -611,6 +621,20 @@ def set_numbers(places: Array, values: np.ndarray) -> None:
     """places[i] = values[i], 8 bytes each, from the host's memory to the card's. See replay.py."""
     for i, value in enumerate(values):
         places[i] = value
+
+
+# --- Several blocks, one after the other -------------------------------------------------------------------------
+
+
+def each(function: Callable[[Any], object], blocks: list) -> None:
+    """function(block) for each."""
+    for block in blocks:
+        function(block)
+
+
+def shares(n: int) -> list[slice]:
+    """0..n, undivided."""
+    return [slice(0, n)]
 
 
 # --- Many arrays at once -----------------------------------------------------------------------------------------

@@ -115,26 +115,34 @@ def _convolve(
         return seen.reshape(len(seen), fan_in, width)  # (m, C, K, L') -> (m, C K, L')
 
     z = xp.empty((N, O, width), x.dtype)
-    for block in blocks:
-        xp.matmul(W, columns(block), out=z[block])  # (O, C K) @ (m, C K, L')
+    kernels.each(lambda block: xp.matmul(W, columns(block), out=z[block]), blocks, x.size)  # (O, C K) @ (m, C K, L')
     if bias is not None:
         z += bias.array[:, None]
 
     def grad_x(grad: Array) -> Array:
         grad, g = grad.reshape(z_shape), xp.empty(x_shape, wide)
-        for block in blocks:
+
+        def some(block: slice) -> None:
             seen = W.T @ grad[block]  # (C K, O) @ (m, O, L')
             g[block] = add_back(seen.reshape(len(seen), C, *K, *lengths))
+
+        kernels.each(some, blocks, g.size)
         return g
 
     def grad_w(grad: Array) -> Array:
-        grad, g = grad.reshape(z_shape), xp.zeros((fan_in, O), np.float64 if wide == np.float32 else wide)
+        grad, g = grad.reshape(z_shape), xp.zeros((C, math.prod(K), O), np.float64 if wide == np.float32 else wide)
         piece = min(max(width, 1), 1024) if xp is np else max(width, 1)  # BLAS adds up longer ones less exactly
-        for block in blocks:  # (m, C K, L') @ (m, L', O), which is faster than its transpose
-            seen, back = columns(block), grad[block].swapaxes(1, 2)
-            for at in range(0, width, piece):
-                g += kernels.total(seen[:, :, at : at + piece] @ back[:, at : at + piece], (0,), False)
-        return g.T.reshape(w_shape).astype(wide)
+
+        def some(channels: slice) -> None:
+            out = g[channels].reshape(-1, O)  # (c, K, O) -> (c K, O), a view
+            for block in blocks:  # (m, c K, L') @ (m, L', O), which is faster than its transpose
+                seen, back = windows[block, channels], grad[block].swapaxes(1, 2)
+                seen = seen.reshape(len(seen), len(out), width)  # (m, c, K, L') -> (m, c K, L')
+                for at in range(0, width, piece):
+                    out += kernels.total(seen[:, :, at : at + piece] @ back[:, at : at + piece], (0,), False)
+
+        kernels.each(some, kernels.shares(C, grad.size), grad.size)
+        return g.reshape(fan_in, O).T.reshape(w_shape).astype(wide)
 
     x_shape, z_shape, w_shape, places, wide = x.shape, z.shape, w.shape, (0, *range(2, n + 2)), x.dtype
     return record(

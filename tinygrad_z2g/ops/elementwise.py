@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import dtypes
+from .. import dtypes, kernels
 from ..backend import Array, of, quiet, silent
 from ..engine import RESULT, Variable, record
 from .casting import in_float32
@@ -436,9 +436,8 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
         except (OverflowError, ValueError) as error:
             raise RuntimeError(f"masked_fill: value {value} cannot be held by a tensor of {x.dtype}") from error
     operands(input, mask, "masked_fill")  # shapes and devices
-    xp = of(x)
-    z = quiet.run(lambda: xp.where(m, value, x).astype(x.dtype, copy=False))
-    return record("masked_fill", row_major(z), (input, lambda grad: xp.where(m, 0, grad), mask))
+    z = quiet.run(kernels.fill, x, m, value)
+    return record("masked_fill", row_major(z), (input, lambda grad: kernels.fill(grad, m, 0), mask))
 
 
 # --- Comparisons and logic: results are bool, no gradient passes --------------------------------------------------

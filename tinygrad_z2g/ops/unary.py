@@ -316,7 +316,7 @@ def relu(x: Array, xp: Any) -> Forward:
     tensor([0., 0., 1.])
     """
     z = kernels.relu(x)
-    return z, lambda grad: grad * (z != 0)
+    return z, lambda grad: kernels.relu_backward(grad, z)
 
 
 @unary(reads=X, floating=False)

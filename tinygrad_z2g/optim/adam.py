@@ -51,7 +51,7 @@ class Adam(Optimizer):
         decay = group["weight_decay"] if self.decoupled else 0.0
         parts = self._parts(params, group)
         lr = (lambda: group["lr"]) if capturing() else group["lr"]  # a replay asks anew
-        kernels.adam_all(params[0].array, parts, lr, *group["betas"], group["eps"], decay)
+        kernels.adam_all([p.array for p in params], parts, lr, *group["betas"], group["eps"], decay)
 
     def _parts(self, params: list[Tensor], group: dict[str, Any]) -> Iterator[tuple[Array, Array, Array, Array, int]]:
         """w, g, m, v and the number of the step of each parameter, prepared as its turn comes."""
