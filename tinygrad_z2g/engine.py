@@ -414,8 +414,8 @@ def _deposit(grads: Iterable[tuple[Variable, Array]], shared: set[int]) -> None:
                 continue
             kept = x._grad
             if kept is None:
-                ndim = grad.ndim
-                if id(grad) in shared or grad.base is not None or not ndim or (ndim > 1 and grad.strides != x.array.strides):
+                ndim, own = grad.ndim, grad.base is None and id(grad) not in shared
+                if not own or not ndim or (ndim > 1 and grad.strides != x.array.strides):
                     copy = of(grad).empty_like(x.array)  # in memory as x is: x.grad.view(-1) goes where x.view(-1) does
                     copy[...] = grad
                     grad = copy
