@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from . import mpi, ops, peers, profiling, workloads
+from . import llm, mpi, ops, peers, profiling, workloads
 from .workloads import WORKLOADS
 
 INNER = {"W4": 50, "tiny": 500}  # steps per measurement, so that each takes some milliseconds
@@ -217,6 +217,7 @@ def main() -> None:
     parser.add_argument("--ops", action="store_true", help="each operation against its size")
     parser.add_argument("--peers", action="store_true", help="beside MyGrad, autograd, JAX, tinygrad if installed")
     parser.add_argument("--mpi", type=int, metavar="N", help="W2 (or --workload W3) over N processes")
+    parser.add_argument("--llm", metavar="FILE", help="a real language model, a GGUF file of architecture llama")
     parser.add_argument("--json", metavar="FILE", help="write the figures to a file too")
     parser.add_argument("--block", choices=["z2g", "torch"], help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -248,6 +249,8 @@ def main() -> None:
     elif args.ops:
         figures["ops"] = ops.table(workloads.ours(), library("torch"))
         ops.show(figures["ops"])
+    elif args.llm:
+        figures["llm"] = llm.compare(args.llm)
     elif args.peers:
         figures["peers"] = []
         for name in peers.WORKLOADS:

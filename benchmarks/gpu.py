@@ -151,7 +151,7 @@ def kernel_rows(cupy: Any, sizes: Sizes) -> Iterator[tuple[str, Callable, Callab
     yield *both("product_and_column_sums", wide, wide), 3 * real * wide.size, 0
     yield *both("dropout", p, 0.2, 7), 3 * real * scores, 0
     yield *both("sum_rows_by_id", ids, a, large), real * (N + large) * C, 0
-    yield *both("adam_all", arrays[0][0], parts, 1e-3, 0.9, 0.999, 1e-8, 0.1), 7 * real * count, 0
+    yield *both("adam_all", arrays[0], parts, 1e-3, 0.9, 0.999, 1e-8, 0.1), 7 * real * count, 0
     yield *both("norm", arrays[0]), real * count, 0
     yield *both("clip", arrays[1], total, 1.0), 2 * real * count, 0
     yield *both("bmm", q, q.swapaxes(2, 3)), real * (2 * q.size + scores), 2 * scores * (C // H)

@@ -6,7 +6,8 @@ corrects every guess; writing is guessing, rolling a die, and feeding the result
 
     python examples/18_gpt.py
 
-takes about 2 minutes on 2 idle CPU cores. Two processes share the work (pip install 'tinygrad_z2g[mpi]') by
+takes about 2 minutes on 2 idle CPU cores, and leaves out/gpt.html, a web page that holds the model. Two processes
+share the work (pip install 'tinygrad_z2g[mpi]') by
 
     OMP_NUM_THREADS=1 mpiexec -n 2 python examples/18_gpt.py --distributed --batch 12
 
@@ -142,6 +143,16 @@ def write(model: GPT, tokenizer: text.CharTokenizer, args: argparse.Namespace) -
     ids = model.generate(prompt, args.tokens, args.temperature, args.top_k, generator=z2g.Generator(args.seed))
     lines = tokenizer.decode(ids[0]).strip("\n").split("\n")
     return "\n".join(lines[:-1] if len(lines) > 1 else lines)
+
+
+def leave_page(model: GPT, tokenizer: text.CharTokenizer, args: argparse.Namespace) -> None:
+    """A web page that holds the model, to write with and to look into."""
+    settings = {"prompt": args.prompt, "temperature": args.temperature, "top_k": args.top_k, "seed": args.seed}
+    try:
+        z2g.page(model, tokenizer, args.out / "gpt.html", title=f"A GPT that has read {args.text.name}", **settings)
+        print(f"page: {args.out / 'gpt.html'}")
+    except (ValueError, OSError) as error:  # a model too large for one: no reason to lose the result
+        print(f"no {error}")
 
 
 def flags() -> tuple[argparse.Namespace, dict[str, Any] | None]:
@@ -435,6 +446,7 @@ def learn(args: argparse.Namespace, saved: dict[str, Any] | None, stop: threadin
             below.text(0, 1, "\n".join(lines), va="top", fontfamily="serif", in_layout=False)
             below.axis("off")
     print(f"weights: {best_path}")
+    leave_page(model, tokenizer, args)
     known, copied = text.known_words(poem, content), text.longest_copy(poem, training)
     common.result(
         steps=step, train_loss=f"{history['train'][-1]:.3f}", val_loss=f"{best:.3f}", ngram_loss=f"{ngram:.3f}",

@@ -303,6 +303,8 @@ def _returned(result: Any, used: list[ndarray]) -> Any:
                 _check_device(used if len(used) > 1 else [])
                 return a
             if np.may_share_memory(result, a._data) or result.base is a._data:
+                if not result.flags.writeable:  # CuPy knows no read-only arrays
+                    result.flags.writeable = a._data.flags.writeable
                 return _wrap(result, a._device, a if a.base is None else a.base)
     elif not isinstance(result, (np.generic, bool, int, float, complex)):
         return result  # None, a string, a dtype

@@ -174,6 +174,8 @@ ELEMENTWISE = [
     Op("ceil", z2g.ceil, np.ceil, case(OFFSET)),
     Op("round", z2g.round, np.round, case(OFFSET)),
     # x is an odd multiple of 1/16 and y one of 1/8: x / y is never an integer, where the remainder jumps
+    Op("number % x", lambda x, n: n % x, lambda a, n: n - a * np.floor(n / a),
+       case(eighths(9 / 8, 15 / 8), n=st.sampled_from([5.03, -7.9])), (Tensor.__rmod__,)),
     Op("remainder", z2g.remainder, lambda a, b: a - b * np.floor(a / b), case(OFFSET, NONZERO)),
     Op("lerp", z2g.lerp, lambda a, b, w: (1 - w) * a + w * b, case(ANY, ANY, ANY)),
     Op("clamp", z2g.clamp, lambda a, min, max: np.clip(a, min, max), case(ANY, extra=bounds)),
@@ -797,6 +799,11 @@ IN_PLACE = [
        case(ANY, ANY, shapes=broadcast_into(), alpha=numbers), (Tensor.sub_,)),
     Op("mul_", lambda x, y: x.clone().mul_(y), np.multiply, case(ANY, ANY, shapes=broadcast_into()), (Tensor.mul_,)),
     Op("div_", lambda x, y: x.clone().div_(y), np.divide, case(ANY, NONZERO, shapes=broadcast_into()), (Tensor.div_,)),
+    Op("pow_", lambda x, y: x.clone().pow_(y), np.power, case(POSITIVE, ANY, shapes=broadcast_into()), (Tensor.pow_,)),
+    Op("floor_divide_", lambda x, y: x.clone().floor_divide_(y), np.floor_divide,
+       case(OFFSET, NONZERO, shapes=broadcast_into()), (Tensor.floor_divide_,)),
+    Op("remainder_", lambda x, y: x.clone().remainder_(y), lambda a, b: a - b * np.floor(a / b),
+       case(OFFSET, NONZERO, shapes=broadcast_into()), (Tensor.remainder_,)),
     Op("clamp_", lambda x, min, max: x.clone().clamp_(min, max), lambda a, min, max: np.clip(a, min, max),
        case(ANY, extra=bounds), (Tensor.clamp_,)),
     Op("masked_fill_", lambda x, mask, n: x.clone().masked_fill_(mask, n), lambda a, mask, n: np.where(mask, n, a),
@@ -1196,8 +1203,11 @@ NETWORK = [
     Op("F.nll_loss", F.nll_loss, nll, labelled(SCORES)),
     Op("F.cross_entropy, smoothed", F.cross_entropy, smoothed, labelled(SCORES, smoothing=True)),
     Op("F.cross_entropy, probabilities", F.cross_entropy, likelihood, likely()),
-    Op("F.binary_cross_entropy", F.binary_cross_entropy, binary, case(
-        eighths(1 / 8, 7 / 8), eighths(0, 1), shapes=PAIRS, reduction=reductions)),
+    Op("F.binary_cross_entropy", F.binary_cross_entropy, binary, case(  # steps must not leave 0..1, so
+        eighths(1 / 8, 7 / 8), eighths(1 / 8, 7 / 8), shapes=PAIRS, reduction=reductions)),
+    Op("F.binary_cross_entropy, certain", F.binary_cross_entropy,
+       lambda a, target, reduction: binary(a, target, reduction),
+       case(eighths(1 / 8, 7 / 8), reduction=reductions, target=lambda shape: arrays(shape, [0.0, 1.0]))),
     Op("F.binary_cross_entropy_with_logits", F.binary_cross_entropy_with_logits,
        lambda a, t, pos_weight, reduction: binary(sigmoid(a), t, reduction, pos_weight),
        case(ANY, eighths(0, 1), shapes=PAIRS, reduction=reductions, pos_weight=st.none() | arrays((), POSITIVE))),
@@ -1234,14 +1244,17 @@ TABLE = [*ELEMENTWISE, *REDUCTIONS, *PRODUCTS, *MOVES, *INDEXING, *IN_PLACE, *NE
 EXEMPT = {
     "no gradient passes: the result is bool or integer": """
         eq ne lt le gt ge __eq__ __ne__ __lt__ __le__ __gt__ __ge__ logical_and logical_or logical_not isnan isfinite
-        isinf isclose allclose equal floor_divide __floordiv__ argsort count_nonzero
-        __and__ __rand__ __or__ __ror__ __xor__ __rxor__ __invert__ all any argmax argmin one_hot __contains__""",
+        isinf isclose allclose equal floor_divide __floordiv__ __rfloordiv__ argsort count_nonzero
+        __and__ __rand__ __or__ __ror__ __xor__ __rxor__ __invert__
+        __lshift__ __rlshift__ __rshift__ __rrshift__ all any argmax argmin one_hot __contains__""",
     "conversion to a dtype or device: test_trap_21_* in test_traps_ops.py": """
         type type_as cpu cuda float double half long int bool""",
     "fills with random numbers: nothing to differentiate": "normal_ uniform_",
     "the gradient machinery itself": """
-        backward requires_grad requires_grad_ retain_grad register_hook detach data make""",
+        backward grad requires_grad requires_grad_ retain_grad register_hook detach data make""",
     "computed from positions, which are integers: test_llama.py": "rotary_angles",
+    "write integers in place: test_inplace.py": """
+        __iand__ __ior__ __ixor__ __ilshift__ __irshift__""",
     "inspection": """
         explain shape size ndim dim numel dtype device is_leaf grad_fn is_floating_point is_contiguous element_size
         nbytes

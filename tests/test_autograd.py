@@ -74,10 +74,129 @@ def test_gradients_returned_are_nobody_elses(device):
 
 
 def test_hooks_change_what_grad_returns(device):
+    """As in torch 2.13: of a tensor on the way to another input, the gradient before its hooks; else after them."""
+
+    def hooked():
+        x = leaf([1.0, 2.0])
+        h = x * 3
+        h.register_hook(lambda g: g * 10)
+        x.register_hook(lambda g: g * 100)
+        return x, h
+
+    x, h = hooked()
+    assert [g.tolist() for g in grad(h.sum(), [x, h])] == [[3000, 3000], [1, 1]]
+    x, h = hooked()
+    assert [g.tolist() for g in grad(h.sum(), [h])] == [[10, 10]]
+    x, h = hooked()
+    assert [g.tolist() for g in grad(h.sum(), [x])] == [[3000, 3000]]
+
+
+def test_grad_fills_what_retain_grad_asked_for(device):
     x = leaf([1.0, 2.0])
     h = x * 3
+    kept = h * 5
+    h.retain_grad()
+    kept.retain_grad()
     h.register_hook(lambda g: g * 10)
-    assert [g.tolist() for g in grad(h.sum(), [x, h])] == [[30, 30], [10, 10]]
+    assert [g.tolist() for g in grad((kept * 7).sum(), [x])] == [[1050, 1050]]
+    assert kept.grad.tolist() == [7, 7] and h.grad.tolist() == [350, 350] and x.grad is None
+
+
+# Measured with torch 2.13: y = 3 h, h = 2 x, u takes part as well. What .grad is filled by backward(inputs=...)
+INPUTS = {
+    "a leaf": (lambda x, h, u: [x], {"x": [42, 42]}),
+    "a tensor, not in a list": (lambda x, h, u: u, {"u": [6, 12]}),
+    "a result": (lambda x, h, u: [h], {"h": [21, 21]}),
+    "both": (lambda x, h, u: (h, x), {"x": [42, 42], "h": [21, 21]}),
+    "twice": (lambda x, h, u: [x, x], {"x": [42, 42]}),
+    "one that has no part": (lambda x, h, u: [leaf([1.0])], {}),
+}
+
+
+@pytest.mark.parametrize("inputs, filled", INPUTS.values(), ids=INPUTS)
+@pytest.mark.parametrize("function", [True, False])
+def test_backward_fills_the_grad_of_inputs_alone(device, inputs, filled, function):
+    x, u = leaf([1.0, 2.0]), leaf([7.0, 7.0])
+    h = x * 2
+    L = (h * 3 * u).sum()
+    if function:
+        backward(L, inputs=inputs(x, h, u))
+    else:
+        L.backward(inputs=inputs(x, h, u))
+    found = {name: t.grad.tolist() for name, t in {"x": x, "h": h, "u": u}.items() if t.grad is not None}
+    assert found == filled
+
+
+def test_what_a_walk_need_not_pass_may_be_used_up(device):
+    """grad(L, L) is 1 whatever became of the graph below; beyond it nothing can be found. As in torch 2.13."""
+    x = leaf([2.0])
+    h = x * x
+    L = h.sum()
+    L.backward()
+    assert grad(L, L)[0].item() == 1
+    assert grad(h, [h], [z2g.ones(1, dtype=z2g.float64)])[0].tolist() == [1]
+    for inputs in ([x], [L, x], [h]):
+        with pytest.raises(RuntimeError, match=r"used up|do not depend"):
+            grad(L, inputs)
+
+
+def test_a_leaf_that_is_frozen_before_backward_gets_nothing(device):
+    """As in torch 2.13."""
+    x, u = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    L = (x * u).sum()
+    x.requires_grad_(False)
+    L.backward()
+    assert x.grad is None and u.grad.tolist() == [1, 2]
+
+
+def test_gradients_of_two_shapes_are_not_added(device):
+    x = leaf([1.0, 2.0, 3.0])
+    x.sum().backward()
+    x.data = z2g.ones(1, dtype=z2g.float64)
+    with pytest.raises(RuntimeError, match=r"set \.grad to None"):
+        x.sum().backward()
+
+
+def test_backward_refuses_other_inputs(device):
+    x = leaf([1.0, 2.0])
+    for inputs, error, words in [
+        ([], RuntimeError, "empty"),
+        ([5], TypeError, "Tensors"),
+        ([z2g.ones(2)], RuntimeError, "does not require grad"),
+    ]:
+        with pytest.raises(error, match=words):
+            x.sum().backward(inputs=inputs)
+    assert x.grad is None
+
+
+def test_gradients_assigned_must_fit(device):
+    """Otherwise an optimizer would broadcast them without a word."""
+    x = leaf([1.0, 2.0, 3.0])
+    for value, error, words in [
+        (z2g.tensor(1.0, dtype=z2g.float64), RuntimeError, r"shape \(\),"),
+        (z2g.ones(3, 1, dtype=z2g.float64), RuntimeError, r"shape \(3, 1\)"),
+        (z2g.ones(3, dtype=z2g.float32), RuntimeError, "float32"),
+        (z2g.ones(3, dtype=z2g.int64), RuntimeError, "int64"),
+        ([1.0, 1.0, 1.0], TypeError, "list"),
+        (1.0, TypeError, "float"),
+        (x, RuntimeError, "own gradient"),
+    ]:
+        with pytest.raises(error, match=words):
+            x.grad = value
+        assert x.grad is None
+    g = z2g.ones(3, dtype=z2g.float64)
+    x.grad = g
+    assert x.grad is g
+    x.grad = None
+    assert x.grad is None
+    (x * 1)[:2].grad = z2g.ones(2, dtype=z2g.float64)  # of a result too
+
+
+@pytest.mark.gpu
+def test_gradients_assigned_must_be_on_the_device(card):
+    x = z2g.ones(3, device="cuda", requires_grad=True)
+    with pytest.raises(RuntimeError, match="on cpu"):
+        x.grad = z2g.ones(3, device="cpu")
 
 
 def test_backward_of_several_tensors(device):

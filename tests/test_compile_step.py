@@ -146,7 +146,7 @@ def baked(compute: Callable, dtype: Any) -> Any:
 
 
 WRONG: dict[str, tuple[str, Any, str, Any]] = {
-    "the key of the masks": ("adamw", F, "number", baked),
+    "the key of the masks": ("adamw", F, "replayed", baked),
     "the learning rate of SGD": ("sgd", sgd, "number", baked),
     "Adam's learning rate and step": ("adamw", adam, "capturing", lambda: False),
     "Adam's step": ("adamw", replay.Recording, "replays", property(lambda self: 0, lambda self, value: None)),

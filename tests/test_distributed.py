@@ -487,7 +487,7 @@ def test_only_rank_0_writes_and_each_rank_drops_activations_of_its_own(tmp_path)
     process = start([*both, str(tmp_path / "b")], 1)
     text = finish(process)
     assert process.returncode == 0, text
-    assert {p.name for p in (tmp_path / "a").iterdir()} == {"gpt.safetensors", "checkpoint.safetensors"}
+    assert {p.name for p in (tmp_path / "a").iterdir()} == {"gpt.safetensors", "checkpoint.safetensors", "gpt.html"}
     assert not list((tmp_path / "b").iterdir())
     assert (tmp_path / "a.told").read_text(encoding="utf-8") == "5 None"
     assert (tmp_path / "b.told").read_text(encoding="utf-8") == f"{5 + 2**32} 1"

@@ -40,7 +40,7 @@ def test_quick_run_learns_and_reports(tmp_path):
     assert found["steps"] == "150"
     assert float(found["val_loss"]) < 2.6  # uniform guessing over the 57 characters costs ln 57 = 4.04
     assert float(found["bits_per_char"]) == pytest.approx(float(found["val_loss"]) / 0.693147, abs=2e-3)
-    assert {p.name for p in tmp_path.iterdir()} == {"gpt.safetensors", "checkpoint.safetensors"}
+    assert {p.name for p in tmp_path.iterdir()} == {"gpt.safetensors", "checkpoint.safetensors", "gpt.html"}
     out = process.stdout
     assert re.search(r"cats.txt and verses.txt: \d{6} characters to learn from, 10452 to validate on, \d\d kinds", out)
     assert re.search(r"150 steps, which see the text 0.4 times; dropout 0\n", out)
@@ -72,7 +72,7 @@ def test_picture_is_drawn_without_a_display(tmp_path):
 
 def test_same_seed_same_poem(tmp_path):
     first, second = (run(*SMALL, "--steps", 10, "--out", tmp_path / name).stdout for name in "ab")
-    timeless = [re.sub(r"(seconds|tokens_per_s|weights:)\S*.*", "", out) for out in (first, second)]
+    timeless = [re.sub(r"(seconds|tokens_per_s|weights:|page:)\S*.*", "", out) for out in (first, second)]
     assert timeless[0] == timeless[1]
 
 
@@ -99,7 +99,7 @@ def test_killed_50_times_the_run_ends_with_the_same_weights(tmp_path):
             process.communicate()
             kills += 1
     result(run(*flags, *(["--resume"] if checkpoint.exists() else []), "--out", cut))
-    assert {p.name for p in cut.iterdir()} == {"gpt.safetensors", "checkpoint.safetensors"}
+    assert {p.name for p in cut.iterdir()} == {"gpt.safetensors", "checkpoint.safetensors", "gpt.html"}
     whole, again = (z2g.load(folder / "checkpoint.safetensors") for folder in (tmp_path / "whole", cut))
     assert whole["step"] == again["step"] == 150
     for name, tensor in whole["model"].items():
@@ -175,7 +175,7 @@ def test_what_kill_9_left_behind_is_cleared_away(tmp_path):
     stale = tmp_path / ".checkpoint.safetensors.12345.tmp"
     stale.write_bytes(b"half a file")
     result(run(*SMALL, "--steps", 1, "--out", tmp_path))
-    assert {p.name for p in tmp_path.iterdir()} == {"gpt.safetensors", "checkpoint.safetensors"}
+    assert {p.name for p in tmp_path.iterdir()} == {"gpt.safetensors", "checkpoint.safetensors", "gpt.html"}
 
 
 BAD_CALLS = {
@@ -265,3 +265,62 @@ def test_a_folder_that_cannot_be_written_is_noticed_at_the_start(tmp_path):
 def test_not_even_by_root(tmp_path):
     process = run(*SMALL, "--out", "/proc/self")
     assert process.returncode == 2 and process.stderr.count("\n") == 1 and "--out /proc/self: " in process.stderr
+
+
+# --- Manners --------------------------------------------------------------------------------------------------------
+
+RULES = ROOT / "examples" / "01_if_else.py"
+
+
+def test_ctrl_c_ends_with_130_and_one_line(tmp_path):
+    code = "import time, common; common.parse(common.arguments('', 1)); print('at work', flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", code, "--no-plot", "--out", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(RULES.parent)])}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout.readline() == "at work\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "\nstopped by Ctrl-C\n")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="this system has no SIGPIPE")
+@pytest.mark.parametrize("what", ["01_if_else", "info"])
+def test_a_reader_who_has_seen_enough_is_no_error(tmp_path, what):
+    script = ["-m", "tinygrad_z2g.info"] if what == "info" else [str(RULES), "--no-plot", "--out", str(tmp_path)]
+    command = [sys.executable, *script]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) in (0, -signal.SIGPIPE) and not err
+
+
+EXPLAIN = "import tinygrad_z2g as z2g; (z2g.ones(2, requires_grad=True) * 2).sum().explain()"
+
+
+SPEAKERS = ["00_one_page.py", "03_random_search.py", "01_if_else.py", "explain", "learn", "gradcheck"]
+
+
+@pytest.mark.parametrize("what", SPEAKERS)
+def test_a_console_without_these_signs_shows_the_rest(tmp_path, what):
+    """cp1252, as in a Western Windows, has no ∂ and no Greek."""
+    command = {"explain": ["-c", EXPLAIN], "learn": ["-m", "tinygrad_z2g.learn", "softmax"]}.get(what)
+    if what == "gradcheck":
+        command = ["-m", "tinygrad_z2g.gradcheck", "--op", "exp"]
+    elif command is None:
+        flags = [] if what.startswith("00") else ["--quick", "--no-plot", "--out", str(tmp_path)]
+        command = [str(ROOT / "examples" / what), *flags]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "cp1252"}
+    process = subprocess.run([sys.executable, *command], capture_output=True, timeout=120, env=environment)
+    assert process.returncode == 0 and process.stdout and b"Traceback" not in process.stderr
+
+
+def test_without_matplotlib_the_work_is_done_and_the_picture_missing(tmp_path):
+    code = "import sys, runpy; sys.modules['matplotlib'] = None; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], "
+    code += "run_name='__main__')"
+    command = [sys.executable, "-c", code, str(RULES), "--quick", "--out", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(RULES.parent)])}
+    process = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert process.returncode == 0 and "result: " in process.stdout and "picture: " not in process.stdout
+    assert process.stderr.count("\n") == 1 and "pip install" in process.stderr

@@ -271,7 +271,7 @@ def test_a_gradient_to_start_with():
         (lambda x, y: x * y.detach(), "∂L/∂x = grad * y"),
         (lambda x, y: x.detach() * y, "∂L/∂y = grad * x"),
         (lambda x, y: 2 * y, "∂L/∂x = grad * y"),  # as Python calls it: y.__rmul__(2)
-        (lambda x, y: x.detach() / y, "∂L/∂y = -grad * z / y"),
+        (lambda x, y: x.detach() / y, "∂L/∂y = -grad * (x / y) / y"),
         (lambda x, y: x.detach() @ y, "∂L/∂y = product(x.T, grad)"),
         (lambda x, y: x.detach() ** y, "∂L/∂y = "),
         (lambda x, y: F.linear(x.detach(), y), "∂L/∂W = product(grad.reshape(n, n_out).T, x)"),
@@ -305,7 +305,7 @@ R = 1 / np.sqrt(M.var(1) + 1e-5)
     "operation, input, expected",
     [
         (lambda x: x * x, V, {"x": V, "y": V}),
-        (lambda x: x / x, V, {"y": V, "z": V / V}),
+        (lambda x: x / x, V, {"x": V, "y": V}),
         (lambda x: x**2.5, V, {"x": V, "y": 2.5}),
         (lambda x: x @ x, M, {"x": M, "y": M}),
         (lambda x: x.expand(2, 2, 2) @ x, M, {"x": np.concatenate([M, M]), "y": M}),

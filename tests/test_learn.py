@@ -85,7 +85,7 @@ def test_no_rule_is_left_unexplained():
     explained = {(piece.path, piece.node.name) for op in OPERATIONS.values() for piece in op.pieces}
     machinery = {
         ("autograd", "apply"), ("autograd", "output"), ("ops.casting", "cast"), ("ops.common", "record_view"),
-        ("ops.unary", "unary"), ("ops.unary", "make"), ("ops.unary", "operation"),
+        ("ops.inplace", "update"), ("ops.unary", "unary"), ("ops.unary", "make"), ("ops.unary", "operation"),
     }  # fmt: skip
     seen = {
         (name, node.name)
@@ -134,12 +134,12 @@ def test_the_list_has_every_operation_with_its_formula(capsys):
     ("F.gelu", "(input, lambda grad: grad * slope)", "  │ def gelu_tanh("),
         ("max_pool1d", "return _max_pool(", "│ def _pool_windows("),
         ("mul", "(input, lambda grad: grad * y, other)", None),
-    ("relu", "return z, lambda grad: grad * (z > 0)", None),
+    ("relu", "return z, lambda grad: grad * (z != 0)", None),
     ("nn.LayerNorm", "∂ │     def grad_x(grad: Array) -> Array:", "∂ │ def layer_norm_backward("),
     ("attention", "∂ │         lambda grad: kernels.attention_backward(", "∂ │ def attention_backward("),
     ("F.conv2d", "return _convolve(", "∂ │     def grad_w(grad: Array) -> Array:"),
-    ("clip", "lambda grad: grad * (z == x)", None),
-    ("maximum", "lambda grad: _share(grad, x, y, xp.greater)", "∂ │     return grad * (wins(mine, theirs)"),
+    ("clip", "return xp.where(left & right, grad, 0)", None),
+    ("maximum", "lambda grad: _share(grad, x, y, xp.less)", "∂ │     return xp.where(loses(mine, theirs), 0,"),
 ])  # fmt: skip
 def test_one_operation_is_shown_run_and_checked(capsys, name, rule, beside):
     assert learn.main([name]) == 0

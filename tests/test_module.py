@@ -130,6 +130,268 @@ def test_children_and_modules():
     assert next(module.modules()) is module
 
 
+# --- The register of a module -------------------------------------------------------------------------------------
+
+
+KINDS = {  # what can be registered, how, and what may be assigned to its name later (torch 2.13)
+    "parameter": (lambda: nn.Parameter(z2g.ones(2)), "register_parameter", ["parameter"]),
+    "module": (lambda: nn.Linear(1, 1), "add_module", ["module", "parameter"]),
+    "buffer": (lambda: z2g.ones(2), "register_buffer", ["buffer", "module", "parameter"]),
+}
+PLAIN = {"number": lambda: 5, "text": lambda: "x", "array": lambda: np.ones(2), "list": lambda: [nn.Linear(1, 1)]}
+MAKERS = {name: make for name, (make, _, _) in KINDS.items()} | PLAIN
+
+
+def registered(module):
+    """What each part of the register says, and how a file would look."""
+    return {
+        "parameter": [name for name, _ in module.named_parameters(recurse=False)],
+        "module": [name for name, _ in module.named_children()],
+        "buffer": [name for name, _ in module.named_buffers(recurse=False)],
+    }
+
+
+@pytest.mark.parametrize("emptied", [False, True], ids=["", "emptied"])
+@pytest.mark.parametrize("way", ["register", "setattr"])
+@pytest.mark.parametrize("new", MAKERS)
+@pytest.mark.parametrize("old", KINDS)
+def test_what_may_take_the_place_of_what(old, new, way, emptied):
+    """By assignment, as the table says; by registration only the same kind. What is refused changes nothing."""
+    module = nn.Module()
+    getattr(module, KINDS[old][1])("a", MAKERS[old]())
+    module.z = nn.Linear(1, 1)
+    if emptied:
+        module.a = None
+    before, value, names = module.__dict__.get("a"), MAKERS[new](), registered(module)
+    allowed = new in KINDS[old][2] if way == "setattr" else new == old
+    if way == "setattr":
+        error, put = TypeError, lambda: setattr(module, "a", value)
+    else:
+        error, put = KeyError, lambda: getattr(module, KINDS.get(new, KINDS[old])[1])("a", value)
+        error = (KeyError, TypeError) if new in PLAIN else KeyError
+    if allowed:
+        put()
+        assert module.a is value
+        expected = {kind: (["a"] if kind == new else []) + (["z"] if kind == "module" else []) for kind in KINDS}
+        found = registered(module)
+        found["module"].sort()
+        assert found == expected
+        del module.a
+        assert "a" not in {n for kind in registered(module).values() for n in kind} and not hasattr(module, "a")
+        module.a = 5  # nothing is known of the name any more
+    else:
+        with pytest.raises(error):
+            put()
+        assert module.__dict__.get("a") is before and registered(module) == names
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_names_that_are_refused(kind):
+    make, register, _ = KINDS[kind]
+    module = nn.Linear(1, 1)
+    module.setting = 3
+    for name, error in [("", KeyError), ("a.b", KeyError), (3, TypeError), (None, TypeError), ("setting", KeyError),
+                        ("forward", KeyError), ("training", KeyError)]:  # fmt: skip
+        with pytest.raises(error):
+            getattr(module, register)(name, make())
+    if kind != "buffer":
+        with pytest.raises(KeyError, match="dot"):
+            setattr(module, "a.b", make())
+    assert names(module) == ["weight", "bias"] and module.setting == 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_that_are_refused(kind):
+    """A Tensor is no Parameter, a number no module."""
+    module = nn.Module()
+    for wrong in [3, "x", nn.Linear, np.ones(2), z2g.ones(2) if kind != "buffer" else [z2g.ones(2)]]:
+        with pytest.raises(TypeError):
+            getattr(module, KINDS[kind][1])("a", wrong)
+    getattr(module, KINDS[kind][1])("a", None)
+    assert module.a is None and list(module.state_dict()) == []
+    with pytest.raises(TypeError):
+        module.a = 3
+
+
+def test_a_layer_without_bias_keeps_the_place_for_one():
+    for layer in (nn.Linear(2, 2, bias=False), nn.Conv1d(1, 1, 1, bias=False), nn.LayerNorm(2, bias=False)):
+        with pytest.raises(TypeError, match="bias"):
+            layer.bias = z2g.zeros(2)
+        layer.bias = nn.Parameter(z2g.zeros(2))
+        assert names(layer)[-1] == "bias"
+
+
+def test_a_parameter_must_be_a_leaf():
+    p = nn.Parameter(z2g.ones(2), requires_grad=False)
+    p += z2g.ones(2, requires_grad=True)
+    for put in (lambda m: setattr(m, "a", p), lambda m: m.register_parameter("a", p)):
+        with pytest.raises(ValueError, match="leaf"):
+            put(nn.Module())
+
+
+def test_new_parts_come_last_and_replaced_ones_keep_their_place():
+    module = nn.Module()
+    module.a = None
+    module.b, module.c = nn.Parameter(z2g.ones(1)), nn.Parameter(z2g.ones(1))
+    module.a = nn.Parameter(z2g.ones(1))
+    module.b = nn.Parameter(z2g.zeros(1))
+    assert names(module) == ["b", "c", "a"]  # as in torch, where None was no parameter
+
+
+def test_a_shared_module_is_found_under_each_name():
+    module = nn.Module()
+    module.a = nn.Linear(1, 1)
+    module.b, module.inner = module.a, nn.Sequential(module.a)
+    for name in ("a", "b", "inner.0"):
+        assert module.get_submodule(name) is module.a and module.get_parameter(f"{name}.bias") is module.a.bias
+    assert [name for name, _ in module.named_children()] == ["a", "inner"]  # each once
+    for missing in ("c", "a.b", "inner.1", "inner.", ".", "inner.0.weight"):
+        with pytest.raises(AttributeError, match="no module"):
+            module.get_submodule(missing)
+        with pytest.raises(AttributeError, match="no parameter"):
+            module.get_parameter(missing if missing != "inner.0.weight" else "inner.0")
+    assert module.get_submodule("") is module
+
+
+def test_a_shared_buffer_is_listed_once_and_saved_under_each_name():
+    module, x = nn.Module(), z2g.ones(1)
+    module.register_buffer("a", x)
+    module.register_buffer("b", x)
+    assert [name for name, _ in module.named_buffers()] == ["a"] and list(module.state_dict()) == ["a", "b"]
+
+
+def test_a_parameter_that_is_registered_as_a_buffer_does_not_learn():
+    module = nn.Module()
+    module.register_buffer("a", nn.Parameter(z2g.ones(1)))
+    assert names(module) == [] and [name for name, _ in module.named_buffers()] == ["a"]
+
+
+def test_named_modules_takes_what_it_may_leave_out():
+    module = nn.Sequential(nn.Linear(1, 1), nn.ReLU())
+    memo = {module[0]}
+    assert [m for _, m in module.named_modules(memo)] == [module, module[1]] and memo == {module, *module}
+
+
+def test_parts_may_be_replaced_while_one_walks():
+    module = nn.Sequential(nn.Sequential(nn.ReLU(), nn.Linear(1, 1)), nn.ReLU())
+    seen = []
+    for part in module.modules():
+        seen.append(type(part).__name__)
+        for name, child in part.named_children():
+            if isinstance(child, nn.ReLU):
+                setattr(part, name, nn.GELU())
+    assert seen == ["Sequential", "Sequential", "GELU", "Linear", "GELU"]
+
+
+def test_load_state_dict_takes_dicts_only():
+    for wrong in ("model.safetensors", [1], nn.Linear(1, 1), None):
+        with pytest.raises(TypeError, match="dict"):
+            nn.Linear(1, 1).load_state_dict(wrong)
+
+
+def test_keys_that_would_be_saved_under_one_name():
+    module = nn.Module()
+    module.layers = {1: nn.Linear(1, 1), "1": nn.Linear(1, 1)}
+    for use in (lambda: list(module.parameters()), module.state_dict, lambda: repr(module)):
+        with pytest.raises(ValueError, match=r"layers\.1"):
+            use()
+    module.layers = {"a.b": nn.ReLU(), "a": {"b": nn.ReLU()}}
+    with pytest.raises(ValueError, match=r"layers\.a\.b"):
+        list(module.children())
+
+
+# --- Modules that know each other ---------------------------------------------------------------------------------
+
+
+def everyone_knows_everyone(n, put):
+    net = [nn.Linear(1, 1, bias=False) for _ in range(n)]
+    for module in net:
+        put(module, net)
+    return net
+
+
+def as_lists(module, net):
+    module.others = net
+
+
+def as_attributes(module, net):
+    for i, other in enumerate(net):
+        setattr(module, f"other{i}", other)
+
+
+def as_a_dict_in_a_tuple(module, net):
+    module.others = ({"all": dict(enumerate(net))},)
+
+
+@pytest.mark.parametrize("put", [as_lists, as_attributes, as_a_dict_in_a_tuple])
+@pytest.mark.parametrize("n", [1, 2, 3, 12])
+def test_modules_in_a_circle(n, put):
+    """All walks end, and soon: among 12 that know each other there are 12! paths. Each is met once by each of them."""
+    net = everyone_knows_everyone(n, put)
+    for module in net:
+        assert len(list(module.modules())) == len(list(module.parameters())) == n
+        seen = []
+        module.apply(seen.append)
+        assert len(seen) == n and seen[-1] is module and {id(m) for m in seen} == {id(m) for m in net}
+        state = module.state_dict()
+        assert {id(t.version) for t in state.values()} == {id(m.weight.version) for m in net}
+        assert len(state) <= n * n and module.load_state_dict(state) == ([], [])
+        assert len(repr(module).splitlines()) <= 2 * n * n + 1
+        module.eval().double().requires_grad_(False).zero_grad()
+    assert not any(m.training for m in net) and {m.weight.dtype for m in net} == {z2g.float64}
+    twin = copy.deepcopy(net[0])
+    assert len(list(twin.modules())) == n and all(m not in net for m in twin.modules())
+
+
+def test_a_child_that_knows_its_parent():
+    parent = nn.Sequential(nn.Linear(2, 2))
+    parent[0].parent = [parent]
+    assert list(parent.state_dict()) == ["0.weight", "0.bias"]
+    assert repr(parent) == (
+        "Sequential(\n"
+        "  (0): Linear(in_features=2, out_features=2, bias=True\n"
+        "    (parent.0): Sequential(...)\n"
+        "  )\n"
+        ")"
+    )
+    seen = []
+    parent.apply(seen.append)
+    assert seen == [parent[0], parent]
+
+
+def test_lists_inside_themselves():
+    module = nn.Module()
+    module.a = [nn.Linear(1, 1, bias=False)]
+    module.a.append(module.a)
+    module.b = {"self": None}
+    module.b["self"] = module.b
+    assert names(module) == ["a.0.weight"]
+
+
+def test_a_walk_after_a_walk_that_failed_starts_anew():
+    class Fragile(nn.Module):
+        def extra_repr(self):
+            raise RuntimeError("broken")
+
+    module = nn.Sequential(Fragile())
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="broken"):
+            repr(module)
+    module[0] = nn.ReLU()
+    assert repr(module) == "Sequential(\n  (0): ReLU()\n)"
+
+
+@pytest.mark.parametrize("hide", [lambda m: [m], lambda m: (m,), lambda m: {"m": m}, lambda m: [{"m": [m]}]])
+def test_an_underscore_hides_what_lies_in_a_list(hide):
+    """A teacher, a parent: known, but no part. By itself a module is one, whatever its name."""
+    module, teacher = nn.Linear(1, 1), nn.Linear(3, 3)
+    module._teacher = hide(teacher)
+    assert names(module) == list(module.state_dict()) == ["weight", "bias"] and list(module.modules()) == [module]
+    assert list(module.eval().children()) == [] and teacher.training
+    module._part = teacher
+    assert names(module) == ["weight", "bias", "_part.weight", "_part.bias"]
+
+
 # --- Saving and loading ------------------------------------------------------------------------------------------
 
 

@@ -44,6 +44,7 @@ from .ops.shape import (
 )  # fmt: skip
 from .ops.softmax import log_softmax, logsumexp, softmax
 from .ops.sorting import argsort, sort, topk
+from .page import page, play
 from .precision import autocast
 from .random import Generator, manual_seed
 from .serialization import load, save

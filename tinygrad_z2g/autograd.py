@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from . import engine
 from .anomaly import detect_anomaly, set_detect_anomaly
 from .backend import Array, of
 from .engine import (
@@ -50,18 +51,28 @@ def _seeds(outputs: list[Tensor], gradients: Any) -> list:
     return [(y, seed_gradient(y, g)) for y, g in zip(outputs, gradients, strict=True)]
 
 
-def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool = False) -> None:
-    """Add the gradients of several tensors together to the `.grad` of the leaves: Σᵢ ∂yᵢ/∂leaf · gradientᵢ."""
-    pairs = _seeds(_several(tensors), grad_tensors)
-    sum((y * Tensor.make(g)).sum() for y, g in pairs).backward(retain_graph=retain_graph)
+def backward(
+    tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
+    *, inputs: Any = None,
+) -> None:  # fmt: skip
+    """Add the gradients of several tensors together to the `.grad` of the leaves: Σᵢ ∂yᵢ/∂leaf · gradientᵢ.
+
+    `inputs`, a tensor or several, leaves or not: only theirs. See `Tensor.backward`.
+    """
+    if create_graph:
+        raise NotImplementedError("backward: create_graph=True is not offered: there are no derivatives of derivatives")
+    only = None if inputs is None else engine.wanted(inputs)
+    engine.backward(_seeds(_several(tensors), grad_tensors), retain_graph, only)
 
 
 def grad(
     outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
     *, allow_unused: bool = False,
 ) -> tuple[Tensor | None, ...]:  # fmt: skip
-    """∂(Σ outputs · grad_outputs)/∂input for each input, leaves or not, as a tuple. No `.grad` changes.
+    """∂(Σ outputs · grad_outputs)/∂input for each input, leaves or not, as a tuple. No `.grad` of a leaf changes.
 
+    A hook on an input replaces what is returned for it, as in torch: always on a leaf; on another only if the walk ends
+    there and does not go on to further inputs.
     RuntimeError for an input that the outputs do not depend on, unless `allow_unused`, which gives None for it.
     """
     if create_graph:
@@ -72,7 +83,8 @@ def grad(
             raise RuntimeError("grad: one of the inputs does not require grad; call requires_grad_() on it first")
     targets = [source(x) for x in xs]
     pairs = _seeds(_several(outputs), grad_outputs)
-    found, _, _ = walk(pairs, bool(retain_graph), set(targets))
+    found, kept, shared = walk(pairs, retain_graph, set(targets))
+    engine._deposit(kept, shared)  # what `retain_grad` asked for
     missing = [i for i, target in enumerate(targets) if target not in found]
     if missing and not allow_unused:
         raise RuntimeError(
@@ -171,7 +183,10 @@ class Function:
             if not flows[i]:
                 return z
             made = record(cls.__name__, z.array, (joined, place))
-            made.version, made.family, made.recorded = z.version, z.family, z.version[0]
+            made.version = z.version
+            if z.base is not None or any(z is arg for arg in args):  # a view whose history only this class knows
+                made.base = z if z.base is None else z.base
+                made.recorded = ~made.base.recorded
             return made
 
         made = tuple(output(i, z) for i, z in enumerate(outputs))

@@ -14,13 +14,13 @@ import numpy as np
 
 from . import backend, dtypes
 from .backend import Array
-from .ops.common import sizes
+from .ops.common import as_array, laid_out, number, sizes
 from .random import Generator, default_generator
 from .tensor import Tensor
 
 
 def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """A new tensor holding a copy of `data`: a number, nested lists, an array or a tensor.
+    """A new tensor holding a copy of `data`: a number, nested lists or other sequences, an array or a tensor.
 
     Without `dtype`: Python floats give the default dtype, integers int64, bools bool; arrays keep theirs.
     ValueError for ragged lists, TypeError for things that are no numbers.
@@ -29,7 +29,8 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     if isinstance(data, Tensor):
         if device is None:
             home = data.device
-        array = data.array.astype(data.dtype if dtype is None else dtypes.as_dtype(dtype), copy=True)
+        wanted = data.dtype if dtype is None else dtypes.as_dtype(dtype)
+        array = laid_out(backend.quiet.run(data.array.astype, wanted), data.array)
     else:
         array = _host_array(data, dtype).copy()
     return _finish(backend.to_device(array, home), requires_grad)
@@ -51,7 +52,7 @@ def from_numpy(ndarray: np.ndarray) -> Tensor:
 
 def _host_array(data: Any, dtype: Any) -> np.ndarray:
     """`data` as a NumPy array of a dtype we compute with."""
-    if isinstance(data, (list, tuple)):
+    if isinstance(data, Sequence) and not isinstance(data, (str, bytes)):
         data = _without_tensors(data)
         try:
             array = np.array(data)
@@ -75,7 +76,9 @@ def _host_array(data: Any, dtype: Any) -> np.ndarray:
                 raise RuntimeError(
                     f"tensor: values {array.min()} to {array.max()} do not fit {wanted}, {low} to {high}"
                 )
-        return array.astype(wanted, copy=False)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"tensor: cannot make {wanted} of data of type {array.dtype}; expected real numbers")
+        return backend.quiet.run(lambda: array.astype(wanted, copy=False))
     if array.dtype not in dtypes.ALL:
         raise TypeError(f"tensor: cannot hold data of type {array.dtype}; expected numbers")
     return array
@@ -85,7 +88,9 @@ def _without_tensors(data: Any) -> Any:
     """Nested lists with each tensor in them replaced by its numbers."""
     if isinstance(data, Tensor):
         return data.tolist()
-    return [_without_tensors(part) for part in data] if isinstance(data, (list, tuple)) else data
+    if isinstance(data, Sequence) and not isinstance(data, (str, bytes)):  # lists, tuples, ranges, deques, ...
+        return [_without_tensors(part) for part in data]
+    return data
 
 
 def _holds_numpy(data: Any) -> bool:
@@ -107,6 +112,7 @@ def full(
     size: Sequence[int], fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor of `size` holding `fill_value` everywhere; its dtype is that of the value unless given."""
+    fill_value = number(fill_value, "full: fill_value")
     if dtype is None:
         dtype = dtypes.get_default_dtype() if isinstance(fill_value, float) else np.asarray(fill_value).dtype
     return _constant((size,), fill_value, dtype, device, requires_grad)
@@ -145,13 +151,15 @@ def _made(device: Any, make: Callable[[ModuleType], Array]) -> Array:
 
 
 def _like(x: Tensor, value: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
-    return _constant(
-        tuple(x.array.shape),
-        value,
+    """As large as x, and in memory in the order of x."""
+    made = _constant(
+        as_array(x, "zeros_like").shape,
+        number(value, "full_like: fill_value"),
         x.dtype if dtype is None else dtype,
         x.device if device is None else device,
-        requires_grad,
+        False,
     )
+    return _finish(laid_out(made.array, x.array), requires_grad)
 
 
 def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -195,13 +203,20 @@ def arange(
 ) -> Tensor:
     """start, start + step, ... as long as it is before `end`; arange(n) starts at 0. int64 if all are integers."""
     start, end = (0, start) if end is None else (start, end)
-    if step == 0 or (end - start) * step < 0:
+    start, end, step = (number(n, "arange") for n in (start, end, step))
+    way, by = end - start, step
+    if dtype is not None and (dtype := dtypes.as_dtype(dtype)).kind != "f":
+        if dtype.kind == "b":
+            raise RuntimeError("arange: got dtype bool, expected one of numbers")
+        start, step = int(start), int(step)
+        if dtype == dtypes.int64:  # how many there are, smaller types find from the numbers given, as in torch
+            way, by = int(end) - start, step
+    if step == 0 or way * by < 0:
         raise RuntimeError(f"arange: from {start} to {end} by {step}: step must be nonzero and lead from start to end")
     if dtype is None:
         whole = all(isinstance(n, (int, np.integer)) for n in (start, end, step))
         dtype = dtypes.int64 if whole else dtypes.get_default_dtype()
-    count = math.ceil((end - start) / step)
-    dtype = dtypes.as_dtype(dtype)
+    count = math.ceil(way / by)
     return _finish(_made(device, lambda xp: (start + xp.arange(count) * step).astype(dtype)), requires_grad)
 
 
@@ -209,6 +224,7 @@ def linspace(
     start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """`steps` evenly spaced numbers from start to end, both included."""
+    start, end = number(start, "linspace: start"), number(end, "linspace: end")
     if steps < 0:
         raise RuntimeError(f"linspace: got {steps} steps, expected >= 0")
     dtype = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
@@ -290,27 +306,27 @@ def randperm(n: int, *, generator: Generator | None = None, dtype: Any = dtypes.
 
 def rand_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """`rand` in the shape, dtype and device of x."""
-    return rand(
-        tuple(input.array.shape), dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad
-    )
+    made = rand(as_array(input, "rand_like").shape, dtype=dtype or input.dtype, device=device or input.device)
+    return _finish(laid_out(made.array, input.array), requires_grad)
 
 
 def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """`randn` in the shape, dtype and device of x."""
-    return randn(
-        tuple(input.array.shape), dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad
-    )
+    made = randn(as_array(input, "randn_like").shape, dtype=dtype or input.dtype, device=device or input.device)
+    return _finish(laid_out(made.array, input.array), requires_grad)
 
 
 def randint_like(input: Tensor, low: int, high: int | None = None, *, dtype: Any = None, device: Any = None) -> Tensor:
     """`randint` in the shape, dtype and device of x."""
     low, high = (0, low) if high is None else (low, high)
-    return randint(low, high, tuple(input.shape), dtype=dtype or input.dtype, device=device or input.device)
+    size = as_array(input, "randint_like").shape
+    made = randint(low, high, size, dtype=dtype or input.dtype, device=device or input.device)
+    return _finish(laid_out(made.array, input.array), False)
 
 
 def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
     """1 with probability x, else 0, for each element of x, in its dtype and on its device."""
-    p = backend.to_host(input.array)
+    p = backend.to_host(as_array(input, "bernoulli"))
     if not ((p >= 0) & (p <= 1)).all():
         raise RuntimeError("bernoulli: probabilities must be between 0 and 1")
     return _random(_stream(generator).random(p.shape) < p, input.dtype, input.device, False)
@@ -347,7 +363,7 @@ def multinomial(
     """
     if num_samples < 1:
         raise RuntimeError(f"multinomial: cannot draw {num_samples} samples, expected at least 1")
-    weights = backend.to_host(input.array).astype(np.float64)
+    weights = backend.to_host(as_array(input, "multinomial")).astype(np.float64)
     if weights.ndim not in (1, 2):
         raise RuntimeError(f"multinomial: expected weights of shape (n,) or (m, n), got {tuple(weights.shape)}")
     if not (np.isfinite(weights).all() and (weights >= 0).all()):

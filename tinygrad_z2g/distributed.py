@@ -146,7 +146,7 @@ def broadcast(tensor: Tensor, src: int = 0) -> None:
 
 def _exchange(name: str, tensor: Tensor, change: Callable[[Array], None]) -> None:
     """Let `change` work in place on the numbers of `tensor`: (N,). RuntimeError for a tensor with a history."""
-    if tensor.node is not None:
+    if not tensor.is_leaf:
         raise RuntimeError(f"{name}: gradients do not pass between processes; give it tensor.detach()")
     if get_world_size() == 1:
         return

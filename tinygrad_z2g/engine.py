@@ -31,6 +31,7 @@ import numpy as np
 from . import kernels, replay
 from .backend import Array, device_of, of
 from .trace import observers
+from .views import Spot
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -43,36 +44,35 @@ class Variable:
     """What the engine needs to know of a tensor.
 
     array          the numbers
-    grad           ∂L/∂self after backward, a tensor or None
+    _grad          ∂L/∂self after backward, a tensor or None
     _requires_grad whether gradients are wanted, here or at something this was computed from
-    node           the operation that made it; None for a leaf
+    node           the operation that made it; None for a leaf. Of a view it may be out of date: ask `source`
     version        [the number of in-place writes], shared by all tensors on the same memory
-    family         [that number at the last write that was recorded, whether a leaf that requires grad lives there],
-                   shared with views, not with what was detached: its history is another one
-    recorded       the number of writes when this tensor's history was recorded: a later write through another
-                   tensor on the same memory makes that history stale
+    base           the tensor that this is a view of (itself no view), or None; a detached tensor is no view
+    recorded       how many writes the history of this memory has taken up. A write through a view rewrites the history
+                   of its base; a view with another number than its base is out of date, and gets its history from
+                   there. Negative (~number) in a view that cannot: it was made under no_grad, or by a Function
     hooks          functions to call with the gradient (leaves only; other tensors keep them on the node)
     """
 
-    __slots__ = ("__weakref__", "_requires_grad", "array", "family", "grad", "hooks", "node", "recorded", "version")
+    __slots__ = ("__weakref__", "_grad", "_requires_grad", "array", "base", "hooks", "node", "recorded", "version")
 
     array: Array
-    grad: Tensor | None
+    _grad: Tensor | None
     hooks: dict[int, Callable] | None
     node: Node | None
     recorded: int
     _requires_grad: bool
     version: list[int]
-    family: list
+    base: Variable | None
 
     def begin(self, array: Array) -> None:
         """Start as a leaf that holds `array` and has no history."""
         self.array = np.asarray(array) if isinstance(array, np.generic) else array  # NumPy returns scalars for 0-d
-        self.grad = self.node = self.hooks = None
+        self._grad = self.node = self.hooks = self.base = None
         self._requires_grad = False
         self.recorded = 0
         self.version = [0]
-        self.family = [0, False]
 
     @staticmethod
     def make(array: Array) -> Tensor:
@@ -161,9 +161,12 @@ def record(name: str, array: Array, *edges: tuple) -> Tensor:
         for edge in edges:
             x = edge[0]
             if isinstance(x, Variable):
-                target = source(x)
+                base = x.base
+                if base is not None and x.recorded != base.recorded:
+                    renew(x)
                 if x._requires_grad:
-                    live.append((target, edge[1]))
+                    node = x.node
+                    live.append((x if node is None else node, edge[1]))
                     reads += edge[2:]
     if observers:
         for observer in observers:
@@ -182,31 +185,58 @@ def record_joint(name: str, array: Array, inputs: tuple, rule: Callable, *reads:
     if observers:
         for observer in observers:
             observer.computed(name, result.array, inputs)
-    if _mode.enabled and any(needs_grad(x) for x in inputs):
-        _attach(result, name, [(source(x), None) if needs_grad(x) else None for x in inputs], rule, list(reads))
+    if _mode.enabled:
+        edges = [(source(x), None) if needs_grad(x) else None for x in inputs]
+        if any(edges):
+            _attach(result, name, edges, rule, list(reads))
     return result
 
 
 def needs_grad(x: Any) -> bool:
     """Whether `x` is a tensor that a gradient must reach."""
-    return isinstance(x, Variable) and x._requires_grad
+    if not isinstance(x, Variable):
+        return False
+    if x.base is not None and x.recorded != x.base.recorded:
+        renew(x)
+    return x._requires_grad
 
 
 def source(x: Variable) -> Node | Variable:
-    """Where the gradient of `x` goes: to the node that made it, or to `x` itself if it is a leaf.
+    """Where the gradient of `x` goes: to the node that made it, or to `x` itself if it is a leaf."""
+    if x.base is not None and x.recorded != x.base.recorded:
+        renew(x)
+    return x if x.node is None else x.node
 
-    RuntimeError if x was overwritten through another tensor, so that its history does not describe it any more. A
-    leaf's is no history and outlives plain writes; but not that of a number which has one of its own.
+
+def renew(x: Variable) -> None:
+    """Give the view `x` the history that its numbers have now: that of its base, seen at the place of the view.
+
+    RuntimeError if it can have none: a view made under no_grad or by a Function, or a leaf of its own right, whose
+    base was rewritten since; or one whose base is somewhere else by now.
     """
-    recorded, node = x.recorded, x.node
-    if recorded < x.version[0] and (node is not None or recorded < x.family[0]):
+    base = x.base
+    if x.recorded == ~base.recorded:
+        return
+    spot = Spot(base.array, x.array)
+    if x.recorded < 0 or (x.node is None and x._requires_grad) or not spot.inside:
         raise RuntimeError(
             f"this tensor of shape {tuple(x.array.shape)} was modified by an inplace operation on another tensor that "
-            "shares its memory (a view, or the tensor it is a view of), so its history no longer describes it; take "
-            "the view again after the change, write into the tensor itself (x[0, 1] = ..., not x[0][1] = ...), or "
-            "change a clone()"
+            "shares its memory (a view, or the tensor it is a view of), and its history cannot follow: it is a leaf, "
+            "or was made under no_grad or by a Function; take the view again after the change, or change a clone()"
         )
-    return x if node is None else node
+    old, x.node = x.node, Node("as_strided", x.array, [(source(base), spot.spread)], None, [])
+    x._requires_grad = True
+    x.recorded = base.recorded
+    follow(x, old)
+    for observer in observers:
+        observer.computed("as_strided", x.array, [base])
+        observer.recorded(x.node)
+
+
+def follow(x: Variable, old: Node | None) -> None:
+    """`x` has a new node: what `retain_grad` asked of the old one is asked of that. Hooks stay, as in torch."""
+    if old is not None and old.kept_by is not None and old.kept_by() is x:
+        x.node.kept_by, old.kept_by = old.kept_by, None
 
 
 def _attach(result: Variable, name: str, edges: list, joint: Callable | None, reads: list) -> None:
@@ -226,32 +256,38 @@ def _attach(result: Variable, name: str, edges: list, joint: Callable | None, re
 # --- Walking back ------------------------------------------------------------------------------------------------
 
 
-def backward(root: Variable, gradient: Array, retain_graph: bool = False) -> None:
-    """Add ∂L/∂leaf to `leaf.grad` for every leaf that `root` was computed from, where `gradient` is ∂L/∂root.
+def backward(
+    roots: list[tuple[Variable, Array]], retain_graph: bool | None = False, wanted: set[Node | Variable] | None = None
+) -> None:
+    """Add ∂L/∂leaf to `leaf.grad` for every leaf that the roots were computed from, given ∂L/∂root of each.
 
-    The graph is used up on the way, so that its memory is freed early (also if the walk ends in an error);
-    `retain_graph` keeps it for another walk. Raises RuntimeError if the graph was used up before, or if an array
-    that a rule reads was changed in place; then no leaf has been touched.
+    Or only for the leaves `wanted`, and for tensors on the way that asked for theirs. The graph is used up on the way,
+    so that its memory is freed early (also if the walk ends in an error); `retain_graph` keeps it for another walk.
+    Raises RuntimeError if the graph was used up before, or if an array that a rule reads was changed in place; then no
+    leaf has been touched.
     """
-    grads, kept, shared = walk([(root, gradient)], retain_graph)
+    grads, kept, shared = walk(roots, retain_graph, wanted)
+    if wanted is not None:  # what is wanted and no leaf keeps its own
+        grads = {leaf: grad for leaf, grad in grads.items() if type(leaf) is not Node}
     if replay.active and (watching := replay.recording()) is not None:  # a compiled step must know its leaves
         for leaf in grads:
-            watching.leaves.setdefault(weakref.ref(leaf), leaf.grad)
-    for leaf, grad in grads.items():
-        _deposit(leaf, grad, shared)
-    for tensor, grad in kept:
-        _deposit(tensor, grad, shared)
+            watching.leaves.setdefault(weakref.ref(leaf), leaf._grad)
+    _deposit(grads.items(), shared)
+    if kept:
+        _deposit(kept, shared)
 
 
 @np.errstate(all="ignore")  # an infinite slope (√x at 0) is a result, not an accident; the GPU never warns either
 def walk(
-    roots: list[tuple[Variable, Array]], retain_graph: bool, wanted: set[Node | Variable] | None = None
+    roots: list[tuple[Variable, Array]], retain_graph: bool | None, wanted: set[Node | Variable] | None = None
 ) -> tuple[dict[Node | Variable, Array], list[tuple[Variable, Array]], set[int]]:
     """∂L/∂leaf for every leaf that the roots were computed from, given ∂L/∂root of each.
 
     Or, for the nodes and leaves `wanted`, those of them: then the walk keeps to the paths that lead there, and what
-    lies beyond can still be walked. Returns these gradients, those that tensors asked to keep (`retain_grad`), and the
-    ids of arrays among them that somebody else holds too: no tensor may keep such an array as its own.
+    lies beyond can still be walked. As in torch, a wanted node that the walk goes on from gives its gradient before its
+    hooks, one where it ends, and a leaf, after them. Returns these gradients, those that tensors asked to keep
+    (`retain_grad`), and the ids of arrays among them that somebody else holds too: no tensor may keep such an array as
+    its own.
     """
     grads: dict[Node | Variable, Array] = {}
     shared = {id(gradient) for _, gradient in roots}
@@ -295,10 +331,12 @@ def walk(
         grad = grads.pop(node)
         edges, joint = node.edges, node.joint
         if edges is None:
-            raise RuntimeError(
-                f"backward: the graph of this result was already used up at '{node.name}' by an earlier backward(); "
-                "call that one with retain_graph=True to walk it twice, or compute the result again"
-            )
+            if path is None or node not in wanted:
+                raise RuntimeError(
+                    f"backward: the graph of this result was already used up at '{node.name}' by an earlier backward();"
+                    " call that one with retain_graph=True to walk it twice, or compute the result again"
+                )
+            edges = node.reads = ()  # the walk ends here
         for version, recorded in node.reads:
             if version[0] != recorded:
                 raise RuntimeError(
@@ -306,6 +344,7 @@ def walk(
                     f"was modified by an inplace operation: it is at version {version[0]}, expected version "
                     f"{recorded}; change a clone() instead, or change it after backward()"
                 )
+        complete = grad
         if node.hooks:
             shared.add(id(grad))  # a hook may keep what it was shown, and what it returned
             grad = _run_hooks(node.hooks, grad, roots[0][0])
@@ -314,10 +353,10 @@ def walk(
             kept.append((tensor, grad))
             shared.add(id(grad))
         if path is not None:
-            if node in wanted:
-                found[node] = grad
-                shared.add(id(grad))
             edges = [edge if edge is not None and edge[0] in path else None for edge in edges]
+            if node in wanted:
+                found[node] = complete if any(edges) else grad
+                shared.add(id(found[node]))
             if not any(edges):
                 continue
             edges = edges if joint is not None else [edge for edge in edges if edge is not None]
@@ -361,16 +400,37 @@ def _leading_to(wanted: set[Node | Variable], roots: list[Node | Variable]) -> s
     return path
 
 
-def _deposit(x: Variable, grad: Array, shared: set[int]) -> None:
-    """Add `grad` to `x.grad`, making sure that `x` is its only owner: `a + b` hands one array to a and to b."""
-    if x.grad is not None:
-        x.grad.array += grad
-        x.grad.version[0] += 1
-        return
-    if id(grad) in shared or grad.base is not None or grad.ndim == 0:
-        grad = of(grad).array(grad)  # a copy
-    shared.add(id(grad))
-    x.grad = x.make(grad)
+_depositing = threading.Lock()
+
+
+def _deposit(grads: Iterable[tuple[Variable, Array]], shared: set[int]) -> None:
+    """Add each gradient to the `.grad` of its tensor, making sure that this is its only owner: `a + b` hands one array
+    to a and to b. Of two threads that add to one leaf at a time, one sum would be lost: they take turns.
+    """
+    _depositing.acquire()  # half the time of `with`
+    try:
+        for x, grad in grads:
+            if not x._requires_grad:  # any more
+                continue
+            kept = x._grad
+            if kept is None:
+                ndim, own = grad.ndim, grad.base is None and id(grad) not in shared
+                if not own or not ndim or (ndim > 1 and grad.strides != x.array.strides):
+                    copy = of(grad).empty_like(x.array)  # in memory as x is: x.grad.view(-1) goes where x.view(-1) does
+                    copy[...] = grad
+                    grad = copy
+                shared.add(id(grad))
+                x._grad = x.make(grad)
+                continue
+            if kept.array.shape != grad.shape:
+                raise RuntimeError(
+                    f"backward: a gradient of shape {tuple(grad.shape)} does not add to the .grad of shape "
+                    f"{tuple(kept.array.shape)} from before; set .grad to None after changing .data"
+                )
+            kept.array += grad
+            kept.version[0] += 1
+    finally:
+        _depositing.release()
 
 
 def _run_hooks(hooks: dict[int, Callable], grad: Array, like: Variable) -> Array:
@@ -415,7 +475,7 @@ def match(grad: Array | Part, target: Any) -> Array:
 
 def seed_gradient(root: Variable, gradient: Variable | None) -> Array:
     """The gradient that a backward pass starts with: 1 for a scalar, otherwise what the caller gave, checked."""
-    if not root._requires_grad:
+    if not root._requires_grad and not needs_grad(root):
         raise RuntimeError("backward: this tensor does not require grad and has no grad_fn; nothing to differentiate")
     array = root.array
     if gradient is None:
@@ -431,9 +491,42 @@ def seed_gradient(root: Variable, gradient: Variable | None) -> Array:
         raise RuntimeError(
             f"backward: gradient has shape {tuple(gradient.array.shape)}, expected the tensor's {tuple(array.shape)}"
         )
-    if device_of(gradient.array) != device_of(array):
+    if gradient.array.device != array.device:  # asked of the arrays: a tenth of the time of `device_of`
         raise RuntimeError(f"backward: gradient is on {device_of(gradient.array)}, the tensor on {device_of(array)}")
-    return gradient.array.astype(array.dtype, copy=False)
+    return gradient.array if gradient.array.dtype is array.dtype else gradient.array.astype(array.dtype, copy=False)
+
+
+def wanted(inputs: Any) -> set[Node | Variable]:
+    """Where the gradients of `inputs` go, the tensors that alone shall get a `.grad`."""
+    xs = (inputs,) if isinstance(inputs, Variable) else tuple(inputs)
+    if not xs:
+        raise RuntimeError("backward: inputs is empty; leave it out to fill the .grad of every leaf")
+    for x in xs:
+        if not isinstance(x, Variable):
+            raise TypeError(f"backward: inputs must be Tensors, got {type(x).__name__}")
+        if not needs_grad(x):
+            raise RuntimeError("backward: one of the inputs does not require grad; call requires_grad_() on it first")
+        keep_grad(x)
+    return {source(x) for x in xs}
+
+
+def keep_grad(x: Variable) -> None:
+    """Let a walk give `x` a `.grad` though it is no leaf."""
+    made_by = source(x)
+    if made_by is not x:
+        made_by.kept_by = weakref.ref(x)  # weak: the node must not keep the tensor alive
+
+
+def check_gradient(x: Variable, grad: Any) -> None:
+    """Raise TypeError or RuntimeError unless `grad` may be assigned as the gradient of x."""
+    if not isinstance(grad, Variable):
+        raise TypeError(f"grad: expected a Tensor or None, got {type(grad).__name__}")
+    if grad is x:
+        raise RuntimeError("grad: a tensor cannot be its own gradient; assign a clone()")
+    got, want = ((tuple(a.shape), a.dtype, device_of(a)) for a in (grad.array, x.array))
+    if got != want:
+        told = [f"shape {shape}, {dtype}, on {device}" for shape, dtype, device in (got, want)]
+        raise RuntimeError(f"grad: assigned a gradient of {told[0]}; expected {told[1]}, as its tensor")
 
 
 # --- Switching recording off -------------------------------------------------------------------------------------
@@ -476,14 +569,14 @@ class _Switch:
     _inside: bool
 
     def __init__(self) -> None:
-        self._outer: list[bool] = []
+        self._outer: dict[int, list[bool]] = {}  # of each thread, for one object may serve several at once
 
     def __enter__(self) -> None:
-        self._outer.append(_mode.enabled)
+        self._outer.setdefault(threading.get_ident(), []).append(_mode.enabled)
         _mode.enabled = self._inside
 
     def __exit__(self, *exc_info: object) -> None:
-        _mode.enabled = self._outer.pop()
+        _mode.enabled = self._outer[threading.get_ident()].pop()
 
     def __call__(self, function: _F) -> _F:
         return _decorate(function, self._inside)

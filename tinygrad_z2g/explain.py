@@ -28,14 +28,16 @@ WIDTH = 116
 
 
 def story(
-    root: Variable, names: Any = None, *, to: Variable | None = None, level: int = 2, gradient: Variable | None = None
-) -> Story:
+    root: Variable, names: Any = None, *, to: Variable | None = None, level: int = 2, gradient: Variable | None = None,
+    kind: type[Story] | None = None,
+) -> Story:  # fmt: skip
     """The backward pass from `root` to the leaves it was computed from, or along the paths to `to` alone.
 
     names     what to call things: a module, or a dict with tensors and modules in it, such as locals()
     level     1: a line for each operation, .weight being the weight of the module named there.
               2: formulas and gradients, large tensors summarised. 3: all their numbers
     gradient  ∂L/∂root, needed unless root has one element
+    kind      who listens: a subclass of Story
 
     ValueError for another level, TypeError for other names, or a `to` that is no tensor. RuntimeError if `root` has
     no history, if its graph was used up by backward, or if it does not depend on `to`.
@@ -49,13 +51,13 @@ def story(
         )
     if to is not None and not isinstance(to, Variable):
         raise TypeError(f"explain: `to` must be a Tensor, got {type(to).__name__}")
-    if root.node is None:
+    if source(root) is root:
         raise RuntimeError(
             "explain: this tensor has no history, so there is nothing to explain: it was made by the user, detached, "
             "or computed under no_grad() or from tensors that need no gradient; call explain() on the loss"
         )
     start, end, seed = source(root), None if to is None else source(to), seed_gradient(root, gradient)
-    told = Story(root, names, level)
+    told = (kind or Story)(root, names, level)
     standins: dict[Target, Any] = {} if to is None else {end: to.make(to.array)}  # what replaces what in the copy
     for node in reachable([start], end):
         if node.edges is None:
@@ -175,7 +177,7 @@ class Story:
     _repr_markdown_ = markdown
 
     def _head(self) -> str:
-        name = self.names.get(self.root.node, "L")
+        name = self.names.get(source(self.root), "L")
         value = ("" if name == "L" else f"{name} = ") + self.show(self.root.array)
         norm = " The norm of g is √Σg²." if self.shortened else ""
         return f"L = {value}. In each step, z is the result and grad = ∂L/∂z.{norm}"

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__, backend, console, dtypes
+from . import __version__, backend, console, dtypes, kernels
 
 
 def blas() -> dict[str, Any]:
@@ -76,7 +76,8 @@ def report() -> dict[str, Any]:
         versions = {"mpi4py": None}
     return {
         "tinygrad_z2g": __version__, "python": platform.python_version(), "platform": platform.platform(),
-        "numpy": np.__version__, "blas": blas(), **versions, "default dtype": str(dtypes.get_default_dtype()),
+        "numpy": np.__version__, "blas": blas(), "cpu kernels": kernels.loops.state(), **versions,
+        "default dtype": str(dtypes.get_default_dtype()),
         "default device": device, "cuda": cuda(),
     }  # fmt: skip
 

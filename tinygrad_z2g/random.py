@@ -8,17 +8,27 @@ nothing of tensors, and nothing of what the numbers are for.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
 
-from .backend import Array, of
+from .backend import Array, Device, of, resolve
+
+_handing_out = threading.Lock()
 
 
 class Generator:
-    """A stream of random numbers with a seed. Pass it as `generator=` to keep a stream of your own."""
+    """A stream of random numbers with a seed. Pass it as `generator=` to keep a stream of your own.
 
-    def __init__(self, seed: int = 0):
+    A device may be named, also in the first place as in torch: the numbers are the same on every device, so that only
+    `generator.device` depends on it.
+    """
+
+    def __init__(self, seed: int | str | Device = 0, device: str | Device = "cpu"):
+        if isinstance(seed, (str, Device)):
+            seed, device = 0, seed
+        self.device = resolve(device)
         self.manual_seed(seed)
 
     def manual_seed(self, seed: int) -> Generator:
@@ -38,9 +48,11 @@ class Generator:
 
     def next_key(self) -> int:
         """A fresh 32-bit key for `random_bits`: a hash of the seed and of the number of keys given before."""
-        self._calls += 1
+        with _handing_out:  # or two threads get the same key, and the same mask
+            self._calls += 1
+            call = self._calls
         low, high = self._seed & 0xFFFFFFFF, (self._seed >> 32) & 0xFFFFFFFF
-        return _mix(_mix(_mix(low) ^ high) ^ self._calls)
+        return _mix(_mix(_mix(low) ^ high) ^ call)
 
     def get_state(self) -> dict[str, Any]:
         """Everything needed to continue the stream later, as plain numbers and strings (JSON can hold it)."""

@@ -10,22 +10,23 @@ from __future__ import annotations
 
 import itertools
 import sys
-import weakref
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from typing import Any, NoReturn
 
 import numpy as np
 
-from . import backend, dtypes, engine, notebook
+from . import backend, dtypes, engine, showing, views
 from .backend import Array, Device
 from .console import say
-from .engine import Variable, record
+from .engine import Variable, needs_grad, record, source
 from .explain import story
 from .ops import elementwise, indexing, inplace, linalg, reduction, sorting
 from .ops import shape as shapes
 from .ops import softmax as softmaxes
-from .ops.common import one_dim
+from .ops.common import as_array, copied, laid_out, number, one_dim
 from .random import Generator, default_generator
+from .size import Size
 
 
 class Tensor(Variable):
@@ -34,7 +35,7 @@ class Tensor(Variable):
     Make one with `tensor(...)`, `zeros(...)`, `randn(...)` and their like. `array` is the NumPy or CuPy array.
     """
 
-    __slots__ = ()
+    __slots__ = ("__dict__",)  # for attributes of the user's own: p.tag = 1
     __array_ufunc__ = None  # `numpy_array * tensor` is left to Tensor.__rmul__ instead of being taken apart
     __hash__ = object.__hash__  # by identity, although == compares elements
 
@@ -50,11 +51,10 @@ class Tensor(Variable):
         """A tensor around `array` (not copied), without history."""
         tensor = object.__new__(Tensor)  # then as `begin`, whose call would cost 0.1 of 3 µs an operation
         tensor.array = array if type(array) is np.ndarray or not isinstance(array, np.generic) else np.asarray(array)
-        tensor.grad = tensor.node = tensor.hooks = None
+        tensor._grad = tensor.node = tensor.hooks = tensor.base = None
         tensor._requires_grad = False
         tensor.recorded = 0
         tensor.version = [0]
-        tensor.family = [0, False]
         return tensor
 
     # --- What it is ----------------------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ class Tensor(Variable):
     @property
     def shape(self) -> Size:
         """The size of each dimension, a tuple."""
-        return Size(self.array.shape)
+        return tuple.__new__(Size, self.array.shape)  # which are ints: no need to look
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the size of one dimension."""
@@ -94,12 +94,13 @@ class Tensor(Variable):
     @property
     def is_leaf(self) -> bool:
         """Whether this was made by the user and not by a recorded operation. Gradients are kept on leaves."""
-        return self.node is None
+        return self.grad_fn is None
 
     @property
     def grad_fn(self) -> engine.Node | None:
         """The recorded operation that made this tensor; `grad_fn.name` is its name."""
-        return self.node
+        made_by = source(self)
+        return None if made_by is self else made_by
 
     @property
     def _version(self) -> int:
@@ -137,18 +138,33 @@ class Tensor(Variable):
 
     # --- Gradients -----------------------------------------------------------------------------------------------
 
-    def backward(self, gradient: Tensor | None = None, retain_graph: bool = False, create_graph: bool = False) -> None:
+    @property
+    def grad(self) -> Tensor | None:
+        """∂L/∂self after backward. What is assigned must be a tensor of this shape, dtype and device, or None."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None:
+            engine.check_gradient(self, value)
+        self._grad = value
+
+    def backward(
+        self, gradient: Tensor | None = None, retain_graph: bool | None = None, create_graph: bool = False,
+        inputs: Any = None,
+    ) -> None:  # fmt: skip
         """Add ∂self/∂leaf to `leaf.grad` for every leaf this was computed from. See `engine.backward`.
 
-        `gradient` is ∂L/∂self, needed unless self has one element. RuntimeError if there is nothing to
-        differentiate or the graph was used up before.
+        `gradient` is ∂L/∂self, needed unless self has one element. `inputs`: only for these tensors, leaves or not.
+        RuntimeError if there is nothing to differentiate or the graph was used up before.
         """
         if create_graph:
             raise NotImplementedError(
                 "backward: create_graph=True is not offered: rules work on arrays, not on tensors, which keeps them "
                 "short and fast; there are no derivatives of derivatives"
             )
-        engine.backward(self, engine.seed_gradient(self, gradient), retain_graph)
+        only = None if inputs is None else engine.wanted(inputs)
+        engine.backward([(self, engine.seed_gradient(self, gradient))], retain_graph, only)
 
     def explain(
         self, names: Any = None, *, to: Tensor | None = None, level: int = 2, gradient: Tensor | None = None,
@@ -168,7 +184,7 @@ class Tensor(Variable):
     @property
     def requires_grad(self) -> bool:
         """Whether gradients are wanted, here or at something this was computed from. Settable on leaves."""
-        return self._requires_grad
+        return needs_grad(self)
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
@@ -178,25 +194,22 @@ class Tensor(Variable):
         """Ask for (or decline) gradients at this leaf. RuntimeError for integers and for computed tensors."""
         if requires_grad and not self.is_floating_point():
             raise RuntimeError(f"requires_grad: only floating-point tensors can require gradients, got {self.dtype}")
-        if not requires_grad and self.node is not None:
+        if not requires_grad and not self.is_leaf:
             raise RuntimeError("requires_grad: only leaves can be switched off; use detach() for a computed tensor")
         self._requires_grad = bool(requires_grad)
-        if self.node is None:
-            self.family[1] = self._requires_grad
         return self
 
     def retain_grad(self) -> None:
         """Keep the gradient of this computed tensor in `.grad` too, as for a leaf."""
         if not self.requires_grad:
             raise RuntimeError("retain_grad: this tensor does not require grad")
-        if self.node is not None:
-            self.node.kept_by = weakref.ref(self)  # weak: the node must not keep the tensor alive
+        engine.keep_grad(self)
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
         """Call `hook(gradient)` when this tensor's gradient is complete; what it returns replaces the gradient."""
         if not self.requires_grad:
             raise RuntimeError("register_hook: this tensor does not require grad")
-        owner = self if self.node is None else self.node
+        owner = source(self)
         if owner.hooks is None:
             owner.hooks = {}
         return RemovableHandle(owner.hooks, hook)
@@ -205,7 +218,6 @@ class Tensor(Variable):
         """The same memory without history: gradients stop here."""
         out = Tensor.make(self.array)
         out.version = self.version
-        out.recorded = self.version[0]
         return out
 
     # --- Operations: each a function of its own, see the file named ----------------------------------------------
@@ -220,7 +232,9 @@ class Tensor(Variable):
     pow = __pow__ = elementwise.pow
     __rpow__ = elementwise.rpow
     floor_divide = __floordiv__ = elementwise.floor_divide
+    __rfloordiv__ = elementwise.rfloordiv
     remainder = __mod__ = elementwise.remainder
+    __rmod__ = elementwise.rmod
     lerp = elementwise.lerp
     neg = __neg__ = elementwise.neg
     square = elementwise.square
@@ -253,8 +267,8 @@ class Tensor(Variable):
     maximum = elementwise.maximum
     minimum = elementwise.minimum
     masked_fill = elementwise.masked_fill
-    eq = __eq__ = elementwise.eq
-    ne = __ne__ = elementwise.ne
+    eq = elementwise.eq
+    ne = elementwise.ne
     lt = __lt__ = elementwise.lt
     le = __le__ = elementwise.le
     gt = __gt__ = elementwise.gt
@@ -266,6 +280,10 @@ class Tensor(Variable):
     __or__ = __ror__ = elementwise.bitwise_or
     __xor__ = __rxor__ = elementwise.bitwise_xor
     __invert__ = elementwise.bitwise_not
+    __lshift__ = elementwise.bitwise_left_shift
+    __rlshift__ = elementwise.rlshift
+    __rshift__ = elementwise.bitwise_right_shift
+    __rrshift__ = elementwise.rrshift
     isnan = elementwise.isnan
     isfinite = elementwise.isfinite
     isinf = elementwise.isinf
@@ -346,6 +364,12 @@ class Tensor(Variable):
     masked_select = indexing.masked_select
     repeat_interleave = indexing.repeat_interleave
 
+    def __eq__(self, other: Any) -> Any:  # False for two things that have nothing in common: x == None
+        return elementwise.eq(self, other) if isinstance(other, _COMPARABLE) else NotImplemented
+
+    def __ne__(self, other: Any) -> Any:
+        return elementwise.ne(self, other) if isinstance(other, _COMPARABLE) else NotImplemented
+
     @property
     def T(self) -> Tensor:
         """The dimensions in reverse order; for a matrix, its transpose."""
@@ -354,11 +378,11 @@ class Tensor(Variable):
     @property
     def mT(self) -> Tensor:
         """Each matrix of a batch transposed: (..., n, m) -> (..., m, n)."""
-        return shapes.transpose(self, -2, -1)
+        return shapes.transpose(self, -2, -1) if self.array.ndim else shapes.t(self)
 
     def expand_as(self, other: Tensor) -> Tensor:
         """`expand` to the shape of another tensor."""
-        return shapes.expand(self, *other.array.shape)
+        return shapes.expand(self, *as_array(other, "expand_as").shape)
 
     def where(self, condition: Tensor, other: Any) -> Tensor:
         """self where the condition holds, else other."""
@@ -370,7 +394,7 @@ class Tensor(Variable):
 
     def view_as(self, other: Tensor) -> Tensor:
         """`view` in the shape of another tensor."""
-        return shapes.view(self, *other.array.shape)
+        return shapes.view(self, *as_array(other, "view_as").shape)
 
     # --- Writing in place: the operation, then its result written over this tensor --------------------------------
 
@@ -390,10 +414,40 @@ class Tensor(Variable):
         """self /= other"""
         return inplace.update(self, "div_", elementwise.div, other)
 
+    def pow_(self, exponent: Any) -> Tensor:
+        """self **= exponent"""
+        return inplace.update(self, "pow_", elementwise.pow, exponent)
+
+    def floor_divide_(self, other: Any) -> Tensor:
+        """self //= other. The gradient is 0, as that of `div(..., rounding_mode="floor")`."""
+        return inplace.update(self, "floor_divide_", elementwise.div, other, rounding_mode="floor")
+
+    def remainder_(self, other: Any) -> Tensor:
+        """self %= other"""
+        return inplace.update(self, "remainder_", elementwise.remainder, other)
+
+    def __iand__(self, other: Any) -> Tensor:
+        return inplace.update(self, "&=", elementwise.bitwise_and, other)
+
+    def __ior__(self, other: Any) -> Tensor:
+        return inplace.update(self, "|=", elementwise.bitwise_or, other)
+
+    def __ixor__(self, other: Any) -> Tensor:
+        return inplace.update(self, "^=", elementwise.bitwise_xor, other)
+
+    def __ilshift__(self, other: Any) -> Tensor:
+        return inplace.update(self, "<<=", elementwise.bitwise_left_shift, other)
+
+    def __irshift__(self, other: Any) -> Tensor:
+        return inplace.update(self, ">>=", elementwise.bitwise_right_shift, other)
+
     __iadd__ = add_
     __isub__ = sub_
     __imul__ = mul_
     __itruediv__ = div_
+    __ipow__ = pow_
+    __ifloordiv__ = floor_divide_
+    __imod__ = remainder_
 
     def clamp_(self, min: Any = None, max: Any = None) -> Tensor:
         """self limited to [min, max]"""
@@ -412,8 +466,10 @@ class Tensor(Variable):
         return inplace.update(self, "scatter_add_", indexing.scatter_add, dim, index, src)
 
     def fill_(self, value: float) -> Tensor:
-        """self = value everywhere"""
-        indexing.setitem(self, ..., value)
+        """self = value, a number or a 0-d tensor, everywhere"""
+        if isinstance(value, Tensor) and value.array.ndim:
+            raise RuntimeError(f"fill_: expected a number or a 0-d tensor, got shape {tuple(value.shape)}; see copy_")
+        indexing.setitem(self, ..., value if isinstance(value, Tensor) else number(value, "fill_: value"))
         return self
 
     def zero_(self) -> Tensor:
@@ -421,8 +477,11 @@ class Tensor(Variable):
         return self.fill_(0)
 
     def copy_(self, source: Tensor) -> Tensor:
-        """self = source, which broadcasts, and may be of another dtype or device"""
-        inplace.check_writable(self, "copy_")
+        """self = source, a number or a tensor, which broadcasts and may be of another dtype or device"""
+        if not isinstance(source, Tensor):
+            return self.fill_(source)
+        if source.ndim > self.ndim:
+            raise RuntimeError(f"copy_: {tuple(source.shape)} does not broadcast to {tuple(self.shape)}")
         indexing.setitem(self, ..., source.to(self.device, self.dtype))
         return self
 
@@ -439,7 +498,6 @@ class Tensor(Variable):
         return self._fill_random("uniform_", np.where(samples == to, below, samples))
 
     def _fill_random(self, name: str, samples: Any) -> Tensor:
-        inplace.check_writable(self, name)
         indexing.setitem(self, ..., np.asarray(samples).astype(self.dtype))
         return self
 
@@ -452,7 +510,7 @@ class Tensor(Variable):
         >>> x = z2g.tensor([1.0, 2.0], requires_grad=True); (5 * x.clone()).sum().backward(); x.grad
         tensor([5., 5.])
         """
-        return record("clone", self.array.copy(), (self, lambda grad: grad))
+        return record("clone", copied(self.array), (self, lambda grad: grad))
 
     def to(
         self, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False, copy: bool = False
@@ -479,7 +537,9 @@ class Tensor(Variable):
         place, home = self.device, self.device if device is None else backend.resolve(device)
         if new_dtype == array.dtype and home == place and not copy:
             return self
-        moved = backend.to_device(array.astype(new_dtype, copy=copy), home)
+        if new_dtype != array.dtype or copy:
+            array = laid_out(backend.quiet.run(array.astype, new_dtype), array)
+        moved = backend.to_device(array, home)
         if new_dtype.kind != "f":
             return Tensor.make(moved)
         return record("to", moved, (self, lambda grad: backend.to_device(grad, place)))
@@ -490,7 +550,7 @@ class Tensor(Variable):
 
     def type_as(self, other: Tensor) -> Tensor:
         """In the dtype of another tensor."""
-        return self.to(dtype=other.dtype)
+        return self.to(dtype=as_array(other, "type_as").dtype)
 
     def cpu(self) -> Tensor:
         """On the CPU."""
@@ -588,42 +648,33 @@ class Tensor(Variable):
         return bool((self == value).any().item())
 
     def __repr__(self) -> str:
-        return _show(self)
+        return showing.text(self)
 
     def _repr_html_(self) -> str:
-        return _show_html(self)
+        return showing.html(self)
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if not self.array.ndim else object.__format__(self, spec)
 
     def __deepcopy__(self, memo: dict) -> Tensor:
-        if self.node is not None:
+        if not self.is_leaf:
             raise RuntimeError("deepcopy: only leaves can be copied with their identity; use .clone() or .detach()")
-        copy = object.__new__(type(self))
-        copy.begin(self.array.copy())
-        copy.requires_grad_(self.requires_grad)
-        copy.grad = None if self.grad is None else Tensor.make(self.grad.array.copy())
-        memo[id(self)] = copy
+        copy = memo[id(self)] = object.__new__(type(self))
+        copy.begin(views.copied(self.array, memo))
+        copy.version = memo.setdefault(("version", id(self.version)), copy.version)  # what shared memory still does
+        copy._requires_grad = self._requires_grad
+        copy._grad = deepcopy(self._grad, memo)
+        if self.base is not None and self.base.node is None:
+            copy.base = deepcopy(self.base, memo)
+            copy.recorded = min(self.recorded, 0)
+        copy.__dict__.update(deepcopy(self.__dict__, memo))
         return copy
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("tensors are not pickled; use save() and load(), which store safetensors")
 
 
-class Size(tuple):
-    """A shape: a tuple that prints as torch's and can count its elements."""
-
-    __slots__ = ()
-
-    def numel(self) -> int:
-        """The number of elements of a tensor of this shape."""
-        n = 1
-        for size in self:
-            n *= size
-        return n
-
-    def __repr__(self) -> str:
-        return f"Size({list(self)})"
+_COMPARABLE = (Variable, int, float, np.ndarray, np.generic)
 
 
 class RemovableHandle:
@@ -638,34 +689,3 @@ class RemovableHandle:
     def remove(self) -> None:
         """Take the hook off."""
         self._hooks.pop(self._key, None)
-
-
-def _show(x: Tensor) -> str:
-    """`tensor([[1., 2.]], grad_fn=<mul>)`, as torch prints it; large ones with their middle left out."""
-    host = backend.to_host(x.array)
-    whole = host.dtype.kind != "f" or bool((np.isfinite(host) & (host == np.round(host)) & (abs(host) < 60_000)).all())
-    numbers = np.array2string(
-        host, separator=", ", prefix="tensor(", precision=4, floatmode="maxprec" if whole else "fixed"
-    )
-    parts = [numbers]
-    if x.array.size == 0 and x.array.ndim > 1:
-        parts.append(f"size={tuple(x.array.shape)}")
-    if x.device.type != "cpu":
-        parts.append(f"device='{x.device}'")
-    if x.dtype not in (dtypes.get_default_dtype(), dtypes.int64, dtypes.bool_):
-        parts.append(f"dtype={x.dtype}")
-    if x.node is not None:
-        parts.append(f"grad_fn=<{x.node.name}>")
-    elif x.requires_grad:
-        parts.append("requires_grad=True")
-    return "tensor(" + ", ".join(parts) + ")"
-
-
-def _show_html(x: Tensor) -> str:
-    """What a notebook shows: see `notebook.html`."""
-    facts = [type(x).__name__, str(tuple(x.array.shape)), str(x.dtype), str(x.device)]
-    if x.node is not None:
-        facts.append(f"grad_fn=<{x.node.name}>")
-    elif x.requires_grad:
-        facts.append("requires_grad")
-    return notebook.html(backend.to_host(x.array), facts)

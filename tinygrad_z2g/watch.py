@@ -22,6 +22,8 @@ from .backend import Array, of, to_host
 from .console import say
 from .engine import is_grad_enabled
 from .nn import Module, Parameter, ReLU
+from .page.document import Page
+from .page.run import run_page
 from .tensor import Tensor
 from .trace import observers
 
@@ -43,6 +45,7 @@ class watch:
                 loss.backward()
                 optimizer.step()
         w.plot("watch.png")
+        w.page("watch.html")
 
     A step begins with a call of `model` in training mode with recording on. One in `every` is looked at; only there
     a GPU is waited for. `remarks` lists the complaints: vanishing and exploding gradients and outputs, ReLU layers
@@ -50,7 +53,8 @@ class watch:
     long or too short for the weights, and the first NaN with the operation and the line of the program (of a step that
     was looked at: with every=1 none escapes). Layers with the same complaint share a line. `history[layer][quantity]`
     is a list of (step, value); the quantities are "output", "output gradient", "weights", "gradient", "update"
-    (relative to the weights) and "dead" (share of units). Sizes are root mean squares.
+    (relative to the weights) and "dead" (share of units). Sizes are root mean squares. `note(loss=loss.item())` adds
+    what the loop alone knows, for the page.
 
     Gradients are those that backward() delivers, before any clipping. Two calls of the model before one backward()
     count as two steps: only the second can see its gradients, so wrap both in one module, or watch with every=1. Units
@@ -67,6 +71,7 @@ class watch:
         self.model, self.every = model, every
         self.steps = self.seen = 0
         self.history: dict[str, dict[str, list[tuple[int, float]]]] = {}
+        self.notes: dict[str, list[tuple[int, float | str]]] = {}
         self._first = self._heard = ""  # the first NaN; one of the last step looked at
         self._layers: dict[str, Module] = {}
         self._parameters: dict[str, dict[str, Parameter]] = defaultdict(dict)  # those of each layer, tied ones once
@@ -343,6 +348,44 @@ class watch:
         chosen = [handles[i] for i in keep], [labels[i] for i in keep]
         figure.legend(*chosen, loc="outside right center", frameon=False, fontsize=8)
         figure.savefig(path, dpi=100)
+
+
+    def note(self, **values: float | str | Tensor) -> None:
+        """Keep numbers (a loss) or texts (a sample) of the present step for the page: `w.note(loss=1.2, poem="...")`.
+
+        TypeError for anything else, or if a name stands for a number once and for a text another time.
+        """
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                value = value.item()
+            kept = value if isinstance(value, str) else _number(name, value)
+            known = self.notes.setdefault(name, [])
+            if known and type(known[0][1]) is not type(kept):
+                raise TypeError(f"watch.note: {name} was {known[0][1]!r} before and is {kept!r} now; use two names")
+            known.append((self.steps, kept))
+
+    def page(self, path: str | Path | None = None, title: str = "A training run") -> Page:
+        """A web page with a slider over the steps: sizes of all layers, and what `note` was given. Returns the page.
+
+        RuntimeError if nothing has been seen; ValueError for a name that does not end in .html; OSError if the file
+        cannot be written.
+        """
+        if not self.seen:
+            raise RuntimeError("watch.page: nothing has been seen; call the model inside the `with` block first")
+        order = [*self._order, *(label for label in self.history if label not in self._order)]
+        history = {label: self.history[label] for label in order if label in self.history}
+        summary = f"{self.seen} of {self.steps} steps looked at; {len(history)} layers"
+        made = run_page(title, summary, history, self.notes, self.remarks)
+        if path is not None:
+            made.save(path)
+        return made
+
+
+def _number(name: str, value: Any) -> float:
+    """A number to be noted; TypeError for what is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"watch.note: {name} must be a number or a text, got {type(value).__name__}")
+    return float(value)
 
 
 class _Complaint(NamedTuple):

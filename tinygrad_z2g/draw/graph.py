@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..backend import Array, of
-from ..engine import Node, Variable, enable_grad, reachable, walk
+from ..engine import Node, Variable, enable_grad, reachable, source, walk
 from ..nn import Module, Parameter
 from ..random import default_generator
 from ..tensor import Tensor
@@ -80,37 +80,12 @@ class draw:
 
     def __init__(self, what: Any, *args: Any, depth: int | None = None, open: tuple[str, ...] | list[str] = ()):
         _check(depth, open)
-        caller = sys._getframe(1)
-        variables = {k: v for k, v in {**caller.f_globals, **caller.f_locals}.items() if not k.startswith("_")}
-        if isinstance(what, Tensor) and not args:
-            root = what
-        elif callable(what):
-            root = _result_of(what, args, [v for v in variables.values() if isinstance(v, Module)])
-        else:
-            raise TypeError(f"draw: expected a Tensor, or a callable and its arguments, got {type(what).__name__}")
-        if not root.requires_grad:
-            raise RuntimeError("draw: this tensor does not require grad and has no history; there is no graph to draw")
-        self._root = root.node or root
-        self._nodes = _history(root)
-        self._calls = {node: notes[node][0] if node in notes else () for node in self._nodes}
-        self._name(root, variables)
-        self._differentiate(root)
-        top = self._group()
+        variables = variables_of(sys._getframe(1))
+        self._look(root_of("draw", what, args, variables), variables)
         names = {call.name for calls in self._calls.values() for call in calls}
         if not set(open) <= names:
             raise ValueError(f"draw: open names {sorted(set(open) - names)}; the modules called are {sorted(names)}")
-        if depth is None:
-            depth = next((d for d in range(9, 1, -1) if self._count(top, d, open) <= ENOUGH), 1)
-        self._box: dict[Any, Box] = {}  # what shows a node, a leaf, an input or a call
-        self._frame = Frame("", self._boxes(top, depth, open))
-        pairs = [*self._given, *((source, node) for node in self._nodes for source in node.inputs())]
-        self._edges = [(a, b) for a, b in {(self._box[a], self._box[b]): None for a, b in pairs} if a is not b]
-        self._lines = place(self._frame, self._edges)
-        self._hints = []  # how to read the picture, and how to get a better one
-        if any(text.startswith("|") for box in self._box.values() if not box.parts for _, text in box.texts):
-            self._hints.append("|value|, |grad|: the norm √(Σ x²)")
-        if self._nodes and not any(node in notes for node in self._nodes):
-            self._hints.append("not traced: draw.tracing(model) adds modules and values")
+        self._lay_out(depth, open)
 
     def __repr__(self) -> str:
         return f'<draw: {self._caption}; .save("graph.svg"), .svg(), .dot()>'
@@ -120,13 +95,37 @@ class draw:
 
     # --- What is to be shown --------------------------------------------------------------------------------------
 
+    def _look(self, root: Tensor, variables: dict[str, Any]) -> None:
+        """Find all that can be shown: nodes, names, values, gradients, and the calls that they belong to."""
+        self._root = source(root)
+        self._nodes = _history(root)
+        self._calls = {node: notes[node].calls if node in notes else () for node in self._nodes}
+        self._name(root, variables)
+        self._differentiate(root)
+        self._top = self._group()
+
+    def _lay_out(self, depth: int | None, open: Any) -> None:
+        """Decide what is opened, and place the boxes."""
+        if depth is None:
+            depth = next((d for d in range(9, 1, -1) if self._count(self._top, d, open) <= ENOUGH), 1)
+        self._box: dict[Any, Box] = {}  # what shows a node, a leaf, an input or a call
+        self._frame = Frame("", self._boxes(self._top, depth, open))
+        pairs = [*self._given, *((source, node) for node in self._nodes for source in node.inputs())]
+        self._edges = [(a, b) for a, b in {(self._box[a], self._box[b]): None for a, b in pairs} if a is not b]
+        self._lines = place(self._frame, self._edges)
+        self._hints = []  # how to read the picture, and how to get a better one
+        if any(text.startswith("|") for box in self._box.values() if not box.parts for _, text in box.texts):
+            self._hints.append("|value|, |grad|: the norm √(Σ x²)")
+        if self._nodes and not any(node in notes for node in self._nodes):
+            self._hints.append("not traced: draw.tracing(model) adds modules and values")
+
     def _name(self, root: Tensor, variables: dict[str, Any]) -> None:
         """Names and values of leaves and nodes, from the notes, the modules and the variables of the caller."""
         self._names: dict[Any, str] = {}
-        self._values = {node: notes[node][1] for node in self._nodes if node in notes}
+        self._values = {node: notes[node].text for node in self._nodes if node in notes}
         for name, value in [("", root), *variables.items()]:
             if isinstance(value, Tensor):
-                key = value.node or value
+                key = source(value)
                 if name and key not in self._names:
                     self._names[key] = name
                 self._values[key] = numbers(value.array)
@@ -141,7 +140,7 @@ class draw:
         leaves = {source: None for node in self._nodes for source in node.inputs() if isinstance(source, Variable)}
         leaves = leaves or {self._root: None}
         self._grads: dict[Any, Array] = {}
-        self._caption = f"{_count(len(self._nodes), 'operation')}, {_count(len(leaves), 'leaf', 'leaves')}"
+        self._caption = f"{count(len(self._nodes), 'operation')}, {count(len(leaves), 'leaf', 'leaves')}"
         if root.array.size != 1:
             self._caption += f"; no gradients: the result has shape {_shape(root)}, not one number"
             return
@@ -257,9 +256,9 @@ class draw:
         title = self._title(run[0], parent)
         if len(run) > 1:
             title = f"{title.partition(' · ')[0]} … {self._title(run[-1], parent)}"
-        what = [_count(len(nodes), "operation")]
+        what = [count(len(nodes), "operation")]
         if parameters:
-            what.append(_count(sum(p.array.size for p in parameters) // len(run), "parameter"))
+            what.append(count(sum(p.array.size for p in parameters) // len(run), "parameter"))
         lines = [("s", ", ".join(what) + (" each" if len(run) > 1 else ""))]
         lines += self._lines_of(last, self._values.get(last))
         if parameters and all(p in self._grads for p in parameters):
@@ -300,6 +299,26 @@ def _check(depth: Any, open: Any) -> None:
         raise TypeError(f"draw: open must be a list of names, as ['blocks.0'], got {type(open).__name__} {open!r}")
 
 
+def variables_of(frame: Any) -> dict[str, Any]:
+    """The variables that the code in a frame sees, without those that begin with _."""
+    return {k: v for k, v in {**frame.f_globals, **frame.f_locals}.items() if not k.startswith("_")}
+
+
+def root_of(what_for: str, what: Any, args: tuple, variables: dict[str, Any]) -> Tensor:
+    """The tensor whose graph is meant: `what` itself, or what it returns, called under tracing."""
+    if isinstance(what, Tensor) and not args:
+        root = what
+    elif callable(what):
+        root = _result_of(what, args, [v for v in variables.values() if isinstance(v, Module)])
+    else:
+        raise TypeError(f"{what_for}: expected a Tensor, or a callable and its arguments, got {type(what).__name__}")
+    if not root.requires_grad:
+        raise RuntimeError(
+            f"{what_for}: this tensor does not require grad and has no history; there is no graph to draw"
+        )
+    return root
+
+
 def _result_of(function: Callable, args: tuple, modules: list[Module]) -> Tensor:
     """What a callable returns, computed under tracing: of several tensors, the first that is one number."""
     state = default_generator.get_state()
@@ -316,7 +335,7 @@ def _result_of(function: Callable, args: tuple, modules: list[Module]) -> Tensor
 
 def _history(root: Tensor) -> list[Node]:
     """All nodes that the root was computed by, in order of time."""
-    nodes = reachable([root.node or root])
+    nodes = reachable([source(root)])
     for node in nodes:
         if node.edges is None:
             raise RuntimeError(
@@ -326,7 +345,8 @@ def _history(root: Tensor) -> list[Node]:
     return nodes
 
 
-def _count(n: int, one: str, many: str = "") -> str:
+def count(n: int, one: str, many: str = "") -> str:
+    """"1 leaf", "2 leaves"."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 

@@ -13,6 +13,7 @@ SWEEPS = 12
 BOX, POINT, SIDE = 1e8, 1e4, 1.0  # weights: a box keeps its place, a passing line yields, and what nothing precedes too
 
 Point = tuple[float, float]
+Wire = tuple["Box | None", "Box | None", "Box"]
 
 
 class Box:
@@ -33,11 +34,12 @@ class Box:
 class Line:
     """One stretch of the line from the card `source`; its points are to be joined by curves that run vertically there.
 
-    `ends` says whether it arrives there, which wants an arrowhead, or only passes the edge of a frame or a row.
+    `ends` says whether it arrives there, which wants an arrowhead, or only passes the edge of a frame or a row;
+    `heads`, which boxes it leads to in the end.
     """
 
-    def __init__(self, source: Box, points: list[Point], ends: bool):
-        self.source, self.points, self.ends = source, points, ends
+    def __init__(self, source: Box, points: list[Point], ends: bool, heads: set[Box]):
+        self.source, self.points, self.ends, self.heads = source, points, ends, heads
 
 
 class _Cell:
@@ -63,29 +65,30 @@ def place(root: Box, edges: list[tuple[Box, Box]]) -> list[Line]:
         for part in frame.parts:
             chains[part] = [*chains[frame], part]
         todo += frame.parts
-    # What each frame has to join: (part or None for its edge, part or None, source), in order and each once
-    wires: dict[Box, dict[tuple[Box | None, Box | None, Box], None]] = {box: {} for box in chains}
+    # What each frame has to join: (part or None for its edge, part or None, source), in order and each once; and for
+    # which boxes in the end
+    wires: dict[Box, dict[Wire, set[Box]]] = {box: {} for box in chains}
     for tail, head in edges:
         up, down = chains[tail], chains[head]
         i = next(i for i, (a, b) in enumerate(zip(up, down, strict=False)) if a is not b)
-        wires[up[i - 1]][up[i], down[i], tail] = None
+        wires[up[i - 1]].setdefault((up[i], down[i], tail), set()).add(head)
         for frame, part in zip(up[i:], up[i + 1 :], strict=False):
-            wires[frame][part, None, tail] = None
+            wires[frame].setdefault((part, None, tail), set()).add(head)
         for frame, part in zip(down[i:], down[i + 1 :], strict=False):
-            wires[frame][None, part, tail] = None
+            wires[frame].setdefault((None, part, tail), set()).add(head)
     for box in sorted(chains, key=lambda box: -len(chains[box])):  # innermost first
         if box.parts:
-            _arrange(box, list(wires[box]))
+            _arrange(box, wires[box])
     lines = list(root.lines)
     for box in chains:  # frames come before their parts
         for part in box.parts:
             part.x, part.y = part.x + box.x, part.y + box.y
         if box is not root:
-            lines += [Line(w.source, [(x + box.x, y + box.y) for x, y in w.points], w.ends) for w in box.lines]
+            lines += [Line(w.source, [(x + box.x, y + box.y) for x, y in w.points], w.ends, w.heads) for w in box.lines]
     return lines
 
 
-def _arrange(frame: Box, wires: list[tuple[Box | None, Box | None, Box]]) -> None:
+def _arrange(frame: Box, wires: dict[Wire, set[Box]]) -> None:
     """Place the parts of one frame, and find its size, inlets, outlets and lines."""
     cells = {part: _Cell(part) for part in frame.parts}
     inlets = {source: _Cell() for tail, _, source in wires if tail is None}
@@ -98,14 +101,17 @@ def _arrange(frame: Box, wires: list[tuple[Box | None, Box | None, Box]]) -> Non
 
     points: dict[tuple[_Cell, Box, int], _Cell] = {}  # where lines pass a row; those with one source share them
     hops: dict[tuple[_Cell, _Cell, Box], tuple[float, float]] = {}  # lines from row to row, with x of their ends
-    for tail, head, source in links:
+    leads: dict[tuple[_Cell, _Cell, Box], set[Box]] = {}  # and where they lead
+    for (tail, head, source), heads in zip(links, wires.values(), strict=True):
         last = tail
         for row in range(tail.row + 1, head.row):
             point = points.setdefault((tail, source, row), _Cell(row=row))
             point.weight = min(POINT, tail.weight)
             hops[last, point, source] = _offset(last, source, False), 0.0
+            leads.setdefault((last, point, source), set()).update(heads)
             last = point
         hops[last, head, source] = _offset(last, source, False), _offset(head, source, True)
+        leads.setdefault((last, head, source), set()).update(heads)
     for (tail, head, _), (start, end) in hops.items():
         tail.below.append((head, end - start))
         head.above.append((tail, start - end))
@@ -114,7 +120,7 @@ def _arrange(frame: Box, wires: list[tuple[Box | None, Box | None, Box]]) -> Non
     for cell in [*inlets.values(), *points.values(), *cells.values(), *outlets.values()]:
         rows[cell.row].append(cell)
     _align(rows)
-    _measure(frame, rows, hops)
+    _measure(frame, rows, hops, leads)
     frame.inlets = {source: cell.x for source, cell in inlets.items()}
     frame.outlets = {source: cell.x for source, cell in outlets.items()}
 
@@ -185,7 +191,10 @@ def _spread(row: list[_Cell], wishes: list[float]) -> None:
             cell.x = total / weight + shift
 
 
-def _measure(frame: Box, rows: list[list[_Cell]], hops: dict[tuple[_Cell, _Cell, Box], tuple[float, float]]) -> None:
+def _measure(
+    frame: Box, rows: list[list[_Cell]], hops: dict[tuple[_Cell, _Cell, Box], tuple[float, float]],
+    leads: dict[tuple[_Cell, _Cell, Box], set[Box]],
+) -> None:  # fmt: skip
     """Choose y, the size of the frame, and the points of its lines."""
     cells = [cell for row in rows for cell in row]
     left = min(cell.x - cell.width / 2 for cell in cells) - PAD
@@ -220,4 +229,5 @@ def _measure(frame: Box, rows: list[list[_Cell]], hops: dict[tuple[_Cell, _Cell,
         x0, x1 = tail.x + start, head.x + end
         y0 = edge[tail][1] if tail.box else edge[tail][0]
         points = [(x0, y0), (x0, bottoms[tail.row]), (x1, tops[head.row]), (x1, edge[head][0])]
-        frame.lines.append(Line(source, points, head.box is not None and source not in head.box.inlets))
+        ends = head.box is not None and source not in head.box.inlets
+        frame.lines.append(Line(source, points, ends, leads[tail, head, source]))

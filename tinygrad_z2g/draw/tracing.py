@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..backend import Array, to_host
 from ..engine import Node
 from ..nn import Module
+from ..notebook import table
 from ..tensor import Tensor
 from ..trace import Observer, observers
 
@@ -32,11 +33,19 @@ class Input:
 
     def __init__(self, x: Tensor, home: tuple[Call, ...]):
         self.tensor, self.home = weakref.ref(x), home
-        self.shape, self.value = tuple(x.array.shape), numbers(x.array)
+        self.shape, self.value, self.table = tuple(x.array.shape), numbers(x.array), table(to_host(x.array))
 
 
-# Of each node made under tracing, as long as it lives: the calls around it, outermost first, and its value
-notes: weakref.WeakKeyDictionary[Node, tuple[tuple[Call, ...], tuple[str, str]]] = weakref.WeakKeyDictionary()
+class Note(NamedTuple):
+    """Of a node: the calls around it, outermost first, its value as a text, and as much of it as a table can show."""
+
+    calls: tuple[Call, ...]
+    text: tuple[str, str]
+    table: dict[str, Any]
+
+
+# Of each node made under tracing, as long as it lives
+notes: weakref.WeakKeyDictionary[Node, Note] = weakref.WeakKeyDictionary()
 
 
 class tracing(Observer):
@@ -74,7 +83,7 @@ class tracing(Observer):
 
     def recorded(self, node: Node) -> None:
         """Note the calls around an operation, and what it made."""
-        notes[node] = tuple(self._calls), numbers(self._result)
+        notes[node] = Note(tuple(self._calls), numbers(self._result), table(to_host(self._result)))
 
     def _entering(self, name: str) -> Callable[[Module, tuple], None]:
         def hook(module: Module, args: tuple) -> None:

@@ -63,16 +63,8 @@ def svg(frame: Frame, lines: list[Line], captions: list[str]) -> str:
     frames, cards = [b for b in boxes if b.parts], [b for b in boxes if not b.parts]
     out += [_rect(box, box.x, box.y, 8) for box in frames]
     for line in lines:
-        (x, y), *rest = line.points
-        path = f"M{x:.1f},{y:.1f}"
-        for x1, y1 in rest:
-            if (x1, y1) != (x, y):
-                middle = (y + y1) / 2
-                curve = f"C{x:.1f},{middle:.1f} {x1:.1f},{middle:.1f} {x1:.1f},{y1:.1f}"
-                path += f"V{y1:.1f}" if abs(x1 - x) < 0.05 else curve
-            x, y = x1, y1
         dashed = ' stroke-dasharray="4 3"' if line.source.kind == "input" else ""
-        out.append(f'<path d="{path}"{dashed}' + (' marker-end="url(#zg-tip)"/>' if line.ends else "/>"))
+        out.append(f'<path d="{curve(line)}"{dashed}' + (' marker-end="url(#zg-tip)"/>' if line.ends else "/>"))
     for box in frames:
         x, width = 9.0, LETTER * len(box.title)
         for inlet in sorted(box.inlets.values()):  # beside the lines that come in, where there is room
@@ -93,6 +85,19 @@ def svg(frame: Frame, lines: list[Line], captions: list[str]) -> str:
     for i, text in enumerate(captions):
         out.append(f'<text class="s" x="12" y="{height + 6 + 14 * i:.0f}">{_escape(text)}</text>')
     return "\n".join([*out, "</svg>"])
+
+
+def curve(line: Line) -> str:
+    """A line as the `d` of an SVG path."""
+    (x, y), *rest = line.points
+    path = f"M{x:.1f},{y:.1f}"
+    for x1, y1 in rest:
+        if (x1, y1) != (x, y):
+            middle = (y + y1) / 2
+            bend = f"C{x:.1f},{middle:.1f} {x1:.1f},{middle:.1f} {x1:.1f},{y1:.1f}"
+            path += f"V{y1:.1f}" if abs(x1 - x) < 0.05 else bend
+        x, y = x1, y1
+    return path
 
 
 def dot(frame: Frame, edges: list[tuple[Box, Box]]) -> str:

@@ -1,9 +1,9 @@
 """The few numeric routines where composing small operations costs much: forward and backward on plain arrays.
 
 Each is written once in `reference.py`, on whichever library its arrays belong to. For some there is a CUDA version of
-the same name in `cuda/`; it is picked here by the type of the first argument, so that the operations built on these
-never ask which device they run on. A kernel knows nothing of tensors or graphs: it takes arrays and returns arrays,
-and an operation makes a rule of it.
+the same name in `cuda/`, for some a loop in `compiled/` that Numba compiles. Which one computes is decided here, by the
+type and the size of the first argument, so that the operations built on these never ask. A kernel knows nothing of
+tensors or graphs: it takes arrays and returns arrays, and an operation makes a rule of it.
 """
 
 import functools
@@ -12,32 +12,34 @@ from typing import Any
 
 import numpy as np
 
-from . import cuda, reference
-from .reference import (
-    erf,
-    finite_max,
-    lstm,
-    lstm_backward,
-    relu,
-    rms_norm,
-    rms_norm_backward,
-    rotate,
-    sgd,
-    sum_squares,
-    total,
-)
+from . import cuda, loops, recurrent, reference
+from .reference import finite_max, log_of_sum, rotate, sum_squares
+
+LARGE = loops.LARGE
+FLOAT32 = np.dtype(np.float32)
 
 
-def either(name: str) -> Callable:
-    """The routine `name`: the reference for NumPy's arrays, the one in `cuda` for CuPy's. (The look costs 0.1 µs.)"""
-    on_cpu, on_gpu = getattr(reference, name), getattr(cuda, name)
+def either(name: str, asked: int = 0) -> Callable:
+    """The routine `name`: for CuPy's arrays the one in `cuda`; for NumPy's the one in `compiled`, if they are large,
+    float32, and Numba is there; else the reference. It is the argument number `asked`, an array or a list of arrays,
+    that tells. (The look costs 0.1 µs.)"""
+    plain = getattr(reference, name, None) or getattr(recurrent, name)
+    on_gpu = getattr(cuda, name, plain)
 
-    @functools.wraps(on_cpu)
-    def routine(first: Any, *rest: Any) -> Any:
-        if isinstance(first, np.ndarray):
-            return on_cpu(first, *rest)
-        like = first[0] if isinstance(first, list) else first
-        return (on_cpu if isinstance(like, (np.ndarray, np.generic)) else on_gpu)(first, *rest)
+    @functools.wraps(plain)
+    def routine(*args: Any) -> Any:
+        a = args[asked]
+        if isinstance(a, np.ndarray):
+            if a.size < LARGE or a.dtype is not FLOAT32:
+                return plain(*args)
+        else:
+            arrays = a if isinstance(a, list) else [a]
+            if not isinstance(arrays[0], (np.ndarray, np.generic)):
+                return on_gpu(*args)
+            if sum([x.size for x in arrays]) < LARGE:
+                return plain(*args)
+        compiled = loops.ready or loops.load()
+        return getattr(compiled or reference, name, plain)(*args)
 
     return routine
 
@@ -48,7 +50,23 @@ def product(a: Any, b: Any) -> Any:
     NumPy's dot gives what a @ b does in 0.4 instead of 0.95 µs for small ones: a tenth of the time of training a small
     network. (To the last bit, but for matrices that lie in memory as BLAS cannot read them.)
     """
-    return a.dot(b) if isinstance(a, np.ndarray) else cuda.product(a, b)
+    if not isinstance(a, np.ndarray):
+        return cuda.product(a, b)
+    return a.dot(b) if loops.ready is None else loops.ready.product(a, b)
+
+
+def each(function: Callable[[Any], object], blocks: list, numbers: int) -> None:
+    """function(block) for each; where there are compiled loops, several threads take one block after the other.
+
+    `function` works on so many `numbers` in all, and changes nothing that it has with another block in common.
+    """
+    many = len(blocks) > 1 and numbers >= LARGE
+    ((many and (loops.ready or loops.load())) or reference).each(function, blocks)
+
+
+def shares(n: int, numbers: int) -> list[slice]:
+    """0..n, cut into as many slices as threads may share work on so many `numbers`: for `each`."""
+    return ((numbers >= LARGE and (loops.ready or loops.load())) or reference).shares(n)
 
 
 adam_all = either("adam_all")
@@ -59,16 +77,26 @@ clip = either("clip")
 column_sums = either("column_sums")
 cross_entropy = either("cross_entropy")
 dropout = either("dropout")
+erf = either("erf")
+fill = either("fill")
 gelu_exact = either("gelu_exact")
 gelu_tanh = either("gelu_tanh")
 layer_norm = either("layer_norm")
 layer_norm_backward = either("layer_norm_backward")
 log_softmax = either("log_softmax")
+lstm = either("lstm")
+lstm_backward = either("lstm_backward")
 norm = either("norm")
 product_and_column_sums = either("product_and_column_sums")
+relu = either("relu")
+relu_backward = either("relu_backward")
+rms_norm = either("rms_norm")
+rms_norm_backward = either("rms_norm_backward")
 set_numbers = either("set_numbers")
 scale_shift = either("scale_shift")
+sgd = either("sgd")
 softmax = either("softmax")
 softmax_backward = either("softmax_backward")
-sum_rows_by_id = either("sum_rows_by_id")
+sum_rows_by_id = either("sum_rows_by_id", asked=1)
+total = either("total")
 unscale = either("unscale")

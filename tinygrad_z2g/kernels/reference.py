@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..backend import Array, device_of, of, to_device
+from ..backend import Array, device_of, of, silent, to_device
 from ..random import random_bits
 
 
@@ -52,7 +52,7 @@ def widened(function: Callable) -> Callable:
 def total(a: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
     """Σ a over `axis`, exact to float32's rounding for long sums too.
 
-    NumPy adds pairwise along the axis whose elements are neighbours in memory, but one row after the other along
+    NumPy adds pairwise along the axes whose elements are neighbours in memory, but one row after the other along
     others: a million float32 numbers summed that way are off by 1 %. Long sums of that kind are therefore taken in
     float64, and those of float16 in float32, as torch does.
     """
@@ -69,12 +69,20 @@ def total(a: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
         return np.ones(n, a.dtype).dot(a)  # 2 to 8 times faster than .sum, and as exact for so few
     if a.dtype == np.float16:
         return a.sum(axis=axis, keepdims=keepdims, dtype=np.float32).astype(a.dtype)
-    if n > 4096 and a.dtype == np.float32:
-        steps = zip(map(abs, a.strides), range(a.ndim), a.shape, strict=True)
-        along_memory = min((step, i) for step, i, size in steps if size > 1)
-        if along_memory[1] not in axis:
-            return a.sum(axis=axis, keepdims=keepdims, dtype=np.float64).astype(a.dtype)
+    if n > 4096 and a.dtype == np.float32 and n > 4096 * _pairwise(a, axis):
+        return a.sum(axis=axis, keepdims=keepdims, dtype=np.float64).astype(a.dtype)
     return a.sum(axis=axis, keepdims=keepdims)
+
+
+def _pairwise(a: Array, axis: tuple[int, ...]) -> int:
+    """How many numbers NumPy adds pairwise in a sum over `axis`: those that lie in one row in memory."""
+    run, next_step = 1, None
+    for step, i, size in sorted(zip(map(abs, a.strides), range(a.ndim), a.shape, strict=True)):
+        if size > 1:
+            if i not in axis or next_step not in (None, step):
+                break
+            run, next_step = run * size, step * size
+    return run
 
 
 def sum_squares(a: Array) -> Array:
@@ -125,7 +133,7 @@ def exponentials(a: Array, axis: int, low: float = 1e-10, high: float = 1e30) ->
         if xp is not np or not a.size or a.dtype == np.float16 or axis not in (-1, a.ndim - 1):
             shifted = a - finite_max(a, axis)
             e = xp.exp(shifted)
-            return shifted, e, e.sum(axis=axis, keepdims=True)
+            return shifted, e, total(e, (axis % a.ndim,), True)
         e = np.exp(a)
         sums = row_sums(e)
         if sums.min() > low and sums.max() < high:  # in all rows; false for NaN
@@ -151,9 +159,11 @@ def row_sums(a: Array) -> Array:
     the other: of a million float32 in a row the sixth digit is wrong, while the product's parts are summed apart.
     """
     n = a.shape[-1]
-    if a.size > 2**17 and n <= 4096 and isinstance(a, np.ndarray):
+    if not a.size or not isinstance(a, np.ndarray):  # on a GPU .sum is one kernel, which a captured step may launch
+        return a.sum(-1, keepdims=True)
+    if a.size > 2**17 and n <= 4096:
         return np.einsum("...i->...", a)[..., None]
-    return (a.reshape(-1, n) @ of(a).ones(n, a.dtype)).reshape(*a.shape[:-1], 1) if a.size else a.sum(-1, keepdims=True)
+    return (a.reshape(-1, n) @ np.ones(n, a.dtype)).reshape(*a.shape[:-1], 1)
 
 
 def row_dots(a: Array, b: Array) -> Array:
@@ -176,33 +186,48 @@ def softmax(a: Array, axis: int) -> Array:
 def softmax_backward(p: Array, grad: Array, axis: int) -> Array:
     """∂L/∂a = p (grad - Σ p grad): softmax's Jacobian is diag(p) - p pᵀ."""
     last = axis in (-1, p.ndim - 1)
-    g = grad - (row_dots(p, grad) if last else (p * grad).sum(axis=axis, keepdims=True))
+    g = grad - (row_dots(p, grad) if last else total(p * grad, (axis,), True))
     g *= p
     return g
 
 
 @widened
 def log_softmax(a: Array, axis: int) -> Array:
-    """log p = a - m - ln Σ e^(a - m)"""
+    """log p = a - m - ln Σ e^(a - m). Where p > 1/2, that would cancel; there -ln p = ln (1 + the others' sum / e)."""
+    xp, axis = of(a), axis % a.ndim
     with np.errstate(all="ignore"):  # a row of -inf, with +inf, or an empty one
-        shifted, _, total = exponentials(a, axis, *NEAR_ONE)
-        return shifted - of(a).log(total)
+        shifted, e, sums = exponentials(a, axis, *NEAR_ONE)
+        z = shifted - xp.log(sums)
+        likely = e + e > sums  # of a row one at most
+        others = total(xp.where(likely, 0, e), (axis,), True)
+        return xp.where(likely, 0 - xp.log1p(others / e), z)
+
+
+def log_of_sum(e: Array, axis: tuple[int, ...]) -> Array:
+    """ln Σ e along `axis`, kept with size 1, where the largest e are 1: ln (1 + rest) keeps the digits of the rest."""
+    xp = of(e)
+    largest = e == 1
+    rest = total(xp.where(largest, 0, e), axis, True) + (largest.sum(axis=axis, keepdims=True, dtype=e.dtype) - 1)
+    return xp.log1p(rest)
 
 
 @widened
 def cross_entropy(logits: Array, target: Array, weight: Array) -> tuple[Array, Array]:
     """Per row, loss = -weight · log p[target] with p = softmax(logits), and its gradient weight · (p - onehot).
 
-    logits (N, C), target (N,) in 0..C-1, weight (N,). Returns losses (N,) and gradients (N, C).
+    logits (N, C), target (N,) in 0..C-1, weight (N,). Returns losses (N,) and gradients (N, C). Near p[target] = 1 both
+    come from the sum of the other exponentials, others / Σ = 1 - p[target], which a subtraction would lose.
     """
     xp, rows = of(logits), of(logits).arange(len(logits))
     with np.errstate(all="ignore"):
-        shifted, g, total = exponentials(logits, 1, *NEAR_ONE)
-        g /= total
-        logp = shifted[rows, target] - xp.log(total[:, 0])
+        shifted, g, sums = exponentials(logits, 1, *NEAR_ONE)
+        e, sums = g[rows, target], sums[:, 0]
+        g[rows, target] = 0
+        others = row_sums(g)[:, 0]
+        logp = xp.where(others < e, -xp.log1p(others / e), shifted[rows, target] - xp.log(sums))
         losses = -xp.where(weight == 0, 0, logp) * weight  # a row of weight 0 may hold inf, and 0 · inf is NaN
-        g[rows, target] -= 1
-        g *= weight[:, None]
+        g[rows, target] = -others
+        g *= (weight / sums)[:, None]
     return losses, g
 
 
@@ -270,6 +295,16 @@ def relu(a: Array) -> Array:
     if a.size > 2000 and a.dtype.kind == "f" and isinstance(a, np.ndarray):
         return a.clip(0, math.inf)
     return of(a).maximum(a, 0)
+
+
+def relu_backward(grad: Array, z: Array) -> Array:
+    """∂L/∂a = grad where z = max(a, 0) is not 0, else 0 grad."""
+    return grad * (z != 0)
+
+
+def fill(a: Array, mask: Array, value: float) -> Array:
+    """value where the mask is True, else a. The mask broadcasts to a."""
+    return of(a).where(mask, value, a).astype(a.dtype, copy=False)
 
 
 # ln(erfc(x) e^(x²) / t) as a Chebyshev series in 2t - 1, with t = 2 / (2 + x) in (0, 1] for x >= 0. The series is
@@ -382,18 +417,25 @@ def attention(
     are (..., b, i + b) and nearly half of all is never computed: for 256 positions in heads of 64, on one thread, the
     forward pass takes 0.68 of the time, the backward pass 0.73; for 512, 0.60 and 0.68. (On a GPU all queries are one
     block: several would be as many times the launches.)
+
+    z lies in memory as q does where it can, as in torch: heads that were cut out of one product of (B, T, H d) numbers
+    give a z that becomes (B, T, H d) again without a copy.
     """
     xp, T, S = of(q), q.shape[-2], k.shape[-2]
     batch = np.broadcast_shapes(q.shape[:-2], k.shape[:-2])
     kept = dropout_mask(xp.broadcast_to(xp.zeros((), q.dtype), (*batch, T, S)), drop, key) if drop else None
+    shape = (*np.broadcast_shapes(batch, v.shape[:-2]), T, v.shape[-1])
+    alike = xp is np and q.ndim == 4 and shape == q.shape == v.shape[:2] + q.shape[2:] and not drop
+    alike = alike and 0 not in q.strides and all(x.strides[-1] == x.itemsize for x in (q, k, v))
+    z = np.empty_like(q) if alike and not q.flags.c_contiguous else None
     if not causal or xp is not np or T <= BLOCK:
-        z, p = attend(q, k, v, bias, 0 if causal else None, scale, kept)
+        z, p = attend(q, k, v, bias, 0 if causal else None, scale, kept, z)
         return z, [(p, kept)]
-    z, saved = np.empty((*np.broadcast_shapes(batch, v.shape[:-2]), T, v.shape[-1]), q.dtype), []
+    z, saved = np.empty(shape, q.dtype) if z is None else z, []
     for rows, seen in blocks(T, S):
         mask = None if kept is None else kept[..., rows, :seen]
-        z[..., rows, :], p = attend(q[..., rows, :], k[..., :seen, :], v[..., :seen, :], None, rows.start, scale, mask)
-        saved.append((p, mask))
+        part = q[..., rows, :], k[..., :seen, :], v[..., :seen, :]
+        saved.append((attend(*part, None, rows.start, scale, mask, z[..., rows, :])[1], mask))
     return z, saved
 
 
@@ -403,9 +445,11 @@ def blocks(T: int, S: int) -> list[tuple[slice, int]]:
 
 
 def attend(
-    q: Array, k: Array, v: Array, bias: Array | None, start: int | None, scale: float, kept: Array | None
+    q: Array, k: Array, v: Array, bias: Array | None, start: int | None, scale: float, kept: Array | None,
+    out: Array | None,
 ) -> tuple[Array, Array]:
-    """z and p for a block of queries. If causal, `start` is the position of the first: it sees the keys 0..start."""
+    """z, into `out` if there is one, and p for a block of queries. If causal, `start` is the position of the first: it
+    sees the keys 0..start."""
     xp = of(q)
     scores = xp.matmul(q, k.swapaxes(-1, -2))  # (..., b, d) @ (..., d, S) -> (..., b, S)
     scores *= scale
@@ -415,7 +459,7 @@ def attend(
         corner = scores[..., start:]  # all see the keys before
         corner += xp.where(xp.tri(*corner.shape[-2:], dtype=bool), 0, -math.inf).astype(q.dtype)
     p = softmax(scores, -1)
-    return xp.matmul(p if kept is None else p * kept, v), p  # (..., b, S) @ (..., S, e) -> (..., b, e)
+    return xp.matmul(p if kept is None else p * kept, v, out=out), p  # (..., b, S) @ (..., S, e) -> (..., b, e)
 
 
 @widened
@@ -471,82 +515,6 @@ def rotate(a: Array, cos: Array, sin: Array, interleaved: bool) -> Array:
     return z
 
 
-# --- LSTM --------------------------------------------------------------------------------------------------------
-
-
-def lstm(inputs: Array, h: Array, c: Array, w: Array) -> tuple[Array, Array, Array, Array]:
-    """All steps of a layer: i, f, o = σ(gates), g = tanh(gates), gates = inputs[t] + w h; c = f c + i g; h = o tanh c.
-
-    inputs (L, N, 4H) in the order i, f, g, o; h, c (N, H); w (4H, H). Returns out (L + 1, N, H), which is h after each
-    step and at the end c, and what backward needs: the gates after their nonlinearity (L, N, 4H), c before each step
-    and after the last (L + 1, N, H), tanh c after each (L, N, H). As σ(x) = (1 + tanh(x/2)) / 2, one tanh over all
-    four gates does, the halves put into inputs and weights beforehand: NumPy's tanh takes less than half of the time
-    of 1 / (1 + e⁻ˣ). (All in all a sixth of the time that the same takes from tensor operations.)
-    """
-    xp, (L, N, H) = of(inputs), (*inputs.shape[:2], w.shape[1])
-    half = xp.full(4 * H, 0.5, inputs.dtype)
-    half[2 * H : 3 * H] = 1  # g is no σ
-    shift = xp.full(4 * H, 0.5, inputs.dtype)
-    shift[2 * H : 3 * H] = 0
-    gates = inputs * half
-    w = xp.ascontiguousarray((w * half[:, None]).T)  # (4H, H) -> (H, 4H); a third faster than the transposed view
-    out = xp.empty((L + 1, N, H), inputs.dtype)
-    cells, tanhs = xp.empty_like(out), xp.empty((L, N, H), inputs.dtype)
-    cells[0] = c
-    for t in range(L):
-        s, c = gates[t], cells[t + 1]
-        s += h @ w  # (N, H) @ (H, 4H)
-        xp.tanh(s, out=s)
-        s *= half
-        s += shift
-        i, f, g, o = by_gate(s)
-        xp.multiply(f, cells[t], out=c)
-        c += i * g
-        xp.tanh(c, out=tanhs[t])
-        h = xp.multiply(o, tanhs[t], out=out[t])
-    out[L] = cells[L]
-    return out, gates, cells, tanhs
-
-
-def by_gate(a: Array) -> Array:
-    """The gates i, f, g, o of `a` (N, 4H) as a view (4, N, H)."""
-    return a.reshape(len(a), 4, a.shape[1] // 4).swapaxes(0, 1)  # (N, 4H) -> (N, 4, H) -> (4, N, H)
-
-
-def lstm_backward(
-    grad: Array, out: Array, gates: Array, cells: Array, tanhs: Array, h: Array, w: Array
-) -> tuple[Array, Array, Array, Array]:
-    """The gradients of inputs, h, c and w in `lstm`, from that of `out`: backwards through time, step by step.
-
-    dh and dc are ∂L/∂h and ∂L/∂c after step t. c reaches L through h, dc += dh o (1 - tanh² c), and through the next c.
-    """
-    xp, (L, N, H) = of(grad), tanhs.shape
-    d = xp.empty_like(gates)  # ∂L/∂gates, before the nonlinearity
-    dh, dc = xp.zeros_like(h), grad[L].copy()
-    through_h, slope = xp.empty_like(h), xp.empty((N, 4 * H), grad.dtype)
-    for t in reversed(range(L)):
-        s, tanh = gates[t], tanhs[t]
-        (i, f, g, o), (di, df, dg, do) = by_gate(s), by_gate(d[t])
-        dh += grad[t]
-        xp.multiply(tanh, tanh, out=through_h)
-        xp.subtract(1, through_h, out=through_h)
-        through_h *= o
-        through_h *= dh
-        dc += through_h
-        xp.multiply(dc, g, out=di)
-        xp.multiply(dc, cells[t], out=df)
-        xp.multiply(dc, i, out=dg)
-        xp.multiply(dh, tanh, out=do)
-        xp.multiply(s, s, out=slope)
-        xp.subtract(s, slope, out=slope)  # of σ: s - s²; of tanh: 1 - s²
-        slope[:, 2 * H : 3 * H] += 1 - g
-        d[t] *= slope
-        xp.matmul(d[t], w, out=dh)  # (N, 4H) @ (4H, H)
-        dc *= f
-    before = xp.concatenate([h[None], out[: L - 1]]) if L else out[:0]  # h before each step
-    return d, dh, dc, d.reshape(L * N, 4 * H).T @ before.reshape(L * N, H)
-
-
 # --- Dropout -----------------------------------------------------------------------------------------------------
 
 
@@ -596,7 +564,8 @@ def sum_rows_by_id(ids: Array, rows: Array, n: int) -> Array:
     ordered = ids[order]
     starts = np.flatnonzero(np.concatenate([np.ones(min(len(ids), 1), bool), ordered[1:] != ordered[:-1]]))
     if len(starts):
-        out[ordered[starts]] = np.add.reduceat(rows[order], starts, axis=0)
+        long = np.diff(starts, append=len(ids)).max() > 4096 and rows.dtype == np.float32  # as in `total`
+        out[ordered[starts]] = np.add.reduceat(rows[order], starts, axis=0, dtype=np.float64 if long else None)
     return out
 
 
@@ -637,10 +606,10 @@ def adam(
 
 
 def adam_all(
-    like: Array, parts: Iterable[tuple[Array, Array, Array, Array, int]], lr: float, beta1: float, beta2: float,
+    arrays: list[Array], parts: Iterable[tuple[Array, Array, Array, Array, int]], lr: float, beta1: float, beta2: float,
     eps: float, decay: float = 0.0,
 ) -> None:  # fmt: skip
-    """`adam` for each (w, g, m, v, step) of `parts`, which live where `like` does."""
+    """`adam` for each (w, g, m, v, step) of `parts`, whose w are `arrays`, prepared as its turn comes."""
     for w, g, m, v, step in parts:
         adam(w, g, m, v, step, lr, beta1, beta2, eps, decay)
 
@@ -654,16 +623,40 @@ def set_numbers(places: Array, values: np.ndarray) -> None:
         places[i] = value
 
 
+# --- Several blocks, one after the other -------------------------------------------------------------------------
+
+
+def each(function: Callable[[Any], object], blocks: list) -> None:
+    """function(block) for each."""
+    for block in blocks:
+        function(block)
+
+
+def shares(n: int) -> list[slice]:
+    """0..n, undivided."""
+    return [slice(0, n)]
+
+
 # --- Many arrays at once -----------------------------------------------------------------------------------------
 
 
+@silent
 def norm(arrays: list[Array]) -> Array:
     """√(Σ x²) over all elements of all arrays, 0-d, on the device of the first."""
     home = device_of(arrays[0])
     wide = [a.astype(np.float32) if a.dtype == np.float16 else a for a in arrays]  # 256² is inf in float16
-    return sum(to_device(of(a).vdot(a, a), home) for a in wide) ** 0.5
+    return sum(to_device(_dot(a), home) for a in wide) ** 0.5
 
 
+def _dot(a: Array) -> Array:
+    """Σ a², in blocks: BLAS adds millions one after the other, and the fourth digit is wrong by then."""
+    if not isinstance(a, np.ndarray):
+        return of(a).vdot(a, a)
+    few, many = np.split(a.reshape(-1), [a.size % 4096])
+    return few.dot(few) + np.vecdot(many.reshape(-1, 4096), many.reshape(-1, 4096)).sum()
+
+
+@silent
 def clip(arrays: list[Array], total: Array, max_norm: float) -> None:
     """x *= min(1, max_norm / (total + 1e-6)) for every array, where `total` is their norm."""
     factor = of(arrays[0]).minimum(max_norm / (total + 1e-6), 1)
@@ -671,6 +664,7 @@ def clip(arrays: list[Array], total: Array, max_norm: float) -> None:
         a *= to_device(factor, device_of(a)).astype(a.dtype)
 
 
+@silent
 def unscale(arrays: list[Array], factor: float) -> Array:
     """x *= factor for every array. Returns whether there was an inf or NaN before, 0-d, on the device of the arrays."""
     xp = of(arrays[0])

@@ -43,7 +43,8 @@ PATH = {
                  "kernels": "functions on plain arrays; here only `total`, a sum over some axes. Where an operation "
                      "uses another one, `learn NAME` shows it beside the rule",
                  "replay": "`active` is 0, unless a training step is compiled for a GPU",
-                 "trace": "`observers` is an empty list, unless somebody asked to look on"}),
+                 "trace": "`observers` is an empty list, unless somebody asked to look on",
+                 "views": "`Spot`, the place of a view in another array; used after in-place writes alone"}),
     ],
     "The ground it stands on": [
         Step("backend", SKIM, "`of` and `device_of`; the rest is about finding a GPU."),
@@ -57,13 +58,14 @@ PATH = {
         Step("ops.casting", SKIM, "`lowered` and `raised`: the casts of mixed precision, nothing outside of it."),
         Step("ops.unary", SKIM, "The decorator `unary`, then three or four functions of your choice: derive, compare, "
              "run the example."),
-        Step("ops.elementwise", READ, "`mul`: the result in one line, then a rule for each input. `div` reads its own "
-             "RESULT. `where`: why the rule chooses and does not multiply."),
+        Step("ops.elementwise", SKIM, "`mul`: the result in one line, then a rule for each input, and what it reads. "
+             "`where`: why the rule chooses and does not multiply."),
         Step("ops.linalg", SKIM, "`matmul`: two lines of derivation, and the shapes beside each product. Then "
              "`linear`."),
         Step("ops.shape", SKIM, "Rules that move gradients back: `reshape`, `permute`, `expand`, `cat`. They keep a "
              "shape, never an array."),
-        Step("ops.inplace", SKIM, "`written`: how a write is counted, so that backward can notice it."),
+        Step("views", SKIM, "`Spot`: a first element, and a stride for each dimension."),
+        Step("ops.inplace", SKIM, "`update`: how a write is counted, so that backward can notice it, and recorded."),
         Step("ops.indexing", SKIM, "`getitem`: the rule of reading is adding. `setitem`: the rule of replacing."),
         Step("ops.reduction", SKIM, "`sum` (its rule is a broadcast), `var`, and `prod`, which divides by nothing."),
         Step("ops.softmax", READ, "The derivation of `softmax`, then its kernel: `python -m tinygrad_z2g.learn "
@@ -72,10 +74,11 @@ PATH = {
     ],
     "The tensor": [
         Step("random", SKIM, "One seed; and why dropout needs no stored mask."),
+        Step("size", OPEN, "A shape is a tuple that prints as torch's."),
         Step("tensor", SKIM, "The table in the middle, where each operation becomes a method. `backward` is one line. "
              "Then `_version`, `detach`, `retain_grad`.", {
                  "explain": "tells the backward pass step by step, when asked to",
-                 "notebook": "how a tensor looks in a notebook"}),
+                 "showing": "prints a tensor"}),
         Step("creation", OPEN, "`tensor` copies, `as_tensor` shares."),
         Step("gradcheck", READ, "How to doubt all of this: a slope measured with forward passes alone, and random "
              "weights."),
@@ -89,16 +92,20 @@ PATH = {
     "Functions of networks": [
         Step("kernels.reference", SKIM, "`softmax_backward`, `cross_entropy`, `layer_norm_backward`, "
              "`attention_backward`, `adam`: each against the formula in its docstring."),
-        Step("kernels", OPEN, "NumPy's arrays go to the reference, CuPy's to `cuda`.", {
-                 "kernels.cuda": "the same routines for a GPU"}),
+        Step("kernels.recurrent", OPEN, "An LSTM over all steps, and back through time."),
+        Step("kernels", OPEN, "NumPy's arrays go to the reference, or to loops; CuPy's to `cuda`.", {
+                 "kernels.cuda": "the same routines for a GPU",
+                 "kernels.loops": "whether Numba is there; with it come the same routines as compiled loops"}),
         Step("replay", OPEN, "For a GPU: which numbers differ from step to step."),
         Step("nn.window", SKIM, "One picture, the windows; `_convolve` is then three products."),
+        Step("nn.losses", SKIM, "`cross_entropy`: p - onehot."),
         Step("nn.rotary", OPEN, "`rotary_embedding`: why a product of two turned vectors knows their distance alone."),
-        Step("nn.functional", SKIM, "`cross_entropy`: p - onehot. `layer_norm`: what the two means remove. Attention. "
-             "The others are composed and need no rule."),
+        Step("nn.functional", SKIM, "`layer_norm`: what the two means remove. Attention. The others are composed and "
+             "need no rule."),
     ],
     "Layers": [
         Step("nn.module", SKIM, "How a module finds its parameters without registering them."),
+        Step("nn.container", OPEN, "Modules in order, in a list, under names."),
         Step("nn.init", SKIM, "Why 1 / fan_in."),
         Step("nn.linear", READ, "The smallest layer that learns: two parameters and one call."),
         Step("nn.activation", OPEN, "Settings, and a call each."),
@@ -144,15 +151,35 @@ PATH = {
     ],
     "When you need them": [
         Step("serialization", OPEN, "Safe files, readable by torch code too."),
+        Step("page.document", OPEN, "One file that loads nothing: how a page is put together."),
+        Step("page.run", OPEN, "What `watch` saw, as a page."),
         Step("watch", SKIM, "`_ill`: what makes a layer look ill, with the numbers that decide."),
         Step("notebook", OPEN, "A tensor as a coloured table."),
+        Step("showing", OPEN, "A tensor as text."),
         Step("draw.tracing", OPEN, "Which module made which operation: hooks, and the numbers of nodes."),
         Step("draw.layout", SKIM, "Layers by longest path, order by barycentres: pictures of graphs in general."),
         Step("draw.writing", OPEN, "SVG is text."),
         Step("draw.graph", OPEN, "What is worth drawing."),
         Step("draw", OPEN, "The one function."),
+        Step("page.model", OPEN, "Weights in two bytes each."),
+        Step("page.film", OPEN, "What `explain` heard and where `draw` puts it, side by side."),
+        Step("page", OPEN, "Two functions."),
         Step("amp", SKIM, "`GradScaler`: why a factor in front of the loss, and who finds it."),
         Step("distributed", SKIM, "Why the mean of gradients is the gradient of the mean."),
+        Step("kernels.loops", OPEN, "Whether compiled loops are used, and if not, why."),
+        Step("kernels.compiled.jit", SKIM, "`Job`: how threads share work without waiting for each other."),
+        Step("kernels.compiled.layout", OPEN, "What a loop takes."),
+        Step("kernels.compiled.mathematics", SKIM, "`exp`: a whole power of two, and a polynomial for the rest."),
+        Step("kernels.compiled.rows", SKIM, "`softmax_row`: the formula, once more, as a loop."),
+        Step("kernels.compiled.norms", OPEN, "Two sums, then the row."),
+        Step("kernels.compiled.activations", OPEN, "A formula a loop."),
+        Step("kernels.compiled.columns", OPEN, "Sums in the same order for any number of threads."),
+        Step("kernels.compiled.dropping", OPEN, "A mask is a hash."),
+        Step("kernels.compiled.updates", OPEN, "AdamW in four lines."),
+        Step("kernels.compiled.products", OPEN, "OpenBLAS on one thread, several times at once."),
+        Step("kernels.compiled.attending", OPEN, "The reference's attention, an example at a time."),
+        Step("kernels.compiled.gates", OPEN, "The reference's LSTM, a part of the batch at a time."),
+        Step("kernels.compiled", OPEN, "The list."),
         Step("kernels.cuda.launch", OPEN, "How a kernel is compiled and started."),
         Step("kernels.cuda.products", OPEN, "How cuBLAS is told where matrices lie."),
         Step("kernels.cuda", OPEN, "A function a kernel; the kernels themselves are the .cu files beside it."),
@@ -207,7 +234,7 @@ QUESTIONS = [
     Question("How does backward() notice that a tensor was changed in place?",
              "Each write counts up a version that all views of the memory share. A rule's node has noted the count of "
              "every array it will read, and compares.",
-             (("ops.inplace", r"^def written\("), ("engine", r"if version\[0\] != recorded:"))),
+             (("ops.inplace", r"^    x\.version\[0\] \+= 1"), ("engine", r"if version\[0\] != recorded:"))),
     Question("What does no_grad() switch off?",
              "One flag, per thread. `record` looks at it, and leaves no node behind.",
              (("engine", r"^class no_grad\("), ("engine", r"^def record\("))),

@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from .. import creation
+from ..ops.common import as_array, same_device
 from ..ops.elementwise import where
 from ..tensor import Tensor
 from . import functional as F
@@ -33,7 +34,7 @@ class MultiheadAttention(Module):
         self.embed_dim, self.num_heads, self.dropout, self.batch_first = embed_dim, num_heads, dropout, batch_first
         make = {"device": device, "dtype": dtype}
         self.in_proj_weight = Parameter(creation.empty(3 * embed_dim, embed_dim, **make))
-        self.in_proj_bias = Parameter(creation.zeros(3 * embed_dim, **make)) if bias else None
+        self.register_parameter("in_proj_bias", Parameter(creation.zeros(3 * embed_dim, **make)) if bias else None)
         self.out_proj = Linear(embed_dim, embed_dim, bias=bias, **make)
         init.xavier_uniform_(self.in_proj_weight)
         if bias:
@@ -50,16 +51,13 @@ class MultiheadAttention(Module):
         `scaled_dot_product_attention`), or numbers added to the scores: attn_mask (L, S) or (N · heads, L, S),
         key_padding_mask (N, S). `is_causal` lets no query see later keys; here it works without an attn_mask too.
         """
+        self._check(query, key, value, key_padding_mask, attn_mask)
         if query.ndim == 2:
             padding = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
             axis = 0 if self.batch_first else 1
             q, k, v = (x.unsqueeze(axis) for x in (query, key, value))
             out, weights = self.forward(q, k, v, padding, need_weights, attn_mask, average_attn_weights, is_causal)
             return out.squeeze(axis), None if weights is None else weights.squeeze(0)
-        if query.ndim != 3 or query.array.shape[-1] != self.embed_dim:
-            raise RuntimeError(
-                f"MultiheadAttention: query {tuple(query.shape)}, expected 2 or 3 dimensions ending in {self.embed_dim}"
-            )
         if not self.batch_first:
             query, key, value = (x.transpose(0, 1) for x in (query, key, value))  # (L, N, E) -> (N, L, E)
         q, k, v = self._project(query, key, value)
@@ -74,6 +72,37 @@ class MultiheadAttention(Module):
             out, weights = F.scaled_dot_product_attention(q, k, v, mask, p_drop), None
         out = self.out_proj(merge_heads(out))
         return out if self.batch_first else out.transpose(0, 1), weights
+
+    def _check(self, query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None, mask: Tensor | None) -> None:
+        """RuntimeError, which names what was expected, for inputs and masks of other shapes or types."""
+        name = "MultiheadAttention"
+        q, k, v = (as_array(x, name).shape for x in (query, key, value))
+        if len(q) not in (2, 3) or q[-1] != self.embed_dim:
+            raise RuntimeError(f"{name}: query {tuple(q)}, expected 2 or 3 dimensions ending in {self.embed_dim}")
+        axis = 0 if self.batch_first else 1
+        batch = (q[axis],) if len(q) == 3 else ()
+        source = k[1 - axis] if len(k) == 3 else k[0]
+        if k != v or len(k) != len(q) or k[-1] != self.embed_dim or (batch and k[axis] != batch[0]):
+            order = "" if not batch else "(N, S, E)" if self.batch_first else "(S, N, E)"
+            raise RuntimeError(
+                f"{name}: query {tuple(q)}, key {tuple(k)}, value {tuple(v)}; expected key and value "
+                f"{order or '(S, E)'} with the query's " + ("N and E" if batch else "E")
+            )
+        length = q[1 - axis] if batch else q[0]
+        heads = self.num_heads * (batch[0] if batch else 1)
+        shapes = {"key_padding_mask": [(*batch, source)], "attn_mask": [(length, source), (heads, length, source)]}
+        for what, given in (("key_padding_mask", padding), ("attn_mask", mask)):
+            if given is None:
+                continue
+            m = as_array(given, f"{name}: {what}")
+            if m.shape not in shapes[what]:
+                expected = " or ".join(map(str, shapes[what]))
+                raise RuntimeError(f"{name}: {what} has shape {tuple(m.shape)}, expected {expected}")
+            if m.dtype.kind != "b" and m.dtype != query.array.dtype:
+                raise RuntimeError(
+                    f"{name}: {what} must be bool (True: forbidden) or {query.array.dtype} (added), got {m.dtype}"
+                )
+            same_device(name, query, given)
 
     def _project(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
         """q, k and v per head: (N, L, E) -> (N, nh, L, hs), each by its third of in_proj_weight."""

@@ -36,7 +36,8 @@ class _Conv(Module):
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, tuple(kernel)
         self.stride, self.padding, self.dilation = stride, padding, dilation
         self.weight = Parameter(creation.empty(out_channels, in_channels, *kernel, device=device, dtype=dtype))
-        self.bias = Parameter(creation.empty(out_channels, device=device, dtype=dtype)) if bias else None
+        b = Parameter(creation.empty(out_channels, device=device, dtype=dtype)) if bias else None
+        self.register_parameter("bias", b)
         bound = 1 / math.sqrt(max(1, in_channels * math.prod(kernel)))
         init.uniform_(self.weight, -bound, bound)
         if self.bias is not None:

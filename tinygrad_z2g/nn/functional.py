@@ -14,19 +14,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import dtypes, kernels, precision
-from ..backend import Array, of
+from ..backend import Array, of, quiet, silent
 from ..engine import needs_grad, record, record_joint
 from ..ops import elementwise
-from ..ops.casting import cast, half_for, in_float32, lowered, raised, through_float32
-from ..ops.common import as_array, as_floating, as_int, same_device
+from ..ops.casting import in_float32, lowered, through_float32
+from ..ops.common import (
+    as_array,
+    as_floating,
+    as_int,
+    check_broadcast,
+    check_ids,
+    fits,
+    laid_out,
+    number,
+    same_device,
+)
 from ..ops.elementwise import sigmoid, tanh
 from ..ops.inplace import update
 from ..ops.linalg import linear
 from ..ops.reduction import norm
-from ..ops.shape import one_hot
+from ..ops.shape import expand, one_hot
 from ..ops.softmax import log_softmax, softmax
 from ..random import default_generator
-from ..replay import number
+from ..replay import number as replayed
+from . import losses
+from .losses import binary_cross_entropy, cross_entropy, l1_loss, mse_loss, nll_loss
 from .rotary import rotary_angles, rotary_embedding
 from .window import avg_pool1d, conv1d, conv2d, max_pool1d, max_pool2d
 
@@ -54,6 +66,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     return update(input, "relu_", elementwise.relu) if inplace else elementwise.relu(input)
 
 
+@silent
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """z = x where x > 0, else s x with s = negative_slope.   dz/dx = 1 where x > 0, else s
 
@@ -61,14 +74,16 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
     >>> x = z2g.tensor([-2.0, 3.0], requires_grad=True); F.leaky_relu(x, 0.1).sum().backward(); x.grad
     tensor([0.1000, 1.0000])
     """
+    s = number(negative_slope, "leaky_relu: negative_slope")
     if inplace:
-        return update(input, "leaky_relu_", leaky_relu, negative_slope)
+        return update(input, "leaky_relu_", leaky_relu, s)
     x = as_array(input, "leaky_relu")
     xp = of(x)
-    z = xp.where(x > 0, x, x * negative_slope)
-    return record("leaky_relu", z, (input, lambda grad: xp.where(x > 0, grad, grad * negative_slope), input))
+    z = xp.where(x > 0, x, x * s)
+    return record("leaky_relu", z, (input, lambda grad: xp.where(x > 0, grad, grad * s), input))
 
 
+@silent
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """z = x Φ(x), Φ the normal distribution function; "tanh": Φ(x) ≈ (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2.
 
@@ -86,6 +101,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     return record("gelu", z, (input, lambda grad: grad * slope))
 
 
+@silent
 def bias_gelu(input: Tensor, bias: Tensor, approximate: str = "none") -> Tensor:
     """z = gelu(x + b).   ∂L/∂x = grad · slope,  ∂L/∂b = that, summed over all rows
 
@@ -119,17 +135,23 @@ def _check_approximate(name: str, approximate: str) -> None:
         raise RuntimeError(f"{name}: approximate must be 'none' or 'tanh', got {approximate!r}")
 
 
+@silent
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
-    """z = x σ(x), also called swish.
+    """z = x σ(x), also called swish.   dz/dx = σ (1 + x (1 - σ))
 
-    Composed: the rules of `mul` and `sigmoid` make dz/dx = σ + x σ (1 - σ). At x = 0 that is 1/2.
+    The product rule: σ + x σ', with σ' = σ (1 - σ). At x = 0 that is 1/2.
     >>> x = z2g.tensor(0.0, requires_grad=True); F.silu(x).backward(); x.grad
     tensor(0.5000)
     """
-    return update(input, "silu_", silu) if inplace else input * sigmoid(input)
+    if inplace:
+        return update(input, "silu_", silu)
+    a = as_floating(input, "silu")
+    s = 1 / (1 + of(a).exp(-a))
+    return record("silu", a * s, (input, lambda grad: grad * (s * (1 + a * (1 - s))), input))
 
 
 @in_float32
+@silent
 def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
     """z = ln(1 + e^(βx)) / β, and x itself where βx > threshold.   dz/dx = slope = σ(βx)
 
@@ -138,235 +160,16 @@ def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
     tensor(0.7500)
     """
     a = as_floating(input, "softplus")
+    beta, threshold = number(beta, "softplus: beta"), number(threshold, "softplus: threshold")
     xp = of(a)
     s = a * beta
-    z = xp.where(s > threshold, a, (xp.maximum(s, 0) + xp.log1p(xp.exp(-xp.abs(s)))) * (1 / beta))
-    with np.errstate(over="ignore"):
-        slope = xp.where(s > threshold, 1, 1 / (1 + xp.exp(-s)))
+    e = xp.exp(-xp.abs(s))
+    z = xp.where(s > threshold, a, (xp.maximum(s, 0) + xp.log1p(e)) * (1 / beta))
+    slope = xp.where(s > threshold, 1, xp.where(s > 0, 1, e) / (1 + e))
     return record("softplus", z, (input, lambda grad: grad * slope))
 
 
-# --- Losses ------------------------------------------------------------------------------------------------------
-
-
-def _reduce(losses: Tensor, reduction: str, name: str) -> Tensor:
-    """The losses themselves ("none"), their sum or their mean."""
-    _check_reduction(reduction, name)
-    return losses if reduction == "none" else getattr(losses, reduction)()
-
-
-def _check_reduction(reduction: str, name: str) -> None:
-    if reduction not in ("none", "mean", "sum"):
-        raise ValueError(f"{name}: reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
-
-
-def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
-    """L = Σ d² / n, the mean; d = input - target.   ∂L/∂input = 2 d / n = -∂L/∂target
-
-    The shapes must be equal: broadcasting here is nearly always a mistake. (One operation, 3 times faster than three.)
-
-    L has the slope 2 dᵢ / n in dᵢ, and dᵢ = inputᵢ - targetᵢ has +1 in input, -1 in target.
-    >>> x, t = z2g.tensor([1.0, 5.0], requires_grad=True), z2g.tensor([0.0, 2.0], requires_grad=True)
-    >>> F.mse_loss(x, t).backward(); x.grad, t.grad  # n = 2, d = (1, 3)
-    (tensor([1., 3.]), tensor([-1., -3.]))
-    """
-    if precision.blocks:
-        input, target = raised(input, target)
-    a, b = _same_shape(input, target, "mse_loss")
-    if reduction != "mean" or a.dtype != b.dtype or a.dtype.kind != "f":
-        return _reduce((input - target).square(), reduction, "mse_loss")
-    if a.device != b.device:
-        same_device("mse_loss", input, target)
-    if a.dtype == dtypes.float16:  # whose sum may be beyond its range
-        return cast(mse_loss(*(cast(x, dtypes.float32) for x in (input, target))), dtypes.float16)
-    d = a - b
-    n = d.size or math.nan
-    loss = kernels.sum_squares(d) / n
-    return record(
-        "mse_loss", loss, (input, lambda grad: d * (grad * (2 / n))), (target, lambda grad: d * (grad * (-2 / n)))
-    )
-
-
-@in_float32
-def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
-    """L = mean of |input - target|. The shapes must be equal.
-
-    Composed: the rules of `sub`, `abs` and `mean` make ∂L/∂input = sign(input - target) / n.
-    >>> x = z2g.tensor([1.0, 5.0], requires_grad=True); F.l1_loss(x, z2g.tensor([0.0, 9.0])).backward(); x.grad
-    tensor([ 0.5000, -0.5000])
-    """
-    _same_shape(input, target, "l1_loss")
-    return _reduce((input - target).abs(), reduction, "l1_loss")
-
-
-def _same_shape(input: Tensor, target: Tensor, name: str) -> tuple[Array, Array]:
-    a, b = as_array(input, name), as_array(target, name)
-    if a.shape != b.shape:
-        raise ValueError(f"{name}: input has shape {tuple(a.shape)}, target {tuple(b.shape)}; expected equal shapes")
-    return a, b
-
-
-@in_float32
-def cross_entropy(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean",
-    label_smoothing: float = 0.0,
-) -> Tensor:  # fmt: skip
-    """L = -w[t] ln p[t], p = softmax(input) over the classes, t the target; the mean is over Σ w[t].
-
-    ∂L/∂input = w[t] (p - onehot(t)) / Σ w[t] = slopes · share: what the model believes minus what is true, shared
-    among the targets. For the reductions "sum" and "none", share = 1 and not 1 / Σ w[t].
-
-    input (C,), (N, C) or (N, C, d1, ...), unnormalised; target integers (), (N,) or (N, d1, ...) in 0..C-1. Targets
-    equal to `ignore_index` count nowhere. `weight` (C,) rescales classes. On the CPU a target out of range raises
-    IndexError; on the GPU nobody looks (it would stop the GPU at every step), so check before uploading.
-
-    The target may also hold a probability for each class, in the shape of the input. `label_smoothing` ε mixes
-    every target with equal probabilities: (1 - ε) onehot(t) + ε / C.
-
-    Derived, w = 1, one target: L = -x[t] + ln Σⱼ e^xⱼ. The first term has the slope -onehot(t), the second
-    e^xⱼ / Σ = p. Of N targets each has 1/N of the mean. For two rows x = (0, ln 3), t = 0 and t = 1: p = (1/4, 3/4),
-    slopes (1/4 - 1, 3/4 - 0) and (1/4 - 0, 3/4 - 1), and of each half.
-    >>> x = z2g.tensor([[1.0, 3.0], [1.0, 3.0]]).log().requires_grad_()
-    >>> F.cross_entropy(x, z2g.tensor([0, 1])).backward(); x.grad
-    tensor([[-0.3750,  0.3750],
-            [ 0.1250, -0.1250]])
-    """
-    _check_reduction(reduction, "cross_entropy")
-    a, ids = as_floating(input, "cross_entropy"), as_array(target, "cross_entropy")
-    if label_smoothing or (ids.dtype.kind == "f" and ids.shape == a.shape and a.ndim):
-        return _soft_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
-    if ids.dtype.kind not in "iu":
-        raise RuntimeError(f"cross_entropy: expected integer class indices as target, got {ids.dtype}")
-    same_device("cross_entropy", input, target, weight)
-    expected = a.shape[:1] + a.shape[2:] if a.ndim > 1 else ()
-    if not a.ndim or ids.shape != expected:
-        raise ValueError(
-            f"cross_entropy: input {tuple(a.shape)} needs a target of shape {tuple(expected)}, got {tuple(ids.shape)}"
-        )
-    xp = of(a)
-    C = a.shape[1] if a.ndim > 1 else a.shape[0]
-    shape = a.shape
-    rows = xp.moveaxis(a, 1, -1).reshape(-1, C) if a.ndim > 1 else a[None]  # (N, C, d) -> (N d, C)
-    ids = ids.reshape(-1)
-    if weight is not None and (as_array(weight, "cross_entropy").shape != (C,) or weight.array.dtype != a.dtype):
-        got = f"weight has shape {tuple(weight.array.shape)} and dtype {weight.array.dtype}"
-        raise RuntimeError(f"cross_entropy: {got}, expected ({C},) and {a.dtype}")
-    counted = ids != ignore_index
-    safe = ids * counted  # class 0 stands in for ignored targets; their weight is 0
-    _check_ids(safe, C, "cross_entropy", "target")
-    w = counted.astype(a.dtype) if weight is None else as_array(weight, "cross_entropy")[safe] * counted
-    losses, slopes = kernels.cross_entropy(rows, safe, w)  # (N,), (N, C)
-
-    if reduction == "none":
-        z, share = losses.reshape(expected), 1
-    elif reduction == "sum":
-        z, share = losses.sum(), 1
-    else:
-        total = w.sum()
-        with np.errstate(all="ignore"):  # every target ignored: the mean of nothing is NaN, its gradient 0
-            z, share = losses.sum() / total, xp.where(total == 0, 0, 1 / total)
-
-    def rule(grad: Array) -> Array:
-        g = slopes * (grad.reshape(-1, 1) if reduction == "none" else grad * share)
-        if len(shape) < 3:
-            return g.reshape(shape)
-        return xp.moveaxis(g.reshape(*expected, C), -1, 1)
-
-    return record("cross_entropy", z, (input, rule))
-
-
-def _soft_cross_entropy(
-    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str, smoothing: float
-) -> Tensor:
-    """L = -Σ q ln p over the classes, q the target as probabilities. Composed: no rule of its own is needed."""
-    if not 0 <= smoothing <= 1:
-        raise RuntimeError(f"cross_entropy: label_smoothing must be between 0 and 1, got {smoothing}")
-    dim = min(1, input.ndim - 1)
-    C = input.shape[dim]
-    shape = [C if d == dim else 1 for d in range(input.ndim)]
-    by_class = 1 if weight is None else weight.reshape(shape)  # broadcasts along all dimensions but the classes'
-    ignored = None
-    if target.is_floating_point():
-        q = (target * (1 - smoothing) + smoothing / C) * by_class
-        count = input.numel() / C  # probabilities average over the samples, whatever the weights
-    else:
-        ignored, counted = target == ignore_index, target != ignore_index
-        ids = target * counted  # class 0 stands in for ignored targets
-        _check_ids(ids.array, C, "cross_entropy", "target")
-        classes = of(ids.array).arange(C).reshape(shape)
-        onehot = input.make((of(ids.array).expand_dims(ids.array, dim) == classes).astype(input.dtype))
-        q = (onehot * (1 - smoothing) + smoothing / C) * by_class * counted.unsqueeze(dim)
-        count = (onehot * by_class * counted.unsqueeze(dim)).sum()
-    logp = log_softmax(input, dim)
-    if ignored is not None:
-        logp = logp.masked_fill(ignored.unsqueeze(dim), 0.0)  # 0 · -inf is NaN
-    losses = -(q * logp).sum(dim)
-    return losses.sum() / count if reduction == "mean" else _reduce(losses, reduction, "cross_entropy")
-
-
-@in_float32
-def nll_loss(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
-) -> Tensor:
-    """L = -w[t] input[t], with input the log-probabilities: `cross_entropy` after `log_softmax`, with its shapes.
-
-    Composed of `gather`, products and a mean: only the entry of the true class receives anything.
-    >>> x = z2g.tensor([[-1.0, -2.0], [-3.0, -4.0]], requires_grad=True)
-    >>> F.nll_loss(x, z2g.tensor([1, 0])).backward(); x.grad
-    tensor([[ 0.0000, -0.5000],
-            [-0.5000,  0.0000]])
-    """
-    a, ids = as_floating(input, "nll_loss"), as_array(target, "nll_loss")
-    expected = a.shape[:1] + a.shape[2:] if a.ndim > 1 else ()
-    if not a.ndim or ids.shape != expected or ids.dtype.kind not in "iu":
-        raise ValueError(
-            f"nll_loss: input {tuple(a.shape)} needs an integer target of shape {tuple(expected)}, "
-            f"got {tuple(ids.shape)} of {ids.dtype}"
-        )
-    dim = min(1, a.ndim - 1)
-    counted = ids != ignore_index
-    safe = ids * counted
-    _check_ids(safe, a.shape[dim], "nll_loss", "target")
-    w = counted.astype(a.dtype) if weight is None else as_array(weight, "nll_loss")[safe] * counted
-    picked = input.gather(dim, target.make(of(ids).expand_dims(safe, dim))).squeeze(dim)
-    losses = -picked.masked_fill(target.make(w == 0), 0.0) * target.make(w)  # 0 · -inf is NaN
-    return losses.sum() / target.make(w).sum() if reduction == "mean" else _reduce(losses, reduction, "nll_loss")
-
-
-def binary_cross_entropy(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean"
-) -> Tensor:
-    """L = -(t ln p + (1 - t) ln (1 - p)) with p the input, a probability, and t the target, in 0..1.
-
-    ∂L/∂p = (p - t) / (p (1 - p)),  ∂L/∂t = ln (1 - p) - ln p = no - yes.   Logarithms are cut off at -100, so that a
-    certainty that is wrong costs 100 and not infinity. See `binary_cross_entropy_with_logits` for scores.
-
-    ∂L/∂p = -t / p + (1 - t) / (1 - p); over the common denominator, (1 - t) p - t (1 - p) = p - t stands above.
-    At t = 1 that is -1 / p.
-    >>> p = z2g.tensor(0.25, requires_grad=True)
-    >>> F.binary_cross_entropy(p, z2g.tensor(1.0)).backward(); p.grad
-    tensor(-4.)
-    """
-    if precision.blocks and half_for(input) is not None:
-        raise RuntimeError(
-            "binary_cross_entropy: unsafe in autocast: half precision has no probabilities between 0.9995 and 1; use "
-            "binary_cross_entropy_with_logits, which takes scores, or autocast(..., enabled=False) and float32"
-        )
-    _same_shape(input, target, "binary_cross_entropy")
-    p, t = as_floating(input, "binary_cross_entropy"), as_floating(target, "binary_cross_entropy")
-    same_device("binary_cross_entropy", input, target)
-    if isinstance(p, np.ndarray) and not ((p >= 0) & (p <= 1)).all():
-        raise RuntimeError("binary_cross_entropy: the input must be probabilities, between 0 and 1; see sigmoid")
-    xp = of(p)
-    with np.errstate(divide="ignore"):
-        yes, no = xp.maximum(xp.log(p), -100), xp.maximum(xp.log1p(-p), -100)
-    losses = record(
-        "binary_cross_entropy",
-        -(t * yes + (1 - t) * no),
-        (input, lambda grad: grad * (p - t) / xp.maximum(p * (1 - p), 1e-12), input, target),
-        (target, lambda grad: grad * (no - yes)),
-    )
-    return _reduce(losses if weight is None else losses * weight, reduction, "binary_cross_entropy")
+# --- The loss that is made of an activation; the others are in `losses` ----------------------------------------------
 
 
 @in_float32
@@ -383,23 +186,22 @@ def binary_cross_entropy_with_logits(
     >>> F.binary_cross_entropy_with_logits(x, z2g.tensor(1.0)).backward(); x.grad
     tensor(-0.2500)
     """
-    _same_shape(input, target, "binary_cross_entropy_with_logits")
-    factor = 1 if pos_weight is None else 1 + (pos_weight - 1) * target
-    losses = (1 - target) * input + factor * softplus(-input, threshold=math.inf)
-    return _reduce(losses if weight is None else losses * weight, reduction, "binary_cross_entropy_with_logits")
-
-
-def _check_ids(ids: Array, n: int, name: str, what: str) -> None:
-    """Raise IndexError unless every id is in 0..n-1. Only host arrays are looked at."""
-    if isinstance(ids, np.ndarray) and ids.size and not 0 <= ids.min() <= ids.max() < n:
-        bad = ids.min() if ids.min() < 0 else ids.max()
-        raise IndexError(f"{name}: {what} {bad} is out of range, expected 0 to {n - 1}")
+    name = "binary_cross_entropy_with_logits"
+    losses.check_reduction(reduction, name)
+    for x in losses.same_shape(input, target, name):
+        losses.check_floating(x, name)
+    if pos_weight is not None and as_array(pos_weight, name).dtype.kind == "b":
+        raise RuntimeError(f"{name}: pos_weight must be numbers, got bool")
+    factor = 1 if pos_weight is None else 1 + (losses.weight_for(input, pos_weight, name, "pos_weight") - 1) * target
+    each = (1 - target) * input + factor * softplus(-input, threshold=math.inf)
+    return losses.reduce(losses.weighted(each, weight, name), reduction, name)
 
 
 # --- Normalisation and dropout -----------------------------------------------------------------------------------
 
 
 @in_float32
+@silent
 def layer_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None,
     eps: float = 1e-5,
@@ -417,7 +219,7 @@ def layer_norm(
     >>> F.layer_norm(x, 4, eps=0.0)[0].backward(); x.grad  # grad - 1/4 + n / 4
     tensor([ 0.5000, -0.5000,  0.0000,  0.0000])
     """
-    a = as_floating(input, "layer_norm")
+    a, eps = as_floating(input, "layer_norm"), number(eps, "layer_norm: eps")
     whole = a.shape
     shape = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
     if not shape or whole[-len(shape) :] != shape:
@@ -451,6 +253,7 @@ def layer_norm(
 
 @in_float32
 @through_float32
+@silent
 def rms_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
@@ -476,7 +279,8 @@ def rms_norm(
     same_device("rms_norm", input, weight)
     columns = math.prod(shape)
     rows = (math.prod(whole[: -len(shape)]), columns)
-    n, r = kernels.rms_norm(a.reshape(rows), float(np.finfo(a.dtype).eps) if eps is None else eps)  # (N, C), (N, 1)
+    eps = float(np.finfo(a.dtype).eps) if eps is None else number(eps, "rms_norm: eps")
+    n, r = kernels.rms_norm(a.reshape(rows), eps)  # (N, C), (N, 1)
     w = None if weight is None else weight.array.reshape(columns)
 
     def grad_x(grad: Array) -> Array:
@@ -512,6 +316,13 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     >>> F.cosine_similarity(x, z2g.tensor([0.0, 1.0]), dim=0).backward(); x.grad
     tensor([0.0000, 0.5000])
     """
+    a, b = as_array(x1, "cosine_similarity"), as_array(x2, "cosine_similarity")
+    if a.shape != b.shape:  # a vector along `dim` is what it is after broadcasting
+        check_broadcast(a.shape, b.shape, "cosine_similarity")
+        shape = np.broadcast_shapes(a.shape, b.shape)
+        x1, x2 = expand(x1, *shape), expand(x2, *shape)
+    if a.dtype != b.dtype:
+        x1, x2 = (x.to(dtypes.promote(a.dtype, b.dtype)) for x in (x1, x2))
     lengths = [norm(x, 2, dim, keepdim=True).clamp(min=eps) for x in (x1, x2)]
     return ((x1 / lengths[0]) * (x2 / lengths[1])).sum(dim)
 
@@ -527,6 +338,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     >>> z2g.equal(x.grad, z)  # since x = 1, z is m
     True
     """
+    p = number(p, "dropout: p")
     _check_probability(p, "dropout")
     if inplace:
         return update(input, "dropout_", dropout, p, training)
@@ -534,9 +346,9 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
         return input
     a = as_floating(input, "dropout")
     if p == 1:
-        return record("dropout", of(a).zeros_like(a), (input, lambda grad: grad * 0))
-    z, m = kernels.dropout(a, p, number(default_generator.next_key, np.uint32))
-    return record("dropout", z, (input, lambda grad: grad * m))
+        return record("dropout", laid_out(of(a).zeros_like(a), a), (input, lambda grad: of(grad).zeros_like(grad)))
+    z, m = quiet.run(kernels.dropout, a, p, replayed(default_generator.next_key, np.uint32))
+    return record("dropout", laid_out(z, a), (input, lambda grad: grad * m))
 
 
 def _check_probability(p: float, name: str) -> None:
@@ -566,7 +378,7 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
     if table.ndim != 2:
         raise RuntimeError(f"embedding: weight must be a matrix (V, C), got shape {tuple(table.shape)}")
     same_device("embedding", input, weight)
-    _check_ids(ids, len(table), "embedding", "id")
+    check_ids(ids, len(table), "embedding", "id")
 
     V, C = table.shape
 
@@ -583,23 +395,34 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Tensor:
     """x surrounded by `value`: pad = (left, right) for the last dimension, then pairs for those before it.
 
-    x is the inner part of z, so its gradient is the inner part of grad.
+    A negative number cuts off as many instead. What of x remains is the inner part of z, so its gradient is the inner
+    part of grad.
     >>> x = z2g.tensor([1.0, 2.0], requires_grad=True)
     >>> (F.pad(x, (1, 1)) * z2g.tensor([5.0, 6.0, 7.0, 8.0])).sum().backward(); x.grad
     tensor([6., 7.])
     """
-    a = as_array(input, "pad")
+    a, value = as_array(input, "pad"), number(0.0 if value is None else value, "pad: value")
     amounts = [as_int(n, "pad") for n in pad]
     if mode != "constant":
         raise NotImplementedError(f"pad: mode {mode!r} is not offered, only 'constant'")
-    if len(amounts) % 2 or len(amounts) > 2 * a.ndim or any(n < 0 for n in amounts):
-        raise RuntimeError(f"pad: got {amounts} for shape {tuple(a.shape)}; expected a pair >= 0 per padded dimension")
+    if len(amounts) % 2 or len(amounts) > 2 * a.ndim:
+        raise RuntimeError(f"pad: got {amounts} for shape {tuple(a.shape)}; expected a pair for each padded dimension")
     pairs = [(0, 0)] * (a.ndim - len(amounts) // 2) + list(zip(amounts[::2], amounts[1::2], strict=True))[::-1]
-    inner = tuple(slice(before, before + n) for (before, _), n in zip(pairs, a.shape, strict=True))
     shape = [before + n + after for (before, after), n in zip(pairs, a.shape, strict=True)]
-    z = of(a).full(shape, value, a.dtype)
-    z[inner] = a
-    return record("pad", z, (input, lambda grad: grad[inner]))
+    if any(min(n + p, n + q, n + p + q) < 0 for (p, q), n in zip(pairs, a.shape, strict=True)):
+        raise RuntimeError(f"pad: {amounts} cuts off more than there is of shape {tuple(a.shape)}")
+    kept = tuple(slice(max(-before, 0), n - max(-after, 0)) for (before, after), n in zip(pairs, a.shape, strict=True))
+    inner = tuple(slice(max(before, 0), n - max(after, 0)) for (before, after), n in zip(pairs, shape, strict=True))
+    z, before = of(a).full(shape, value, a.dtype), a.shape
+    z[inner] = a[kept]
+    z = laid_out(z, a) if z.shape == before else z
+
+    def rule(grad: Array) -> Array:
+        out = of(grad).zeros(before, grad.dtype)
+        out[kept] = grad[inner]
+        return out
+
+    return record("pad", z, (input, rule))
 
 
 # --- Attention ---------------------------------------------------------------------------------------------------
@@ -633,6 +456,8 @@ def scaled_dot_product_attention(
     if precision.blocks:
         query, key, value, attn_mask = lowered(query, key, value, attn_mask)
     q, k, v = (as_array(x, "scaled_dot_product_attention") for x in (query, key, value))
+    if attn_mask is not None:
+        as_array(attn_mask, "scaled_dot_product_attention: attn_mask")
     same_device("scaled_dot_product_attention", query, key, value, attn_mask)
     if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         raise RuntimeError(
@@ -643,11 +468,12 @@ def scaled_dot_product_attention(
         raise RuntimeError(
             f"scaled_dot_product_attention: query, key, value are {q.dtype}, {k.dtype}, {v.dtype}; expected one"
         )
+    dropout_p = number(dropout_p, "scaled_dot_product_attention: dropout_p")
     _check_probability(dropout_p, "scaled_dot_product_attention")
-    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    bias = _attention_bias(q, attn_mask, is_causal)
-    seed = number(default_generator.next_key, np.uint32) if dropout_p else 0
-    z, saved = kernels.attention(q, k, v, bias, is_causal, scale, dropout_p, seed)
+    scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else number(scale, "attention: scale")
+    bias = _attention_bias(q, k, attn_mask, is_causal)
+    seed = replayed(default_generator.next_key, np.uint32) if dropout_p else 0
+    z, saved = quiet.run(kernels.attention, q, k, v, bias, is_causal, scale, dropout_p, seed)
     return record_joint(
         "attention",
         z,
@@ -677,16 +503,24 @@ def _grouped_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor |
     return z.flatten(-4, -3)  # (..., nk, group, T, e) -> (..., nh, T, e)
 
 
-def _attention_bias(q: Array, mask: Tensor | None, is_causal: bool) -> Array | None:
-    """What is added to the scores: 0 where a query may look, -inf where not, or the numbers given."""
+def _attention_bias(q: Array, k: Array, mask: Tensor | None, is_causal: bool) -> Array | None:
+    """What is added to the scores (..., T, S): 0 where a query may look, -inf where not, or the numbers given."""
     if mask is None:
         return None
     if is_causal:
         raise RuntimeError("scaled_dot_product_attention: give attn_mask or is_causal=True, not both")
     if needs_grad(mask):
         raise NotImplementedError("scaled_dot_product_attention: an attn_mask that requires grad is not offered")
-    if mask.array.dtype == q.dtype:
-        return mask.array
-    if mask.array.dtype.kind != "b":
-        raise RuntimeError(f"scaled_dot_product_attention: attn_mask must be bool or {q.dtype}, got {mask.array.dtype}")
-    return of(q).where(mask.array, 0, -math.inf).astype(q.dtype)
+    m, scores = mask.array, (*np.broadcast_shapes(q.shape[:-2], k.shape[:-2]), q.shape[-2], k.shape[-2])
+    if not fits(m.shape, scores):
+        raise RuntimeError(
+            f"scaled_dot_product_attention: attn_mask has shape {tuple(m.shape)}, expected one that broadcasts to the "
+            f"scores, {scores}"
+        )
+    if m.dtype == q.dtype:
+        return m
+    if m.dtype == dtypes.float32:
+        return m.astype(q.dtype)
+    if m.dtype.kind != "b":
+        raise RuntimeError(f"scaled_dot_product_attention: attn_mask must be bool or {q.dtype}, got {m.dtype}")
+    return of(q).where(m, 0, -math.inf).astype(q.dtype)

@@ -24,7 +24,8 @@ class Linear(Module):
     def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None):
         self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(creation.empty(out_features, in_features, device=device, dtype=dtype))
-        self.bias = Parameter(creation.empty(out_features, device=device, dtype=dtype)) if bias else None
+        b = Parameter(creation.empty(out_features, device=device, dtype=dtype)) if bias else None
+        self.register_parameter("bias", b)  # registered even if absent: only a Parameter may take its place
         self.reset_parameters()
 
     @classmethod

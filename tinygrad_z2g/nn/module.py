@@ -1,15 +1,21 @@
 """`Module`: a part of a model that owns parameters and smaller parts. `Parameter`: a tensor that learns.
 
 A module finds its parameters by looking through its own attributes in the order they were set, into lists, tuples and
-dicts too. There is no registration to forget and no `super().__init__()` that must come first. It knows nothing of any
-particular layer, and of gradients only that parameters want and keep them.
+dicts too, unless their name begins with an underscore: `self._teacher = [teacher]` hides one. There is no registration
+to forget and no `super().__init__()` that must come first; the attributes are the one register, of which the containers
+below run, count and number what they hold. It knows nothing of any particular layer, and of gradients only that
+parameters want and keep them.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import itertools
+import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from ..engine import no_grad
 from ..tensor import RemovableHandle, Tensor
@@ -18,8 +24,6 @@ from ..tensor import RemovableHandle, Tensor
 class Parameter(Tensor):
     """A tensor that a module owns and an optimizer changes. It requires grad unless told otherwise."""
 
-    __slots__ = ()
-
     def __init__(self, data: Tensor | None = None, requires_grad: bool = True):
         if data is None:
             data = Tensor([])
@@ -27,11 +31,49 @@ class Parameter(Tensor):
             raise TypeError(f"Parameter: expected a Tensor, got {type(data).__name__}")
         self.begin(data.array)
         self.version = data.version  # the same memory
-        self.family = data.family
         self.requires_grad_(requires_grad)
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()
+
+    def __deepcopy__(self, memo: dict) -> Tensor:
+        copy = super().__deepcopy__(memo)
+        copy._grad = None  # a copied model starts without gradients, as in torch; other tensors keep theirs
+        return copy
+
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _ends(otherwise: Callable[[Any], Any]) -> Callable[[_F], _F]:
+    """Let a method that calls itself on the parts of a module end where modules contain each other.
+
+    A part is entered wherever it is met, shared ones under each name; but not inside itself, and one that has been
+    seen to contain itself only once: else, of ten parts that all know each other, there would be 10! ways through.
+    `otherwise` makes the result where it is not entered.
+    """
+
+    def decorate(method: _F) -> _F:
+        walk = threading.local()
+
+        @functools.wraps(method)
+        def guarded(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if not getattr(walk, "path", None):
+                walk.path, walk.circular = [], set()  # ids of the modules we are in; of those that contain themselves
+            me = id(self)
+            if me in walk.path:
+                walk.circular.update(walk.path[walk.path.index(me) :])
+            if me in walk.circular:
+                return otherwise(self)
+            walk.path.append(me)
+            try:
+                return method(self, *args, **kwargs)
+            finally:
+                walk.path.pop()
+
+        return guarded  # type: ignore[return-value]
+
+    return decorate
 
 
 class IncompatibleKeys(NamedTuple):
@@ -47,6 +89,7 @@ class Module:
     training: bool = True
     _buffers: tuple[str, ...] = ()  # attribute names of tensors that are saved and moved but do not learn
     _transient: tuple[str, ...] = ()  # those of them that are not saved
+    _vacant: dict[str, str] = {}  # noqa: RUF012 - replaced, never changed: what may fill the names that hold None
     _forward_hooks: dict[int, Callable] = {}  # noqa: RUF012 - replaced, never changed
     _forward_pre_hooks: dict[int, Callable] = {}  # noqa: RUF012
 
@@ -71,33 +114,90 @@ class Module:
     # --- Parts ---------------------------------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(self.__dict__.get(name), Parameter) and not (value is None or isinstance(value, Parameter)):
+        kind = self._kind(name)
+        if kind is not None and not isinstance(value, _TAKES[kind]):
+            advice = "copy the values: `with no_grad(): module.weight.copy_(...)`" if kind == "parameter" else "del it"
             raise TypeError(
-                f"{type(self).__name__}: cannot assign {type(value).__name__} as parameter '{name}', which would stop "
-                "learning; assign a Parameter, or copy the values: `with no_grad(): module.weight.copy_(...)`"
+                f"{type(self).__name__}: cannot assign {type(value).__name__} as {kind} '{name}'; assign "
+                + " or ".join("None" if t is type(None) else t.__name__ for t in _TAKES[kind]) + f", or {advice}"
+            )  # fmt: skip
+        new = "parameter" if isinstance(value, Parameter) else "module" if isinstance(value, Module) else None
+        if new is not None and "." in name:
+            self._set_in_list(name, value)
+            return
+        if new == "parameter" and value.node is not None:
+            raise ValueError(
+                f"{type(self).__name__}: parameter '{name}' must be a leaf, got the result of {value.node.name}; "
+                "compute it in forward()"
             )
+        if new is not None and new != kind:
+            self._forget(name)
+            self.__dict__.pop(name, None)  # what is new comes last
+        elif value is None and kind in ("parameter", "module"):
+            self.__dict__["_vacant"] = {**self._vacant, name: kind}
         object.__setattr__(self, name, value)
 
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        self._forget(name)
+
+    def _kind(self, name: str) -> str | None:
+        """What is registered under this name: "parameter", "module" or "buffer", or nothing."""
+        value = self.__dict__.get(name)
+        if name in self._buffers:
+            return "buffer"
+        if isinstance(value, Parameter):
+            return "parameter"
+        return "module" if isinstance(value, Module) else self._vacant.get(name)
+
+    def _forget(self, name: str) -> None:
+        """Nothing is registered under this name any more."""
+        for known in ("_buffers", "_transient"):
+            if name in getattr(self, known):
+                self.__dict__[known] = tuple(other for other in getattr(self, known) if other != name)
+        if name in self._vacant:
+            self.__dict__["_vacant"] = {other: kind for other, kind in self._vacant.items() if other != name}
+
+    def _set_in_list(self, name: str, value: Any) -> None:
+        """What `layers.0` names, in a list or dict of this module, becomes `value`."""
+        for found, _, holder, key in self._listed():
+            if found == name:
+                if isinstance(holder, tuple):
+                    raise TypeError(f"{type(self).__name__}: '{name}' lies in a tuple, which cannot change; use a list")
+                holder[key] = value
+                return
+        raise KeyError(f"{type(self).__name__}: the name '{name}' contains a dot, and no list here has such a part")
+
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The direct submodules with their names; those in lists and dicts as `layers.0`."""
-        for name, member in self._members():
-            if isinstance(member, Module):
-                yield name, member
+        """The direct submodules with their names, each once; those in lists and dicts as `layers.0`."""
+        seen = set()
+        for name, module in self._submodules():
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield name, module
 
     def children(self) -> Iterator[Module]:
-        """The direct submodules."""
+        """The direct submodules, each once."""
         for _, module in self.named_children():
             yield module
 
     def named_modules(self, memo: set | None = None, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all below it, each once, with dotted names; the module itself has the name `prefix`."""
-        memo = set() if memo is None else memo
-        if id(self) in memo:
-            return
-        memo.add(id(self))
-        yield prefix, self
-        for name, child in self.named_children():
-            yield from child.named_modules(memo, _join(prefix, name))
+        """This module and all below it, each once, with dotted names; the module itself has the name `prefix`.
+
+        Those in `memo` are left out, and those found are added to it.
+        """
+        seen = {id(module) for module in memo or ()}
+        waiting: list[tuple[str, Module]] = [(prefix, self)]
+        while waiting:
+            path, module = waiting.pop()
+            if id(module) in seen:
+                continue
+            seen.add(id(module))
+            if memo is not None:
+                memo.add(module)
+            yield path, module
+            parts = module._submodules()  # only now: who asked may have replaced some
+            waiting += [(_join(path, name), part) for name, part in reversed(parts)]
 
     def modules(self) -> Iterator[Module]:
         """This module and all below it, each once."""
@@ -109,11 +209,7 @@ class Module:
 
         A parameter that is used in two places (tied weights) appears once, under its first name.
         """
-        seen = set()
-        for name, parameter in self._tensors(prefix, recurse, parameters=True):
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                yield name, parameter
+        yield from _each_once(self._tensors(prefix, recurse, parameters=True))
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """The parameters, each once, in order of definition."""
@@ -121,92 +217,160 @@ class Module:
             yield parameter
 
     def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
-        """The buffers with dotted names."""
-        yield from self._tensors(prefix, recurse, parameters=False)
+        """The buffers with dotted names, each once."""
+        yield from _each_once(self._tensors(prefix, recurse, parameters=False))
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
-        """The buffers."""
+        """The buffers, each once."""
         for _, buffer in self.named_buffers(recurse=recurse):
             yield buffer
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Set `self.name`, a tensor that moves with the module but does not learn; saved too if `persistent`."""
+        """Set `self.name`, a tensor that moves with the module but does not learn; saved too if `persistent`.
+
+        As for the other two: TypeError for a value or a name of another type, KeyError for a name that is empty, has a
+        dot, or belongs to an attribute of another kind.
+        """
+        self._check_name("register_buffer", name, name in self._buffers)
         if tensor is not None and not isinstance(tensor, Tensor):
             raise TypeError(f"register_buffer: '{name}' must be a Tensor or None, got {type(tensor).__name__}")
-        self._buffers = (*(b for b in self._buffers if b != name), name)
-        self._transient = tuple(b for b in self._transient if b != name) + (() if persistent else (name,))
-        setattr(self, name, tensor)
+        self._forget(name)
+        self.__dict__["_buffers"] = (*self._buffers, name)
+        if not persistent:
+            self.__dict__["_transient"] = (*self._transient, name)
+        object.__setattr__(self, name, tensor)
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
-        """Set `self.name`: the same as assigning it."""
+        """Set `self.name`. None keeps the place for a parameter, and refuses anything else there."""
+        self._check_name("register_parameter", name, self._kind(name) == "parameter")
+        if param is not None and not isinstance(param, Parameter):
+            got = type(param).__name__
+            raise TypeError(f"register_parameter: '{name}' must be a Parameter or None, got {got}; use Parameter(...)")
         setattr(self, name, param)
+        if param is None:
+            self.__dict__["_vacant"] = {**self._vacant, name: "parameter"}
 
     def add_module(self, name: str, module: Module | None) -> None:
-        """Set `self.name`: the same as assigning it."""
+        """Set `self.name`. None keeps the place for a module, and refuses anything else there."""
+        if module is not None and not isinstance(module, Module):
+            raise TypeError(f"add_module: '{name}' must be a Module or None, got {type(module).__name__}")
+        self._check_name("add_module", name, self._kind(name) == "module")
         setattr(self, name, module)
+        if module is None:
+            self.__dict__["_vacant"] = {**self._vacant, name: "module"}
 
-    register_module = add_module
+    def register_module(self, name: str, module: Module | None) -> None:
+        """The same as `add_module`."""
+        self.add_module(name, module)
+
+    def _check_name(self, caller: str, name: Any, registered: bool) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"{caller}: a name is a str, got {type(name).__name__}")
+        if not name or "." in name:
+            raise KeyError(f"{caller}: a name is not empty and has no dot, got {name!r}")
+        if hasattr(self, name) and not registered:
+            raise KeyError(f"{caller}: {type(self).__name__} has an attribute '{name}' already; choose another name")
 
     def get_parameter(self, target: str) -> Parameter:
         """The parameter of this dotted name. AttributeError if there is none."""
-        for name, parameter in self._tensors("", True, parameters=True):
-            if name == target:
-                return parameter
-        raise AttributeError(f"{type(self).__name__} has no parameter '{target}'")
+        return self._find(target, Parameter)
 
     def get_submodule(self, target: str) -> Module:
         """The module of this dotted name, "" for this one. AttributeError if there is none."""
-        for name, module in self.named_modules():
-            if name == target:
-                return module
-        raise AttributeError(f"{type(self).__name__} has no module '{target}'")
+        return self._find(target, Module) if target else self
 
     def set_submodule(self, target: str, module: Module) -> None:
         """Put `module` in the place of the one of this dotted name. AttributeError if there is none."""
-        prefix, _, name = target.rpartition(".")
-        parent = self.get_submodule(prefix)
-        if name not in dict(parent.named_children()):
-            raise AttributeError(f"{type(self).__name__} has no module '{target}'")
-        if isinstance(parent, _Container) and name in parent._parts:
-            parent._parts[name] = module
-        else:
-            setattr(parent, name, module)
+        for name, child in self._submodules():
+            if name == target:
+                setattr(self, name, module)
+                return
+            if target.startswith(name + "."):
+                with contextlib.suppress(AttributeError):  # the key of a dict may hold a dot: see `_find`
+                    child.set_submodule(target[len(name) + 1 :], module)
+                    return
+        raise AttributeError(f"{type(self).__name__} has no module '{target}'")
 
-    def _members(self) -> Iterator[tuple[str, Any]]:
-        """Parameters and modules among the attributes, and inside lists, tuples and dicts there."""
-        for name, value in vars(self).items():
-            yield from _search(name, value)
+    def _find(self, target: str, kind: type) -> Any:
+        for name, member in self._members():
+            if name == target and isinstance(member, kind):
+                return member
+            if isinstance(member, Module) and target.startswith(name + "."):
+                try:
+                    return member._find(target[len(name) + 1 :], kind)
+                except AttributeError:
+                    pass  # the key of a dict may hold a dot, so another name may begin alike
+        raise AttributeError(f"{type(self).__name__} has no {kind.__name__.lower()} '{target}'")
+
+    def _members(self) -> list[tuple[str, Any]]:
+        """Parameters and modules among the attributes, and inside lists, tuples and dicts there, with their names."""
+        found, lists = [], False
+        for name, value in self.__dict__.items():
+            if type(value) in _NUMBERS:  # the usual setting needs no further question
+                continue
+            if isinstance(value, (Parameter, Module)):
+                found.append((name, value))
+            elif isinstance(value, (list, tuple, dict)) and value and not name.startswith("_"):
+                lists = True
+                found += [(path, member) for path, member, _, _ in _search(name, value, ())]
+        if lists and len(dict(found)) < len(found):  # {1: ..., "1": ...} would be saved as one
+            names = [name for name, _ in found]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"{type(self).__name__}: two parts have the name '{twice}'; give them different keys")
+        return found
+
+    def _listed(self) -> Iterator[tuple[str, Any, Any, Any]]:
+        """Parameters and modules inside lists, tuples and dicts: their names, they themselves, and where they lie."""
+        for name, value in self.__dict__.items():
+            if not name.startswith("_"):
+                yield from _search(name, value, ())
+
+    def _submodules(self) -> list[tuple[str, Module]]:
+        """The direct submodules, shared ones under each name."""
+        return [(name, member) for name, member in self._members() if isinstance(member, Module)]
 
     def _tensors(self, prefix: str, recurse: bool, parameters: bool) -> Iterator[tuple[str, Any]]:
         """Named parameters, or named buffers, with repetitions of tied ones."""
-        modules = self.named_modules(prefix=prefix) if recurse else [(prefix, self)]
-        for path, module in modules:
-            if parameters:
-                found = [(name, member) for name, member in module._members() if isinstance(member, Parameter)]
-            else:
-                found = [(name, getattr(module, name)) for name in module._buffers]
-            for name, tensor in found:
-                if tensor is not None:
-                    yield _join(path, name), tensor
+        seen: set[int] = set()
+        waiting: list[tuple[str, Module]] = [(prefix, self)]
+        while waiting:  # as `named_modules`, looking at each module's members once, which halves the time
+            path, module = waiting.pop()
+            if id(module) in seen:
+                continue
+            seen.add(id(module))
+            members = module._members()
+            for name, tensor in module._own(parameters, members):
+                yield _join(path, name), tensor
+            if recurse:
+                waiting += [(_join(path, name), part) for name, part in reversed(members) if isinstance(part, Module)]
+
+    def _own(self, parameters: bool, members: list) -> list[tuple[str, Any]]:
+        """The parameters among the members, or the buffers, of this module without its parts."""
+        if parameters:
+            return [(n, m) for n, m in members if isinstance(m, Parameter) and n not in self._buffers]
+        return [(name, self.__dict__[name]) for name in self._buffers if self.__dict__.get(name) is not None]
 
     # --- State ---------------------------------------------------------------------------------------------------
 
+    @_ends(lambda self: OrderedDict())
     def state_dict(self, prefix: str = "") -> OrderedDict[str, Tensor]:
         """Every parameter and saved buffer by name, sharing memory with the module. Tied ones under each name."""
-        members = dict(self._members())
-        own = {name: member for name, member in members.items() if isinstance(member, Parameter)}
-        own |= {name: getattr(self, name) for name in self._buffers if name not in self._transient}
-        state = OrderedDict((_join(prefix, name), t.detach()) for name, t in own.items() if t is not None)
-        for name, child in self.named_children():
-            state.update(child.state_dict(_join(prefix, name)))
+        members = self._members()
+        own = self._own(True, members) + [(n, b) for n, b in self._own(False, members) if n not in self._transient]
+        state = OrderedDict((_join(prefix, name), tensor.detach()) for name, tensor in own)
+        for name, child in members:
+            if isinstance(child, Module):
+                state.update(child.state_dict(_join(prefix, name)))
         return state
 
-    def load_state_dict(self, state_dict: dict[str, Tensor], strict: bool = True) -> IncompatibleKeys:
+    def load_state_dict(self, state_dict: Mapping[str, Tensor], strict: bool = True) -> IncompatibleKeys:
         """Copy the tensors of `state_dict` into the parameters and buffers of the same names.
 
         The Parameter objects stay, so optimizers that hold them go on working. RuntimeError names every missing,
         unexpected (both only if `strict`) and wrongly shaped key; then nothing has been changed.
         """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"load_state_dict: expected a dict of tensors, got {type(state_dict).__name__}; see load()")
         own = self.state_dict()
         # A tied tensor has two names but one memory, and files made by torch hold it only once
         found = {id(tensor.version) for name, tensor in own.items() if name in state_dict}
@@ -262,10 +426,13 @@ class Module:
 
     def apply(self, fn: Callable[[Module], Any]) -> Module:
         """Call `fn` on every part, innermost first, then on this module. Returns self."""
-        for child in self.children():
-            child.apply(fn)
-        fn(self)
+        for module in self._inside_out():
+            fn(module)
         return self
+
+    @_ends(lambda self: [])
+    def _inside_out(self) -> list[Module]:
+        return [*itertools.chain.from_iterable(child._inside_out() for child in self.children()), self]
 
     def to(self, *args: Any, **kwargs: Any) -> Module:
         """Move all parameters and buffers to a device and/or floating dtype: `to("cuda")`, `to(float64)`.
@@ -280,9 +447,9 @@ class Module:
                     moved = tensor.detach().to(moved.device)
                 if moved.is_floating_point() != tensor.is_floating_point():
                     raise TypeError(f"to: a module takes floating-point dtypes, got {moved.dtype}")
-                if tensor.grad is not None:
-                    tensor.grad = tensor.grad.to(moved.device, moved.dtype)
-            tensor.array = moved.array
+                grad = None if tensor.grad is None else tensor.grad.to(moved.device, moved.dtype)
+                tensor.array, tensor.grad = moved.array, None
+                tensor.grad = grad
         return self
 
     def cpu(self) -> Module:
@@ -321,143 +488,46 @@ class Module:
         """What stands between the brackets when printed."""
         return ""
 
+    @_ends(lambda self: f"{type(self).__name__}(...)")
     def __repr__(self) -> str:
-        lines = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
+        lines = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self._submodules()]
         if not lines:
             return f"{type(self).__name__}({self.extra_repr()})"
         return f"{type(self).__name__}({self.extra_repr()}\n  " + "\n  ".join(lines) + "\n)"
+
+
+_NUMBERS = {bool, int, float, str, type(None)}
+_TAKES = {  # what may be assigned to a name, by what is registered under it
+    "parameter": (Parameter, type(None)),
+    "module": (Module, Parameter, type(None)),
+    "buffer": (Tensor, Module, type(None)),
+}
 
 
 def _join(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
 
-def _search(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, (Parameter, Module)):
-        yield name, value
-    elif isinstance(value, (list, tuple)):
-        for i, item in enumerate(value):
-            yield from _search(f"{name}.{i}", item)
-    elif isinstance(value, dict) and not name.startswith("_"):
-        for key, item in value.items():
-            yield from _search(f"{name}.{key}", item)
+def _each_once(named: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    seen = set()
+    for name, tensor in named:
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            yield name, tensor
 
 
-# --- Containers --------------------------------------------------------------------------------------------------
+def _search(name: str, holder: Any, around: tuple[int, ...]) -> Iterator[tuple[str, Any, Any, Any]]:
+    """Parameters and modules in a list, tuple or dict, however deep: name, member, and that which holds it under a key.
 
-
-class _Container(Module):
-    """Parts under their own names or numbers, without a word for the container between: `0.weight`."""
-
-    def __init__(self) -> None:
-        self._parts: dict[str, Module] = {}
-
-    def _members(self) -> Iterator[tuple[str, Any]]:
-        yield from self._parts.items()
-        yield from super()._members()
-
-    def _check(self, module: Any) -> Module:
-        if not isinstance(module, Module):
-            raise TypeError(f"{type(self).__name__}: {type(module).__name__} is not a Module")
-        return module
-
-    def __len__(self) -> int:
-        return len(self._parts)
-
-    def __getattr__(self, name: str) -> Module:
-        parts = self.__dict__.get("_parts", {})
-        if name not in parts:
-            raise AttributeError(f"{type(self).__name__} has no attribute or module '{name}'")
-        return parts[name]
-
-
-class _Sequence(_Container):
-    def append(self, module: Module) -> Any:
-        """Add one at the end. Returns self."""
-        self._parts[str(len(self._parts))] = self._check(module)
-        return self
-
-    def extend(self, modules: Iterable[Module]) -> Any:
-        """Add several at the end. Returns self."""
-        for module in modules:
-            self.append(module)
-        return self
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self._parts.values())
-
-    def __getitem__(self, index: int | slice) -> Any:
-        found = list(self._parts.values())[index]
-        return type(self)._of(found) if isinstance(index, slice) else found
-
-    def __setitem__(self, index: int, module: Module) -> None:
-        self._parts[list(self._parts)[index]] = self._check(module)
-
-
-class Sequential(_Sequence):
-    """Modules called one after the other: `Sequential(Linear(2, 8), ReLU(), Linear(8, 1))`, or a dict with names."""
-
-    def __init__(self, *modules: Any):
-        super().__init__()
-        if len(modules) == 1 and isinstance(modules[0], dict):
-            self._parts.update({name: self._check(module) for name, module in modules[0].items()})
-        else:
-            self.extend(modules)
-
-    @classmethod
-    def _of(cls, modules: list[Module]) -> Sequential:
-        return cls(*modules)
-
-    def forward(self, input: Any) -> Any:
-        """The last module's output."""
-        for module in self:
-            input = module(input)
-        return input
-
-
-class ModuleList(_Sequence):
-    """A list of modules. It computes nothing itself: loop over it in `forward`."""
-
-    def __init__(self, modules: Iterable[Module] = ()):
-        super().__init__()
-        self.extend(modules)
-
-    @classmethod
-    def _of(cls, modules: list[Module]) -> ModuleList:
-        return cls(modules)
-
-
-class ModuleDict(_Container):
-    """Modules by name: `self.layers["query"]`, or `self.layers.query`."""
-
-    def __init__(self, modules: dict[str, Module] | None = None):
-        super().__init__()
-        for name, module in (modules or {}).items():
-            self[name] = module
-
-    def __getitem__(self, name: str) -> Module:
-        return self._parts[name]
-
-    def __setitem__(self, name: str, module: Module) -> None:
-        self._parts[name] = self._check(module)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._parts)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._parts
-
-    def keys(self) -> Iterable[str]:
-        """The names."""
-        return self._parts.keys()
-
-    def values(self) -> Iterable[Module]:
-        """The modules."""
-        return self._parts.values()
-
-    def items(self) -> Iterable[tuple[str, Module]]:
-        """Names and modules."""
-        return self._parts.items()
+    `around` are the ids of the lists that this one lies in: a list inside itself is not entered again.
+    """
+    if not isinstance(holder, (list, tuple, dict)) or id(holder) in around:
+        return
+    for key, item in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
+        if isinstance(item, (Parameter, Module)):
+            yield f"{name}.{key}", item, holder, key
+        elif isinstance(item, (list, tuple, dict)):
+            yield from _search(f"{name}.{key}", item, (*around, id(holder)))
 
 
 class Identity(Module):

@@ -26,8 +26,9 @@ class LayerNorm(Module):
         self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         self.eps = eps
         make = {"device": device, "dtype": dtype}
-        self.weight = Parameter(creation.ones(self.normalized_shape, **make)) if elementwise_affine else None
-        self.bias = Parameter(creation.zeros(self.normalized_shape, **make)) if elementwise_affine and bias else None
+        w, b = creation.ones(self.normalized_shape, **make), creation.zeros(self.normalized_shape, **make)
+        self.register_parameter("weight", Parameter(w) if elementwise_affine else None)
+        self.register_parameter("bias", Parameter(b) if elementwise_affine and bias else None)
 
     def forward(self, input: Tensor) -> Tensor:
         """(..., *normalized_shape), same shape out"""
@@ -50,7 +51,7 @@ class RMSNorm(Module):
         self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         self.eps = eps
         ones = creation.ones(self.normalized_shape, device=device, dtype=dtype)
-        self.weight = Parameter(ones) if elementwise_affine else None
+        self.register_parameter("weight", Parameter(ones) if elementwise_affine else None)
 
     def forward(self, input: Tensor) -> Tensor:
         """(..., *normalized_shape), same shape out"""

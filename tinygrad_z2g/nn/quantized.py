@@ -11,10 +11,9 @@ import numpy as np
 from ..backend import Array
 from ..engine import record
 from ..kernels import quantized
-from ..ops.common import as_array, as_floating, same_device
+from ..ops.common import as_array, as_floating, check_ids, same_device
 from ..tensor import Tensor
 from .embedding import Embedding
-from .functional import _check_ids
 from .linear import Linear
 from .module import Module, Parameter
 
@@ -106,7 +105,7 @@ class QuantizedEmbedding(_Quantized):
         a, (out, width) = as_array(ids, "embedding"), self.shape
         if a.dtype.kind not in "iu":
             raise RuntimeError(f"embedding: expected integer ids, got {a.dtype}")
-        _check_ids(a, out, "embedding", "id")
+        check_ids(a, out, "embedding", "id")
         found = quantized.rows(a.reshape(-1), *self._parts())  # (n, in)
         return Tensor.make(found.reshape(*a.shape, width))
 

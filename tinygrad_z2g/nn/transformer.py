@@ -10,9 +10,10 @@ from . import functional as F
 from .activation import GELU
 from .attention import _check_heads, merge_heads, split_heads
 from .cache import Cache, causal_attention
+from .container import Sequential
 from .dropout import Dropout
 from .linear import Linear
-from .module import Module, Sequential
+from .module import Module
 from .norm import LayerNorm
 
 

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import dtypes, kernels, precision
-from ..backend import Array, of
+from ..backend import Array, of, silent
 from ..engine import record
 from ..ops.casting import lowered
-from ..ops.common import as_array, as_floating, as_int, same_device
+from ..ops.common import as_array, as_int, row_major, same_device
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -69,6 +69,7 @@ def conv2d(
     return _convolve("conv2d", 2, input, weight, bias, stride, padding, dilation, groups)
 
 
+@silent
 def _convolve(
     name: str, n: int, input: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any,
     groups: int,
@@ -114,23 +115,34 @@ def _convolve(
         return seen.reshape(len(seen), fan_in, width)  # (m, C, K, L') -> (m, C K, L')
 
     z = xp.empty((N, O, width), x.dtype)
-    for block in blocks:
-        xp.matmul(W, columns(block), out=z[block])  # (O, C K) @ (m, C K, L')
+    kernels.each(lambda block: xp.matmul(W, columns(block), out=z[block]), blocks, x.size)  # (O, C K) @ (m, C K, L')
     if bias is not None:
         z += bias.array[:, None]
 
     def grad_x(grad: Array) -> Array:
         grad, g = grad.reshape(z_shape), xp.empty(x_shape, wide)
-        for block in blocks:
+
+        def some(block: slice) -> None:
             seen = W.T @ grad[block]  # (C K, O) @ (m, O, L')
             g[block] = add_back(seen.reshape(len(seen), C, *K, *lengths))
+
+        kernels.each(some, blocks, g.size)
         return g
 
     def grad_w(grad: Array) -> Array:
-        grad, g = grad.reshape(z_shape), xp.zeros((fan_in, O), wide)
-        for block in blocks:  # (m, C K, L') @ (m, L', O), which is faster than its transpose
-            g += (columns(block) @ grad[block].swapaxes(1, 2)).sum(0)
-        return g.T.reshape(w_shape)
+        grad, g = grad.reshape(z_shape), xp.zeros((C, math.prod(K), O), np.float64 if wide == np.float32 else wide)
+        piece = min(max(width, 1), 1024) if xp is np else max(width, 1)  # BLAS adds up longer ones less exactly
+
+        def some(channels: slice) -> None:
+            out = g[channels].reshape(-1, O)  # (c, K, O) -> (c K, O), a view
+            for block in blocks:  # (m, c K, L') @ (m, L', O), which is faster than its transpose
+                seen, back = windows[block, channels], grad[block].swapaxes(1, 2)
+                seen = seen.reshape(len(seen), len(out), width)  # (m, c, K, L') -> (m, c K, L')
+                for at in range(0, width, piece):
+                    out += kernels.total(seen[:, :, at : at + piece] @ back[:, at : at + piece], (0,), False)
+
+        kernels.each(some, kernels.shares(C, grad.size), grad.size)
+        return g.reshape(fan_in, O).T.reshape(w_shape).astype(wide)
 
     x_shape, z_shape, w_shape, places, wide = x.shape, z.shape, w.shape, (0, *range(2, n + 2)), x.dtype
     return record(
@@ -170,6 +182,7 @@ def max_pool2d(
     return _max_pool("max_pool2d", 2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
+@silent
 def _max_pool(
     name: str, n: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool,
     return_indices: bool,
@@ -181,9 +194,16 @@ def _max_pool(
     windows, add_back = _pool_windows(name, n, input, kernel_size, stride, padding, spread, ceil_mode, -math.inf)
     xp, kernel, lengths = of(windows), windows.shape[2 : 2 + n], windows.shape[2 + n :]
     seen = windows.reshape(*windows.shape[:2], math.prod(kernel), *lengths)  # (N, C, K1, K2, L') -> (N, C, K, L')
+    K = math.prod(kernel)
     best = seen.argmax(axis=2)[:, :, None]  # (N, C, K, L') -> (N, C, 1, L')
     z = xp.take_along_axis(seen, best, axis=2)[:, :, 0]
-    taps = xp.arange(math.prod(kernel)).reshape(-1, *[1] * n)  # (K, 1) to be compared with (N, C, 1, L')
+    taps = xp.arange(K).reshape(-1, *[1] * n)  # (K, 1) to be compared with (N, C, 1, L')
+    if padding != 0:  # where all of x that is seen is -∞, the first such place is the largest, not the padding
+        inside = _inside(input.array.shape[-n:], kernel, lengths, name, stride, padding, spread)  # (K, L')
+        best = xp.where(z[:, :, None] == -math.inf, xp.asarray(inside.argmax(0)), best)
+    if xp is not np or np.isnan(z).any():  # the last NaN, as in torch
+        last = K - 1 - xp.isnan(seen[:, :, ::-1]).argmax(axis=2)[:, :, None]
+        best = xp.where(xp.isnan(z[:, :, None]), last, best)
     shape, wide = _without_batch(input, n, z.shape), windows.shape
 
     def grad_x(grad: Array) -> Array:
@@ -193,6 +213,7 @@ def _max_pool(
     return record(name, z.reshape(shape), (input, grad_x))
 
 
+@silent
 def avg_pool1d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
     count_include_pad: bool = True,
@@ -210,14 +231,14 @@ def avg_pool1d(
         raise NotImplementedError(f"{name}: count_include_pad=False is not offered; the zeros of the padding count")
     windows, add_back = _pool_windows(name, 1, input, kernel_size, stride, padding, (1,), ceil_mode, 0)
     xp, wide = of(windows), windows.shape
-    z = windows.mean(axis=2)  # (N, C, K, L') -> (N, C, L')
+    z = kernels.total(windows, (2,), False) / windows.shape[2]  # (N, C, K, L') -> (N, C, L')
     shape, input_shape = _without_batch(input, 1, z.shape), input.array.shape
 
     def grad_x(grad: Array) -> Array:
         share = (grad * (1 / wide[2])).reshape(*wide[:2], 1, wide[3])  # (N, C, 1, L')
         return add_back(xp.broadcast_to(share, wide)).reshape(input_shape)
 
-    return record(name, z.reshape(shape), (input, grad_x))
+    return record(name, row_major(z.reshape(shape)), (input, grad_x))
 
 
 # --- The picture they share --------------------------------------------------------------------------------------
@@ -250,12 +271,13 @@ def _windows(
     )
 
     def add_back(seen: Array) -> Array:
-        out = xp.zeros((*seen.shape[:2], *padded_sizes), seen.dtype)
+        many = math.prod(kernel) > 4096 and seen.dtype == np.float32  # as in `kernels.total`
+        out = xp.zeros((*seen.shape[:2], *padded_sizes), np.float64 if many else seen.dtype)
         for at in itertools.product(*map(range, kernel)):  # where this place of the window goes as the window moves
             firsts = [k * d for k, d in zip(at, dilation, strict=True)]
             moves = (slice(f, f + s * (m - 1) + 1, s) for f, s, m in zip(firsts, stride, lengths, strict=True))
             out[(..., *moves)] += seen[(slice(None), slice(None), *at)]
-        return out[inner]
+        return out[inner].astype(seen.dtype, copy=False)
 
     return windows, add_back
 
@@ -265,7 +287,9 @@ def _pool_windows(
     outside: float,
 ) -> tuple[Array, Callable[[Array], Array]]:  # fmt: skip
     """The windows of a pooling function, its arguments checked; an input without batch gets a batch of 1."""
-    x = as_floating(input, name)
+    x = as_array(input, name)
+    if x.dtype.kind != "f":
+        raise RuntimeError(f"{name}: expected floating point, got {x.dtype}; convert first: x.float()")
     if x.ndim not in (n + 1, n + 2):
         raise RuntimeError(f"{name}: got shape {tuple(x.shape)}, expected {n + 2} dimensions, or {n + 1} without batch")
     if ceil_mode:
@@ -277,6 +301,23 @@ def _pool_windows(
         raise RuntimeError(f"{name}: padding {padding} must be at most half of kernel_size {kernel_size}")
     x = x if x.ndim == n + 2 else x[None]
     return _windows(name, x, kernel, steps, [(p, p) for p in pads], dilation, outside)
+
+
+def _inside(
+    sizes: Sizes, kernel: Sizes, lengths: Sizes, name: str, stride: Any, padding: Any, dilation: Sizes
+) -> np.ndarray:
+    """Which taps of which window lie in x, not in its padding: (K, L') of bool; in two dimensions (K1 K2, H', W')."""
+    n = len(sizes)
+    steps = kernel if stride is None else _sizes(name, "stride", stride, n)
+    pads = _sizes(name, "padding", padding, n, least=0)
+    along = []
+    for size, K, length, step, pad, spread in zip(sizes, kernel, lengths, steps, pads, dilation, strict=True):
+        place = np.arange(K)[:, None] * spread + np.arange(length) * step - pad  # (K, L')
+        along.append((place >= 0) & (place < size))
+    if n == 1:
+        return along[0]
+    both = along[0][:, None, :, None] & along[1][None, :, None, :]  # (K1, K2, H', W')
+    return both.reshape(-1, *lengths)
 
 
 def _without_batch(input: Tensor, n: int, shape: Sizes) -> Sizes:

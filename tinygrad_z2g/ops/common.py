@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import dtypes
 from ..backend import Array, device_of, of, to_device
-from ..engine import Variable, record
+from ..engine import Variable, is_grad_enabled, record
 
 
 def numpy_names(function: Any) -> Any:
@@ -50,6 +50,10 @@ def operands(x: Any, y: Any, name: str, floating: bool = False) -> tuple[Any, An
     Python numbers stay Python numbers, so that they never widen an array: float32 + 0.1 is float32. A float meets
     an integer tensor in the default dtype. `floating` converts integers too, for operations such as division.
     """
+    if isinstance(x, Variable) and isinstance(y, Variable):  # the usual case: nothing to convert or to refuse
+        a, b = x.array, y.array
+        if a.dtype is b.dtype and a.shape == b.shape and type(a) is type(b) is np.ndarray and not floating:
+            return a, b
     a, b = _operand(x, name), _operand(y, name)
     a_is_array, b_is_array = hasattr(a, "dtype"), hasattr(b, "dtype")
     if a_is_array and b_is_array:
@@ -82,6 +86,22 @@ def _operand(x: Any, name: str) -> Any:
     if isinstance(x, numbers.Real):
         return float(x)
     raise TypeError(f"{name}: expected a Tensor or a number, got {type(x).__name__}; make a tensor with tensor(...)")
+
+
+def number(value: Any, name: str) -> Any:
+    """A setting, such as an eps, a bound or a slope, as a Python number. A NumPy number or a 0-d tensor counts as what
+    it holds: np.float64(0.1) * x would be float64. TypeError for all else."""
+    if type(value) is float or type(value) is int:  # the usual case
+        return value
+    if isinstance(value, Variable):
+        value = value.array
+    if getattr(value, "ndim", 1) == 0:
+        value = value.item()
+    if isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, numbers.Real):
+        return float(value)
+    raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
 
 
 def _one_device(a: Array, b: Array, x: Any, y: Any, name: str) -> tuple[Array, Array]:
@@ -124,6 +144,87 @@ def same_device(name: str, first: Variable, *others: Variable | None) -> None:
                 f"{name}: expected all tensors on one device, got {device_of(first.array)} and {device_of(x.array)}; "
                 "move one with .to(...)"
             )
+
+
+# --- How results lie in memory -------------------------------------------------------------------------------
+#
+# `view`, `is_contiguous` and writes through `reshape` see it, so it follows torch. Results of reductions, softmax and
+# joining are in row-major order. What works element by element keeps the order of its inputs: a transposed x gives a
+# transposed z. NumPy does so too, unless the inputs disagree: then the first of them decides.
+
+
+def row_major(z: Array) -> Array:
+    """`z`, copied if need be so that its elements lie in row-major order."""
+    return z if z.ndim < 2 or z.flags.c_contiguous else of(z).ascontiguousarray(z)
+
+
+def elementwise_order(shape: tuple, strides: list[list[int]]) -> list[int]:
+    """The dimensions of a result of `shape`, from the one whose neighbours lie furthest apart to the closest.
+
+    `strides` are those of the inputs, broadcast to `shape`: 0 in a dimension along which an input says nothing. Of two
+    dimensions the later one is the closer, unless the first input that knows says otherwise. (The insertion sort is
+    that of torch's TensorIterator::reorder_dimensions: the relation is not transitive, so another could differ.)
+    """
+    n = len(shape)
+
+    def wrong(inner: int, outer: int) -> int:
+        """1 if they must change places, -1 if not, 0 if no input knows"""
+        for steps in strides:
+            if steps[inner] and steps[outer]:
+                if steps[inner] != steps[outer]:
+                    return 1 if steps[inner] > steps[outer] else -1
+                if shape[inner] > shape[outer]:
+                    return 1
+        return 0
+
+    order = list(reversed(range(n)))
+    for i in range(1, n):
+        k = i
+        for j in reversed(range(i)):
+            verdict = wrong(order[j], order[k])
+            if verdict < 0:
+                break
+            if verdict > 0:
+                order[j], order[k] = order[k], order[j]
+                k = j
+    return order[::-1]
+
+
+def broadcast_strides(x: Array, shape: tuple) -> list[int]:
+    """How far apart neighbours of x, broadcast to `shape`, lie in memory along each dimension."""
+    extra = len(shape) - x.ndim
+    known = zip(x.shape, x.strides, shape[extra:], strict=True)
+    return [0] * extra + [0 if size == 1 != full else abs(step) for size, step, full in known]
+
+
+def laid_out(z: Array, *inputs: Array) -> Array:
+    """`z`, the result of an operation on the `inputs` element by element, copied if need be into their order."""
+    if z.ndim < 2 or (z.flags.c_contiguous and all(x.flags.c_contiguous for x in inputs)):
+        return z
+    return in_order(z, [broadcast_strides(x, z.shape) for x in inputs])
+
+
+def in_order(z: Array, strides: list[list[int]]) -> Array:
+    """`z`, copied if need be into the `elementwise_order` that these strides give, without gaps."""
+    order = elementwise_order(z.shape, strides)
+    inverse = sorted(range(z.ndim), key=order.__getitem__)
+    return row_major(z.transpose(order)).transpose(inverse)
+
+
+def copied(a: Array) -> Array:
+    """A copy that lies in memory as `a` does, without its gaps."""
+    z = laid_out(a, a)
+    return z.copy("K") if z is a or of(a).may_share_memory(z, a) else z
+def fits(shape: tuple, into: tuple) -> bool:
+    """Whether `shape` broadcasts to `into`, without stretching it."""
+    return len(shape) <= len(into) and all(m in (1, n) for m, n in zip(shape[::-1], into[::-1], strict=False))
+
+
+def check_ids(ids: Array, n: int, name: str, what: str) -> None:
+    """Raise IndexError unless every id is in 0..n-1. Only host arrays are looked at."""
+    if isinstance(ids, np.ndarray) and ids.size and not 0 <= ids.min() <= ids.max() < n:
+        bad = ids.min() if ids.min() < 0 else ids.max()
+        raise IndexError(f"{name}: {what} {bad} is out of range, expected 0 to {n - 1}")
 
 
 def as_int(value: Any, name: str) -> int:
@@ -169,11 +270,13 @@ def sizes(shape: tuple, name: str, named: Any = None) -> tuple[int, ...]:
 
 
 def record_view(name: str, array: Array, x: Variable, rule: Any) -> Any:
-    """`record` for a result that shares memory with `x`: in-place writes to one are counted for both."""
+    """`record` for a result that shares memory with `x`: in-place writes to one are counted, and recorded, for both."""
     result = record(name, array, (x, rule))
     result.version = x.version
-    result.family = x.family
-    result.recorded = x.version[0]
+    base = x if x.base is None else x.base
+    result.base = base
+    follows = x.recorded >= 0 and (result.node is not None or is_grad_enabled())
+    result.recorded = base.recorded if follows else ~base.recorded
     return result
 
 
@@ -189,14 +292,21 @@ __all__ = [
     "as_floating",
     "as_int",
     "check_broadcast",
+    "check_ids",
     "constant",
+    "copied",
+    "fits",
+    "in_order",
+    "laid_out",
     "many_dims",
+    "number",
     "numpy_names",
     "of",
     "one_dim",
     "operands",
     "record",
     "record_view",
+    "row_major",
     "same_device",
     "sizes",
 ]  # fmt: skip

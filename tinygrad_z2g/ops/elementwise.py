@@ -8,15 +8,27 @@ walk backwards, or of operations that mix elements.
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import dtypes
-from ..backend import of
+from .. import dtypes, kernels
+from ..backend import Array, of, quiet, silent
 from ..engine import RESULT, Variable, record
 from .casting import in_float32
-from .common import as_array, check_broadcast, constant, operands, same_device
+from .common import (
+    as_array,
+    check_broadcast,
+    constant,
+    copied,
+    laid_out,
+    number,
+    operands,
+    row_major,
+    same_device,
+)
 
 # isort: off
 from .unary import (  # noqa: F401 - so that elementwise.exp stands beside elementwise.mul
@@ -34,6 +46,14 @@ def _xp(a: Any, b: Any) -> Any:
     return of(a if hasattr(a, "dtype") else b)
 
 
+def _computed(function: Callable, x: Any, y: Any) -> Array:
+    """function(x, y) for two operands, of which one may be a number, laid out in memory as torch does."""
+    z = quiet.run(function, x, y)
+    if z.ndim > 1 and hasattr(x, "dtype") and hasattr(y, "dtype") and x.strides != y.strides:
+        return laid_out(z, x, y)
+    return z
+
+
 # --- Arithmetic --------------------------------------------------------------------------------------------------
 
 
@@ -46,9 +66,9 @@ def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     (tensor([5., 5.]), tensor([5., 5.]))
     """
     if alpha != 1:
-        other = mul(other, alpha) if isinstance(other, Variable) else other * alpha
+        other = mul(other, alpha) if isinstance(other, Variable) else other * number(alpha, "add: alpha")
     x, y = operands(input, other, "add")
-    return record("add", x + y, (input, lambda grad: grad), (other, lambda grad: grad))
+    return record("add", _computed(operator.add, x, y), (input, lambda grad: grad), (other, lambda grad: grad))
 
 
 def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
@@ -60,11 +80,11 @@ def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     (tensor([5., 5.]), tensor([-5., -5.]))
     """
     if alpha != 1:
-        other = mul(other, alpha) if isinstance(other, Variable) else other * alpha
+        other = mul(other, alpha) if isinstance(other, Variable) else other * number(alpha, "sub: alpha")
     x, y = operands(input, other, "sub")
     if any(isinstance(v, bool) or (isinstance(v, Variable) and v.array.dtype.kind == "b") for v in (input, other)):
         raise RuntimeError("sub: subtraction of bool tensors is not defined; use ^ or logical_not, or convert to int")
-    return record("sub", x - y, (input, lambda grad: grad), (other, lambda grad: -grad))
+    return record("sub", _computed(operator.sub, x, y), (input, lambda grad: grad), (other, lambda grad: -grad))
 
 
 def rsub(input: Any, other: Any) -> Tensor:
@@ -85,7 +105,8 @@ def mul(input: Any, other: Any) -> Tensor:
     (tensor([3., 4.]), tensor([1., 2.]))
     """
     x, y = operands(input, other, "mul")
-    return record("mul", x * y, (input, lambda grad: grad * y, other), (other, lambda grad: grad * x, input))
+    z = _computed(operator.mul, x, y)
+    return record("mul", z, (input, lambda grad: grad * y, other), (other, lambda grad: grad * x, input))
 
 
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
@@ -93,7 +114,8 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
 
     rounding_mode "floor" rounds down, "trunc" towards zero; both keep integers, and their gradient is 0.
 
-    z y = x, so y dz + z dy = dx: with y held dz/dx = 1 / y, with x held dz/dy = -z / y. Rounded, z is flat.
+    z y = x, so y dz + z dy = dx: with y held dz/dx = 1 / y, with x held dz/dy = -z / y. Rounded, z is flat. The rule
+    divides again instead of keeping z, so that z may be written over: `z += 1`.
     >>> x, y = z2g.tensor(3.0, requires_grad=True), z2g.tensor(2.0, requires_grad=True)
     >>> (x / y).backward(); x.grad, y.grad  # 1/2 and -1.5/2
     (tensor(0.5000), tensor(-0.7500))
@@ -101,21 +123,22 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     if rounding_mode is not None:
         return _div_rounded(input, other, rounding_mode)
     x, y = operands(input, other, "div", floating=True)
-    with np.errstate(all="ignore"):  # x / 0 is ±inf or NaN, as on the GPU and in torch, without a warning
-        z = x / y
-    return record("div", z, (input, lambda grad: grad / y, other), (other, lambda grad: -grad * z / y, other, RESULT))
+    z = _computed(operator.truediv, x, y)
+    return record(
+        "div", z, (input, lambda grad: grad / y, other), (other, lambda grad: -grad * (x / y) / y, input, other)
+    )
 
 
+@silent
 def _div_rounded(input: Any, other: Any, mode: str) -> Tensor:
     if mode not in ("floor", "trunc"):
         raise RuntimeError(f"div: rounding_mode must be None, 'floor' or 'trunc', got {mode!r}")
     x, y = _divisible(input, other, "div")
     xp = _xp(x, y)
-    with np.errstate(all="ignore"):
-        z = x // y
-        if mode == "trunc":
-            z = xp.trunc(x / y) if z.dtype.kind == "f" else z + ((z < 0) & (z * y != x))
-    return record("div", z, (input, lambda grad: grad * 0), (other, lambda grad: grad * 0))
+    z = _computed(operator.floordiv, x, y)
+    if mode == "trunc":
+        z = _computed(lambda x, y: xp.trunc(x / y), x, y) if z.dtype.kind == "f" else z + ((z < 0) & (z * y != x))
+    return record("div", z, (input, lambda grad: xp.zeros_like(grad)), (other, lambda grad: xp.zeros_like(grad)))
 
 
 @in_float32
@@ -131,8 +154,12 @@ def rdiv(input: Any, other: Any) -> Tensor:
 def floor_divide(input: Any, other: Any) -> Tensor:
     """z = ⌊x / y⌋. No gradient. ZeroDivisionError, as in torch, for integers divided by 0."""
     x, y = _divisible(input, other, "floor_divide")
-    with np.errstate(all="ignore"):
-        return constant(input if isinstance(input, Variable) else other, x // y)
+    return constant(input if isinstance(input, Variable) else other, _computed(operator.floordiv, x, y))
+
+
+def rfloordiv(input: Any, other: Any) -> Tensor:
+    """z = ⌊y / x⌋: what Python calls for `2 // x`. No gradient."""
+    return floor_divide(other, input)
 
 
 def remainder(input: Any, other: Any) -> Tensor:
@@ -144,11 +171,17 @@ def remainder(input: Any, other: Any) -> Tensor:
     (tensor(1.), tensor(-3.))
     """
     x, y = _divisible(input, other, "remainder")
-    with np.errstate(all="ignore"):
-        z = x % y
-    return record(
-        "remainder", z, (input, lambda grad: grad), (other, lambda grad: -grad * ((x - z) / y), input, other, RESULT)
-    )
+    z = _computed(lambda x, y: _xp(x, y).where((z := x % y) == 0, x * 0, z), x, y)  # ±0 as x is, not as y
+    return record("remainder", z, (input, lambda grad: grad), (other, lambda grad: -grad * (x // y), input, other))
+
+
+def rmod(input: Any, other: Any) -> Tensor:
+    """z = y - x ⌊y / x⌋: what Python calls for `2 % x`.
+
+    >>> x = z2g.tensor(2.0, requires_grad=True); (7 % x).backward(); x.grad  # 7 - 3 x
+    tensor(-3.)
+    """
+    return remainder(other, input)
 
 
 def _divisible(input: Any, other: Any, name: str) -> tuple[Any, Any]:
@@ -158,15 +191,43 @@ def _divisible(input: Any, other: Any, name: str) -> tuple[Any, Any]:
     return x, y
 
 
+@silent
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     """z = x + w (end - x): from x, at w = 0, to end, at w = 1. `weight` is a number or a tensor.
 
-    Composed of `sub`, `mul` and `add`, whose rules give ∂z/∂x = 1 - w,  ∂z/∂end = w,  ∂z/∂w = end - x.
+    ∂z/∂x = 1 - w,  ∂z/∂end = w,  ∂z/∂w = end - x.   From w = 1/2 on it is computed as end - (1 - w) (end - x), from the
+    other end: so both ends are exact.
+
+    z = (1 - w) x + w end: a straight line in x, in end and in w.
     >>> x, end = z2g.tensor(1.0, requires_grad=True), z2g.tensor(5.0, requires_grad=True)
     >>> z2g.lerp(x, end, 0.25).backward(); x.grad, end.grad
     (tensor(0.7500), tensor(0.2500))
     """
-    return add(input, mul(sub(end, input), weight))
+    if isinstance(weight, Variable) and not weight.array.ndim:
+        weight = weight.to(input)  # a number rather
+    tensors = [input, end, weight] if isinstance(weight, Variable) else [input, end]
+    kinds = [as_array(v, "lerp").dtype for v in tensors]
+    if kinds[0].kind != "f" or len(set(kinds)) > 1:
+        raise RuntimeError(f"lerp: expected tensors of one floating-point dtype, got {', '.join(map(str, kinds))}")
+    same_device("lerp", *tensors)
+    x, y = input.array, end.array
+    check_broadcast(x.shape, y.shape, "lerp")
+    w = weight.array if isinstance(weight, Variable) else number(weight, "lerp: weight")
+    if isinstance(weight, Variable):
+        check_broadcast(np.broadcast_shapes(x.shape, y.shape), w.shape, "lerp")
+    d = y - x
+    if not isinstance(weight, Variable):
+        z = x + d * w if -0.5 < w < 0.5 else y - d * (1 - w)
+    else:
+        xp = of(w)
+        z = xp.where(xp.abs(w) < 0.5, x + d * w, y - d * (1 - w))
+    return record(
+        "lerp",
+        laid_out(z, *(v for v in (x, y, w) if hasattr(v, "dtype"))),
+        (input, lambda grad: grad * (1 - w), weight),
+        (end, lambda grad: grad * w, weight),
+        (weight, lambda grad: grad * (y - x), input, end),
+    )
 
 
 @in_float32
@@ -181,6 +242,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
     (tensor(12.), tensor(5.5452))
     """
     x, y = operands(input, exponent, "pow")
+    base_is_number = not hasattr(x, "dtype")
     if not hasattr(y, "dtype"):
         return _pow_number(input, x, y)
     xp = of(y)
@@ -188,16 +250,15 @@ def pow(input: Any, exponent: Any) -> Tensor:
         x = xp.full((), x, y.dtype)
     if y.dtype.kind in "iu" and (y < 0).any():
         raise RuntimeError("pow: integers to negative integer powers are not integers; convert to float first")
-    with np.errstate(all="ignore"):
-        z = xp.power(x, y)
+    z = _computed(xp.power, x, y)
 
-    def grad_y(grad):
+    def grad_y(grad: Array) -> Array:
         return grad * xp.where((x == 0) & (y >= 0), 0, z * xp.log(x))
 
     return record(
         "pow",
-        z,
-        (input, lambda grad: grad * xp.where(y == 0, 0, y * x ** (y - 1)), input, exponent),
+        row_major(z) if base_is_number else z,
+        (input, lambda grad: xp.where(y == 0, 0, grad * (y * x ** (y - 1))), input, exponent),
         (exponent, grad_y, input, exponent, RESULT),
     )
 
@@ -212,11 +273,10 @@ def _pow_number(input: Tensor, x: Any, y: float) -> Tensor:
             return of(x).sqrt(x)
         return {1: lambda: x, 2: lambda: x * x, 3: lambda: x * x * x}.get(n, lambda: x**n)()
 
-    with np.errstate(all="ignore"):
-        z = power(y)
+    z = quiet.run(power, y)
     if y == 0:
-        return record("pow", z, (input, lambda grad: grad * 0))
-    return record("pow", z.copy() if z is x else z, (input, lambda grad: grad * (y * power(y - 1)), input))
+        return record("pow", z, (input, lambda grad: of(grad).zeros_like(grad)))
+    return record("pow", copied(x) if z is x else z, (input, lambda grad: grad * (y * power(y - 1)), input))
 
 
 def rpow(input: Any, other: Any) -> Tensor:
@@ -231,10 +291,12 @@ def rpow(input: Any, other: Any) -> Tensor:
 # --- Limits and choices ------------------------------------------------------------------------------------------
 
 
+@silent
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """z = x limited to [min, max], each a number, a tensor or None.   dz/dx = 1 where min ≤ x ≤ max, else 0
 
-    Where a bound that is a tensor is the result, it receives the gradient.
+    Where a bound that is a tensor is the result, it receives the gradient. If min > max, z is max. NaN stays NaN, and
+    receives nothing.
 
     Between the bounds z is x; beyond them z is the bound, whatever x does.
     >>> x = z2g.tensor([-3.0, 0.5, 2.0], requires_grad=True); x.clamp(-1, 1).sum().backward(); x.grad
@@ -243,20 +305,36 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     x = as_array(input, "clamp")
     if min is None and max is None:
         raise RuntimeError("clamp: got neither min nor max; give at least one")
-    if isinstance(min, Variable) or isinstance(max, Variable):
-        z = input if min is None else where(lt(input, min), min, input)
-        return z if max is None else where(gt(z, max), max, z)
-    for bound in (min, max):
-        if bound is not None and not isinstance(bound, (int, float)):
-            raise TypeError(f"clamp: expected numbers or tensors as bounds, got {type(bound).__name__}")
-    if x.dtype.kind != "f" and (isinstance(min, float) or isinstance(max, float)):
-        x = x.astype(dtypes.get_default_dtype())
+    min, max = (b if b is None or isinstance(b, Variable) else number(b, "clamp: bound") for b in (min, max))
+    lowest, highest = (None if b is None else operands(input, b, "clamp") for b in (min, max))
+    x, low = lowest or (highest[0], None)
+    y, high = highest or (x, None)
+    dtype = dtypes.promote(x.dtype, y.dtype)
+    x, low, high = (v.astype(dtype, copy=False) if hasattr(v, "dtype") else v for v in (x, low, high))
     z, xp = x, of(x)
     if min is not None:
-        z = xp.maximum(z, min)
+        z = xp.maximum(z, low)
     if max is not None:
-        z = xp.minimum(z, max)
-    return record("clamp", z, (input, lambda grad: grad * (z == x), input, RESULT))
+        z = xp.minimum(z, high)
+
+    def inside(grad: Array) -> Array:
+        left = True if low is None else x >= low
+        right = True if high is None else x <= high
+        return xp.where(left & right, grad, 0)
+
+    def below(grad: Array) -> Array:
+        return xp.where(x < low if high is None else (x < low) & (low < high), grad, 0)
+
+    def above(grad: Array) -> Array:
+        return xp.where(x > high if low is None else (x > high) | (high < low), grad, 0)
+
+    return record(
+        "clamp",
+        laid_out(z, *(v for v in (x, low, high) if hasattr(v, "dtype"))),
+        (input, inside, input, min, max),
+        (min, below, input, min, max),
+        (max, above, input, min, max),
+    )
 
 
 def maximum(input: Any, other: Any) -> Tensor:
@@ -271,9 +349,9 @@ def maximum(input: Any, other: Any) -> Tensor:
     xp = _xp(x, y)
     return record(
         "maximum",
-        xp.maximum(x, y),
-        (input, lambda grad: _share(grad, x, y, xp.greater), input, other),
-        (other, lambda grad: _share(grad, y, x, xp.greater), input, other),
+        _computed(xp.maximum, x, y),
+        (input, lambda grad: _share(grad, x, y, xp.less), input, other),
+        (other, lambda grad: _share(grad, y, x, xp.less), input, other),
     )
 
 
@@ -289,15 +367,17 @@ def minimum(input: Any, other: Any) -> Tensor:
     xp = _xp(x, y)
     return record(
         "minimum",
-        xp.minimum(x, y),
-        (input, lambda grad: _share(grad, x, y, xp.less), input, other),
-        (other, lambda grad: _share(grad, y, x, xp.less), input, other),
+        _computed(xp.minimum, x, y),
+        (input, lambda grad: _share(grad, x, y, xp.greater), input, other),
+        (other, lambda grad: _share(grad, y, x, xp.greater), input, other),
     )
 
 
-def _share(grad: Any, mine: Any, theirs: Any, wins: Any) -> Any:
-    """The rule of a choice: all of the gradient where mine wins, half of it at a tie."""
-    return grad * (wins(mine, theirs) + 0.5 * (mine == theirs)).astype(grad.dtype)
+def _share(grad: Array, mine: Any, theirs: Any, loses: Callable) -> Array:
+    """The rule of a choice: all of the gradient where mine wins, half of it at a tie, exactly 0 where it loses. A NaN
+    on either side is the result; then both receive all, as in torch."""
+    xp = of(grad)
+    return xp.where(loses(mine, theirs), 0, xp.where(mine == theirs, 0.5 * grad, grad))
 
 
 def where(condition: Tensor, input: Any, other: Any) -> Tensor:
@@ -313,15 +393,18 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
     if c.dtype.kind != "b":
         raise RuntimeError(f"where: expected a bool condition, got {c.dtype}; compare it with something first")
     if not isinstance(input, Variable) and not isinstance(other, Variable):
+        input, other = number(input, "where"), number(other, "where")
         default = dtypes.get_default_dtype() if isinstance(input, float) or isinstance(other, float) else None
         z = of(c).where(c, input, other)
         return constant(condition, z if default is None else z.astype(default))
     x, y = operands(input, other, "where")
     same_device("where", condition, *(v for v in (input, other) if isinstance(v, Variable) and v.array.ndim))
+    for v in (x, y):
+        check_broadcast(c.shape, getattr(v, "shape", ()), "where")
     xp = of(c)
     return record(
         "where",
-        xp.where(c, x, y),
+        laid_out(xp.where(c, x, y), c, *(v for v in (x, y) if hasattr(v, "dtype"))),
         (input, lambda grad: xp.where(c, grad, 0), condition),
         (other, lambda grad: xp.where(c, 0, grad), condition),
     )
@@ -346,12 +429,15 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
             raise RuntimeError(f"masked_fill: value must be a number or a 0-d tensor, got shape {shape}; see where()")
         check_broadcast(x.shape, m.shape, "masked_fill")
         return where(mask, value.to(input.device, x.dtype), input)
-    if x.dtype.kind != "f" and isinstance(value, float) and not value.is_integer():
-        raise RuntimeError(f"masked_fill: value {value} cannot be held by a tensor of {x.dtype}")
+    value = number(value, "masked_fill: value")
+    if x.dtype.kind != "f":
+        try:
+            value = np.array(bool(value) if x.dtype.kind == "b" else int(value), x.dtype).item()  # 1.5 becomes 1
+        except (OverflowError, ValueError) as error:
+            raise RuntimeError(f"masked_fill: value {value} cannot be held by a tensor of {x.dtype}") from error
     operands(input, mask, "masked_fill")  # shapes and devices
-    xp = of(x)
-    z = xp.where(m, value, x).astype(x.dtype, copy=False)
-    return record("masked_fill", z, (input, lambda grad: xp.where(m, 0, grad), mask))
+    z = quiet.run(kernels.fill, x, m, value)
+    return record("masked_fill", row_major(z), (input, lambda grad: kernels.fill(grad, m, 0), mask))
 
 
 # --- Comparisons and logic: results are bool, no gradient passes --------------------------------------------------
@@ -359,10 +445,8 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
 
 def _comparison(name: str, symbol: str) -> Any:
     def compare(input: Any, other: Any) -> Tensor:
-        if not isinstance(other, (Variable, int, float, np.ndarray, np.generic)):
-            return NotImplemented  # x == None is False, as for any two things that have nothing in common
         a, b = operands(input, other, name)
-        z = getattr(_xp(a, b), name)(a, b)
+        z = _computed(getattr(_xp(a, b), name), a, b)
         return constant(input if isinstance(input, Variable) else other, z)
 
     compare.__name__ = compare.__qualname__ = symbol
@@ -381,6 +465,18 @@ logical_or = _comparison("logical_or", "logical_or")
 bitwise_and = _comparison("bitwise_and", "bitwise_and")
 bitwise_or = _comparison("bitwise_or", "bitwise_or")
 bitwise_xor = _comparison("bitwise_xor", "bitwise_xor")
+bitwise_left_shift = _comparison("left_shift", "bitwise_left_shift")
+bitwise_right_shift = _comparison("right_shift", "bitwise_right_shift")
+
+
+def rlshift(input: Any, other: Any) -> Tensor:
+    """z = y << x: what Python calls for `2 << x`."""
+    return bitwise_left_shift(other, input)
+
+
+def rrshift(input: Any, other: Any) -> Tensor:
+    """z = y >> x: what Python calls for `8 >> x`."""
+    return bitwise_right_shift(other, input)
 
 
 def logical_not(input: Tensor) -> Tensor:
@@ -410,10 +506,12 @@ def isinf(input: Tensor) -> Tensor:
     return constant(input, of(as_array(input, "isinf")).isinf(input.array))
 
 
+@silent
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
     """Whether |x - y| ≤ atol + rtol |y|, element by element, as bool; the same infinity is close. No gradient."""
     a, b = operands(input, other, "isclose")
-    return constant(input, of(a).isclose(a, b, rtol, atol, equal_nan))
+    xp, rtol, atol = of(a), number(rtol, "isclose: rtol"), number(atol, "isclose: atol")
+    return constant(input, laid_out(xp.isclose(a, b, rtol, atol, equal_nan), a, b))
 
 
 def allclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:

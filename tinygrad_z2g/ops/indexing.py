@@ -13,11 +13,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import dtypes
-from ..backend import Array, device_of, of, to_device, to_host
+from ..backend import Array, device_of, of, quiet, to_device, to_host
 from ..engine import Part, Variable, record
+from ..views import Spot
 from .casting import in_widest
-from .common import as_array, as_int, check_broadcast, numpy_names, one_dim, record_view, same_device
-from .inplace import check_writable, written, written_back
+from .common import (
+    as_array,
+    as_int,
+    check_broadcast,
+    check_ids,
+    in_order,
+    number,
+    numpy_names,
+    one_dim,
+    record_view,
+    row_major,
+    same_device,
+)
+from .inplace import is_part_itself, is_recorded, take_up
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -47,11 +60,41 @@ def getitem(input: Tensor, index: Any) -> Tensor:
         return record_view("index", a[basic], input, place)
 
     def scatter(grad: Array) -> Array:
-        out = xp.zeros(shape, grad.dtype)
-        xp.add.at(out[basic], advanced, grad)  # a += that counts repeated indices
-        return out
+        return _added(xp.zeros(shape, grad.dtype), basic, advanced, grad)
 
-    return record("index", a[basic][advanced], (input, scatter, *tensors))
+    view = a[basic]
+    return record("index", _arranged(view[advanced], view, advanced), (input, scatter, *tensors))
+
+
+def _arranged(z: Array, view: Array, advanced: tuple) -> Array:
+    """z = view[advanced], in memory as torch has it: what the indices choose in row-major order, the other dimensions
+    as those of `view`; between the two the later one is the closer. (NumPy puts what they choose outermost.)"""
+    steps = [abs(step) if size > 1 else 0 for size, step in zip(view.shape, view.strides, strict=True)]
+    free: list[int] = []
+    places, block, dim = [], 0, 0  # where in `advanced` the arrays stand, how many dimensions of z they make together
+    for i, item in enumerate(advanced):
+        if hasattr(item, "dtype"):
+            is_mask = item.dtype.kind == "b"
+            places.append((i, len(free)))
+            block = max(block, 1 if is_mask else item.ndim)
+            dim += item.ndim if is_mask else 1
+        else:
+            free.append(steps[dim])
+            dim += 1
+    free += steps[dim:]
+    apart = places[-1][0] - places[0][0] >= len(places)
+    start = 0 if apart else places[0][1]
+    return in_order(z, [free[:start] + [0] * block + free[start:]])
+
+
+def _added(out: Array, basic: Any, advanced: Any, values: Array) -> Array:
+    """`out` with out[basic][advanced] += values, where repeated indices count. What is added up many times at one place
+    is added up in a wider type, as in `kernels.total`; on a GPU many do it at once, in no order."""
+    xp = of(out)
+    narrow = xp is np and (out.dtype == np.float16 or (out.dtype == np.float32 and np.size(values) > 4096))
+    wide = out.astype(np.float32 if out.dtype == np.float16 else np.float64) if narrow else out
+    xp.add.at(wide[basic], advanced, values.astype(wide.dtype) if narrow and hasattr(values, "astype") else values)
+    return dtypes.rounded(wide, out.dtype) if narrow else out
 
 
 def setitem(input: Tensor, index: Any, value: Any) -> None:
@@ -66,11 +109,12 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     >>> z = 5 * x; z[1:] = v; z.sum().backward(); x.grad, v.grad
     (tensor([5., 0., 0.]), tensor(2.))
     """
-    check_writable(input, "index")
-    a = input.array
+    a = as_array(input, "index")
     basic, advanced, tensors = _parse(index, a)
     v = _value(input, value)
     view = a[basic]
+    recording = is_recorded(input, "index", view, (value,))
+    inside = ... if advanced is None else advanced
     shape = view.shape if advanced is None else view[advanced].shape
     if hasattr(v, "dtype"):
         while v.ndim > len(shape) and v.shape[0] == 1:
@@ -80,23 +124,37 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
             raise RuntimeError(
                 f"index: a value of shape {tuple(v.shape)} does not fit x[index] of shape {tuple(shape)}"
             )
+    if advanced is None and is_part_itself(input, value, view):
+        return
+    if not recording:
+        view[inside] = v
+        input.version[0] += 1
+        return
+    base = input if input.base is None else input.base
+    spot = None if input.base is None else Spot(base.array, view)
+
+    def both(grad: Array) -> tuple[Array, Array]:
+        """A copy of the gradient of the whole, and what part of it belongs to x[index]"""
+        if spot:
+            return spot.both(grad)
+        whole = grad.copy()
+        return whole, whole[basic]
 
     def cleared(grad: Array) -> Array:
-        grad = grad.copy()
-        grad[basic][... if advanced is None else advanced] = 0
-        return grad
+        whole, part = both(grad)
+        part[inside] = 0
+        return whole
 
     def read(grad: Array) -> Array:
-        part = grad[basic]
-        return (part if advanced is None else part[advanced]).reshape((1,) * extra + shape)
+        part = both(grad)[1] if spot else grad[basic]
+        return part[inside].reshape((1,) * extra + shape)
 
     # A value may have leading sizes of 1 in excess of x[index]; its gradient needs them back
     extra = max(0, value.array.ndim - len(shape)) if isinstance(value, Variable) else 0
-    if advanced is None and written_back(input, value, view):
-        input.recorded = input.version[0]
-    z = record("index_put", a, (input, cleared, *tensors), (value, read, *tensors))
-    view[... if advanced is None else advanced] = v
-    written(input, z)
+    z = record("index_put", base.array, (base, cleared, *tensors), (value, read, *tensors))
+    view[inside] = v
+    input.version[0] += 1
+    take_up(base, z)
 
 
 def _value(x: Tensor, value: Any) -> Any:
@@ -104,9 +162,12 @@ def _value(x: Tensor, value: Any) -> Any:
     if isinstance(value, Variable):
         if value.array.ndim:
             same_device("index", x, value)
-        return to_device(value.array, device_of(x.array)).astype(x.array.dtype, copy=False)
+        array = to_device(value.array, device_of(x.array))
+        return array.astype(x.array.dtype, copy=value.version is x.version)  # its own numbers, as they were before
     if isinstance(value, (bool, int, float)):
         return value
+    if np.asarray(value).dtype.kind not in "biuf":  # None would become NaN, "3" a 3
+        raise TypeError(f"index: expected a tensor, a number or a list of numbers, got {type(value).__name__}")
     return to_device(np.asarray(value, x.array.dtype), device_of(x.array))
 
 
@@ -214,9 +275,7 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     shape, xp = a.shape, of(a)
 
     def rule(grad: Array) -> Array:
-        out = xp.zeros(shape, grad.dtype)
-        xp.add.at(out, places, grad)
-        return out
+        return _added(xp.zeros(shape, grad.dtype), ..., places, grad)
 
     return record("gather", a[places].copy(), (input, rule, index))
 
@@ -261,8 +320,7 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """
     a, places = as_array(input, "scatter_add"), _places("scatter_add", input, dim, index)
     source = _scattered("scatter_add", input, index, src)
-    z = a.copy()
-    of(a).add.at(z, places, source.array if isinstance(source, Variable) else source)
+    z = quiet.run(_added, a.copy(), ..., places, source.array if isinstance(source, Variable) else source)
     return record("scatter_add", z, (input, lambda grad: grad), (source, lambda grad: grad[places], index))
 
 
@@ -270,8 +328,8 @@ def _places(name: str, x: Tensor, dim: int, index: Tensor) -> tuple:
     """What NumPy is to be indexed by: `index` along `dim`, and in the other dimensions each position itself."""
     a, ids = as_array(x, name), as_array(index, name)
     same_device(name, x, index)
-    if ids.dtype != dtypes.int64:
-        raise RuntimeError(f"{name}: expected int64 indices, got {ids.dtype}")
+    if ids.dtype not in (dtypes.int64, dtypes.int32):
+        raise RuntimeError(f"{name}: expected int64 or int32 indices, got {ids.dtype}")
     axis = one_dim(dim, a.ndim, name)
     if ids.ndim != a.ndim or any(m > n for d, (m, n) in enumerate(zip(ids.shape, a.shape, strict=True)) if d != axis):
         raise RuntimeError(
@@ -291,9 +349,7 @@ def _places(name: str, x: Tensor, dim: int, index: Tensor) -> tuple:
 def _scattered(name: str, x: Tensor, index: Tensor, src: Any) -> Any:
     """The part of `src` that is written: as large as `index`, of x's dtype; a number as it is."""
     if not isinstance(src, Variable):
-        if not isinstance(src, (int, float)):
-            raise TypeError(f"{name}: src must be a Tensor or a number, got {type(src).__name__}")
-        return src
+        return number(src, f"{name}: src")
     same_device(name, x, src)
     if src.array.dtype != x.array.dtype:
         raise RuntimeError(f"{name}: src is {src.array.dtype}, expected {x.array.dtype}, as x is")
@@ -305,6 +361,8 @@ def _scattered(name: str, x: Tensor, index: Tensor, src: Any) -> Any:
 
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """As `gather`, with x and the indices broadcast against each other in the other dimensions; without `dim`, flat.
+
+    Unlike there, indices below 0 count from the end.
 
     >>> x = z2g.tensor([[3.0, 1.0], [2.0, 4.0]], requires_grad=True)
     >>> z2g.take_along_dim(x, x.argmax(1, keepdim=True), 1).sum().backward(); x.grad
@@ -321,6 +379,8 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
             f"got shapes {tuple(a.shape)} and {tuple(ids.shape)}"
         )
     shape = [-1 if d == axis else m if n == 1 else n for d, (m, n) in enumerate(zip(a.shape, ids.shape, strict=True))]
+    if isinstance(ids, np.ndarray) and ids.dtype.kind == "i" and a.ndim and (ids < 0).any():  # on a GPU they wrap
+        indices = indices.make(of(ids).where(ids < 0, ids + a.shape[axis], ids))
     return gather(input.expand(*shape), dim, indices.expand(*shape))
 
 
@@ -332,9 +392,17 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     tensor([0., 2., 0.])
     """
     axis = one_dim(dim, as_array(input, "index_select").ndim, "index_select")
-    if as_array(index, "index_select").ndim > 1:
-        raise IndexError(f"index_select: index must be a vector, got shape {tuple(index.array.shape)}")
-    return getitem(input, (ALL,) * axis + (index.reshape(math.prod(index.array.shape)),))
+    ids = as_array(index, "index_select")
+    if ids.ndim > 1:
+        raise IndexError(f"index_select: index must be a vector, got shape {tuple(ids.shape)}")
+    check_ids(ids, input.array.shape[axis] if input.array.ndim else 1, "index_select", "index")
+    if not input.array.ndim:
+        if index.array.size != 1:
+            raise RuntimeError(f"index_select: a 0-d tensor takes one index, got {index.array.size}")
+        return getitem(input.reshape(1), index.reshape(1)).reshape(())
+    z = getitem(input, (ALL,) * axis + (index.reshape(math.prod(index.array.shape)),))
+    z.array = row_major(z.array)  # nobody has seen it yet
+    return z
 
 
 def select(input: Tensor, dim: int, index: int) -> Tensor:

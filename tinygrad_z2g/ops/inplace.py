@@ -2,8 +2,12 @@
 
 A leaf that requires grad may only be changed under `no_grad` (an optimizer's step); otherwise its gradient would be
 that of a number it no longer holds. Any other tensor may be: its history then ends in the operation that changed it.
-Every write is counted in `version`, which is how backward notices that an array it needs is no longer what it was. It
-knows nothing of what is written: any operation will do whose result fits.
+What is written through a view changes the tensor that it is a view of, whose history then says: there what was written,
+elsewhere what stood there before. All its views, the one written through too, get their history from there when they
+are next asked for it (`engine.renew`).
+
+Every write is counted in `version`, which is how backward notices that an array it needs is no longer what it was. This
+file knows nothing of what is written: any operation will do whose result fits.
 """
 
 from __future__ import annotations
@@ -11,10 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..backend import Array
-from ..engine import Variable, is_grad_enabled, needs_grad, source
+from ..engine import Variable, follow, is_grad_enabled, needs_grad, record, record_joint
+from ..views import Spot, overlaps, same_place
 from .common import as_array
 
 if TYPE_CHECKING:
@@ -29,13 +32,15 @@ def update(x: Tensor, name: str, op: Callable[..., Tensor], *args: Any, **settin
     >>> x = z2g.tensor([1.0, 2.0], requires_grad=True); y = 5 * x
     >>> y *= 2; y.sum().backward(); x.grad  # as if 2 * y had a new name
     tensor([10., 10.])
+    >>> x = z2g.tensor([1.0, 2.0], requires_grad=True); y = 5 * x
+    >>> _ = y[0].mul_(2); y.sum().backward(); x.grad  # through a view
+    tensor([10.,  5.])
     """
-    check_writable(x, name)
+    values = (*args, *settings.values())
     old = x
-    if is_grad_enabled() and any(needs_grad(arg) for arg in (x, *args)):
-        source(x)  # refuses a stale history
+    if is_recorded(x, name, as_array(x, name), values):
         old = x.make(x.array.copy())  # rules may read the old values, which are about to be overwritten
-        old.node, old._requires_grad = x.node, x.requires_grad
+        old.node, old._requires_grad = x.node, x._requires_grad
     z = op(old, *args, **settings)
     if z.array.shape != x.array.shape:
         raise RuntimeError(
@@ -46,56 +51,80 @@ def update(x: Tensor, name: str, op: Callable[..., Tensor], *args: Any, **settin
             f"{name}: result type {z.array.dtype} can't be cast to the tensor's {x.array.dtype} in place"
         )
     x.array[...] = z.array
-    written(x, z)
+    x.version[0] += 1
+    if not z._requires_grad or x.array.dtype.kind != "f":
+        return x
+    if x.base is None:
+        if z.array.dtype != x.array.dtype:
+            z = record("to", x.array, (z, lambda grad: grad))  # what arrives is of x's dtype, as its numbers are
+        take_up(x, z)
+        return x
+    base, spot = x.base, Spot(x.base.array, x.array)
+
+    def rule(grad: Array) -> tuple[Array, Array]:
+        """For the old numbers of the whole: 0 where x stands. For those written there: what stands there."""
+        whole, part = spot.both(grad)
+        taken = part.copy()
+        part[...] = 0
+        return whole, taken
+
+    take_up(base, record_joint("copy_slices", base.array, (base, z), rule))
     return x
 
 
-def check_writable(x: Tensor, name: str) -> None:
-    """Raise RuntimeError if x is (a view of) a leaf that requires grad, or shares elements with itself (expanded)."""
-    array = as_array(x, name)
-    if x.requires_grad and is_grad_enabled() and (x.node is None or x.family[1]):
-        what = "a leaf Variable" if x.node is None else "a view of a leaf Variable"
+def is_recorded(x: Tensor, name: str, place: Array, values: tuple) -> bool:
+    """Whether writing `values` to `place`, x's array or a part of it, becomes part of the history.
+
+    Raises RuntimeError if it must not be written: if x is (a view of) a leaf that requires grad, a view whose base
+    could not take up the history, or if `place` shares elements with itself (expanded).
+    """
+    if overlaps(place):
+        raise RuntimeError(
+            f"{name}: several elements of this expanded tensor share one place in memory; clone() it first"
+        )
+    if not is_grad_enabled():
+        return False
+    base = x if x.base is None else x.base
+    wanted = needs_grad(x) or base._requires_grad
+    leaf = x.node is None and x._requires_grad
+    if leaf or (wanted and base.node is None):
+        what = "a leaf Variable" if leaf else "a view of a leaf Variable"
         raise RuntimeError(
             f"{name}: {what} that requires grad is being used in an in-place operation; "
             "do it inside `with no_grad():`, or out of place"
         )
-    if not array.flags.c_contiguous and any(n > 1 and s == 0 for n, s in zip(array.shape, array.strides, strict=True)):
+    if not wanted and not (x.array.dtype.kind == "f" and any(map(needs_grad, values))):
+        return False
+    if x.recorded < 0:
         raise RuntimeError(
-            f"{name}: several elements of this expanded tensor share one place in memory; clone() it first"
+            f"{name}: this view was made under no_grad, or returned by a Function, and the tensor that it is a view of "
+            "cannot take up what is written; make the view where gradients are recorded, or write under no_grad too"
         )
+    if overlaps(base.array) or not (base is x or Spot(base.array, x.array).inside):
+        raise RuntimeError(
+            f"{name}: the tensor that this is a view of is expanded, or has another array by now, so it cannot take up "
+            "what is written; clone() it first"
+        )
+    return True
 
 
-def written(x: Tensor, z: Tensor) -> None:
-    """Count a write to x, and give x the history of z, the result of the operation that overwrote it."""
-    sound = x.recorded >= (x.version[0] if x.node is not None else x.family[0])  # a stale history stays stale
-    x.version[0] += 1
-    if z.requires_grad and x.array.dtype.kind == "f":
-        if x.node is not None and x.node.kept_by is not None and x.node.kept_by() is x:
-            z.node.kept_by, x.node.kept_by = x.node.kept_by, None  # retain_grad follows the tensor
-        x.node = z.node
-        x._requires_grad = True
-        x.family[0] = x.version[0]
-    if sound:
-        x.recorded = max(x.recorded, x.version[0])
+def take_up(base: Variable, z: Variable) -> None:
+    """Give `base`, which is no view, the history of z, the operation that overwrote it; its views follow."""
+    old, base.node = base.node, z.node
+    base._requires_grad = True
+    base.recorded += 1
+    follow(base, old)
 
 
-def written_back(x: Tensor, value: Any, place: Array) -> bool:
-    """Whether `value` is a view of x that was just changed and is now assigned to `place`, where it came from.
+def is_part_itself(x: Tensor, value: Any, place: Array) -> bool:
+    """Whether `value` is just that part of x, so that writing it there changes nothing.
 
-    Python runs `y[0] += 1` as: take the view y[0], change it in place, assign it back to y. The change made y's
-    history stale, but this assignment describes it completely.
+    Python runs `y[0] += 1` as: take the view y[0], change it in place, assign it back to y.
     """
     return (
         isinstance(value, Variable)
-        and value.family is x.family
-        and value.recorded == x.version[0]
-        and x.recorded == x.version[0] - 1
-        and value.array.shape == place.shape
-        and value.array.strides == place.strides
-        and address(value.array) == address(place)
+        and value.base is not None
+        and value.base is (x if x.base is None else x.base)
+        and value.recorded >= 0
+        and same_place(value.array, place)
     )
-
-
-def address(array: Array) -> int:
-    """Where in memory an array begins."""
-    return array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr

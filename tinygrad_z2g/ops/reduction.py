@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .. import dtypes, kernels
-from ..backend import Array, of
+from ..backend import Array, of, quiet, silent
 from ..engine import RESULT, Variable, record
 from .casting import in_float32, through_float32
-from .common import as_array, constant, many_dims, numpy_names, one_dim
+from .common import as_array, constant, many_dims, number, numpy_names, one_dim, row_major
 from .elementwise import maximum, minimum
 from .indexing import take_along_dim
 
@@ -34,6 +34,12 @@ class ValuesIndices(NamedTuple):
 def spread(reduced: Array, dims: tuple[int, ...], keepdim: bool) -> Array:
     """The result of a reduction over `dims`, as a view that broadcasts against what was reduced."""
     return reduced if keepdim else of(reduced).expand_dims(reduced, dims)
+
+
+def _accurate(a: Array) -> Array:
+    """`a` as long running sums and products of it are computed: each partial result is rounded, and that adds up (a
+    float32 sum of a million 0.1 is wrong in its third digit, a float16 sum of ones stops at 2,048)."""
+    return a.astype({dtypes.float16: dtypes.float32, dtypes.float32: dtypes.float64}.get(a.dtype, a.dtype), copy=False)
 
 
 def _converted(a: Array, dtype: Any) -> Array:
@@ -56,9 +62,11 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
     """
     a = _converted(as_array(input, "sum"), dtype)
     dims, shape, xp = many_dims(dim, a.ndim, "sum"), a.shape, of(a)
-    z = kernels.total(a, dims, keepdim)
+    if a.dtype.kind == "b":  # whose sum is "or"
+        return any(constant(input, a), dim, keepdim)
+    z = row_major(quiet.run(kernels.total, a, dims, keepdim))
     if z.dtype.kind != "f":
-        return constant(input, z)
+        return constant(input, z.astype(a.dtype, copy=False))
     return record("sum", z, (input, lambda grad: xp.broadcast_to(spread(grad, dims, keepdim), shape)))
 
 
@@ -79,9 +87,10 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     n = _count(a, dims)
     n = n or math.nan
     if a.dtype == dtypes.float16:  # whose sum may be beyond its range
-        z = (kernels.total(a.astype(np.float32), dims, keepdim) / n).astype(a.dtype)
+        z = dtypes.rounded(quiet.run(kernels.total, a.astype(np.float32), dims, keepdim) / n, a.dtype)
     else:
-        z = kernels.total(a, dims, keepdim) / n
+        z = quiet.run(kernels.total, a, dims, keepdim) / n
+    z = row_major(z)
     return record("mean", z, (input, lambda grad: xp.broadcast_to(spread(grad, dims, keepdim) * (1 / n), shape)))
 
 
@@ -92,6 +101,7 @@ def _count(a: Array, dims: tuple[int, ...]) -> int:
 
 @numpy_names
 @through_float32
+@silent
 def var(
     input: Tensor,
     dim: Any = None,
@@ -103,7 +113,7 @@ def var(
     """z = Σ d² / (n - correction), d = x - m, m the mean along `dim`.   dz/dx = 2 d / (n - correction)
 
     correction: 1 by default (the unbiased estimate, Bessel), 0 for the variance of the data themselves;
-    `unbiased` is the older way to say 1 or 0. NaN where n ≤ correction.
+    `unbiased` is the older way to say 1 or 0. Where n ≤ correction, Σ d² / 0: inf, or NaN if all are equal.
 
     xⱼ stands in its own square and, through m, with the weight 1/n in all: dz/dxⱼ is 2 / (n - correction) times
     dⱼ - Σᵢ dᵢ / n, and that sum is 0. For (1, 2, 3): m = 2, n - 1 = 2.
@@ -111,13 +121,14 @@ def var(
     tensor([-1.,  0.,  1.])
     """
     x, dims, scale, keepdim = _moments("var", input, dim, unbiased, keepdim, correction)
-    d = x - kernels.total(x, dims, True) / (_count(x, dims) or math.nan)
-    z = kernels.total(d * d, dims, keepdim) * scale
+    d, z = _variance(x, dims, scale, keepdim)
+    z = row_major(z.astype(x.dtype, copy=False))
     return record("var", z, (input, lambda grad: spread(grad, dims, keepdim) * (2 * scale) * d))
 
 
 @numpy_names
 @through_float32
+@silent
 def std(
     input: Tensor,
     dim: Any = None,
@@ -134,14 +145,24 @@ def std(
     """
     x, dims, scale, keepdim = _moments("std", input, dim, unbiased, keepdim, correction)
     xp = of(x)
-    d = x - kernels.total(x, dims, True) / (_count(x, dims) or math.nan)
-    z = xp.sqrt(kernels.total(d * d, dims, keepdim) * scale)
+    d, variance = _variance(x, dims, scale, keepdim)
+    z = row_major(xp.sqrt(variance).astype(x.dtype, copy=False))
 
     def rule(grad: Array) -> Array:
         slope = xp.where(z == 0, 0, grad * scale / z)
         return spread(slope, dims, keepdim) * d
 
     return record("std", z, (input, rule, RESULT))
+
+
+def _variance(x: Array, dims: tuple[int, ...], scale: float, keepdim: bool) -> tuple[Array, Array]:
+    """d and Σ d² · scale. Where float32 overflows on the way, in float64: the deviation of 10²⁰ has a square that is
+    beyond its range. (On a GPU nobody looks.)"""
+    d = x - kernels.total(x, dims, True) / (_count(x, dims) or math.nan)
+    z = kernels.total(d * d, dims, keepdim) * scale
+    if x.dtype == dtypes.float32 and of(x) is np and not np.isfinite(z).all():
+        return _variance(x.astype(np.float64), dims, scale, keepdim)
+    return d, z
 
 
 def _moments(name: str, x: Any, dim: Any, unbiased: Any, keepdim: bool, correction: Any) -> tuple:
@@ -153,13 +174,15 @@ def _moments(name: str, x: Any, dim: Any, unbiased: Any, keepdim: bool, correcti
         dim, unbiased = None, dim
     if correction is None:
         correction = 1 if unbiased is None else int(unbiased)
+    correction = number(correction, f"{name}: correction")
     dims = many_dims(dim, a.ndim, name)
     degrees = _count(a, dims) - correction
-    return a, dims, 1 / degrees if degrees > 0 else math.nan, keepdim
+    return a, dims, 1 / degrees if degrees > 0 else math.inf, keepdim
 
 
 @numpy_names
 @in_float32
+@silent
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """z = Π x over one `dim` or all.   dz/dxᵢ = Π of the others
 
@@ -170,16 +193,17 @@ def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype:
     tensor([12.,  8.,  6.])
     """
     x = _converted(as_array(input, "prod"), dtype)
-    xp = of(x)
+    xp, wide = of(x), _accurate(x)
     axis = None if dim is None else one_dim(dim, x.ndim, "prod")
-    z = x.prod() if axis is None or not x.ndim else x.prod(axis=axis, keepdims=keepdim)
+    z = wide.prod() if axis is None or not x.ndim else wide.prod(axis=axis, keepdims=keepdim)
+    z = row_major(z.astype(x.dtype, copy=False))
 
     def rule(grad: Array) -> Array:
         flat = axis is None or not x.ndim
         rows = x.reshape(1, -1) if flat else xp.moveaxis(x, axis, -1)  # (..., n)
         one = xp.ones_like(rows[..., :1])
-        before = xp.cumprod(xp.concatenate([one, rows[..., :-1]], -1), -1)
-        after = xp.cumprod(xp.concatenate([one, rows[..., :0:-1]], -1), -1)[..., ::-1]
+        before = xp.cumprod(_accurate(xp.concatenate([one, rows[..., :-1]], -1)), -1)
+        after = xp.cumprod(_accurate(xp.concatenate([one, rows[..., :0:-1]], -1)), -1)[..., ::-1]
         others = (before * after).reshape(x.shape) if flat else xp.moveaxis(before * after, -1, axis)
         return (grad if flat else spread(grad, (axis,), keepdim)) * others
 
@@ -231,6 +255,8 @@ def _extreme(name: str, x: Tensor, dim: Any, keepdim: bool) -> Any:
 def amax(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """z = max x over `dim` (several allowed).   dz/dx = 1/k for each of the k elements equal to z, else 0
 
+    If there is a NaN, z is NaN, and the NaNs are the elements equal to it.
+
     Until another overtakes it, z is its largest element. Where k are equal they share, so that order does not matter.
     >>> x = z2g.tensor([4.0, 1.0, 4.0], requires_grad=True); x.amax().backward(); x.grad
     tensor([0.5000, 0.0000, 0.5000])
@@ -255,11 +281,14 @@ def _shared_extreme(name: str, method: str, input: Tensor, dim: Any, keepdim: bo
     if x.size == 0 and _count(x, dims) == 0:
         error = RuntimeError if dim is None else IndexError
         raise error(f"{name}: shape {tuple(x.shape)} has no elements along dim {dims}; its {method} is undefined")
-    z = getattr(x, method)(axis=dims, keepdims=keepdim)
+    z = row_major(quiet.run(lambda: getattr(x, method)(axis=dims, keepdims=keepdim)))
+    xp = of(x)
 
     def rule(grad: Array) -> Array:
-        hit = x == spread(z, dims, keepdim)
-        return spread(grad, dims, keepdim) * (hit / hit.sum(axis=dims, keepdims=True)).astype(grad.dtype)
+        best = spread(z, dims, keepdim)
+        hit = (x == best) | ((best != best) & (x != x))  # NaN ≠ NaN
+        share = spread(grad, dims, keepdim) / hit.sum(axis=dims, keepdims=True, dtype=grad.dtype)
+        return xp.where(hit, share, 0)
 
     return record(name, z, (input, rule, input, RESULT))
 
@@ -283,7 +312,8 @@ def _arg_extreme(name: str, x: Tensor, dim: int | None, keepdim: bool) -> Tensor
         raise IndexError(f"{name}: shape {tuple(a.shape)} has no elements along dim {dim}; {name} is undefined")
     if not a.ndim:
         return constant(x, of(a).zeros((), dtypes.int64))
-    return constant(x, getattr(of(a), name)(a, axis=axis, keepdims=keepdim).astype(dtypes.int64, copy=False))
+    found = getattr(of(a), name)(a, axis=axis, keepdims=keepdim)
+    return constant(x, row_major(found.astype(dtypes.int64, copy=False)))
 
 
 # --- Logic and the rest ------------------------------------------------------------------------------------------
@@ -293,19 +323,20 @@ def _arg_extreme(name: str, x: Tensor, dim: int | None, keepdim: bool) -> Tensor
 def all(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Whether every element along `dim` is nonzero, as bool."""
     a = as_array(input, "all")
-    return constant(input, of(a).all(a, axis=many_dims(dim, a.ndim, "all"), keepdims=keepdim))
+    return constant(input, row_major(of(a).all(a, axis=many_dims(dim, a.ndim, "all"), keepdims=keepdim)))
 
 
 @numpy_names
 def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Whether some element along `dim` is nonzero, as bool."""
     a = as_array(input, "any")
-    return constant(input, of(a).any(a, axis=many_dims(dim, a.ndim, "any"), keepdims=keepdim))
+    return constant(input, row_major(of(a).any(a, axis=many_dims(dim, a.ndim, "any"), keepdims=keepdim)))
 
 
 @numpy_names
 @in_float32
 @through_float32
+@silent
 def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
     """z = (Σ |x|ᵖ)^(1/p) over `dim`, p = 2 (also "fro"), 1 or inf.   For p = 2: dz/dx = x / z, taken as 0 at z = 0
 
@@ -313,15 +344,16 @@ def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> T
     >>> x = z2g.tensor([3.0, 4.0], requires_grad=True); x.norm().backward(); x.grad
     tensor([0.6000, 0.8000])
     """
+    p = p if isinstance(p, str) else number(p, "norm: p")
+    x = as_array(input, "norm")
+    if x.dtype.kind != "f":
+        raise RuntimeError(f"norm: expected floating point, got {x.dtype}; convert first: x.float().norm()")
     if p in (1, math.inf):
         return sum(input.abs(), dim, keepdim) if p == 1 else amax(input.abs(), dim, keepdim)
     if p not in (2, "fro"):
         raise NotImplementedError(f"norm: p = {p!r} is not offered; p = 1, 2, 'fro' and inf are")
-    x = as_array(input, "norm")
-    if x.dtype.kind != "f":
-        raise RuntimeError(f"norm: expected floating point, got {x.dtype}; convert first: x.float().norm()")
     dims, xp = many_dims(dim, x.ndim, "norm"), of(x)
-    z = xp.sqrt((x * x).sum(axis=dims, keepdims=keepdim))
+    z = row_major(xp.sqrt(kernels.total(x * x, dims, keepdim)))
 
     def rule(grad: Array) -> Array:
         return x * spread(xp.where(z == 0, 0, grad / z), dims, keepdim)
@@ -343,13 +375,17 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     xp, axis = of(a), one_dim(dim, a.ndim, "cumsum")
     if not a.ndim:
         return record("cumsum", a.copy(), (input, lambda grad: grad))
-    return record(
-        "cumsum", xp.cumsum(a, axis), (input, lambda grad: xp.flip(xp.cumsum(xp.flip(grad, axis), axis), axis))
-    )
+
+    def running(x: Array) -> Array:
+        return xp.cumsum(_accurate(x), axis).astype(x.dtype, copy=False)
+
+    z = row_major(quiet.run(running, a))
+    return record("cumsum", z, (input, lambda grad: xp.flip(running(xp.flip(grad, axis)), axis)))
 
 
 @numpy_names
 @in_float32
+@silent
 def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """zᵢ = x₀ x₁ ... xᵢ along `dim`.   ∂L/∂xᵢ = (x₀ ... xᵢ₋₁) Sᵢ with Sᵢ = gradᵢ + xᵢ₊₁ Sᵢ₊₁, from the far end
 
@@ -363,15 +399,16 @@ def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     xp, axis = of(x), one_dim(dim, x.ndim, "cumprod")
     if not x.ndim:
         return record("cumprod", x.copy(), (input, lambda grad: grad))
-    z = xp.cumprod(x, axis)
+    products = xp.cumprod(_accurate(x), axis)
+    z = row_major(products.astype(x.dtype, copy=False))
 
     def rule(grad: Array) -> Array:
-        rows, before = xp.moveaxis(x, axis, 0), xp.moveaxis(z, axis, 0)  # (n, ...)
-        out = xp.moveaxis(grad, axis, 0).copy()
+        rows, before = xp.moveaxis(x, axis, 0), xp.moveaxis(products, axis, 0)  # (n, ...)
+        out = xp.moveaxis(grad, axis, 0).astype(products.dtype)
         for i in reversed(range(len(out) - 1)):
             out[i] += rows[i + 1] * out[i + 1]
         out[1:] *= before[:-1]
-        return xp.moveaxis(out, 0, axis)
+        return xp.moveaxis(out, 0, axis).astype(grad.dtype)
 
     return record("cumprod", z, (input, rule, input, RESULT))
 
@@ -380,4 +417,4 @@ def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
 def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
     """How many elements along `dim` (one, several or all) are not 0, int64. No gradient."""
     a = as_array(input, "count_nonzero")
-    return constant(input, (a != 0).sum(axis=many_dims(dim, a.ndim, "count_nonzero"), dtype=dtypes.int64))
+    return constant(input, row_major((a != 0).sum(axis=many_dims(dim, a.ndim, "count_nonzero"), dtype=dtypes.int64)))

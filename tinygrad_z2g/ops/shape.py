@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import dtypes
+from .. import dtypes, kernels
 from ..backend import of
 from ..engine import Part, Variable, record
 from .common import (
@@ -20,10 +20,12 @@ from .common import (
     as_int,
     check_broadcast,
     constant,
+    copied,
     many_dims,
     numpy_names,
     one_dim,
     record_view,
+    row_major,
     same_device,
     sizes,
 )
@@ -99,6 +101,8 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     start, end = one_dim(start_dim, len(shape), "flatten"), one_dim(end_dim, len(shape), "flatten")
     if start > end:
         raise RuntimeError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}")
+    if start == end and shape:
+        return input
     return reshape(input, *shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
 
 
@@ -139,7 +143,7 @@ def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
     """
     a = as_array(input, "unflatten")
     axis = one_dim(dim, a.ndim, "unflatten")
-    n, parts = _length(input, dim, "unflatten"), tuple(sizes)
+    n, parts = _length(input, dim, "unflatten"), tuple(as_int(m, "unflatten: size") for m in sizes)
     known = math.prod(m for m in parts if m != -1)
     if parts.count(-1) == 1 and known and n % known == 0:
         parts = tuple(n // known if m == -1 else m for m in parts)
@@ -160,9 +164,9 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
             [1., 0.]])
     """
     a = as_array(input, "transpose")
+    i, j = one_dim(dim0, a.ndim, "transpose"), one_dim(dim1, a.ndim, "transpose")
     if not a.ndim:
         return record_view("transpose", a[...], input, lambda grad: grad)
-    i, j = one_dim(dim0, a.ndim, "transpose"), one_dim(dim1, a.ndim, "transpose")
     return record_view("transpose", a.swapaxes(i, j), input, lambda grad: grad.swapaxes(i, j))
 
 
@@ -226,6 +230,7 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     """
     a = as_array(input, "diagonal")
     i, j = one_dim(dim1, a.ndim, "diagonal"), one_dim(dim2, a.ndim, "diagonal")
+    offset = as_int(offset, "diagonal: offset")
     if i == j or a.ndim < 2:
         raise RuntimeError(f"diagonal: dims {dim1} and {dim2} of shape {tuple(a.shape)} must be two different ones")
     shape, xp = a.shape, of(a)
@@ -239,11 +244,14 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
 
 
 def _diagonal(a: Any, offset: int, i: int, j: int) -> Any:
-    """A view of the diagonal that can be written to, unlike NumPy's own."""
-    z = of(a).diagonal(a, offset, i, j)
-    if hasattr(z.flags, "writeable"):
-        z.flags.writeable = a.flags.writeable
-    return z
+    return _as_writable(of(a).diagonal(a, offset, i, j), a)
+
+
+def _as_writable(view: Any, a: Any) -> Any:
+    """`view`, which can be written to where `a` can. NumPy's diagonals and expanded arrays cannot."""
+    if hasattr(view.flags, "writeable"):
+        view.flags.writeable = a.flags.writeable
+    return view
 
 
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
@@ -258,7 +266,7 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     a = as_array(input, "diag")
     if a.ndim not in (1, 2):
         raise RuntimeError(f"diag: expected a vector or a matrix, got shape {tuple(a.shape)}")
-    xp, shape = of(a), a.shape
+    xp, shape, diagonal = of(a), a.shape, as_int(diagonal, "diag: diagonal")
 
     def rule(grad: Any) -> Any:
         if len(shape) == 1:
@@ -288,7 +296,7 @@ def expand(input: Tensor, *shape: Any) -> Tensor:
     full = tuple(a.shape[i - extra] if n == -1 and i >= extra else n for i, n in enumerate(wanted))
     if extra < 0 or any(n < 0 or (i >= extra and a.shape[i - extra] not in (1, n)) for i, n in enumerate(full)):
         raise RuntimeError(f"expand: shape {tuple(a.shape)} cannot become {list(wanted)}; only sizes of 1 expand")
-    wide = a[...] if full == a.shape else of(a).broadcast_to(a, full)
+    wide = a[...] if full == a.shape else _as_writable(of(a).broadcast_to(a, full), a)
     return record_view("expand", wide, input, lambda grad: grad)
 
 
@@ -309,9 +317,9 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
     split_shape = [n for pair in zip(times, shape, strict=True) for n in pair]  # (r0, n0, r1, n1, ...)
 
     def rule(grad: Any) -> Any:
-        return grad.reshape(split_shape).sum(axis=tuple(range(0, len(split_shape), 2)))
+        return kernels.total(grad.reshape(split_shape), tuple(range(0, len(split_shape), 2)), False)
 
-    return record("repeat", of(a).tile(a, times), (input, rule))
+    return record("repeat", row_major(of(a).tile(a, times)), (input, rule))
 
 
 def tile(input: Tensor, *counts: Any, dims: Any = None) -> Tensor:
@@ -340,6 +348,8 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     # As in torch, an empty vector joins anything
     parts = [a for a in arrays if a.shape != (0,)] or arrays[:1]
     first = parts[0]
+    if not first.ndim:
+        raise RuntimeError("cat: 0-d tensors cannot be joined; see stack")
     axis = one_dim(dim, first.ndim, "cat")
     before, after = first.shape[:axis], first.shape[axis + 1 :]
     edges: list = []
@@ -355,7 +365,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         cut = (slice(None),) * axis + (slice(start, start + a.shape[axis]),)
         edges.append((x, lambda grad, cut=cut: grad[cut]))
         start += a.shape[axis]
-    return record("cat", of(first).concatenate(parts, axis), *edges)
+    return record("cat", row_major(of(first).concatenate(parts, axis)), *edges)
 
 
 @numpy_names
@@ -374,7 +384,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     axis = one_dim(dim, arrays[0].ndim + 1, "stack")
     before = (slice(None),) * axis
     edges = [(x, lambda grad, i=i: grad[(*before, i)]) for i, x in enumerate(tensors)]
-    return record("stack", of(arrays[0]).stack(arrays, axis), *edges)
+    return record("stack", row_major(of(arrays[0]).stack(arrays, axis)), *edges)
 
 
 def hstack(tensors: Sequence[Tensor]) -> Tensor:
@@ -383,8 +393,9 @@ def hstack(tensors: Sequence[Tensor]) -> Tensor:
     >>> x = z2g.tensor([1.0, 2.0], requires_grad=True); z2g.hstack([x, x]).sum().backward(); x.grad
     tensor([2., 2.])
     """
-    tensors = [x if as_array(x, "hstack").ndim else reshape(x, 1) for x in tensors]
-    return cat(tensors, dim=min(1, tensors[0].array.ndim - 1) if tensors else 0)
+    _joinable(tensors, "hstack")
+    tensors = [x if x.array.ndim else reshape(x, 1) for x in tensors]
+    return cat(tensors, dim=min(1, tensors[0].array.ndim - 1))
 
 
 def vstack(tensors: Sequence[Tensor]) -> Tensor:
@@ -393,7 +404,8 @@ def vstack(tensors: Sequence[Tensor]) -> Tensor:
     >>> x = z2g.tensor([1.0, 2.0], requires_grad=True); z2g.vstack([x, x, x]).sum().backward(); x.grad
     tensor([3., 3.])
     """
-    return cat([x if as_array(x, "vstack").ndim > 1 else reshape(x, 1, -1) for x in tensors])
+    _joinable(tensors, "vstack")
+    return cat([x if x.array.ndim > 1 else reshape(x, 1, -1) for x in tensors])
 
 
 def _joinable(tensors: Any, name: str) -> list:
@@ -439,7 +451,8 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     >>> x = z2g.tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True); x.chunk(2)[1].sum().backward(); x.grad
     tensor([0., 0., 1., 1.])
     """
-    if as_int(chunks, "chunk: chunks") <= 0:
+    chunks = as_int(chunks, "chunk: chunks")
+    if chunks <= 0:
         raise RuntimeError(f"chunk: expected chunks > 0, got {chunks}")
     n = _length(input, dim, "chunk")
     return split(input, max(1, -(-n // chunks)), dim) if n else split(input, [0] * chunks, dim)
@@ -469,6 +482,7 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """
     a = as_array(input, "narrow")
     n = _length(input, dim, "narrow")
+    start, length = as_int(start, "narrow: start"), as_int(length, "narrow: length")
     if not -n <= start <= n:
         raise IndexError(f"narrow: start {start} is out of range for dim {dim} of size {n}")
     start = start + n if start < 0 else start
@@ -499,7 +513,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     """
     a = as_array(input, "roll")
     xp = of(a)
-    shift = tuple(shifts) if isinstance(shifts, (list, tuple)) else (shifts,)
+    shift = tuple(as_int(s, "roll: shifts") for s in (shifts if isinstance(shifts, (list, tuple)) else (shifts,)))
     axes = None if dims is None else many_dims(dims, a.ndim, "roll")
     if axes is not None and len(axes) != len(shift):
         raise RuntimeError(
@@ -509,7 +523,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
         raise RuntimeError(f"roll: {len(shift)} shifts need as many dims")
     forward = shift if axes is not None else shift[0]
     back = tuple(-s for s in shift) if axes is not None else -shift[0]
-    return record("roll", xp.roll(a, forward, axes), (input, lambda grad: xp.roll(grad, back, axes)))
+    return record("roll", row_major(xp.roll(a, forward, axes)), (input, lambda grad: xp.roll(grad, back, axes)))
 
 
 def flip(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
@@ -521,9 +535,11 @@ def flip(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
     tensor([7., 6., 5.])
     """
     a = as_array(input, "flip")
+    if not args and dims is None:
+        raise TypeError("flip: expected the dims to reverse, got none")
     xp, wanted = of(a), sizes(args, "flip", dims)
     axes = many_dims(wanted, a.ndim, "flip") if wanted else ()
-    return record("flip", xp.flip(a, axes).copy(), (input, lambda grad: xp.flip(grad, axes)))
+    return record("flip", copied(xp.flip(a, axes)), (input, lambda grad: xp.flip(grad, axes)))
 
 
 # --- Triangles ---------------------------------------------------------------------------------------------------
@@ -555,8 +571,8 @@ def _triangle(name: str, x: Tensor, diagonal: int) -> Tensor:
     a = as_array(x, name)
     if a.ndim < 2:
         raise RuntimeError(f"{name}: expected at least 2 dimensions, got shape {tuple(a.shape)}")
-    cut = getattr(of(a), name)
-    return record(name, cut(a, diagonal), (x, lambda grad: cut(grad, diagonal)))
+    cut, diagonal = getattr(of(a), name), as_int(diagonal, f"{name}: diagonal")
+    return record(name, row_major(cut(a, diagonal)), (x, lambda grad: cut(grad, diagonal)))
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
@@ -566,11 +582,12 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         raise RuntimeError(f"one_hot: expected integer indices, got {a.dtype}")
     if a.size and a.min() < 0:
         raise RuntimeError("one_hot: indices must be >= 0")
+    num_classes = as_int(num_classes, "one_hot: num_classes")
     if num_classes == -1:
         num_classes = int(a.max()) + 1 if a.size else 0
     if a.size and a.max() >= num_classes:
         raise RuntimeError(f"one_hot: index {int(a.max())} needs num_classes > {int(a.max())}, got {num_classes}")
-    return constant(tensor, (a[..., None] == of(a).arange(num_classes)).astype(dtypes.int64))
+    return constant(tensor, row_major((a[..., None] == of(a).arange(num_classes)).astype(dtypes.int64)))
 
 
 def contiguous(input: Tensor) -> Tensor:
@@ -588,10 +605,14 @@ def contiguous(input: Tensor) -> Tensor:
 
 
 def broadcast_to(input: Tensor, shape: Any) -> Tensor:
-    """As `expand`, with the shape as one argument.
+    """As `expand`, with the shape as one argument; -1 keeps a size.
 
     >>> x = z2g.tensor([1.0, 2.0], requires_grad=True); z2g.broadcast_to(x, (3, 2)).sum().backward(); x.grad
     tensor([3., 3.])
     """
-    check_broadcast(as_array(input, "broadcast_to").shape, tuple(shape), "broadcast_to")
-    return expand(input, *shape)
+    shape = sizes((shape,), "broadcast_to")
+    before = as_array(input, "broadcast_to").shape
+    extra = len(shape) - len(before)
+    wanted = tuple(before[i - extra] if n == -1 and i >= extra else n for i, n in enumerate(shape))
+    check_broadcast(before, wanted, "broadcast_to")
+    return expand(input, *wanted)

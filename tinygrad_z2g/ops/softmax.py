@@ -8,13 +8,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .. import kernels
-from ..backend import of
+from ..backend import of, silent
 from ..engine import RESULT, record
 from .casting import in_float32
-from .common import as_floating, many_dims, numpy_names, one_dim
+from .common import as_floating, many_dims, numpy_names, one_dim, row_major
 from .reduction import spread
 
 if TYPE_CHECKING:
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
 
 @numpy_names
 @in_float32
+@silent
 def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """pᵢ = e^xᵢ / Σⱼ e^xⱼ along `dim`.   ∂L/∂x = p (grad - Σ p grad)
 
@@ -41,7 +40,7 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
         input = input.to(dtype=dtype)
     x = as_floating(input, "softmax")
     axis = one_dim(dim, x.ndim, "softmax")
-    p = kernels.softmax(x.reshape(x.shape or (1,)), axis).reshape(x.shape)
+    p = row_major(kernels.softmax(x.reshape(x.shape or (1,)), axis).reshape(x.shape))
     if not x.ndim:
         return record("softmax", p, (input, lambda grad: grad * 0))
     return record("softmax", p, (input, lambda grad: kernels.softmax_backward(p, grad, axis), RESULT))
@@ -49,6 +48,7 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 
 @numpy_names
 @in_float32
+@silent
 def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """zᵢ = xᵢ - ln Σⱼ e^xⱼ along `dim`.   ∂L/∂x = grad - eᶻ Σ grad, where eᶻ = softmax(x)
 
@@ -62,14 +62,15 @@ def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
         input = input.to(dtype=dtype)
     x = as_floating(input, "log_softmax")
     axis, xp = one_dim(dim, x.ndim, "log_softmax"), of(x)
-    z = kernels.log_softmax(x.reshape(x.shape or (1,)), axis).reshape(x.shape)
+    z = row_major(kernels.log_softmax(x.reshape(x.shape or (1,)), axis).reshape(x.shape))
     if not x.ndim:
         return record("log_softmax", z, (input, lambda grad: grad * 0))
-    return record("log_softmax", z, (input, lambda grad: grad - xp.exp(z) * grad.sum(axis=axis, keepdims=True), RESULT))
+    return record("log_softmax", z, (input, lambda grad: grad - xp.exp(z) * kernels.total(grad, (axis,), True), RESULT))
 
 
 @numpy_names
 @in_float32
+@silent
 def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """z = ln Σ eˣ over `dim`, computed as m + ln Σ eˣ⁻ᵐ with m = max x: no overflow.   dz/dx = eˣ⁻ᶻ = softmax(x)
 
@@ -80,10 +81,10 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """
     x = as_floating(input, "logsumexp")
     dims, xp = many_dims(dim, x.ndim, "logsumexp"), of(x)
-    with np.errstate(all="ignore"):
-        m = kernels.finite_max(x, dims)
-        m = xp.where(m == math.inf, 0, m)  # ln e^inf is inf; with m = inf it would be NaN
-        z = xp.log(xp.exp(x - m).sum(axis=dims, keepdims=True)) + m
+    m = kernels.finite_max(x, dims)
+    m = xp.where(m == math.inf, 0, m)  # ln e^inf is inf; with m = inf it would be NaN
+    z = kernels.log_of_sum(xp.exp(x - m), dims) + m
+    z = row_major(z)
     reduced = z if keepdim else z.reshape(tuple(n for i, n in enumerate(x.shape) if i not in dims))
     softmax = lambda: xp.where(xp.isfinite(z), xp.exp(x - z), 0)  # noqa: E731
     return record("logsumexp", reduced, (input, lambda grad: spread(grad, dims, keepdim) * softmax(), input, RESULT))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .. import dtypes
 from ..backend import Array, of
-from .common import as_array, as_int, constant, one_dim
+from .common import as_array, as_int, constant, laid_out, one_dim, row_major
 from .indexing import gather
 from .reduction import ValuesIndices
 
@@ -30,14 +30,16 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
     tensor([30., 10., 20.])
     """
     indices = argsort(input, dim, descending)
-    return ValuesIndices(gather(input, dim, indices), indices)
+    values = gather(input, dim, indices)
+    values.array = laid_out(values.array, input.array)  # nobody has seen it yet
+    return ValuesIndices(values, indices)
 
 
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
     """The indices (int64) that put the elements in order along `dim`; see `sort`."""
     a = as_array(input, "argsort")
     axis = one_dim(dim, a.ndim, "argsort")
-    return constant(input, _order(a, axis, descending) if a.ndim else of(a).zeros((), dtypes.int64))
+    return constant(input, laid_out(_order(a, axis, descending), a) if a.ndim else of(a).zeros((), dtypes.int64))
 
 
 def _order(a: Array, axis: int, descending: bool) -> Array:
@@ -62,5 +64,5 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
         raise RuntimeError(f"topk: k = {k} is out of range for dim {dim} of size {n}")
     indices = argsort(input, dim, largest)
     if a.ndim:
-        indices = indices.narrow(dim, 0, k)
+        indices = constant(input, row_major(indices.narrow(dim, 0, k).array))
     return ValuesIndices(gather(input, dim, indices), indices)

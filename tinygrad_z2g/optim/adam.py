@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .. import kernels
-from ..backend import Array
+from ..backend import Array, silent
 from ..replay import capturing
 from ..tensor import Tensor
 from .optimizer import Optimizer, check_range, memory
@@ -46,16 +46,17 @@ class Adam(Optimizer):
         check_range(name, "eps", settings["eps"], 0)
         check_range(name, "weight_decay", settings["weight_decay"], 0)
 
+    @silent
     def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
         decay = group["weight_decay"] if self.decoupled else 0.0
         parts = self._parts(params, group)
         lr = (lambda: group["lr"]) if capturing() else group["lr"]  # a replay asks anew
-        kernels.adam_all(params[0].array, parts, lr, *group["betas"], group["eps"], decay)
+        kernels.adam_all([p.array for p in params], parts, lr, *group["betas"], group["eps"], decay)
 
     def _parts(self, params: list[Tensor], group: dict[str, Any]) -> Iterator[tuple[Array, Array, Array, Array, int]]:
         """w, g, m, v and the number of the step of each parameter, prepared as its turn comes."""
         for p in params:
-            grad, state = p.grad.array, self.state.setdefault(p, {})
+            grad, state = p._grad.array, self.state.setdefault(p, {})
             if group["weight_decay"] and not self.decoupled:
                 grad = grad + group["weight_decay"] * p.array  # the gradient of L + weight_decay / 2 · w²
             m, v = memory(state, "exp_avg", p), memory(state, "exp_avg_sq", p)

@@ -319,7 +319,7 @@ def sum_rows_by_id(ids: Array, rows: Array, n: int) -> Array:
 
 
 def adam_all(
-    like: Array, parts: Iterable[tuple[Array, Array, Array, Array, int]], lr: float | Callable[[], float],
+    arrays: list[Array], parts: Iterable[tuple[Array, Array, Array, Array, int]], lr: float | Callable[[], float],
     beta1: float, beta2: float, eps: float, decay: float = 0.0,
 ) -> None:  # fmt: skip
     """See `reference.adam_all`. One launch for up to 64 parameters. In a captured step, `lr` is a function to ask."""
@@ -342,7 +342,7 @@ def adam_all(
         by_value, now = ((0, 0, 0), now) if recording else (now, None)
         numbers = (*map(real, (beta1, 1 - beta1, beta2, 1 - beta2, eps, *by_value)), now)
         for table, grid, _ in tables(64, "wgmv", found):
-            kernel(of(like), "adam", "adam_all", char)(grid, (256,), (table, *numbers))
+            kernel(of(arrays[0]), "adam", "adam_all", char)(grid, (256,), (table, *numbers))
 
 
 def norm(arrays: list[Array]) -> Array:

@@ -11,18 +11,19 @@ extern "C" __global__ void cross_entropy(
     real m = LOWEST;
     for (int j = threadIdx.x; j < C; j += blockDim.x) m = max(m, logits[j]);
     m = max_of_row(m);
-    real total = 0;
-    for (int j = threadIdx.x; j < C; j += blockDim.x) {
-        g[j] = exp(logits[j] - m);
-        total += g[j];
-    }
-    total = sum_of_row(total);
     long long t = target[row];
     bool valid = 0 <= t && t < C;
+    real others = 0;  // the sum of all exponentials but the target's: 1 - p[target], which is small, is others / total
+    for (int j = threadIdx.x; j < C; j += blockDim.x) {
+        g[j] = exp(logits[j] - m);
+        if (j != t) others += g[j];
+    }
+    others = sum_of_row(others);
     real w = valid ? weight[row] : (real)nan("");
-    for (int j = threadIdx.x; j < C; j += blockDim.x) g[j] = (g[j] / total - (j == t)) * w;
+    real e = valid ? exp(logits[t] - m) : (real)nan(""), total = e + others;
+    for (int j = threadIdx.x; j < C; j += blockDim.x) g[j] = (j == t ? -others : g[j]) / total * w;
     if (threadIdx.x == 0) {
-        real logp = valid ? logits[t] - m - log(total) : (real)nan("");
+        real logp = !valid ? (real)nan("") : others < e ? -log1p(others / e) : logits[t] - m - log(total);
         losses[row] = w == 0 ? 0 : -logp * w;  // a row of weight 0 may hold inf, and 0 · inf is NaN
     }
 }

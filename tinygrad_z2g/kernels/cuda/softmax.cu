@@ -33,7 +33,7 @@ extern "C" __global__ void softmax_backward(const real* p, const real* grad, rea
     for (int j = threadIdx.x; j < C; j += blockDim.x) out[j] = p[j] * (grad[j] - sum);
 }
 
-// z = a - m - ln Σ e^(a - m)
+// z = a - m - ln Σ e^(a - m). The largest e is 1: ln (1 + the rest) keeps the digits of a rest that is small.
 extern "C" __global__ void log_softmax(const real* a, real* z, int N, int C) {
     long long row = row_of_thread();
     if (row >= N) return;
@@ -42,8 +42,13 @@ extern "C" __global__ void log_softmax(const real* a, real* z, int N, int C) {
     accurate m = LOWEST;
     for (int j = threadIdx.x; j < C; j += blockDim.x) m = max(m, (accurate)a[j]);
     m = max_of_row(m);
-    accurate total = 0;
-    for (int j = threadIdx.x; j < C; j += blockDim.x) total += exp(a[j] - m);
-    total = log(sum_of_row(total));
-    for (int j = threadIdx.x; j < C; j += blockDim.x) z[j] = a[j] - m - total;
+    accurate rest = 0, ones = 0;
+    for (int j = threadIdx.x; j < C; j += blockDim.x) {
+        accurate e = exp(a[j] - m);
+        if (e == 1) ones += 1;
+        else rest += e;
+    }
+    rest = sum_of_row(rest);
+    accurate log_sum = log1p(rest + (sum_of_row(ones) - 1));
+    for (int j = threadIdx.x; j < C; j += blockDim.x) z[j] = a[j] - m - log_sum;
 }

@@ -1,0 +1,612 @@
+"""The compiled loops: the reference's numbers, from any number of threads, in forks; and what happens without Numba."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_z2g as z2g
+from tinygrad_z2g.kernels import loops, recurrent, reference
+
+ROOT = Path(__file__).parent.parent
+needs_numba = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="Numba is not installed")
+EPS = np.finfo(np.float32).eps
+
+
+@pytest.fixture(scope="module")
+def compiled() -> Any:
+    if importlib.util.find_spec("numba") is None:
+        pytest.skip("Numba is not installed")
+    found = loops.find()
+    assert found is not None, loops.reason
+    return found
+
+
+def python(source: str, *, path: Path = ROOT, flags: tuple = (), **environment: str) -> subprocess.CompletedProcess:
+    """The source in a process of its own."""
+    return subprocess.run(
+        [sys.executable, *flags, "-c", textwrap.dedent(source)], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(path), str(ROOT)]), **environment},
+    )  # fmt: skip
+
+
+# --- Against the reference ---------------------------------------------------------------------------------------
+
+rng = np.random.default_rng(0)
+
+
+def normal(*shape: int, scale: float = 1.0) -> np.ndarray:
+    return (rng.standard_normal(shape) * scale).astype(np.float32)
+
+
+def with_row_sums_of_one(a: np.ndarray) -> np.ndarray:
+    return reference.softmax(a, -1)
+
+
+def attention_arguments(N: int, C: int) -> list[tuple]:
+    """Heads that are views of one array, as they come from a product; with a bias, causal, with dropout."""
+    T, d = max(1, C // 2), 8
+    found = []
+    for causal, with_bias, drop in ((True, False, 0.0), (False, False, 0.3), (False, True, 0.0)):
+        all_three = np.split(normal(max(N // 8, 1), T, 6 * d), 3, -1)
+        q, k, v = (x.reshape(*x.shape[:2], 2, d).swapaxes(1, 2) for x in all_three)
+        bias = None
+        if with_bias:
+            bias = np.where(rng.random((T, T)) < 0.3, -np.inf, normal(T, T)).astype(np.float32)
+            bias[0] = -np.inf  # looks nowhere
+        found.append((q, k, v, bias, causal, 0.35, drop, 7))
+    return found
+
+
+def lstm_arguments(N: int, C: int) -> tuple:
+    L, H = 5, max(1, C // 4)
+    return normal(L, N, 4 * H), normal(N, H), normal(N, H), normal(4 * H, H, scale=0.3)
+
+
+def adam_arguments(N: int, C: int, decay: float) -> tuple:
+    w, g, m = (normal(N, C) for _ in range(3))
+    return [w], [(w, g, m, m * m, 3)], 0.01, 0.9, 0.99, 1e-8, decay
+
+
+# For each routine, arguments for matrices of N rows and C columns. What is changed in place is among the results.
+CASES: dict[str, Callable[[int, int], list[tuple]]] = {
+    "adam_all": lambda N, C: [adam_arguments(N, C, 0.0), adam_arguments(N, C, 0.1)],
+    "attention": attention_arguments,
+    "bmm": lambda N, C: [(normal(3, N, C), normal(3, C, 7)), (normal(3, C, N).swapaxes(1, 2), normal(3, C, 5))],
+    "clip": lambda N, C: [([normal(N, C), normal(C)], np.float32(3), 1.0)],
+    "column_sums": lambda N, C: [(normal(N, C),), (normal(N, C), normal(N, C))],
+    "cross_entropy": lambda N, C: [
+        (normal(N, C, scale=scale), rng.integers(0, C, N), (rng.random(N) < 0.9).astype(np.float32))
+        for scale in (1, 30)
+    ],
+    "dropout": lambda N, C: [(normal(N, C), 0.2, 12345)],
+    "erf": lambda N, C: [(normal(N, C),)],
+    "gelu_exact": lambda N, C: [(normal(N, C, scale=3),), (normal(2, N, C), normal(C))],
+    "gelu_tanh": lambda N, C: [(normal(N, C, scale=3),), (normal(2, N, C), normal(C))],
+    "layer_norm": lambda N, C: [(normal(N, C) + 3, 1e-5)],
+    "layer_norm_backward": lambda N, C: [(normal(N, C), *reference.layer_norm(normal(N, C), 1e-5))],
+    "log_softmax": lambda N, C: [(normal(N, C, scale=scale), -1) for scale in (1, 30)],
+    "lstm": lambda N, C: [lstm_arguments(N, C)],
+    "norm": lambda N, C: [([normal(N, C), normal(C), normal(3, N, C)],)],
+    "product": lambda N, C: [(normal(N, C), normal(C, 2 * N)), (normal(C, N).T, normal(C, C))],
+    "product_and_column_sums": lambda N, C: [(normal(2, N, C), normal(2, N, C))],
+    "fill": lambda N, C: [(normal(2, N, C), rng.random((N, C)) < 0.5, -7.5), (normal(N, C), rng.random(C) < 0.5, 0)],
+    "relu_backward": lambda N, C: [(normal(N, C), np.maximum(normal(N, C), 0))],
+    "relu": lambda N, C: [(normal(N, C),)],
+    "rms_norm": lambda N, C: [(normal(N, C) + 3, 1e-5)],
+    "rms_norm_backward": lambda N, C: [(normal(N, C), *reference.rms_norm(normal(N, C), 1e-5))],
+    "scale_shift": lambda N, C: [(normal(N, C), normal(C), normal(C))],
+    "sgd": lambda N, C: [(normal(N, C), normal(N, C), 0.1)],
+    "softmax": lambda N, C: [(normal(N, C, scale=scale), -1) for scale in (1, 30)] + [(normal(2, N, C), 2)],
+    "softmax_backward": lambda N, C: [(with_row_sums_of_one(normal(N, C)), normal(N, C), -1)],
+    "sum_rows_by_id": lambda N, C: [(rng.integers(0, n, N), normal(N, C), n) for n in (9, 700)],
+    "total": lambda N, C: [(normal(N, C), (0,), False), (normal(N, C), (1,), True)],
+}  # fmt: skip
+SHAPES = [(0, 40), (1, 1), (1, 64), (7, 33), (64, 32), (100, 129), (700, 40), (5, 1000)]
+
+
+def flat(result: Any) -> list[np.ndarray]:
+    """The arrays in a result, however nested."""
+    if isinstance(result, (list, tuple)):
+        return [a for part in result for a in flat(part)]
+    return [np.asarray(result)] if isinstance(result, (np.ndarray, np.generic)) else []
+
+
+def widen(args: Any) -> Any:
+    """The same in float64. What was one array stays one."""
+    seen: dict[int, Any] = {}
+
+    def wide(x: Any) -> Any:
+        if isinstance(x, (list, tuple)):
+            return type(x)(map(wide, x))
+        if isinstance(x, np.ndarray) and x.dtype == np.float32:
+            return seen.setdefault(id(x), x.astype(np.float64))
+        return x
+
+    return wide(args)
+
+
+def copied(args: Any) -> Any:
+    """The arguments in memory of their own. What was one array stays one; views of a larger one stay strided."""
+    seen: dict[int, Any] = {}
+
+    def copy(x: Any) -> Any:
+        if isinstance(x, (list, tuple)):
+            return type(x)(map(copy, x))
+        return seen.setdefault(id(x), x.copy(order="K")) if isinstance(x, np.ndarray) else x
+
+    return copy(args)
+
+
+IN_PLACE = {"adam_all", "clip", "sgd"}
+
+
+def run(module: Any, name: str, args: tuple) -> list[np.ndarray]:
+    """All results of a routine; of one that changes its arguments, those."""
+    plain = {"product": lambda a, b: a @ b, "lstm": recurrent.lstm}
+    function = plain[name] if module is reference and name in plain else getattr(module, name)
+    args = copied(args) if name in IN_PLACE else args
+    with np.errstate(all="ignore"):
+        result = function(*args)
+    return flat(args) if name in IN_PLACE else flat(result)
+
+
+def size_of(name: str, args: tuple) -> float:
+    """How large the numbers are that are summed, beyond those of the result."""
+    floats = [a[np.isfinite(a)] for a in flat(args) if a.dtype.kind == "f"]
+    return max(1.0, *(float(np.abs(a).max(initial=0)) for a in floats))
+
+
+@needs_numba
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", CASES)
+def test_the_numbers_are_those_of_the_reference(name: str, shape: tuple[int, int], compiled: Any) -> None:
+    """As exact as the reference, judged by float64; where the reference is exact, within some roundings."""
+    for args in CASES[name](*shape):
+        exact, plain, got = run(reference, name, widen(args)), run(reference, name, args), run(compiled, name, args)
+        assert len(got) == len(plain)
+        for a, b, c in zip(exact, plain, got, strict=True):
+            assert (c.shape, c.dtype) == (b.shape, b.dtype)
+            if not c.size:
+                continue
+            scale = max(float(np.abs(a).max()), size_of(name, args))
+            error, allowed = np.abs(c - a).max(), 2 * np.abs(b - a).max() + 8 * EPS * scale
+            assert error <= allowed, f"{name}{shape}: {error:.3g} > {allowed:.3g}"
+
+
+@needs_numba
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("drop", [0.0, 0.3])
+@pytest.mark.parametrize("T", [1, 20, 64, 65, 200])
+def test_attention_backward(T: int, drop: float, causal: bool, compiled: Any) -> None:
+    """From what the loops saved, and from what the reference saved."""
+    q, k, v = (x.reshape(3, T, 2, 16).swapaxes(1, 2) for x in np.split(normal(3, T, 96), 3, -1))
+    grad = normal(*q.shape)
+    for forward in (reference, compiled):
+        _, saved = forward.attention(q, k, v, None, causal, 0.25, drop, 5)
+        expected = reference.attention_backward(grad, q, k, v, saved, 0.25)
+        for a, b in zip(expected, compiled.attention_backward(grad, q, k, v, saved, 0.25), strict=True):
+            np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
+
+
+@needs_numba
+@pytest.mark.parametrize(("T", "S"), [(3, 100), (100, 130), (130, 100), (70, 3)])
+@pytest.mark.parametrize("causal", [True, False])
+def test_attention_of_more_keys_than_queries_or_fewer(T: int, S: int, causal: bool, compiled: Any) -> None:
+    q, k, v, grad = normal(2, 3, T, 8), normal(2, 3, S, 8), normal(2, 3, S, 5), normal(2, 3, T, 5)
+    z, saved = compiled.attention(q, k, v, None, causal, 0.3, 0.0, 0)
+    expected, other = reference.attention(q, k, v, None, causal, 0.3, 0.0, 0)
+    np.testing.assert_allclose(z, expected, rtol=1e-5, atol=1e-6)
+    grads = reference.attention_backward(grad, q, k, v, other, 0.3)
+    for a, b in zip(grads, compiled.attention_backward(grad, q, k, v, saved, 0.3), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
+
+
+@needs_numba
+@pytest.mark.parametrize(("L", "N", "H"), [(1, 1, 8), (7, 3, 5), (20, 33, 32)])
+def test_lstm_backward(L: int, N: int, H: int, compiled: Any) -> None:
+    args = normal(L, N, 4 * H), normal(N, H), normal(N, H), normal(4 * H, H, scale=0.3)
+    kept, (_, h, _, w) = recurrent.lstm(*args), args
+    grad = normal(L + 1, N, H)
+    expected = recurrent.lstm_backward(grad, *kept, h, w)
+    for a, b in zip(expected, compiled.lstm_backward(grad, *kept, h, w), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
+
+
+SPECIAL = [np.inf, -np.inf, np.nan, 0.0, -0.0, 3e38, -3e38, 1e-45, -1e-45, 100.0, -100.0, 20.0, -20.0]
+
+
+@needs_numba
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_infinities_and_nan_are_those_of_the_reference(name: str, compiled: Any) -> None:
+    """Numbers of every kind among ordinary ones, each alone in its row, and a row of nothing but it."""
+    N, C = 2 * len(SPECIAL) + 2, 64
+    for args in CASES[name](N, C):
+        for k in [i for i, a in enumerate(flat(args)) if a.dtype.kind == "f"]:
+            spoiled = copied(args)
+            a = flat(spoiled)[k]
+            if a.ndim < 2 or (name == "softmax_backward" and k == 0):
+                continue
+            rows = np.moveaxis(a, -2, 0)
+            for i, value in enumerate(SPECIAL[: len(rows) // 2]):
+                rows[i, ..., 5 % a.shape[-1]] = value
+                rows[i + len(SPECIAL), ...] = value
+            for b, c in zip(run(reference, name, spoiled), run(compiled, name, spoiled), strict=True):
+                if name == "attention":  # of keys that a query may not see it does not even compute the scores
+                    b = np.where(np.isfinite(c), c, b)
+                for kind in (np.isnan, np.isposinf, np.isneginf):
+                    wrong = [(tuple(i), b[tuple(i)], c[tuple(i)]) for i in np.argwhere(kind(b) != kind(c))]
+                    assert wrong == [], f"{name}, argument {k}: {kind.__name__}"
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", [np.float64, np.float16])
+@pytest.mark.parametrize("name", sorted(set(CASES) - {"product"}))
+def test_other_dtypes_go_to_the_reference(name: str, dtype: Any, compiled: Any) -> None:
+    def cast(x: Any) -> Any:
+        if isinstance(x, (list, tuple)):
+            return type(x)(map(cast, x))
+        return x.astype(dtype) if isinstance(x, np.ndarray) and x.dtype == np.float32 else x
+
+    for args in CASES[name](70, 40):
+        args = cast(args)
+        for a, b in zip(run(reference, name, args), run(compiled, name, args), strict=True):
+            assert a.dtype == b.dtype and np.array_equal(a, b, equal_nan=True)
+
+
+@needs_numba
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_strided_arrays(name: str, compiled: Any) -> None:
+    """Every second column of a wider array."""
+    seen: dict[int, Any] = {}
+
+    def spread(x: Any) -> Any:
+        if isinstance(x, (list, tuple)):
+            return type(x)(map(spread, x))
+        if not isinstance(x, np.ndarray) or x.dtype != np.float32:
+            return x
+        wide = np.zeros((*x.shape[:-1], 2 * x.shape[-1]), x.dtype)
+        wide[..., ::2] = x
+        return seen.setdefault(id(x), wide[..., ::2])
+
+    for args in CASES[name](70, 40):
+        for a, b in zip(run(reference, name, args), run(compiled, name, spread(args)), strict=True):
+            np.testing.assert_allclose(b, a, rtol=2e-5, atol=2e-5)
+
+
+# --- Functions of one number -------------------------------------------------------------------------------------
+
+
+def units_apart(got: np.ndarray, exact: np.ndarray) -> float:
+    """The largest difference in units of the last place of float32."""
+    rounded = exact.astype(np.float32)
+    finite = np.isfinite(rounded)
+    assert np.array_equal(got[~finite], rounded[~finite], equal_nan=True)
+    return float((np.abs(got[finite] - exact[finite]) / np.spacing(np.abs(rounded[finite]))).max())
+
+
+def exact_erf(x: np.ndarray) -> np.ndarray:
+    return np.array([math.erf(v) for v in x.tolist()])
+
+
+@needs_numba
+@pytest.mark.parametrize(("name", "exact"), [("exp", np.exp), ("tanh", np.tanh), ("erf", exact_erf)])
+def test_functions_are_exact_to_two_units_in_the_last_place(name: str, exact: Callable, compiled: Any) -> None:
+    """Every 4,099th float there is: of all sizes, denormal, infinite and NaN; and those around 0 more closely."""
+    from tinygrad_z2g.kernels.compiled import mathematics
+    from tinygrad_z2g.kernels.compiled.jit import loop
+
+    function = getattr(mathematics, name)
+
+    @loop
+    def each(x, z):
+        for i in range(x.size):
+            z[i] = function(x[i])
+
+    x = np.arange(0, 2**32, 4099, dtype=np.uint64).astype(np.uint32).view(np.float32)
+    x = np.concatenate([x, np.linspace(-10, 10, 200_001, dtype=np.float32), np.array(SPECIAL, np.float32)])
+    z = np.empty_like(x)
+    each(x, z)
+    with np.errstate(all="ignore"):
+        assert units_apart(z, exact(x.astype(np.float64))) <= 2
+
+
+# --- Threads -----------------------------------------------------------------------------------------------------
+
+
+def set_threads(monkeypatch: Any, n: int, shared: int = 1) -> None:
+    """Loops and products take n threads, however small."""
+    from tinygrad_z2g.kernels.compiled import attending, columns, gates, jit, products
+
+    monkeypatch.setattr(jit, "threads", lambda: n)
+    monkeypatch.setattr(products, "threads", lambda: n)
+    monkeypatch.setattr(jit, "SHARED", shared)
+    monkeypatch.setattr(products, "SHARED", shared)
+    assert attending.cuts is columns.cuts is gates.cuts is jit.cuts  # they all ask there
+
+
+@needs_numba
+@pytest.mark.parametrize("name", sorted(set(CASES)))
+def test_the_same_bits_from_any_number_of_threads(name: str, compiled: Any, monkeypatch: Any) -> None:
+    for args in CASES[name](193, 130):
+        first = run(compiled, name, args)
+        for n in (2, 3, 7, 2):
+            set_threads(monkeypatch, n)
+            for a, b in zip(first, run(compiled, name, args), strict=True):
+                assert np.array_equal(a, b, equal_nan=True), f"{n} threads"
+
+
+@needs_numba
+def test_parts_run_in_several_threads_and_errors_come_back(compiled: Any) -> None:
+    from tinygrad_z2g.kernels.compiled.jit import together
+
+    both = threading.Barrier(2, timeout=20)
+    seen = []
+
+    def meet(part: int) -> None:
+        both.wait()  # passes only if two threads are here at a time
+        seen.append((part, threading.current_thread()))
+
+    together(meet, [(0,), (1,)])
+    assert sorted(part for part, _ in seen) == [0, 1] and len({thread for _, thread in seen}) == 2
+
+    def fail_there(part: int) -> None:
+        both.wait()
+        if threading.current_thread() is not threading.main_thread():
+            raise ZeroDivisionError(f"part {part}")
+
+    def fail_here(part: int) -> None:
+        both.wait()
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError, match="part"):
+            together(fail_there, [(0,), (1,)])
+        with pytest.raises(KeyboardInterrupt):
+            together(fail_here, [(0,), (1,)])
+    seen.clear()
+    together(meet, [(0,), (1,)])
+    assert len(seen) == 2
+
+
+@needs_numba
+def test_a_caller_waits_for_no_thread_that_is_busy_elsewhere(compiled: Any) -> None:
+    """All helpers are held up; nested and concurrent calls are done by whoever asks."""
+    from tinygrad_z2g.kernels.compiled.jit import _helpers, together
+
+    release, held = threading.Event(), threading.Semaphore(0)
+
+    def hold(part: int) -> None:
+        if part:
+            held.release()
+            release.wait(20)
+        else:
+            held.acquire()
+
+    together(lambda part: None, [(0,), (1,)])
+    holders = [threading.Thread(target=together, args=[hold, [(0,), (1,)]]) for _ in _helpers]
+    for thread in holders:
+        thread.start()
+    done: list[int] = []
+    together(lambda part: together(done.append, [(part,), (part,)]), [(0,), (1,), (2,)])
+    release.set()
+    for thread in holders:
+        thread.join()
+    assert sorted(done) == [0, 0, 1, 1, 2, 2]
+
+
+@needs_numba
+def test_several_callers_at_once(compiled: Any, monkeypatch: Any) -> None:
+    set_threads(monkeypatch, 3)
+    args = [CASES["gelu_tanh"](300 + i, 64)[0] for i in range(6)]
+    expected, wrong = [run(compiled, "gelu_tanh", a) for a in args], []
+
+    def call(i: int) -> None:
+        for _ in range(50):
+            for a, b in zip(expected[i], run(compiled, "gelu_tanh", args[i]), strict=True):
+                if not np.array_equal(a, b):
+                    wrong.append(i)
+
+    threads = [threading.Thread(target=call, args=[i]) for i in range(len(args))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+@needs_numba
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_child_of_a_fork_has_threads_of_its_own() -> None:
+    run = python(
+        """
+        import os
+        import numpy as np
+        from tinygrad_z2g import kernels
+        from tinygrad_z2g.kernels.compiled import jit
+        jit.threads = lambda: 2
+        a = np.linspace(-3, 3, 2**18, dtype=np.float32).reshape(512, 512)
+        first = kernels.gelu_tanh(a)[0]
+        assert len(jit._helpers) == 1
+        child = os.fork()
+        if not child:
+            assert not jit._helpers
+            second = kernels.gelu_tanh(a)[0]
+            os._exit(0 if np.array_equal(first, second) and len(jit._helpers) == 1 else 1)
+        assert np.array_equal(kernels.gelu_tanh(a)[0], first)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        """,
+        flags=("-W", "ignore::DeprecationWarning"),  # "this process is multi-threaded": so it is
+    )
+    assert (run.returncode, run.stdout) == (0, "0\n"), run.stderr
+
+
+@needs_numba
+def test_the_number_of_threads_is_that_of_blas(compiled: Any) -> None:
+    pytest.importorskip("threadpoolctl")
+    if compiled.jit.blas_threads is None:
+        pytest.skip("NumPy's BLAS is not OpenBLAS")
+    before = compiled.threads()
+    try:
+        for n in (1, 2):
+            z2g.set_num_threads(n)
+            assert compiled.threads() == n
+    finally:
+        z2g.set_num_threads(before)
+
+
+@needs_numba
+def test_a_product_leaves_blas_as_it_was(compiled: Any, monkeypatch: Any) -> None:
+    if compiled.jit.blas_threads is None:
+        pytest.skip("NumPy's BLAS is not OpenBLAS")
+    calls = []
+    monkeypatch.setattr(compiled.products, "blas_threads", lambda: 5)
+    monkeypatch.setattr(compiled.products, "set_blas_threads", calls.append)
+    with pytest.raises(ValueError), compiled.products.alone():
+        raise ValueError
+    assert calls == [1, 5]
+
+
+# --- Which set is taken ------------------------------------------------------------------------------------------
+
+LARGE_AND_SMALL = """
+    import sys
+    import numpy as np
+    import tinygrad_z2g as z2g
+    from tinygrad_z2g import kernels
+    small = z2g.randn(20, 20).softmax(-1)
+    before = "numba" in sys.modules
+    large = kernels.softmax(np.ones((512, 64), np.float32), -1)
+    assert abs(large - 1 / 64).max() < 1e-6
+    print(before, "numba" in sys.modules, kernels.loops.ready is not None, kernels.loops.reason)
+"""
+
+
+@needs_numba
+def test_numba_is_imported_for_the_first_large_array() -> None:
+    run = python(LARGE_AND_SMALL)
+    assert run.stdout == "False True True \n", run.stderr
+
+
+def test_switched_off_there_are_no_loops() -> None:
+    run = python(LARGE_AND_SMALL, TINYGRAD_Z2G_COMPILED="0")
+    assert (run.stdout, run.stderr) == ("False False False TINYGRAD_Z2G_COMPILED=0\n", "")
+
+
+BROKEN = {
+    "old": ("__version__ = '0.59.1'", "version 0.59.1 is older than 0.60"),
+    "unfit": ("raise ImportError('Numba needs NumPy 2.0 or less. Got NumPy 2.4')", "Numba needs NumPy 2.0 or less"),
+    "half there": ("__version__ = '0.61.0'", "cannot import name"),
+    "mad": ("raise SystemError", "SystemError"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_numba_that_cannot_be_used_is_named_once_and_ignored(name: str, tmp_path: Path) -> None:
+    source, words = BROKEN[name]
+    (tmp_path / "numba.py").write_text(source)
+    run = python(LARGE_AND_SMALL, path=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split()[2] == "False"
+    assert len(run.stderr.splitlines()) == 1 and words in run.stderr and "NumPy computes alone" in run.stderr
+
+
+def test_without_numba_nothing_is_said(tmp_path: Path) -> None:
+    source = "import importlib.util\nfind = importlib.util.find_spec\n"
+    source += "importlib.util.find_spec = lambda name, *rest: None if name == 'numba' else find(name, *rest)\n"
+    run = python(source + textwrap.dedent(LARGE_AND_SMALL))
+    assert run.stdout == "False False False Numba is not installed (pip install 'tinygrad_z2g[fast]')\n"
+    assert run.stderr == ""
+
+
+@needs_numba
+def test_the_first_run_says_that_it_compiles_and_keeps_the_code(tmp_path: Path) -> None:
+    first, second = (python(LARGE_AND_SMALL, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2))
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert len(first.stderr.splitlines()) == 1 and "compiling loops for this machine, once" in first.stderr
+    assert second.stderr == ""
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbi")}
+    assert kept
+    for stamp in tmp_path.rglob("loops.sha256"):
+        stamp.write_text("of other sources")
+    third = python(LARGE_AND_SMALL, NUMBA_CACHE_DIR=str(tmp_path))
+    assert "compiling loops" in third.stderr
+    assert all(path.stat().st_mtime_ns != time for path, time in kept.items()), "code of other sources was used"
+
+
+@needs_numba
+def test_where_nothing_can_be_kept_each_process_compiles(compiled: Any, monkeypatch: Any, capsys: Any) -> None:
+    from tinygrad_z2g.kernels.compiled import jit
+
+    asked = []
+
+    def njit(cache: bool = False, **settings: Any) -> Callable:
+        asked.append(cache)
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr(jit, "njit", njit)
+    function = jit._compiled({"contract"})(len)
+    assert function is len and asked == [True, False]
+    loops._say_if_new(None)
+    assert "in each process anew" in capsys.readouterr().err
+
+
+def step(seed: int) -> list[float]:
+    """Losses of a small GPT whose arrays are large enough for loops."""
+    from tinygrad_z2g.models import GPT, GPTConfig
+
+    z2g.manual_seed(seed)
+    model = GPT(GPTConfig(vocab_size=40, context=32, layers=2, heads=2, width=64, dropout=0.1))
+    data = z2g.randint(0, 40, (12, 33))
+    optimizer = z2g.optim.AdamW(model.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(5):
+        _, loss = model(data[:, :-1], data[:, 1:])
+        optimizer.zero_grad()
+        loss.backward()
+        z2g.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+@needs_numba
+def test_a_model_learns_the_same_with_both_sets(compiled: Any, monkeypatch: Any) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(loops, "ready", None)
+        patch.setattr(loops, "reason", "a test")
+        plain = step(3)
+    assert loops.load() is compiled
+    fast = step(3)
+    assert fast == step(3), "not the same twice"
+    np.testing.assert_allclose(fast, plain, rtol=1e-4)
+    assert fast != plain, "the loops were not taken"
+
+
+@needs_numba
+def test_info_tells_which_set_is_in_use() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "tinygrad_z2g.info", "--json"], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert json.loads(run.stdout)["cpu kernels"].startswith("compiled, Numba ")
+    run = subprocess.run(
+        [sys.executable, "-m", "tinygrad_z2g.info", "--json"], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TINYGRAD_Z2G_COMPILED": "0"},
+    )  # fmt: skip
+    assert json.loads(run.stdout)["cpu kernels"] == "NumPy alone: TINYGRAD_Z2G_COMPILED=0"

@@ -1,0 +1,20 @@
+"""The routines of `reference.py` as loops that Numba compiles: same names and arguments, same numbers but for rounding.
+
+Where NumPy passes over memory once for each operation, on one thread, a loop passes once for all of them, on several.
+What no loop is written for (float64, float16, softmax along another axis than the last, arrays that do not lie in
+memory row by row) goes to the reference. They know nothing of tensors or graphs.
+
+No routine's result depends on the number of threads: they share rows, or columns, never a sum. (Products are cut at
+multiples of what OpenBLAS takes at a time, which has given the same bits wherever it was tried.)
+"""
+
+from .activations import erf, fill, gelu_exact, gelu_tanh, relu, relu_backward
+from .attending import attention, attention_backward
+from .columns import column_sums, product_and_column_sums, scale_shift, sum_rows_by_id, total
+from .dropping import dropout
+from .gates import lstm, lstm_backward
+from .jit import cache_folder, threads
+from .norms import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
+from .products import bmm, each, product, shares
+from .rows import cross_entropy, log_softmax, softmax, softmax_backward
+from .updates import adam_all, clip, norm, sgd

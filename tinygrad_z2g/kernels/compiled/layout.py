@@ -1,0 +1,22 @@
+"""Which arrays the loops take. All others go to the reference: float64, float16, what is strided or empty.
+
+It knows nothing of what is computed with them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...backend import Array
+
+FLOAT32 = np.dtype(np.float32)
+
+
+def fits(*arrays: Array) -> bool:
+    """Whether all are float32, row by row in memory, writable and not empty."""
+    return all(isinstance(a, np.ndarray) and a.dtype == FLOAT32 and a.flags.carray and a.size for a in arrays)
+
+
+def as_rows(a: Array) -> Array:
+    """(..., C) -> (N, C)"""
+    return a.reshape(-1, a.shape[-1])

@@ -1,0 +1,77 @@
+"""Matrix products by threads of our own, each of which gives OpenBLAS some rows and lets it use one thread.
+
+OpenBLAS's own threads wait for their next product by spinning, on the core that a loop's second half needs. So while
+products are cut here, none of its threads is woken; before and after, it is as other code
+of the process left it. It knows nothing of what the matrices mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ...backend import Array
+from .. import reference
+from .jit import blas_threads, cuts, set_blas_threads, threads, together
+from .layout import FLOAT32
+
+SHARED = 2**20  # multiplications from which OpenBLAS would take several threads
+ROWS = 48  # a multiple of what OpenBLAS's kernels take at a time, so that each row is computed as without cuts
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Inside, OpenBLAS takes one thread."""
+    before = blas_threads()
+    if before == 1:
+        yield
+        return
+    set_blas_threads(1)
+    try:
+        yield
+    finally:
+        set_blas_threads(before)
+
+
+def product(a: Array, b: Array) -> Array:
+    """z = a b for two matrices, (n, k) and (k, m) -> (n, m), cut by rows, or by columns if there are more."""
+    (n, k), m = a.shape, b.shape[1]
+    if n * k * m < SHARED or set_blas_threads is None or threads() == 1 or not a.dtype == b.dtype == FLOAT32:
+        return a.dot(b)
+    z = np.empty((n, m), a.dtype)
+    by_rows = n >= m
+    parts = cuts(max(n, m), 2**62, ROWS)
+    with alone():
+        if by_rows:
+            together(lambda start, stop: np.matmul(a[start:stop], b, out=z[start:stop]), parts)
+        else:
+            together(lambda start, stop: np.matmul(a, b[:, start:stop], out=z[:, start:stop]), parts)
+    return z
+
+
+def each(function: Callable[[Any], object], blocks: list) -> None:
+    """See `reference.each`."""
+    n = threads()
+    with alone():
+        together(function, [(block,) for block in blocks], n)
+
+
+def shares(n: int) -> list[slice]:
+    """See `reference.shares`."""
+    return [slice(start, stop) for start, stop in cuts(n, 2**62)]
+
+
+def bmm(a: Array, b: Array) -> Array:
+    """See `reference.bmm`: threads share the first dimension of the batch."""
+    if not (a.ndim == b.ndim > 2 and a.shape[:-2] == b.shape[:-2] and a.dtype == b.dtype == FLOAT32):
+        return reference.bmm(a, b)
+    z = np.empty((*a.shape[:-1], b.shape[-1]), a.dtype)
+    with alone():
+        together(
+            lambda start, stop: np.matmul(a[start:stop], b[start:stop], out=z[start:stop]),
+            cuts(len(a), a.size * b.shape[-1] // 16),
+        )
+    return z

@@ -1,0 +1,314 @@
+"""Losses: how far from the target, as one number. `functional` offers them under torch's names.
+
+What torch refuses is refused: shapes that would broadcast, dtypes that would be converted, numbers out of range. They
+know nothing of models, and of gradients only their own rules.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .. import dtypes, kernels, precision
+from ..backend import Array, of, quiet, silent
+from ..engine import needs_grad, record
+from ..ops.casting import cast, half_for, in_float32, raised
+from ..ops.common import as_array, as_int, check_ids, fits, laid_out, number, same_device
+from ..ops.softmax import log_softmax
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+
+def reduce(losses: Tensor, reduction: str, name: str) -> Tensor:
+    """The losses themselves ("none"), their sum or their mean."""
+    check_reduction(reduction, name)
+    return losses if reduction == "none" else getattr(losses, reduction)()
+
+
+def check_reduction(reduction: str, name: str) -> None:
+    """ValueError for another word than the three."""
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"{name}: reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
+
+
+class _ShapeError(ValueError, RuntimeError):
+    """A target of the wrong shape, for which torch raises now the one and now the other."""
+
+
+def check_floating(x: Array, name: str) -> None:
+    """NotImplementedError, a RuntimeError as in torch, for integers and bools."""
+    if x.dtype.kind != "f":
+        raise NotImplementedError(f"{name}: expected floating-point numbers, got {x.dtype}; convert first: x.float()")
+
+
+def weighted(losses: Tensor, weight: Tensor | None, name: str) -> Tensor:
+    """The losses times `weight`, which may be smaller but does not stretch them, nor change their dtype."""
+    return losses if weight is None else losses * weight_for(losses, weight, name, "weight")
+
+
+def weight_for(losses: Tensor, weight: Tensor, name: str, what: str) -> Tensor:
+    """A weight of the losses' dtype. RuntimeError unless it broadcasts to them without stretching them."""
+    w, shape = as_array(weight, name), losses.array.shape
+    if not fits(w.shape, shape):
+        raise RuntimeError(f"{name}: {what} has shape {tuple(w.shape)}, expected one that broadcasts to {tuple(shape)}")
+    same_device(name, losses, weight)
+    return weight if w.dtype == losses.array.dtype else cast(weight, losses.array.dtype)
+
+
+def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
+    """L = Σ d² / n, the mean; d = input - target.   ∂L/∂input = 2 d / n = -∂L/∂target
+
+    The shapes must be equal: broadcasting here is nearly always a mistake. (One operation, 3 times faster than three.)
+
+    L has the slope 2 dᵢ / n in dᵢ, and dᵢ = inputᵢ - targetᵢ has +1 in input, -1 in target.
+    >>> x, t = z2g.tensor([1.0, 5.0], requires_grad=True), z2g.tensor([0.0, 2.0], requires_grad=True)
+    >>> F.mse_loss(x, t).backward(); x.grad, t.grad  # n = 2, d = (1, 3)
+    (tensor([1., 3.]), tensor([-1., -3.]))
+    """
+    if precision.blocks:
+        input, target = raised(input, target)
+    a, b = same_shape(input, target, "mse_loss")
+    if a.dtype != b.dtype:
+        dtype = dtypes.result_type(a, b)
+        input, target = (x if x.array.dtype == dtype else cast(x, dtype) for x in (input, target))
+        a, b = input.array, target.array
+    if a.dtype.kind != "f":
+        check_floating(a, "mse_loss")
+    if reduction != "mean":
+        return reduce((input - target).square(), reduction, "mse_loss")
+    if a.device != b.device:
+        same_device("mse_loss", input, target)
+    if a.dtype == dtypes.float16:  # whose sum may be beyond its range
+        return cast(mse_loss(*(cast(x, dtypes.float32) for x in (input, target))), dtypes.float16)
+    d, squares = quiet.run(_differences, a, b)
+    n = d.size or math.nan
+    loss = squares / n
+    return record(
+        "mse_loss", loss, (input, lambda grad: d * (grad * (2 / n))), (target, lambda grad: d * (grad * (-2 / n)))
+    )
+
+
+def _differences(a: Array, b: Array) -> tuple[Array, Array]:
+    """a - b, and the sum of its squares."""
+    d = a - b
+    return d, kernels.sum_squares(d)
+
+
+@in_float32
+def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
+    """L = mean of |input - target|. The shapes must be equal.
+
+    Composed: the rules of `sub`, `abs` and `mean` make ∂L/∂input = sign(input - target) / n.
+    >>> x = z2g.tensor([1.0, 5.0], requires_grad=True); F.l1_loss(x, z2g.tensor([0.0, 9.0])).backward(); x.grad
+    tensor([ 0.5000, -0.5000])
+    """
+    same_shape(input, target, "l1_loss")
+    return reduce((input - target).abs(), reduction, "l1_loss")
+
+
+def same_shape(input: Tensor, target: Tensor, name: str) -> tuple[Array, Array]:
+    """The two arrays. They must have one shape: to broadcast them is nearly always a mistake."""
+    a, b = as_array(input, name), as_array(target, name)
+    if a.shape != b.shape:
+        raise _ShapeError(f"{name}: input has shape {tuple(a.shape)}, target {tuple(b.shape)}; expected equal shapes")
+    return a, b
+
+
+@in_float32
+@silent
+def cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """L = -w[t] ln p[t], p = softmax(input) over the classes, t the target; the mean is over Σ w[t].
+
+    ∂L/∂input = w[t] (p - onehot(t)) / Σ w[t] = slopes · share: what the model believes minus what is true, shared
+    among the targets. For the reductions "sum" and "none", share = 1 and not 1 / Σ w[t].
+
+    input (C,), (N, C) or (N, C, d1, ...), unnormalised; target int64 or uint8 (), (N,) or (N, d1, ...) in 0..C-1.
+    Targets equal to `ignore_index` count nowhere. `weight` (C,) rescales classes. On the CPU a target out of range
+    raises IndexError; on the GPU nobody looks (it would stop the GPU at every step), so check before uploading.
+
+    The target may also hold a probability for each class, in the shape of the input. `label_smoothing` ε mixes
+    every target with equal probabilities: (1 - ε) onehot(t) + ε / C.
+
+    Derived, w = 1, one target: L = -x[t] + ln Σⱼ e^xⱼ. The first term has the slope -onehot(t), the second
+    e^xⱼ / Σ = p. Of N targets each has 1/N of the mean. For two rows x = (0, ln 3), t = 0 and t = 1: p = (1/4, 3/4),
+    slopes (1/4 - 1, 3/4 - 0) and (1/4 - 0, 3/4 - 1), and of each half.
+    >>> x = z2g.tensor([[1.0, 3.0], [1.0, 3.0]]).log().requires_grad_()
+    >>> F.cross_entropy(x, z2g.tensor([0, 1])).backward(); x.grad
+    tensor([[-0.3750,  0.3750],
+            [ 0.1250, -0.1250]])
+    """
+    check_reduction(reduction, "cross_entropy")
+    a, ids = as_array(input, "cross_entropy"), as_array(target, "cross_entropy")
+    label_smoothing = number(label_smoothing, "cross_entropy: label_smoothing")
+    if not 0 <= label_smoothing <= 1:
+        raise RuntimeError(f"cross_entropy: label_smoothing must be between 0 and 1, got {label_smoothing}")
+    soft = bool(a.ndim) and ids.shape == a.shape
+    ids, ignore_index = _check_classes(a, target, weight, ignore_index, soft, "cross_entropy")
+    if soft or label_smoothing:
+        target = target if soft else target.make(ids)
+        return _soft_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
+    expected, shape = ids.shape, a.shape
+    xp = of(a)
+    C = a.shape[1] if a.ndim > 1 else a.shape[0]
+    ids = ids.reshape(-1)
+    counted = ids != ignore_index
+    safe = ids * counted  # class 0 stands in for ignored targets; their weight is 0
+    check_ids(safe, C, "cross_entropy", "target")
+    rows = xp.moveaxis(a, 1, -1).reshape(len(ids), C) if a.ndim > 1 else a[None]  # (N, C, d) -> (N d, C)
+    w = counted.astype(a.dtype) if weight is None else as_array(weight, "cross_entropy")[safe] * counted
+    losses, slopes = kernels.cross_entropy(rows, safe, w)  # (N,), (N, C)
+
+    if reduction == "none":
+        z, share = losses.reshape(expected), 1
+    elif reduction == "sum":
+        z, share = losses.sum(), 1
+    else:
+        total = w.sum()
+        with np.errstate(all="ignore"):  # every target ignored: the mean of nothing is NaN, its gradient 0
+            z, share = losses.sum() / total, xp.where(total == 0, 0, 1 / total)
+
+    def rule(grad: Array) -> Array:
+        g = slopes * (grad.reshape(-1, 1) if reduction == "none" else grad * share)
+        if len(shape) < 3:
+            return g.reshape(shape)
+        return xp.moveaxis(g.reshape(*expected, C), -1, 1)
+
+    return record("cross_entropy", z, (input, rule))
+
+
+def _soft_cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str, smoothing: float
+) -> Tensor:
+    """L = -Σ q ln p over the classes, q the target as probabilities. Composed: no rule of its own is needed."""
+    dim = min(1, input.ndim - 1)
+    C = input.shape[dim]
+    shape = [C if d == dim else 1 for d in range(input.ndim)]
+    by_class = 1 if weight is None else weight.reshape(shape)  # broadcasts along all dimensions but the classes'
+    ignored = None
+    rest = smoothing / max(C, 1)
+    if target.is_floating_point():
+        q = (target * (1 - smoothing) + rest) * by_class
+        count = input.numel() / max(C, 1)  # probabilities average over the samples, whatever the weights
+    else:
+        ignored, counted = target == ignore_index, target != ignore_index
+        ids = target * counted  # class 0 stands in for ignored targets
+        check_ids(ids.array, C, "cross_entropy", "target")
+        classes = of(ids.array).arange(C).reshape(shape)
+        onehot = input.make((of(ids.array).expand_dims(ids.array, dim) == classes).astype(input.dtype))
+        q = (onehot * (1 - smoothing) + rest) * by_class * counted.unsqueeze(dim)
+        count = (onehot * by_class * counted.unsqueeze(dim)).sum()
+    logp = log_softmax(input, dim)
+    if ignored is not None:
+        logp = logp.masked_fill(ignored.unsqueeze(dim), 0.0)  # 0 · -inf is NaN
+    losses = -(q * logp).sum(dim)
+    return losses.sum() / count if reduction == "mean" else reduce(losses, reduction, "cross_entropy")
+
+
+def _check_classes(
+    a: Array, target: Tensor, weight: Tensor | None, ignore_index: int, soft: bool, name: str
+) -> tuple[Array, int]:
+    """Raise unless these targets and weights suit scores `a`; the targets as int64, or as they are if `soft`.
+
+    What torch refuses is refused, and in one case more: scores (C,) with a target (1,).
+    """
+    check_floating(a, name)
+    ids = as_array(target, name)
+    expected = a.shape[:1] + a.shape[2:] if a.ndim > 1 else ()
+    C = a.shape[min(1, a.ndim - 1)] if a.ndim else 0
+    if type(ignore_index) is not int:
+        ignore_index = as_int(ignore_index, f"{name}: ignore_index")
+    if soft:
+        if ids.dtype.kind != "f":
+            raise RuntimeError(
+                f"{name}: a target of the input's shape {tuple(a.shape)} holds probabilities, got {ids.dtype}; class "
+                f"indices have the shape {tuple(expected)}"
+            )
+        if ignore_index >= 0:
+            raise RuntimeError(f"{name}: ignore_index {ignore_index} has no meaning for targets that are probabilities")
+    elif not a.ndim or ids.shape != expected:
+        raise _ShapeError(
+            f"{name}: input {tuple(a.shape)} needs a target of shape {tuple(expected)}, got {tuple(ids.shape)}"
+        )
+    elif ids.dtype not in (dtypes.int64, dtypes.uint8):
+        raise RuntimeError(f"{name}: expected integer class indices (int64, uint8) as target, got {ids.dtype}")
+    same_device(name, target, target.make(a))
+    if weight is not None:
+        w = as_array(weight, name)
+        if w.shape != (C,) or not (soft or w.dtype == a.dtype):
+            got = f"weight has shape {tuple(w.shape)} and dtype {w.dtype}"
+            raise RuntimeError(f"{name}: {got}, expected ({C},) and {a.dtype}")
+        if not soft and needs_grad(weight):
+            raise RuntimeError(f"{name}: there is no gradient for weight, and it requires one; detach() it first")
+        same_device(name, target, weight)
+    return ids if soft else ids.astype(dtypes.int64, copy=False), ignore_index
+
+
+@in_float32
+def nll_loss(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
+) -> Tensor:
+    """L = -w[t] input[t], with input the log-probabilities: `cross_entropy` after `log_softmax`, with its shapes.
+
+    Composed of `gather`, products and a mean: only the entry of the true class receives anything.
+    >>> x = z2g.tensor([[-1.0, -2.0], [-3.0, -4.0]], requires_grad=True)
+    >>> F.nll_loss(x, z2g.tensor([1, 0])).backward(); x.grad
+    tensor([[ 0.0000, -0.5000],
+            [-0.5000,  0.0000]])
+    """
+    check_reduction(reduction, "nll_loss")
+    a = as_array(input, "nll_loss")
+    ids, ignore_index = _check_classes(a, target, weight, ignore_index, False, "nll_loss")
+    dim = min(1, a.ndim - 1)
+    counted = ids != ignore_index
+    safe = ids * counted
+    check_ids(safe, a.shape[dim], "nll_loss", "target")
+    w = counted.astype(a.dtype) if weight is None else as_array(weight, "nll_loss")[safe] * counted
+    picked = input.gather(dim, target.make(of(ids).expand_dims(safe, dim))).squeeze(dim)
+    losses = -picked.masked_fill(target.make(w == 0), 0.0) * target.make(w)  # 0 · -inf is NaN
+    return losses.sum() / target.make(w).sum() if reduction == "mean" else reduce(losses, reduction, "nll_loss")
+
+
+def binary_cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean"
+) -> Tensor:
+    """L = -(t ln p + (1 - t) ln (1 - p)) with p the input, a probability, and t the target, in 0..1.
+
+    ∂L/∂p = (p - t) / (p (1 - p)),  ∂L/∂t = ln (1 - p) - ln p = no - yes.   Logarithms are cut off at -100, so that a
+    certainty that is wrong costs 100 and not infinity. See `binary_cross_entropy_with_logits` for scores.
+
+    ∂L/∂p = -t / p + (1 - t) / (1 - p); over the common denominator, (1 - t) p - t (1 - p) = p - t stands above.
+    At t = 1 that is -1 / p.
+    >>> p = z2g.tensor(0.25, requires_grad=True)
+    >>> F.binary_cross_entropy(p, z2g.tensor(1.0)).backward(); p.grad
+    tensor(-4.)
+    """
+    if precision.blocks and half_for(input) is not None:
+        raise RuntimeError(
+            "binary_cross_entropy: unsafe in autocast: half precision has no probabilities between 0.9995 and 1; use "
+            "binary_cross_entropy_with_logits, which takes scores, or autocast(..., enabled=False) and float32"
+        )
+    check_reduction(reduction, "binary_cross_entropy")
+    p, t = same_shape(input, target, "binary_cross_entropy")
+    if p.dtype != t.dtype:
+        raise RuntimeError(f"binary_cross_entropy: input is {p.dtype} and target {t.dtype}, expected one dtype")
+    check_floating(p, "binary_cross_entropy")
+    same_device("binary_cross_entropy", input, target)
+    for what, x in (("input", p), ("target", t)):
+        if isinstance(x, np.ndarray) and not ((x >= 0) & (x <= 1)).all():
+            raise RuntimeError(f"binary_cross_entropy: the {what} must be probabilities, between 0 and 1; see sigmoid")
+    xp = of(p)
+    with np.errstate(divide="ignore"):
+        yes, no = xp.maximum(xp.log(p), -100), xp.maximum(xp.log1p(-p), -100)
+    losses = record(
+        "binary_cross_entropy",
+        laid_out(-(t * yes + (1 - t) * no), p, t),
+        (input, lambda grad: grad * (p - t) / xp.maximum(p * (1 - p), 1e-12), input, target),
+        (target, lambda grad: grad * (no - yes)),
+    )
+    return reduce(weighted(losses, weight, "binary_cross_entropy"), reduction, "binary_cross_entropy")
