@@ -169,14 +169,14 @@ def flags() -> tuple[argparse.Namespace, dict[str, Any] | None]:
     files.add_argument("--write", action="store_true", help="learn nothing, write with the best weights in --out")
     files.add_argument("--overwrite", action="store_true", help="replace the weights of an earlier run in --out")
     parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--heads", type=int, default=3)
     parser.add_argument("--width", type=int, default=96, help="numbers per character inside")
     parser.add_argument("--context", type=int, default=64, help="characters it sees")
     parser.add_argument("--dropout", type=float, help="(default: none for a text seen less than 8 times, else 0.1)")
     parser.add_argument("--batch", type=common.at_least(1), default=24, help="windows per step (and process)")
     parser.add_argument("--lr", type=float, default=5e-3, help="peak learning rate")
     parser.add_argument("--amp", action="store_true", help="products in float16, for GPUs (a CPU is slower so)")
-    args, saved = common.parse(parser, steps=150, layers=2, width=64, context=32), None
+    args, saved = common.parse(parser, steps=150, layers=2, heads=4, width=64, context=32), None
     if args.resume or args.write:
         saved = read_checkpoint(args)
         before = settings_of(saved)
@@ -373,7 +373,7 @@ def learn(args: argparse.Namespace, saved: dict[str, Any] | None, stop: threadin
 
     if rank == 0 and saved is None:
         save_checkpoint(0)  # now, so that a folder which takes no file is noticed before the work
-    every = max(1, min(100, args.steps // 5))
+    every = max(1, min(150, args.steps // 5))
     step, losses, stopped = start, [], False
     began = time.perf_counter()
     per_step = args.batch * world * args.context
