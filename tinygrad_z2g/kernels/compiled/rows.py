@@ -17,6 +17,7 @@ from .jit import loop, over_rows, summing
 from .layout import as_rows, fits
 from .mathematics import ONE, ZERO, bits_of_float, choose, exp, float_of_bits
 
+SHORT = 32  # numbers of a row that the compiler takes at a time; of fewer, each is computed by itself
 LOWEST = np.finfo(np.float32).min
 REST, SIGN = np.int32(0x7FFFFFFF), np.int32(31)  # all bits but the sign, and how far that is from the last
 
@@ -141,9 +142,6 @@ def _cross_entropy(start, stop, logits, target, weight, losses, g):  # type: ign
         r = w / s
         for j in range(logits.shape[1]):
             g[i, j] *= r
-
-
-SHORT = 32  # numbers of a row that the compiler takes at a time; of fewer, each is computed by itself
 
 
 def in_rows(axis: int, *arrays: Array) -> bool:
