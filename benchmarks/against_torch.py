@@ -50,6 +50,17 @@ DELIBERATE = [
     (r"dropout|Dropout", r"^values", "a seed does not give torch's random numbers"),
     (r"::-|:-\d", r"there ValueError: step must be greater", "x[::-1] is offered here"),
     (r"", r"there TypeError: .*must be bool, not int", "1 is taken for True"),
+    (r"", r"there RuntimeError: .*input tensor and the written-to tensor refer to", "a source is copied first"),
+    (r"//|floor_divide", r"^requires_grad", "x // y is a constant"),
+    (r"", r"already used up .*there no error", "a graph is used up also where torch had kept nothing"),
+    (r"", r"here no error; there TypeError: \w+\(\).*(missing 1 required|got \(\), but)", "no sizes mean ()"),
+    (r"", r"here no error; there TypeError: (maximum|minimum|logical_\w+)\(\).*must be Tensor", "numbers are taken"),
+    (r"", r"here no error; there TypeError: .*must be (bool|of type bool), (not|got:) \w+", "numbers for bools"),
+    (r"", r"there RuntimeError: The function 'binary_cross_entropy.*not differentiable", "right gradients here"),
+    (r"tensordot", r"here RuntimeError: .*differ in number or size; there no error", "tensordot does not stretch"),
+    (r"LR\(|SGD\(|Adam", r"here (ValueError|TypeError): \w+: invalid .*there no error", "settings checked"),
+    (r"load_state_dict", r"here ValueError: .*there no error", "states of another kind are refused"),
+    (r"backward", r"grad dtype: here float64; there float32|expected scalar type Float but", "the leaf's dtype"),
     (r"clip_grad_value_", r"nested_tensorlist", "torch's own mistake: no gradient at all"),
 ]
 
@@ -281,7 +292,8 @@ def simpler(line: str) -> Iterator[str]:
     def with_field(parent: ast.AST, field: str, old: Any, new: Any) -> Iterator[str]:
         setattr(parent, field, new)
         with contextlib.suppress(Exception):  # not every such tree is a program
-            yield ast.unparse(tree)
+            ast.parse(text := ast.unparse(tree))  # "del " without a target is none
+            yield text
         setattr(parent, field, old)
 
     for parent in list(ast.walk(tree)):

@@ -143,7 +143,7 @@ class Writer:
         return self.fitting(broadcasts, mine[1:])
 
     def other(self) -> str:
-        return self.pick('number') if self.rng.random() < 0.3 else self.other_tensor()
+        return self.pick("number") if self.rng.random() < 0.3 else self.other_tensor()
 
     def last(self) -> str:
         return self.fitting(lambda s: s == self.shape()[-1:], self.shape()[-1:])
@@ -252,7 +252,7 @@ class Writer:
         return ", ".join(str(2 if n == 1 else self.rng.choice([n, -1])) for n in (*front, *self.shape())) + ","
 
     def repeats(self) -> str:
-        return ", ".join(self.pick('small') for _ in self.shape() or (1,))
+        return ", ".join(self.pick("small") for _ in self.shape() or (1,))
 
     def index(self) -> str:
         """An index for x: numbers, slices, None, ..., lists, masks."""
@@ -330,4 +330,3 @@ class Writer:
 
     def loss_of(self) -> str:
         return f"({self.p()}.square().sum() + ({self.p()} * {self.pick('number')}).sum())"
-

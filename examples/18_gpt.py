@@ -30,6 +30,7 @@ The last lines look like this:
 from __future__ import annotations
 
 import argparse
+import collections
 import io
 import math
 import os
@@ -44,6 +45,7 @@ from typing import Any, NoReturn
 
 import checkpoint
 import common
+import verse
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import amp, distributed, nn, optim, text
@@ -51,11 +53,13 @@ from tinygrad_z2g.models import GPT, GPTConfig
 
 SIZES = ("layers", "heads", "width", "context")
 SETTINGS = ("steps", "lr", "batch", "seed")
-CATS = Path(__file__).parent / "data" / "cats.txt"
+MUON = 6.0  # its learning rate, in parts of AdamW's
 
 
-def read(path: Path) -> str:
-    """The text of a UTF-8 file."""
+def read(path: Path | None) -> tuple[str, str, str]:
+    """A name, training and validation text: of our poems, or of a UTF-8 file."""
+    if path is None:
+        return " and ".join(file.name for file in verse.FILES), *verse.poems()
     try:
         content = path.read_text(encoding="utf-8-sig")  # without the byte order mark that some editors write
     except OSError as error:
@@ -64,7 +68,7 @@ def read(path: Path) -> str:
         common.fail(f"--text {path}: not UTF-8 (byte {error.start}); convert it, e.g. with iconv -t utf-8")
     if not content.strip():
         common.fail(f"--text {path}: the file is empty; it takes at least a few thousand characters to learn from")
-    return content.replace("\r\n", "\n")
+    return path.name, *text.split_poems(content.replace("\r\n", "\n"))
 
 
 def watch_ctrl_c() -> threading.Event:
@@ -153,8 +157,8 @@ def leave_page(model: GPT, tokenizer: text.CharTokenizer, args: argparse.Namespa
 
 def flags() -> tuple[argparse.Namespace, dict[str, Any] | None]:
     """The command line, checked as far as is possible before the text is read, and the checkpoint to go on from."""
-    parser = common.arguments("Train a GPT on poems about cats and let it write one.", steps=2000)
-    parser.add_argument("--text", type=Path, default=CATS, metavar="FILE", help="any UTF-8 text to learn from")
+    parser = common.arguments("Train a GPT on poems about cats and let it write one.", steps=1200)
+    parser.add_argument("--text", type=Path, metavar="FILE", help="any UTF-8 text to learn from (default: our poems)")
     parser.add_argument("--prompt", help="what the sample begins with (default: a blank line, which begins a poem)")
     parser.add_argument("--tokens", type=common.at_least(1), default=600, help="characters to write")
     parser.add_argument("--temperature", type=float, default=0.5, help="0: always the likeliest; 1: as learned")
@@ -164,13 +168,13 @@ def flags() -> tuple[argparse.Namespace, dict[str, Any] | None]:
     files.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out, with its settings")
     files.add_argument("--write", action="store_true", help="learn nothing, write with the best weights in --out")
     files.add_argument("--overwrite", action="store_true", help="replace the weights of an earlier run in --out")
-    parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--heads", type=int, default=4)
-    parser.add_argument("--width", type=int, default=128, help="numbers per character inside")
+    parser.add_argument("--width", type=int, default=96, help="numbers per character inside")
     parser.add_argument("--context", type=int, default=64, help="characters it sees")
-    parser.add_argument("--dropout", type=float, default=0.1)
+    parser.add_argument("--dropout", type=float, help="(default: none for a text seen less than 8 times, else 0.1)")
     parser.add_argument("--batch", type=common.at_least(1), default=24, help="windows per step (and process)")
-    parser.add_argument("--lr", type=float, default=3e-3, help="peak learning rate")
+    parser.add_argument("--lr", type=float, default=5e-3, help="peak learning rate")
     parser.add_argument("--amp", action="store_true", help="products in float16, for GPUs (a CPU is slower so)")
     args, saved = common.parse(parser, steps=150, layers=2, width=64, context=32), None
     if args.resume or args.write:
@@ -216,22 +220,35 @@ def only_write(args: argparse.Namespace, saved: dict[str, Any]) -> None:
     common.result(characters=args.tokens, val_loss=f"{saved['best']:.3f}", seconds=f"{time.perf_counter() - began:.1f}")
 
 
+def make_optimizers(model: GPT, lr: float) -> dict[str, optim.Optimizer]:
+    """Muon for the matrices within the blocks; AdamW for the table of letters, the norms and the biases."""
+    inside = [p for block in model.blocks for p in block.parameters() if p.ndim == 2]
+    known = {id(p) for p in inside}
+    rest = [p for p in model.parameters() if id(p) not in known]
+    return {
+        "muon": optim.Muon(inside, lr=MUON * lr, weight_decay=0.1),
+        "adamw": optim.AdamW(rest, lr=lr, betas=(0.9, 0.99), weight_decay=0.0),
+    }
+
+
 def restore(
-    saved: dict[str, Any], model: GPT, optimizer: optim.Optimizer, schedule: optim.lr_scheduler.WarmupCosineLR,
-    scaler: amp.GradScaler,
+    saved: dict[str, Any], model: GPT, optimizers: dict[str, optim.Optimizer],
+    schedules: dict[str, optim.lr_scheduler.WarmupCosineLR], scaler: amp.GradScaler,
 ) -> None:  # fmt: skip
     """Bring everything to where it was; only the curve of the learning rate follows --lr and --steps of today."""
     model.load_state_dict(saved["model"])
-    optimizer.load_state_dict(saved["optimizer"])
-    parameters = list(model.parameters())
-    known = sum(bool(optimizer.state.get(p)) for p in parameters)
-    if known < len(parameters) and (known or saved["step"]) and not (known == 0 and saved["scaler"]):
-        raise ValueError(f"'optimizer.state' has {known} entries for {len(parameters)} parameters")
-    curve = {name: schedule.state_dict()[name] for name in ("warmup", "total", "floor", "base_lrs")}
-    schedule.load_state_dict(saved["schedule"])  # checked, and only then brought onto the curve of today
-    schedule.load_state_dict({**saved["schedule"], **curve})
-    for group, lr in zip(optimizer.param_groups, schedule.get_lr(), strict=True):
-        group["lr"] = lr
+    for name, optimizer in optimizers.items():
+        optimizer.load_state_dict(saved["optimizer"][name])
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        known = sum(bool(optimizer.state.get(p)) for p in parameters)
+        if known < len(parameters) and (known or saved["step"]) and not (known == 0 and saved["scaler"]):
+            raise ValueError(f"'optimizer.{name}.state' has {known} entries for {len(parameters)} parameters")
+        schedule, before = schedules[name], saved["schedule"][name]
+        curve = {key: schedule.state_dict()[key] for key in ("warmup", "total", "floor", "base_lrs")}
+        schedule.load_state_dict(before)  # checked, and only then brought onto the curve of today
+        schedule.load_state_dict({**before, **curve})
+        for group, lr in zip(optimizer.param_groups, schedule.get_lr(), strict=True):
+            group["lr"] = lr
     if saved["scaler"]:  # there is none from training without --amp
         scaler.load_state_dict(saved["scaler"])
     try:
@@ -258,45 +275,55 @@ def main() -> None:
 def learn(args: argparse.Namespace, saved: dict[str, Any] | None, stop: threading.Event) -> None:
     """Train, from the beginning or from a checkpoint, and write."""
     rank, world = distributed.get_rank(), distributed.get_world_size()
-    content = read(args.text)
+    name, training, validation = read(args.text)
+    content = training + validation
     tokenizer = text.CharTokenizer(content)
-    training, validation = text.split_poems(content)
     if args.prompt is None:
         args.prompt = beginning(content)
     if not args.prompt:
         common.fail("--prompt is empty; give at least one character to begin with")
     if min(len(training), len(validation)) <= args.context + 1:
         common.fail(
-            f"--text {args.text}: {len(content)} characters leave {len(validation)} to validate on, too few for a "
+            f"--text {name}: {len(content)} characters leave {len(validation)} to validate on, too few for a "
             f"context of {args.context}; use a longer text or a smaller --context"
         )
+    epochs = args.steps * args.batch * world * args.context / len(training)
+    if args.dropout is None:
+        args.dropout = 0.0 if epochs < 8 else 0.1
+    sizes = {name: getattr(args, name) for name in (*SIZES, "dropout")}
+    before = {"rotary": True, "rope_base": 200.0} if saved is None else saved["config"]
     try:
-        config = GPTConfig(len(tokenizer), args.context, args.layers, args.heads, args.width, args.dropout)
+        config = GPTConfig(**{**before, **sizes, "vocab_size": len(tokenizer)})
         tokenizer.encode(args.prompt)
     except ValueError as error:
         common.fail(str(error))
     z2g.manual_seed(args.seed)
     model = GPT(config).to(args.device)
-    optimizer = optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.1)
+    optimizers = make_optimizers(model, args.lr)
     kind, scaler = z2g.device(args.device).type, amp.GradScaler(enabled=args.amp)
-    schedule = optim.lr_scheduler.WarmupCosineLR(optimizer, min(100, args.steps // 10), max(1, args.steps))
+    warmup, total = min(50, args.steps // 10), max(1, args.steps)
+    schedules = {
+        key: optim.lr_scheduler.WarmupCosineLR(optimizer, warmup, total, floor=0.0)
+        for key, optimizer in optimizers.items()
+    }
     train_ids, val_ids = tokenizer.encode(training), tokenizer.encode(validation)
-    trigram = text.NGram(3, training, len(tokenizer)).cross_entropy(validation)
+    ngram = text.NGram(5, training, len(tokenizer)).cross_entropy(validation)
     n = sum(p.numel() for p in model.parameters())
     place = args.device if world == 1 else f"{world} x {args.device}"
-    print(f"{args.text.name}: {len(training)} characters to learn from, {len(validation)} to validate on")
-    print(f"GPT with {n} parameters on {place}; a trigram model reaches {trigram:.3f} on the validation text")
+    print(f"{name}: {len(training)} characters to learn from, {len(validation)} to validate on, {len(tokenizer)} kinds")
+    print(f"GPT with {n} parameters on {place}; counting 5-grams reaches {ngram:.3f} on the validation text")
+    print(f"{args.steps} steps, which see the text {epochs:.1f} times; dropout {args.dropout:g}")
 
     best_path, checkpoint_path = args.out / checkpoint.WEIGHTS, args.out / checkpoint.CHECKPOINT
     fingerprint = zlib.crc32(content.encode())
     start, history, best = 0, {"step": [], "train": [], "val": []}, math.inf
     if saved is not None:
         if saved["text"] != fingerprint:
-            common.fail(f"--resume: {checkpoint_path} was made with another text than {args.text}; repeat that --text")
+            common.fail(f"--resume: {checkpoint_path} was made with another text than {name}; repeat that --text")
         try:
             if saved["best"] < math.inf:
                 checkpoint.load_weights(best_path, model)  # they are needed in the end, so they had better be there
-            restore(saved, model, optimizer, schedule, scaler)
+            restore(saved, model, optimizers, schedules, scaler)
         except (OSError, ValueError, TypeError, RuntimeError) as error:
             common.fail(f"--resume: cannot go on from {checkpoint_path}: {checkpoint.one_line(error)}")
         start, history, best = saved["step"], saved["history"], saved["best"]
@@ -323,8 +350,8 @@ def learn(args: argparse.Namespace, saved: dict[str, Any] | None, stop: threadin
             diverged("the weights became nan or infinite", step)
         state = {
             "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "schedule": schedule.state_dict(),
+            "optimizer": {key: optimizer.state_dict() for key, optimizer in optimizers.items()},
+            "schedule": {key: schedule.state_dict() for key, schedule in schedules.items()},
             "scaler": scaler.state_dict(),
             "random": z2g.random.default_generator.get_state(),
             "config": asdict(config),
@@ -349,6 +376,8 @@ def learn(args: argparse.Namespace, saved: dict[str, Any] | None, stop: threadin
     every = max(1, min(100, args.steps // 5))
     step, losses, stopped = start, [], False
     began = time.perf_counter()
+    per_step = args.batch * world * args.context
+    clock = collections.deque([(start, began)], maxlen=6)  # a look at it every 10 steps
     with common.progress(args.steps, start) as bar:
         for step in bar:
             # All processes draw the same windows, and each takes its part: together the batch of one large process
@@ -356,21 +385,30 @@ def learn(args: argparse.Namespace, saved: dict[str, Any] | None, stop: threadin
             inputs, targets = (part.chunk(world)[rank].to(args.device) for part in windows)  # (B, T)
             with amp.autocast(kind, z2g.float16, enabled=args.amp):
                 _, loss = model(inputs, targets)
-            optimizer.zero_grad()
+            model.zero_grad()
             scaler.scale(loss).backward()
             distributed.average_gradients(model)
-            scaler.unscale_(optimizer)
+            for optimizer in optimizers.values():
+                scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            scaler.step(optimizer)
+            for optimizer in optimizers.values():
+                scaler.step(optimizer)
             scaler.update()
-            schedule.step()
+            for schedule in schedules.values():
+                schedule.step()
             measure = step % every == 0 or step == args.steps
             if step % 10 == 0 or measure:  # reading the loss makes a GPU wait, so not at every step
                 losses.append(mean(loss))
                 if not math.isfinite(losses[-1]):
                     diverged(f"the loss became {losses[-1]}", step)
-                speed = (step - start) * args.batch * world * args.context / (time.perf_counter() - began)
-                bar.set_postfix(loss=f"{losses[-1]:.3f}", tokens_per_s=f"{speed:.0f}")
+                clock.append((step, time.perf_counter()))
+                whole, lately = (
+                    (step - then) * per_step / max(clock[-1][1] - at, 1e-9) for then, at in ((start, began), clock[0])
+                )
+                bar.set_postfix(loss=f"{losses[-1]:.3f}", tokens_per_s=f"{lately:.0f}", mean=f"{whole:.0f}")
+            if step == start + 20 < args.steps:
+                minutes = (args.steps - start) / 20 * (time.perf_counter() - began) / 60
+                bar.write(f"about {minutes:.1f} minutes at this speed")
             if measure and rank == 0:
                 validate(step, sum(losses) / len(losses))
                 losses.clear()
@@ -388,7 +426,7 @@ def learn(args: argparse.Namespace, saved: dict[str, Any] | None, stop: threadin
         print(f"stopped after step {step}; go on with --resume")
     if not history["val"]:
         validate(step, sum(losses) / max(1, len(losses)))
-    tokens_per_s = (step - start) * args.batch * world * args.context / max(seconds, 1e-9)
+    tokens_per_s = (step - start) * per_step / max(seconds, 1e-9)
 
     try:
         checkpoint.load_weights(best_path, model)
@@ -397,19 +435,23 @@ def learn(args: argparse.Namespace, saved: dict[str, Any] | None, stop: threadin
     poem = write(model, tokenizer, args)
     print(f"\n{poem}\n")
     if not args.no_plot:
-        with common.picture(args.out / "18_gpt.png") as axes:
+        with common.picture(args.out / "18_gpt.png", rows=2, height=7) as (axes, below):
             axes.plot(history["step"], history["train"], label="training")
             axes.plot(history["step"], history["val"], label="validation")
-            axes.axhline(trigram, color="C2", linestyle="--", label="trigram model")
+            axes.plot(history["step"][history["val"].index(best)], best, "o", color="C1", label="best weights")
+            axes.axhline(ngram, color="C2", linestyle="--", label="counting 5-grams")
             axes.set(xlabel="step", ylabel="loss (nats per character)")
             axes.legend(frameon=False)
+            lines = [line[:90] for line in poem.split("\n")[:14]]
+            below.text(0, 1, "\n".join(lines), va="top", fontfamily="serif", in_layout=False)
+            below.axis("off")
     print(f"weights: {best_path}")
     leave_page(model, tokenizer, args)
     known, copied = text.known_words(poem, content), text.longest_copy(poem, training)
     common.result(
-        steps=step, train_loss=f"{history['train'][-1]:.3f}", val_loss=f"{best:.3f}", trigram_loss=f"{trigram:.3f}",
+        steps=step, train_loss=f"{history['train'][-1]:.3f}", val_loss=f"{best:.3f}", ngram_loss=f"{ngram:.3f}",
         bits_per_char=f"{best / math.log(2):.3f}", known_words=f"{100 * known:.1f}%", longest_copy=copied,
-        seconds=f"{seconds:.1f}", tokens_per_s=f"{tokens_per_s:.0f}",
+        rhymes=f"{100 * verse.rhyming(poem):.0f}%", seconds=f"{seconds:.1f}", tokens_per_s=f"{tokens_per_s:.0f}",
     )  # fmt: skip
 
 

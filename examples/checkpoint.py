@@ -20,9 +20,11 @@ from tinygrad_z2g import amp, nn
 
 CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "gpt.safetensors"  # all to go on later; the best weights alone
 FIELDS: dict[str, Any] = {  # what a checkpoint holds: types, and how large numbers are at least
-    "model": dict, "optimizer": dict, "schedule": dict, "scaler": dict, "random": dict,
+    "model": dict, "optimizer": {"muon": dict, "adamw": dict}, "schedule": {"muon": dict, "adamw": dict},
+    "scaler": dict, "random": dict,
     "config": {
         "vocab_size": 1, "context": 1, "layers": 1, "heads": 1, "width": 1, "dropout": 0.0, "bias": bool, "tied": bool,
+        "rotary": bool, "rope_base": 0.0,
     },
     "settings": {"steps": 0, "lr": 0.0, "batch": 1, "seed": 0},
     "characters": [str], "text": 0, "step": 0,
@@ -66,8 +68,10 @@ def read(path: Path) -> dict[str, Any]:
         raise ValueError(f"'history.step' is {history['step']}, expected rising numbers up to step {step}")
     if saved["best"] != min(history["val"], default=math.inf):
         raise ValueError(f"'best' is {saved['best']}, expected the least of 'history.val'")
-    if saved["schedule"].get("last_epoch") != step:
-        raise ValueError(f"'schedule.last_epoch' is {saved['schedule'].get('last_epoch')!r}, expected the step, {step}")
+    for name, schedule in saved["schedule"].items():
+        if schedule.get("last_epoch") != step:
+            last = schedule.get("last_epoch")
+            raise ValueError(f"'schedule.{name}.last_epoch' is {last!r}, expected the step, {step}")
     characters = saved["characters"]
     if characters != sorted(set(characters)) or {*map(len, characters)} != {1}:
         raise ValueError("'characters' are not different single characters in order")

@@ -59,7 +59,9 @@ def parse(parser: argparse.ArgumentParser, **quick: Any) -> argparse.Namespace:
 
 
 def progress(steps: int, start: int = 0) -> Any:
-    """A tqdm bar over the step numbers start + 1 .. steps."""
+    """A tqdm bar over the step numbers start + 1 .. steps; lines, if what it would be drawn on is no terminal."""
+    if not sys.stderr.isatty():
+        return terminal.Lines(steps, start)
     try:
         from tqdm import tqdm
     except ImportError:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,6 +31,40 @@ def fail(message: str, code: int = 2) -> NoReturn:
     """End the program with a one-line error."""
     print(f"{Path(sys.argv[0]).name}: error: {message}", file=sys.stderr)
     sys.exit(code)
+
+
+class Lines:
+    """What a tqdm bar does, for a log file: a line for each twentieth of the steps."""
+
+    def __init__(self, steps: int, start: int = 0):
+        self.n, self.total = start, steps
+        self.values: dict[str, Any] = {}
+
+    def __iter__(self) -> Iterator[int]:
+        for step in range(self.n + 1, self.total + 1):
+            yield step
+            self.update()
+
+    def update(self, n: int = 1) -> None:
+        """n more steps are done."""
+        before, self.n = self.n, self.n + n
+        if 20 * before // self.total < 20 * self.n // self.total and not os.environ.get("TQDM_DISABLE"):
+            told = "".join(f"  {name}={value}" for name, value in self.values.items())
+            print(f"{self.n}/{self.total}{told}", file=sys.stderr, flush=True)
+
+    def set_postfix(self, **values: Any) -> None:
+        """What the next lines end with."""
+        self.values = values
+
+    def write(self, line: str) -> None:
+        """A line of the program's own."""
+        print(line, flush=True)
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
 
 def at_least(low: int) -> Any:

@@ -35,7 +35,7 @@ MISTAKES = {
     "value": ({"cat": lambda parts, dim=0: z2g.cat(list(parts)[::-1], dim)}, r"torch\.cat"),
     "gradient": ({"stack": lambda parts, dim=0: z2g.stack([p.detach() for p in parts], dim)}, r"torch\.stack"),
     "scale": ({"functional": {"silu": lambda x: z2g.nn.functional.silu(x) * 1.001}}, r"F\.silu"),
-    "layout": ({"ones_like": lambda x: z2g.ones_like(x.T).T}, r"torch\.ones_like"),
+    "layout": ({"ones_like": lambda x: z2g.ones(x.shape[::-1], dtype=x.dtype).T}, r"torch\.ones_like"),
 }
 
 

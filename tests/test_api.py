@@ -83,7 +83,7 @@ SURFACE = {
         zeros_ ones_ constant_ normal_ uniform_ trunc_normal_ xavier_uniform_ xavier_normal_ kaiming_uniform_
         kaiming_normal_""",
     "tinygrad_z2g.nn.utils": "clip_grad_norm_ clip_grad_value_ parameters_to_vector",
-    "tinygrad_z2g.optim": "SGD Adam AdamW",
+    "tinygrad_z2g.optim": "SGD Adam AdamW Muon",
     "tinygrad_z2g.optim.lr_scheduler": "StepLR CosineAnnealingLR LambdaLR",
     "tinygrad_z2g.cuda": "is_available device_count synchronize manual_seed compile_step",
     "tinygrad_z2g.utils.data": "Dataset TensorDataset DataLoader random_split",
@@ -112,6 +112,7 @@ def test_the_surface_that_was_promised(name):
     (nn.LeakyReLU, "negative_slope inplace"),
     (z2g.optim.SGD, "params lr momentum dampening weight_decay nesterov"),
     (z2g.optim.AdamW, "params lr betas eps weight_decay"),
+    (z2g.optim.Muon, "params lr weight_decay momentum nesterov ns_coefficients eps ns_steps adjust_lr_fn"),
     (z2g.add, "input other alpha"), (z2g.div, "input other rounding_mode"), (z2g.pow, "input exponent"),
     (z2g.where, "condition input other"), (z2g.clamp, "input min max"), (z2g.lerp, "input end weight"),
     (z2g.sum, "input dim keepdim dtype"), (z2g.topk, "input k dim largest sorted"), (z2g.mm, "input mat2"),

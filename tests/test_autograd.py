@@ -127,6 +127,36 @@ def test_backward_fills_the_grad_of_inputs_alone(device, inputs, filled, functio
     assert found == filled
 
 
+def test_what_a_walk_need_not_pass_may_be_used_up(device):
+    """grad(L, L) is 1 whatever became of the graph below; beyond it nothing can be found. As in torch 2.13."""
+    x = leaf([2.0])
+    h = x * x
+    L = h.sum()
+    L.backward()
+    assert grad(L, L)[0].item() == 1
+    assert grad(h, [h], [z2g.ones(1, dtype=z2g.float64)])[0].tolist() == [1]
+    for inputs in ([x], [L, x], [h]):
+        with pytest.raises(RuntimeError, match=r"used up|do not depend"):
+            grad(L, inputs)
+
+
+def test_a_leaf_that_is_frozen_before_backward_gets_nothing(device):
+    """As in torch 2.13."""
+    x, u = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    L = (x * u).sum()
+    x.requires_grad_(False)
+    L.backward()
+    assert x.grad is None and u.grad.tolist() == [1, 2]
+
+
+def test_gradients_of_two_shapes_are_not_added(device):
+    x = leaf([1.0, 2.0, 3.0])
+    x.sum().backward()
+    x.data = z2g.ones(1, dtype=z2g.float64)
+    with pytest.raises(RuntimeError, match=r"set \.grad to None"):
+        x.sum().backward()
+
+
 def test_backward_refuses_other_inputs(device):
     x = leaf([1.0, 2.0])
     for inputs, error, words in [
@@ -154,9 +184,9 @@ def test_gradients_assigned_must_fit(device):
         with pytest.raises(error, match=words):
             x.grad = value
         assert x.grad is None
-    g = const = z2g.ones(3, dtype=z2g.float64)
+    g = z2g.ones(3, dtype=z2g.float64)
     x.grad = g
-    assert x.grad is const
+    assert x.grad is g
     x.grad = None
     assert x.grad is None
     (x * 1)[:2].grad = z2g.ones(2, dtype=z2g.float64)  # of a result too

@@ -90,7 +90,7 @@ def places(value, path=()):
         yield path
     if isinstance(value, dict):
         keys = list(value)
-        if path in (("model",), ("optimizer", "state")):
+        if path == ("model",) or (path[:1] == ("optimizer",) and path[-1] == "state"):
             keys = keys[:1]
         for key in keys:
             yield from places(value[key], (*path, key))
@@ -115,7 +115,8 @@ def wrong_values(value):
 
 
 NAMED = {  # in other words
-    "model": "load_state_dict", "scaler": "GradScaler", "optimizer": "AdamW", "lr": "learning rate", "betas": "beta",
+    "model": "load_state_dict", "scaler": "GradScaler", "adamw": "AdamW", "muon": "Muon", "lr": "learning rate",
+    "betas": "beta",
 }  # fmt: skip
 
 
@@ -175,23 +176,24 @@ def test_whatever_is_wrong_with_a_checkpoint_one_line_names_it(again, monkeypatc
 
 def curve(saved):
     """What there was to see of the learning rate."""
-    return saved["optimizer"]["param_groups"][0]["lr"], saved["schedule"]["base_lrs"]
+    rates = [saved["optimizer"][name]["param_groups"][0]["lr"] for name in ("adamw", "muon")]
+    return rates, [saved["schedule"][name]["base_lrs"] for name in ("adamw", "muon")]
 
 
 def test_what_the_command_line_does_not_say_is_as_it_was(again):
     code, out, err = again("--resume")
     assert (code, "going on after step 6\n" in out) == (0, True), err
     saved = z2g.load(again.folder / "checkpoint.safetensors")
-    assert saved["settings"] == {"steps": 6, "lr": 3e-3, "batch": 2, "seed": 1} and saved["config"]["layers"] == 1
+    assert saved["settings"] == {"steps": 6, "lr": 5e-3, "batch": 2, "seed": 1} and saved["config"]["layers"] == 1
 
 
 def test_what_it_says_is_used_and_told(again):
-    code, out, err = again("--resume", "--lr", 0.5, "--steps", 7, "--dropout", 0, "--batch", 3)
-    told = "--steps 7 (before: 6), --lr 0.5 (before: 0.003), --batch 3 (before: 2), --dropout 0.0 (before: 0.1)"
+    code, out, err = again("--resume", "--lr", 0.5, "--steps", 7, "--dropout", 0.2, "--batch", 3)
+    told = "--steps 7 (before: 6), --lr 0.5 (before: 0.005), --batch 3 (before: 2), --dropout 0.2 (before: 0.0)"
     assert code == 0 and f"going on after step 6, {told}\n" in out, (out, err)
     saved = z2g.load(again.folder / "checkpoint.safetensors")
-    assert saved["settings"] == {"steps": 7, "lr": 0.5, "batch": 3, "seed": 1} and saved["config"]["dropout"] == 0
-    assert curve(saved)[0] == pytest.approx(0.05) and curve(saved)[1] == [0.5]  # at the floor of the curve to step 7
+    assert saved["settings"] == {"steps": 7, "lr": 0.5, "batch": 3, "seed": 1} and saved["config"]["dropout"] == 0.2
+    assert curve(saved) == ([0, 0], [[0.5], [3.0]])  # at the end of the curve to step 7
 
 
 def test_sizes_cannot_change(again):

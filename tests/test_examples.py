@@ -35,12 +35,34 @@ def result(process):
 def test_quick_run_learns_and_reports(tmp_path):
     process = run("--quick", "--no-plot", "--out", tmp_path)
     found = result(process)
-    keys = "steps train_loss val_loss trigram_loss bits_per_char known_words longest_copy seconds tokens_per_s"
+    keys = "steps train_loss val_loss ngram_loss bits_per_char known_words longest_copy rhymes seconds tokens_per_s"
     assert list(found) == keys.split()
     assert found["steps"] == "150"
     assert float(found["val_loss"]) < 2.6  # uniform guessing over the 57 characters costs ln 57 = 4.04
     assert float(found["bits_per_char"]) == pytest.approx(float(found["val_loss"]) / 0.693147, abs=2e-3)
     assert {p.name for p in tmp_path.iterdir()} == {"gpt.safetensors", "checkpoint.safetensors", "gpt.html"}
+    out = process.stdout
+    assert re.search(r"cats.txt and verses.txt: \d{6} characters to learn from, 10452 to validate on, \d\d kinds", out)
+    assert re.search(r"150 steps, which see the text 0.4 times; dropout 0\n", out)
+    assert len(re.findall(r"about \d+\.\d minutes at this speed", out)) == 1
+
+
+def test_a_log_file_gets_a_line_for_each_twentieth(tmp_path):
+    """Where nobody watches there is no bar that is drawn anew thousands of times."""
+    process = run(*SMALL, "--steps", 130, "--out", tmp_path)
+    lines = process.stderr.splitlines()
+    assert "\r" not in process.stderr and len(lines) == 20
+    assert re.fullmatch(r"130/130  loss=\d\.\d+  tokens_per_s=\d+  mean=\d+", lines[-1])
+    script = ROOT / "examples" / "05_linear_regression.py"
+    assert run("--quick", "--no-plot", "--out", tmp_path, script=script).stderr.count("\n") <= 20
+
+
+def test_dropout_is_chosen_by_how_often_the_text_is_seen(tmp_path):
+    (tmp_path / "text").write_text("The cat sat on the mat and saw a rat. " * 60, encoding="utf-8")
+    for steps, flags, told in ((10, (), "0"), (300, (), "0.1"), (300, ("--dropout", 0.3), "0.3")):
+        small = ("--layers", 1, "--width", 8, "--context", 8, "--steps", steps, "--text", tmp_path / "text")
+        out = run(*SMALL, *small, *flags, "--overwrite", "--out", tmp_path / "out").stdout
+        assert f" times; dropout {told}\n" in out
 
 
 def test_picture_is_drawn_without_a_display(tmp_path):

@@ -16,6 +16,7 @@ from tinygrad_z2g.models.generation import sample
 from tinygrad_z2g.nn import functional as F
 
 V, CONTEXT = 11, 6
+NAN = math.nan
 SMALL = GPTConfig(vocab_size=V, context=CONTEXT, layers=2, heads=2, width=8)
 
 
@@ -224,6 +225,35 @@ def test_a_cache_that_is_full_grows(device):
     with z2g.no_grad():
         parts = [block(x[:, :60], cache), *(block(x[:, i : i + 1], cache) for i in range(60, 150))]
     np.testing.assert_allclose(host(z2g.cat(parts, 1)), host(block(x)), atol=1e-5)
+
+
+def test_rotary_positions_count_as_distances(device):
+    """All angles further on by 7 places change nothing; without any the order of what was before does not matter."""
+    layer, x = nn.CausalSelfAttention(8, 2), z2g.randn(2, 5, 8)
+    angles = [F.rotary_angles(z2g.arange(start, start + 5), 4, 50.0) for start in (0, 7)]
+    first, later = (host(layer(x, angles=some)) for some in angles)
+    np.testing.assert_allclose(first, later, atol=1e-6)
+    swapped = x[:, [1, 0, 2, 3, 4]]
+    np.testing.assert_allclose(host(layer(x))[:, 2:], host(layer(swapped))[:, 2:], atol=1e-6)
+    assert np.abs(first - host(layer(swapped, angles=angles[0])))[:, 2:].max() > 1e-4
+
+
+@pytest.mark.parametrize("length", [1, 4])
+def test_a_rotary_gpt_has_no_table_of_positions_and_writes_with_a_cache(device, length):
+    model, ids = small_gpt(rotary=True, rope_base=100.0), random_ids(1, CONTEXT)
+    assert not any("position" in name for name, _ in model.named_parameters())
+    scores, cache = host(model(z2g.tensor(ids))[0]), nn.Cache()
+    with z2g.no_grad():
+        parts = [model(z2g.tensor(ids[:, :length]), cache=cache)[0]]
+        parts += [model(z2g.tensor(ids[:, i : i + 1]), cache=cache)[0] for i in range(length, CONTEXT)]
+    np.testing.assert_allclose(host(z2g.cat(parts, 1)), scores, atol=1e-5)
+    assert np.abs(scores[:, -1] - host(model(z2g.tensor(ids[:, [1, 0, *range(2, CONTEXT)]]))[0])[:, -1]).max() > 1e-3
+
+
+def test_rotary_settings_that_fit_no_head():
+    for changes, word in (({"heads": 8}, "even"), ({"rope_base": 0.0}, "rope_base"), ({"rope_base": NAN}, "rope_base")):
+        with pytest.raises(ValueError, match=word):
+            small_gpt(rotary=True, **changes)
 
 
 def test_no_gradient_passes_through_a_cache():

@@ -12,6 +12,7 @@ from numeric import host
 import tinygrad_z2g as z2g
 from tinygrad_z2g import nn, optim
 from tinygrad_z2g.optim import lr_scheduler
+from tinygrad_z2g.optim.muon import orthogonal
 
 STEPS = 6
 
@@ -537,6 +538,188 @@ def test_a_state_saved_on_the_cpu_is_loaded_onto_the_gpu(make):
         other.train(2)
         for a, b in zip(trained.train(2).weights(), other.weights(), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+# --- Muon: matrices ----------------------------------------------------------------------------------------------
+
+
+def muon_by_hand(
+    w, grads, lr=1e-3, weight_decay=0.1, momentum=0.95, nesterov=True, ns_coefficients=(3.4445, -4.775, 2.0315),
+    ns_steps=5, adjust_lr_fn=None,
+):  # fmt: skip
+    """By the singular values themselves: what products do to the whole matrix is a polynomial of each of them."""
+    m, seen = np.zeros_like(w), []
+    rows, columns = w.shape
+    ratio = max(1, rows / columns) ** 0.5 if adjust_lr_fn != "match_rms_adamw" else 0.2 * max(rows, columns) ** 0.5
+    a, b, c = ns_coefficients
+    for g in grads:
+        m = momentum * m + (1 - momentum) * g
+        u, s, vt = np.linalg.svd((1 - momentum) * g + momentum * m if nesterov else m, full_matrices=False)
+        s = s / max((s**2).sum() ** 0.5, 1e-7)
+        for _ in range(ns_steps):
+            s = a * s + b * s**3 + c * s**5
+        w = w * (1 - lr * weight_decay) - lr * ratio * (u * s) @ vt
+        seen.append(w)
+    return seen
+
+
+MUON_SETTINGS = [
+    {},
+    {"lr": 0.1, "weight_decay": 0.0},
+    {"lr": 0.1, "weight_decay": 2.0, "momentum": 0.5},
+    {"lr": 0.1, "nesterov": False},
+    {"lr": 0.1, "momentum": 0.0},
+    {"lr": 0.1, "ns_steps": 2, "ns_coefficients": (1.5, -0.5, 0.0)},
+    {"lr": 0.1, "adjust_lr_fn": "original"},
+    {"lr": 0.1, "adjust_lr_fn": "match_rms_adamw"},
+]
+
+
+@pytest.mark.parametrize("shape", [(3, 7), (7, 3), (4, 4), (1, 5), (5, 1)], ids=str)
+@pytest.mark.parametrize("settings", MUON_SETTINGS, ids=str)
+def test_muon(device, settings, shape):
+    rng = np.random.default_rng(3)
+    start, grads = rng.standard_normal(shape), rng.standard_normal((STEPS, *shape))
+    w = nn.Parameter(z2g.tensor(start))
+    optimizer, got = optim.Muon([w], **settings), []
+    for grad in grads:
+        w.grad = z2g.tensor(grad)
+        optimizer.step()
+        got.append(host(w))
+    np.testing.assert_allclose(got, muon_by_hand(start, grads, **settings), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (60, 40)], ids=str)
+def test_muon_moves_every_direction_about_equally_far(device, shape):
+    """Singular values that differ by a factor of 300 leave it within 0.68 to 1.21, and the directions stay."""
+    rng = np.random.default_rng(5)
+    u, _, vt = np.linalg.svd(rng.standard_normal(shape), full_matrices=False)
+    got = host(z2g.Tensor.make(orthogonal(z2g.tensor((u * np.geomspace(1e-2, 3, 40)) @ vt).array)))
+    inside = u.T @ got @ vt.T
+    assert np.abs(inside - np.diag(np.diag(inside))).max() < 1e-9
+    assert 0.68 < np.diag(inside).min() < np.diag(inside).max() < 1.21
+
+
+def test_muon_and_gradients_of_all_sizes(device):
+    """The size of the gradient does not matter, however large or small; without any there is no step but the decay."""
+    grad = np.random.default_rng(1).standard_normal((3, 4)).astype(np.float32)
+    moved = []
+    for size in (1e-4, 1, 1e15):
+        w = nn.Parameter(z2g.zeros(3, 4))
+        w.grad = z2g.tensor(grad * np.float32(size))
+        optim.Muon([w], lr=1.0).step()
+        moved.append(host(w))
+    np.testing.assert_allclose(moved, [moved[1]] * 3, rtol=1e-3)
+    w = nn.Parameter(z2g.ones(3, 4))
+    w.grad = z2g.zeros(3, 4)
+    optim.Muon([w], lr=0.1, weight_decay=0.5).step()
+    np.testing.assert_allclose(host(w), 0.95, rtol=1e-6)
+    empty = nn.Parameter(z2g.ones(0, 4))
+    empty.grad = z2g.ones(0, 4)
+    optim.Muon([empty]).step()
+
+
+@pytest.mark.parametrize("dtype, close", [("float32", 2e-5), ("float16", 2e-3)])
+def test_muon_in_smaller_dtypes_follows_float64(device, dtype, close):
+    rng = np.random.default_rng(2)
+    grads, ends = rng.standard_normal((3, 4, 6)), []
+    for kind in (dtype, "float64"):
+        w = nn.Parameter(z2g.ones(4, 6, dtype=kind))
+        optimizer = optim.Muon([w], lr=0.1)
+        for grad in grads:
+            w.grad = z2g.tensor(grad, dtype=kind)
+            optimizer.step()
+            assert w.grad.dtype == w.dtype and w.dtype == getattr(z2g, kind)
+        ends.append(host(w).astype("float64"))
+    np.testing.assert_allclose(*ends, atol=close)
+
+
+def test_muon_takes_matrices_only():
+    w, b = nn.Parameter(z2g.ones(2, 2)), nn.Parameter(z2g.ones(2))
+    for params in ([w, b], [{"params": [w]}, {"params": [b]}]):
+        with pytest.raises(ValueError, match=r"Muon.*\(2,\).*AdamW"):
+            optim.Muon(params)
+    optimizer = optim.Muon([w])
+    with pytest.raises(ValueError, match="matrices"):
+        optimizer.add_param_group({"params": [b]})
+    assert len(optimizer.param_groups) == 1
+
+
+@pytest.mark.parametrize("settings, error, word", [
+    ({"lr": -0.1}, ValueError, "learning rate"), ({"lr": NAN}, ValueError, "learning rate"),
+    ({"momentum": -0.1}, ValueError, "momentum"), ({"weight_decay": -1}, ValueError, "weight_decay"),
+    ({"eps": -1}, ValueError, "eps"), ({"ns_steps": 100}, ValueError, "ns_steps"),
+    ({"ns_steps": 2.5}, TypeError, "ns_steps"), ({"ns_coefficients": (1.0, 2.0)}, TypeError, "ns_coefficients"),
+    ({"ns_coefficients": (1.0, 2.0, NAN)}, ValueError, "ns_coefficients"), ({"nesterov": 1}, TypeError, "nesterov"),
+    ({"adjust_lr_fn": "adam"}, ValueError, "adjust_lr_fn"),
+], ids=str)  # fmt: skip
+def test_invalid_settings_of_muon(settings, error, word):
+    with pytest.raises(error, match=word) as raised:
+        optim.Muon([nn.Parameter(z2g.ones(1, 1))], **settings)
+    assert "Muon" in str(raised.value)
+
+
+def matrices_only(params):
+    return optim.Muon([p for p in params if p.ndim == 2], lr=0.05)
+
+
+def test_a_saved_state_of_muon_continues_bit_for_bit(device, tmp_path):
+    straight = Trainee(matrices_only).train(8)
+    first = Trainee(matrices_only).train(5)
+    z2g.save({"model": first.model.state_dict(), "optimizer": first.optimizer.state_dict()}, tmp_path / "saved")
+    saved = z2g.load(tmp_path / "saved")
+    second = Trainee(lambda params: optim.Muon([p for p in params if p.ndim == 2], lr=1e-9, ns_steps=1))
+    second.model.load_state_dict(saved["model"])
+    second.optimizer.load_state_dict(saved["optimizer"])
+    second.steps = 5
+    second.train(3)
+    assert all(np.array_equal(a, b) for a, b in zip(straight.weights(), second.weights(), strict=True))
+
+
+def test_muon_goes_on_after_a_move():
+    straight = Trainee(matrices_only).train(6)
+    with fakecupy.installed():
+        moving = Trainee(matrices_only).train(3)
+        moving.model.to("cuda")
+        moving.train(3)
+        buffers = [v for s in moving.optimizer.state_dict()["state"].values() for v in s.values()]
+        assert [str(b.device) for b in buffers] == ["cuda:0"] * 2
+        moving.model.cpu()
+    for a, b in zip(straight.weights(), moving.weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_muon_leaves_what_has_no_gradient_and_the_gradient_itself(device):
+    used, unused = nn.Parameter(z2g.ones(2, 3)), nn.Parameter(z2g.ones(2, 3))
+    used.grad = z2g.full((2, 3), 2.0)
+    optimizer = optim.Muon([unused, used], lr=0.1)
+    version = used.version[0]
+    optimizer.step()
+    assert unused.tolist() == [[1.0] * 3] * 2 and list(optimizer.state) == [used]
+    assert used.grad.tolist() == [[2.0] * 3] * 2 and used.version[0] > version
+
+
+def test_muon_learns_rare_directions_that_momentum_leaves_behind():
+    """A linear map whose inputs differ in size by 100: after 100 steps each with its best of many learning rates."""
+    rng = np.random.default_rng(0)
+    x = z2g.tensor((rng.standard_normal((200, 8)) * np.geomspace(1, 0.01, 8)).astype(np.float32))
+    goal = z2g.tensor(rng.standard_normal((8, 8)).astype(np.float32))
+
+    def best(make):
+        ends = []
+        for lr in np.geomspace(1e-3, 1, 10):
+            w = nn.Parameter(z2g.zeros(8, 8))
+            optimizer = make([w], float(lr))
+            for t in range(100):
+                optimizer.param_groups[0]["lr"] = float(lr) * (1 - t / 100)
+                optimizer.zero_grad()
+                ((x @ (w - goal)) ** 2).sum(1).mean().backward()
+                optimizer.step()
+            ends.append(host((w.detach() - goal).square().mean()).item())
+        return min(ends)
+
+    muon = best(lambda params, lr: optim.Muon(params, lr=lr, weight_decay=0.0))
+    assert muon < 0.25 * best(lambda params, lr: optim.SGD(params, lr=lr, momentum=0.9))
 
 
 # --- Schedules ---------------------------------------------------------------------------------------------------

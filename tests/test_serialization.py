@@ -303,9 +303,11 @@ FOREIGN = {
     "another size": header({"x": ("F32", [3], [0, 8])}) + bytes(8),
     "a negative size": header({"x": ("F32", [-2, -1], [0, 8])}) + bytes(8),
     "no bool": header({"x": ("BOOL", [2], [0, 2])}) + b"\x01\x02",
-    "a name twice": struct.pack("<Q", 126) + b"{" + b",".join(
-        [b'"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'] * 2
-    ).ljust(124) + b"}" + bytes(4),
+    "a name twice": struct.pack("<Q", 126)
+    + b"{"
+    + b",".join([b'"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'] * 2).ljust(124)
+    + b"}"
+    + bytes(4),
     "metadata, no text": struct.pack("<Q", 27) + b'{"__metadata__": {"a": [1]}}'[:27] + b"}",
     "no entry": struct.pack("<Q", 8) + b'{"x": 3}',
     "json, not closed": struct.pack("<Q", 10) + b'{"a": {}  ',

@@ -14,7 +14,7 @@ import numpy as np
 
 from . import backend, dtypes
 from .backend import Array
-from .ops.common import laid_out, number, sizes
+from .ops.common import as_array, laid_out, number, sizes
 from .random import Generator, default_generator
 from .tensor import Tensor
 
@@ -153,7 +153,7 @@ def _made(device: Any, make: Callable[[ModuleType], Array]) -> Array:
 def _like(x: Tensor, value: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
     """As large as x, and in memory in the order of x."""
     made = _constant(
-        tuple(x.array.shape),
+        as_array(x, "zeros_like").shape,
         number(value, "full_like: fill_value"),
         x.dtype if dtype is None else dtype,
         x.device if device is None else device,
@@ -204,13 +204,19 @@ def arange(
     """start, start + step, ... as long as it is before `end`; arange(n) starts at 0. int64 if all are integers."""
     start, end = (0, start) if end is None else (start, end)
     start, end, step = (number(n, "arange") for n in (start, end, step))
-    if step == 0 or (end - start) * step < 0:
+    way, by = end - start, step
+    if dtype is not None and (dtype := dtypes.as_dtype(dtype)).kind != "f":
+        if dtype.kind == "b":
+            raise RuntimeError("arange: got dtype bool, expected one of numbers")
+        start, step = int(start), int(step)
+        if dtype == dtypes.int64:  # how many there are, smaller types find from the numbers given, as in torch
+            way, by = int(end) - start, step
+    if step == 0 or way * by < 0:
         raise RuntimeError(f"arange: from {start} to {end} by {step}: step must be nonzero and lead from start to end")
     if dtype is None:
         whole = all(isinstance(n, (int, np.integer)) for n in (start, end, step))
         dtype = dtypes.int64 if whole else dtypes.get_default_dtype()
-    count = math.ceil((end - start) / step)
-    dtype = dtypes.as_dtype(dtype)
+    count = math.ceil(way / by)
     return _finish(_made(device, lambda xp: (start + xp.arange(count) * step).astype(dtype)), requires_grad)
 
 
@@ -300,26 +306,27 @@ def randperm(n: int, *, generator: Generator | None = None, dtype: Any = dtypes.
 
 def rand_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """`rand` in the shape, dtype and device of x."""
-    made = rand(tuple(input.array.shape), dtype=dtype or input.dtype, device=device or input.device)
+    made = rand(as_array(input, "rand_like").shape, dtype=dtype or input.dtype, device=device or input.device)
     return _finish(laid_out(made.array, input.array), requires_grad)
 
 
 def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """`randn` in the shape, dtype and device of x."""
-    made = randn(tuple(input.array.shape), dtype=dtype or input.dtype, device=device or input.device)
+    made = randn(as_array(input, "randn_like").shape, dtype=dtype or input.dtype, device=device or input.device)
     return _finish(laid_out(made.array, input.array), requires_grad)
 
 
 def randint_like(input: Tensor, low: int, high: int | None = None, *, dtype: Any = None, device: Any = None) -> Tensor:
     """`randint` in the shape, dtype and device of x."""
     low, high = (0, low) if high is None else (low, high)
-    made = randint(low, high, tuple(input.shape), dtype=dtype or input.dtype, device=device or input.device)
+    size = as_array(input, "randint_like").shape
+    made = randint(low, high, size, dtype=dtype or input.dtype, device=device or input.device)
     return _finish(laid_out(made.array, input.array), False)
 
 
 def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
     """1 with probability x, else 0, for each element of x, in its dtype and on its device."""
-    p = backend.to_host(input.array)
+    p = backend.to_host(as_array(input, "bernoulli"))
     if not ((p >= 0) & (p <= 1)).all():
         raise RuntimeError("bernoulli: probabilities must be between 0 and 1")
     return _random(_stream(generator).random(p.shape) < p, input.dtype, input.device, False)
@@ -356,7 +363,7 @@ def multinomial(
     """
     if num_samples < 1:
         raise RuntimeError(f"multinomial: cannot draw {num_samples} samples, expected at least 1")
-    weights = backend.to_host(input.array).astype(np.float64)
+    weights = backend.to_host(as_array(input, "multinomial")).astype(np.float64)
     if weights.ndim not in (1, 2):
         raise RuntimeError(f"multinomial: expected weights of shape (n,) or (m, n), got {tuple(weights.shape)}")
     if not (np.isfinite(weights).all() and (weights >= 0).all()):

@@ -331,10 +331,12 @@ def walk(
         grad = grads.pop(node)
         edges, joint = node.edges, node.joint
         if edges is None:
-            raise RuntimeError(
-                f"backward: the graph of this result was already used up at '{node.name}' by an earlier backward(); "
-                "call that one with retain_graph=True to walk it twice, or compute the result again"
-            )
+            if path is None or node not in wanted:
+                raise RuntimeError(
+                    f"backward: the graph of this result was already used up at '{node.name}' by an earlier backward();"
+                    " call that one with retain_graph=True to walk it twice, or compute the result again"
+                )
+            edges = node.reads = ()  # the walk ends here
         for version, recorded in node.reads:
             if version[0] != recorded:
                 raise RuntimeError(
@@ -405,18 +407,30 @@ def _deposit(grads: Iterable[tuple[Variable, Array]], shared: set[int]) -> None:
     """Add each gradient to the `.grad` of its tensor, making sure that this is its only owner: `a + b` hands one array
     to a and to b. Of two threads that add to one leaf at a time, one sum would be lost: they take turns.
     """
-    with _depositing:
+    _depositing.acquire()  # half the time of `with`
+    try:
         for x, grad in grads:
-            if x._grad is not None:
-                x._grad.array += grad
-                x._grad.version[0] += 1
+            if not x._requires_grad:  # any more
                 continue
-            if id(grad) in shared or grad.base is not None or grad.ndim == 0 or grad.strides != x.array.strides:
-                copy = of(grad).empty_like(x.array)  # in memory as x is: x.grad.view(-1) goes where x.view(-1) does
-                copy[...] = grad
-                grad = copy
-            shared.add(id(grad))
-            x._grad = x.make(grad)
+            kept = x._grad
+            if kept is None:
+                ndim, own = grad.ndim, grad.base is None and id(grad) not in shared
+                if not own or not ndim or (ndim > 1 and grad.strides != x.array.strides):
+                    copy = of(grad).empty_like(x.array)  # in memory as x is: x.grad.view(-1) goes where x.view(-1) does
+                    copy[...] = grad
+                    grad = copy
+                shared.add(id(grad))
+                x._grad = x.make(grad)
+                continue
+            if kept.array.shape != grad.shape:
+                raise RuntimeError(
+                    f"backward: a gradient of shape {tuple(grad.shape)} does not add to the .grad of shape "
+                    f"{tuple(kept.array.shape)} from before; set .grad to None after changing .data"
+                )
+            kept.array += grad
+            kept.version[0] += 1
+    finally:
+        _depositing.release()
 
 
 def _run_hooks(hooks: dict[int, Callable], grad: Array, like: Variable) -> Array:
@@ -477,9 +491,9 @@ def seed_gradient(root: Variable, gradient: Variable | None) -> Array:
         raise RuntimeError(
             f"backward: gradient has shape {tuple(gradient.array.shape)}, expected the tensor's {tuple(array.shape)}"
         )
-    if device_of(gradient.array) != device_of(array):
+    if gradient.array.device != array.device:  # asked of the arrays: a tenth of the time of `device_of`
         raise RuntimeError(f"backward: gradient is on {device_of(gradient.array)}, the tensor on {device_of(array)}")
-    return gradient.array.astype(array.dtype, copy=False)
+    return gradient.array if gradient.array.dtype is array.dtype else gradient.array.astype(array.dtype, copy=False)
 
 
 def wanted(inputs: Any) -> set[Node | Variable]:

@@ -24,7 +24,7 @@ from .explain import story
 from .ops import elementwise, indexing, inplace, linalg, reduction, sorting
 from .ops import shape as shapes
 from .ops import softmax as softmaxes
-from .ops.common import copied, laid_out, one_dim
+from .ops.common import as_array, copied, laid_out, number, one_dim
 from .random import Generator, default_generator
 from .size import Size
 
@@ -267,8 +267,8 @@ class Tensor(Variable):
     maximum = elementwise.maximum
     minimum = elementwise.minimum
     masked_fill = elementwise.masked_fill
-    eq = __eq__ = elementwise.eq
-    ne = __ne__ = elementwise.ne
+    eq = elementwise.eq
+    ne = elementwise.ne
     lt = __lt__ = elementwise.lt
     le = __le__ = elementwise.le
     gt = __gt__ = elementwise.gt
@@ -364,6 +364,12 @@ class Tensor(Variable):
     masked_select = indexing.masked_select
     repeat_interleave = indexing.repeat_interleave
 
+    def __eq__(self, other: Any) -> Any:  # False for two things that have nothing in common: x == None
+        return elementwise.eq(self, other) if isinstance(other, _COMPARABLE) else NotImplemented
+
+    def __ne__(self, other: Any) -> Any:
+        return elementwise.ne(self, other) if isinstance(other, _COMPARABLE) else NotImplemented
+
     @property
     def T(self) -> Tensor:
         """The dimensions in reverse order; for a matrix, its transpose."""
@@ -372,11 +378,11 @@ class Tensor(Variable):
     @property
     def mT(self) -> Tensor:
         """Each matrix of a batch transposed: (..., n, m) -> (..., m, n)."""
-        return shapes.transpose(self, -2, -1)
+        return shapes.transpose(self, -2, -1) if self.array.ndim else shapes.t(self)
 
     def expand_as(self, other: Tensor) -> Tensor:
         """`expand` to the shape of another tensor."""
-        return shapes.expand(self, *other.array.shape)
+        return shapes.expand(self, *as_array(other, "expand_as").shape)
 
     def where(self, condition: Tensor, other: Any) -> Tensor:
         """self where the condition holds, else other."""
@@ -388,7 +394,7 @@ class Tensor(Variable):
 
     def view_as(self, other: Tensor) -> Tensor:
         """`view` in the shape of another tensor."""
-        return shapes.view(self, *other.array.shape)
+        return shapes.view(self, *as_array(other, "view_as").shape)
 
     # --- Writing in place: the operation, then its result written over this tensor --------------------------------
 
@@ -460,8 +466,10 @@ class Tensor(Variable):
         return inplace.update(self, "scatter_add_", indexing.scatter_add, dim, index, src)
 
     def fill_(self, value: float) -> Tensor:
-        """self = value everywhere"""
-        indexing.setitem(self, ..., value)
+        """self = value, a number or a 0-d tensor, everywhere"""
+        if isinstance(value, Tensor) and value.array.ndim:
+            raise RuntimeError(f"fill_: expected a number or a 0-d tensor, got shape {tuple(value.shape)}; see copy_")
+        indexing.setitem(self, ..., value if isinstance(value, Tensor) else number(value, "fill_: value"))
         return self
 
     def zero_(self) -> Tensor:
@@ -469,7 +477,11 @@ class Tensor(Variable):
         return self.fill_(0)
 
     def copy_(self, source: Tensor) -> Tensor:
-        """self = source, which broadcasts, and may be of another dtype or device"""
+        """self = source, a number or a tensor, which broadcasts and may be of another dtype or device"""
+        if not isinstance(source, Tensor):
+            return self.fill_(source)
+        if source.ndim > self.ndim:
+            raise RuntimeError(f"copy_: {tuple(source.shape)} does not broadcast to {tuple(self.shape)}")
         indexing.setitem(self, ..., source.to(self.device, self.dtype))
         return self
 
@@ -538,7 +550,7 @@ class Tensor(Variable):
 
     def type_as(self, other: Tensor) -> Tensor:
         """In the dtype of another tensor."""
-        return self.to(dtype=other.dtype)
+        return self.to(dtype=as_array(other, "type_as").dtype)
 
     def cpu(self) -> Tensor:
         """On the CPU."""
@@ -660,6 +672,9 @@ class Tensor(Variable):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("tensors are not pickled; use save() and load(), which store safetensors")
+
+
+_COMPARABLE = (Variable, int, float, np.ndarray, np.generic)
 
 
 class RemovableHandle:

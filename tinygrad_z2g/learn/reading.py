@@ -128,6 +128,7 @@ PATH = {
         Step("optim.optimizer", SKIM, "`step`: who is updated, and that a write is counted."),
         Step("optim.sgd", READ, "The rule that everything else refines."),
         Step("optim.adam", READ, "Two averages for each weight; the arithmetic is in `kernels.adam`."),
+        Step("optim.muon", SKIM, "For matrices: a step that is equally long in every direction."),
         Step("optim.lr_scheduler", SKIM, "A schedule sets one number."),
         Step("optim", OPEN, "What the package offers."),
     ],

@@ -321,6 +321,8 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
         check_broadcast(a.shape, b.shape, "cosine_similarity")
         shape = np.broadcast_shapes(a.shape, b.shape)
         x1, x2 = expand(x1, *shape), expand(x2, *shape)
+    if a.dtype != b.dtype:
+        x1, x2 = (x.to(dtypes.promote(a.dtype, b.dtype)) for x in (x1, x2))
     lengths = [norm(x, 2, dim, keepdim=True).clamp(min=eps) for x in (x1, x2)]
     return ((x1 / lengths[0]) * (x2 / lengths[1])).sum(dim)
 

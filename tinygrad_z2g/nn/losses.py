@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import dtypes, kernels, precision
 from ..backend import Array, of, quiet, silent
-from ..engine import record
+from ..engine import needs_grad, record
 from ..ops.casting import cast, half_for, in_float32, raised
 from ..ops.common import as_array, as_int, check_ids, fits, laid_out, number, same_device
 from ..ops.softmax import log_softmax
@@ -243,6 +243,8 @@ def _check_classes(
         if w.shape != (C,) or not (soft or w.dtype == a.dtype):
             got = f"weight has shape {tuple(w.shape)} and dtype {w.dtype}"
             raise RuntimeError(f"{name}: {got}, expected ({C},) and {a.dtype}")
+        if not soft and needs_grad(weight):
+            raise RuntimeError(f"{name}: there is no gradient for weight, and it requires one; detach() it first")
         same_device(name, target, weight)
     return ids if soft else ids.astype(dtypes.int64, copy=False), ignore_index
 

@@ -36,6 +36,11 @@ class Parameter(Tensor):
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()
 
+    def __deepcopy__(self, memo: dict) -> Tensor:
+        copy = super().__deepcopy__(memo)
+        copy._grad = None  # a copied model starts without gradients, as in torch; other tensors keep theirs
+        return copy
+
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

@@ -59,6 +59,8 @@ class LSTMCell(Module):
     """One step: x (N, input_size), state (h, c) each (N, hidden_size) -> (h', c'). Parameters named as in torch."""
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None):
+        if hidden_size < 1:
+            raise ValueError(f"LSTMCell: hidden_size must be positive, got {hidden_size}")
         self.input_size, self.hidden_size = input_size, hidden_size
         make = {"device": device, "dtype": dtype}
         self.weight_ih = Parameter(creation.empty(4 * hidden_size, input_size, **make))

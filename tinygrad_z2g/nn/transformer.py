@@ -6,6 +6,7 @@ It puts layers together and knows nothing of their insides: no rule, no kernel a
 from __future__ import annotations
 
 from ..tensor import Tensor
+from . import functional as F
 from .activation import GELU
 from .attention import _check_heads, merge_heads, split_heads
 from .cache import Cache, causal_attention
@@ -26,13 +27,16 @@ class CausalSelfAttention(Module):
         self.proj = Linear(width, width, bias=bias)
         self.resid_dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
+    def forward(self, x: Tensor, cache: Cache | None = None, angles: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """(B, T, C) -> (B, T, C).
 
         With a `cache`, x holds only the positions that are new: their keys and values are added to the cache, and
-        they attend to everything in it, up to themselves.
+        they attend to everything in it, up to themselves. `angles` of the positions, from `F.rotary_angles`, turn
+        queries and keys: the match of two then depends on how far apart they stand.
         """
         q, k, v = (split_heads(part, self.num_heads) for part in self.qkv(x).chunk(3, dim=-1))  # (B, nh, T, hs) each
+        if angles is not None:
+            q, k = F.rotary_embedding(q, *angles), F.rotary_embedding(k, *angles)
         y = causal_attention(q, k, v, cache, self, self.dropout if self.training else 0.0)
         return self.resid_dropout(self.proj(merge_heads(y)))
 
@@ -55,7 +59,7 @@ class TransformerBlock(Module):
             Dropout(dropout),
         )
 
-    def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
+    def forward(self, x: Tensor, cache: Cache | None = None, angles: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """(B, T, C) -> (B, T, C)"""
-        x = x + self.attention(self.norm1(x), cache)
+        x = x + self.attention(self.norm1(x), cache, angles)
         return x + self.mlp(self.norm2(x))

@@ -22,7 +22,7 @@ from .. import dtypes, kernels, precision
 from ..backend import Array, of, silent
 from ..engine import record
 from ..ops.casting import lowered
-from ..ops.common import as_array, as_floating, as_int, row_major, same_device
+from ..ops.common import as_array, as_int, row_major, same_device
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -287,7 +287,9 @@ def _pool_windows(
     outside: float,
 ) -> tuple[Array, Callable[[Array], Array]]:  # fmt: skip
     """The windows of a pooling function, its arguments checked; an input without batch gets a batch of 1."""
-    x = as_floating(input, name)
+    x = as_array(input, name)
+    if x.dtype.kind != "f":
+        raise RuntimeError(f"{name}: expected floating point, got {x.dtype}; convert first: x.float()")
     if x.ndim not in (n + 1, n + 2):
         raise RuntimeError(f"{name}: got shape {tuple(x.shape)}, expected {n + 2} dimensions, or {n + 1} without batch")
     if ceil_mode:

@@ -67,8 +67,8 @@ def in_float32(function: _F) -> _F:
 
 
 def through_float32(function: _F) -> _F:
-    """The operation, in autocast or not: float16 is computed in float32, and the result rounded once. A sum of squares
-    is soon beyond 65,504."""
+    """The operation, in autocast or not: float16 is computed in float32, and the result rounded once, unless another
+    operand is wider. A sum of squares is soon beyond 65,504."""
 
     def half(x: Any) -> bool:
         return isinstance(x, Variable) and x.array.dtype == dtypes.float16
@@ -79,7 +79,8 @@ def through_float32(function: _F) -> _F:
             return function(*args, **kwargs)
         wide = [cast(x, dtypes.float32) if half(x) else x for x in (*args, *kwargs.values())]
         z = function(*wide[: len(args)], **dict(zip(kwargs, wide[len(args) :], strict=True)))
-        return cast(z, dtypes.float16)
+        kept = [x for x in (*args, *kwargs.values()) if isinstance(x, Variable) and x.array.dtype.kind == "f"]
+        return cast(z, dtypes.float16) if all(map(half, kept)) else z
 
     return operation  # type: ignore[return-value]
 

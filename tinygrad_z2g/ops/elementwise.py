@@ -171,7 +171,7 @@ def remainder(input: Any, other: Any) -> Tensor:
     (tensor(1.), tensor(-3.))
     """
     x, y = _divisible(input, other, "remainder")
-    z = _computed(operator.mod, x, y)
+    z = _computed(lambda x, y: _xp(x, y).where((z := x % y) == 0, x * 0, z), x, y)  # ±0 as x is, not as y
     return record("remainder", z, (input, lambda grad: grad), (other, lambda grad: -grad * (x // y), input, other))
 
 
@@ -203,13 +203,18 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     >>> z2g.lerp(x, end, 0.25).backward(); x.grad, end.grad
     (tensor(0.7500), tensor(0.2500))
     """
-    w = weight if isinstance(weight, Variable) else number(weight, "lerp: weight")
-    x, y = operands(input, end, "lerp", floating=True)
-    if isinstance(w, Variable):
-        between, w = operands(input if hasattr(x, "dtype") else end, weight, "lerp", floating=True)
-        x, y = (v.astype(between.dtype, copy=False) if hasattr(v, "dtype") else v for v in (x, y))
-        shapes = [v.shape for v in (x, y) if hasattr(v, "dtype")]
-        check_broadcast(np.broadcast_shapes(*shapes), w.shape, "lerp")
+    if isinstance(weight, Variable) and not weight.array.ndim:
+        weight = weight.to(input)  # a number rather
+    tensors = [input, end, weight] if isinstance(weight, Variable) else [input, end]
+    kinds = [as_array(v, "lerp").dtype for v in tensors]
+    if kinds[0].kind != "f" or len(set(kinds)) > 1:
+        raise RuntimeError(f"lerp: expected tensors of one floating-point dtype, got {', '.join(map(str, kinds))}")
+    same_device("lerp", *tensors)
+    x, y = input.array, end.array
+    check_broadcast(x.shape, y.shape, "lerp")
+    w = weight.array if isinstance(weight, Variable) else number(weight, "lerp: weight")
+    if isinstance(weight, Variable):
+        check_broadcast(np.broadcast_shapes(x.shape, y.shape), w.shape, "lerp")
     d = y - x
     if not isinstance(weight, Variable):
         z = x + d * w if -0.5 < w < 0.5 else y - d * (1 - w)
@@ -394,6 +399,8 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
         return constant(condition, z if default is None else z.astype(default))
     x, y = operands(input, other, "where")
     same_device("where", condition, *(v for v in (input, other) if isinstance(v, Variable) and v.array.ndim))
+    for v in (x, y):
+        check_broadcast(c.shape, getattr(v, "shape", ()), "where")
     xp = of(c)
     return record(
         "where",
@@ -423,8 +430,11 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
         check_broadcast(x.shape, m.shape, "masked_fill")
         return where(mask, value.to(input.device, x.dtype), input)
     value = number(value, "masked_fill: value")
-    if x.dtype.kind != "f" and isinstance(value, float) and not value.is_integer():
-        raise RuntimeError(f"masked_fill: value {value} cannot be held by a tensor of {x.dtype}")
+    if x.dtype.kind != "f":
+        try:
+            value = np.array(bool(value) if x.dtype.kind == "b" else int(value), x.dtype).item()  # 1.5 becomes 1
+        except (OverflowError, ValueError) as error:
+            raise RuntimeError(f"masked_fill: value {value} cannot be held by a tensor of {x.dtype}") from error
     operands(input, mask, "masked_fill")  # shapes and devices
     z = quiet.run(kernels.fill, x, m, value)
     return record("masked_fill", row_major(z), (input, lambda grad: kernels.fill(grad, m, 0), mask))
@@ -435,8 +445,6 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
 
 def _comparison(name: str, symbol: str) -> Any:
     def compare(input: Any, other: Any) -> Tensor:
-        if not isinstance(other, (Variable, int, float, np.ndarray, np.generic)):
-            return NotImplemented  # x == None is False, as for any two things that have nothing in common
         a, b = operands(input, other, name)
         z = _computed(getattr(_xp(a, b), name), a, b)
         return constant(input if isinstance(input, Variable) else other, z)

@@ -21,6 +21,7 @@ from .common import (
     as_array,
     as_int,
     check_broadcast,
+    check_ids,
     in_order,
     number,
     numpy_names,
@@ -161,9 +162,12 @@ def _value(x: Tensor, value: Any) -> Any:
     if isinstance(value, Variable):
         if value.array.ndim:
             same_device("index", x, value)
-        return to_device(value.array, device_of(x.array)).astype(x.array.dtype, copy=False)
+        array = to_device(value.array, device_of(x.array))
+        return array.astype(x.array.dtype, copy=value.version is x.version)  # its own numbers, as they were before
     if isinstance(value, (bool, int, float)):
         return value
+    if np.asarray(value).dtype.kind not in "biuf":  # None would become NaN, "3" a 3
+        raise TypeError(f"index: expected a tensor, a number or a list of numbers, got {type(value).__name__}")
     return to_device(np.asarray(value, x.array.dtype), device_of(x.array))
 
 
@@ -388,8 +392,10 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     tensor([0., 2., 0.])
     """
     axis = one_dim(dim, as_array(input, "index_select").ndim, "index_select")
-    if as_array(index, "index_select").ndim > 1:
-        raise IndexError(f"index_select: index must be a vector, got shape {tuple(index.array.shape)}")
+    ids = as_array(index, "index_select")
+    if ids.ndim > 1:
+        raise IndexError(f"index_select: index must be a vector, got shape {tuple(ids.shape)}")
+    check_ids(ids, input.array.shape[axis] if input.array.ndim else 1, "index_select", "index")
     if not input.array.ndim:
         if index.array.size != 1:
             raise RuntimeError(f"index_select: a 0-d tensor takes one index, got {index.array.size}")

@@ -42,8 +42,6 @@ def update(x: Tensor, name: str, op: Callable[..., Tensor], *args: Any, **settin
         old = x.make(x.array.copy())  # rules may read the old values, which are about to be overwritten
         old.node, old._requires_grad = x.node, x._requires_grad
     z = op(old, *args, **settings)
-    if z is NotImplemented:  # an operator, of something that it cannot be done with: Python says so
-        return z
     if z.array.shape != x.array.shape:
         raise RuntimeError(
             f"{name}: the result of shape {tuple(z.array.shape)} does not fit in place into {tuple(x.array.shape)}"

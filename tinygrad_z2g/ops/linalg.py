@@ -207,6 +207,8 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     >>> z2g.einsum("td,sd->ts", q, k).sum().backward(); q.grad  # q kᵀ: the column sums of k
     tensor([[ 8., 10.]])
     """
+    if not isinstance(equation, str):
+        raise TypeError(f"einsum: expected an equation such as 'ik,kj->ij', got {type(equation).__name__}")
     xs = list(operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands)
     for x in xs:
         as_array(x, "einsum")
@@ -322,6 +324,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> F.linear(x, W, b).sum().backward(); W.grad, b.grad  # 1 + 3, 2 + 4; two rows
     (tensor([[4., 6.]]), tensor([2.]))
     """
+    if as_array(weight, "linear").ndim == 1 and bias is None:
+        return matmul(input, weight)  # (..., in) @ (in) -> (...)
     if precision.blocks:
         input, weight, bias = lowered(input, weight, bias)
     x, W = _factors(input, weight, "linear")

@@ -62,9 +62,11 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
     """
     a = _converted(as_array(input, "sum"), dtype)
     dims, shape, xp = many_dims(dim, a.ndim, "sum"), a.shape, of(a)
+    if a.dtype.kind == "b":  # whose sum is "or"
+        return any(constant(input, a), dim, keepdim)
     z = row_major(quiet.run(kernels.total, a, dims, keepdim))
     if z.dtype.kind != "f":
-        return constant(input, z)
+        return constant(input, z.astype(a.dtype, copy=False))
     return record("sum", z, (input, lambda grad: xp.broadcast_to(spread(grad, dims, keepdim), shape)))
 
 
@@ -111,7 +113,7 @@ def var(
     """z = Σ d² / (n - correction), d = x - m, m the mean along `dim`.   dz/dx = 2 d / (n - correction)
 
     correction: 1 by default (the unbiased estimate, Bessel), 0 for the variance of the data themselves;
-    `unbiased` is the older way to say 1 or 0. NaN where n ≤ correction.
+    `unbiased` is the older way to say 1 or 0. Where n ≤ correction, Σ d² / 0: inf, or NaN if all are equal.
 
     xⱼ stands in its own square and, through m, with the weight 1/n in all: dz/dxⱼ is 2 / (n - correction) times
     dⱼ - Σᵢ dᵢ / n, and that sum is 0. For (1, 2, 3): m = 2, n - 1 = 2.
@@ -175,7 +177,7 @@ def _moments(name: str, x: Any, dim: Any, unbiased: Any, keepdim: bool, correcti
     correction = number(correction, f"{name}: correction")
     dims = many_dims(dim, a.ndim, name)
     degrees = _count(a, dims) - correction
-    return a, dims, 1 / degrees if degrees > 0 else math.nan, keepdim
+    return a, dims, 1 / degrees if degrees > 0 else math.inf, keepdim
 
 
 @numpy_names
@@ -343,13 +345,13 @@ def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> T
     tensor([0.6000, 0.8000])
     """
     p = p if isinstance(p, str) else number(p, "norm: p")
+    x = as_array(input, "norm")
+    if x.dtype.kind != "f":
+        raise RuntimeError(f"norm: expected floating point, got {x.dtype}; convert first: x.float().norm()")
     if p in (1, math.inf):
         return sum(input.abs(), dim, keepdim) if p == 1 else amax(input.abs(), dim, keepdim)
     if p not in (2, "fro"):
         raise NotImplementedError(f"norm: p = {p!r} is not offered; p = 1, 2, 'fro' and inf are")
-    x = as_array(input, "norm")
-    if x.dtype.kind != "f":
-        raise RuntimeError(f"norm: expected floating point, got {x.dtype}; convert first: x.float().norm()")
     dims, xp = many_dims(dim, x.ndim, "norm"), of(x)
     z = row_major(xp.sqrt(kernels.total(x * x, dims, keepdim)))
 

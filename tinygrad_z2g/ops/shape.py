@@ -101,6 +101,8 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     start, end = one_dim(start_dim, len(shape), "flatten"), one_dim(end_dim, len(shape), "flatten")
     if start > end:
         raise RuntimeError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}")
+    if start == end and shape:
+        return input
     return reshape(input, *shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
 
 
@@ -162,9 +164,9 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
             [1., 0.]])
     """
     a = as_array(input, "transpose")
+    i, j = one_dim(dim0, a.ndim, "transpose"), one_dim(dim1, a.ndim, "transpose")
     if not a.ndim:
         return record_view("transpose", a[...], input, lambda grad: grad)
-    i, j = one_dim(dim0, a.ndim, "transpose"), one_dim(dim1, a.ndim, "transpose")
     return record_view("transpose", a.swapaxes(i, j), input, lambda grad: grad.swapaxes(i, j))
 
 
@@ -346,6 +348,8 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     # As in torch, an empty vector joins anything
     parts = [a for a in arrays if a.shape != (0,)] or arrays[:1]
     first = parts[0]
+    if not first.ndim:
+        raise RuntimeError("cat: 0-d tensors cannot be joined; see stack")
     axis = one_dim(dim, first.ndim, "cat")
     before, after = first.shape[:axis], first.shape[axis + 1 :]
     edges: list = []
@@ -389,8 +393,9 @@ def hstack(tensors: Sequence[Tensor]) -> Tensor:
     >>> x = z2g.tensor([1.0, 2.0], requires_grad=True); z2g.hstack([x, x]).sum().backward(); x.grad
     tensor([2., 2.])
     """
-    tensors = [x if as_array(x, "hstack").ndim else reshape(x, 1) for x in tensors]
-    return cat(tensors, dim=min(1, tensors[0].array.ndim - 1) if tensors else 0)
+    _joinable(tensors, "hstack")
+    tensors = [x if x.array.ndim else reshape(x, 1) for x in tensors]
+    return cat(tensors, dim=min(1, tensors[0].array.ndim - 1))
 
 
 def vstack(tensors: Sequence[Tensor]) -> Tensor:
@@ -399,7 +404,8 @@ def vstack(tensors: Sequence[Tensor]) -> Tensor:
     >>> x = z2g.tensor([1.0, 2.0], requires_grad=True); z2g.vstack([x, x, x]).sum().backward(); x.grad
     tensor([3., 3.])
     """
-    return cat([x if as_array(x, "vstack").ndim > 1 else reshape(x, 1, -1) for x in tensors])
+    _joinable(tensors, "vstack")
+    return cat([x if x.array.ndim > 1 else reshape(x, 1, -1) for x in tensors])
 
 
 def _joinable(tensors: Any, name: str) -> list:
@@ -529,6 +535,8 @@ def flip(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
     tensor([7., 6., 5.])
     """
     a = as_array(input, "flip")
+    if not args and dims is None:
+        raise TypeError("flip: expected the dims to reverse, got none")
     xp, wanted = of(a), sizes(args, "flip", dims)
     axes = many_dims(wanted, a.ndim, "flip") if wanted else ()
     return record("flip", copied(xp.flip(a, axes)), (input, lambda grad: xp.flip(grad, axes)))

@@ -73,7 +73,7 @@ def square(x: Array, xp: Any) -> Forward:
     >>> x = z2g.tensor(3.0, requires_grad=True); x.square().backward(); x.grad
     tensor(6.)
     """
-    return x * x, lambda grad: grad * (2 * x)
+    return x * (x if x.dtype.kind != "b" else x.astype("int64")), lambda grad: grad * (2 * x)
 
 
 @unary(reads=RESULT)

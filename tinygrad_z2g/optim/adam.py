@@ -56,7 +56,7 @@ class Adam(Optimizer):
     def _parts(self, params: list[Tensor], group: dict[str, Any]) -> Iterator[tuple[Array, Array, Array, Array, int]]:
         """w, g, m, v and the number of the step of each parameter, prepared as its turn comes."""
         for p in params:
-            grad, state = p.grad.array, self.state.setdefault(p, {})
+            grad, state = p._grad.array, self.state.setdefault(p, {})
             if group["weight_decay"] and not self.decoupled:
                 grad = grad + group["weight_decay"] * p.array  # the gradient of L + weight_decay / 2 · w²
             m, v = memory(state, "exp_avg", p), memory(state, "exp_avg_sq", p)

@@ -73,7 +73,7 @@ class Optimizer:
         if replay.active and (watching := replay.recording()) is not None:
             self._take_part(watching)
         for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
+            params = [p for p in group["params"] if p._grad is not None]
             if params:
                 self._update(params, group)
         return loss
@@ -132,9 +132,9 @@ class Optimizer:
         for group in self.param_groups:
             for p in group["params"]:
                 if set_to_none:
-                    p.grad = None
-                elif p.grad is not None:
-                    p.grad.zero_()
+                    p._grad = None  # a third of the time of the property, which checks
+                elif p._grad is not None:
+                    p._grad.zero_()
 
     def state_dict(self) -> dict[str, Any]:
         """Settings and state, with parameters as numbers in order: what `load_state_dict` takes."""

@@ -55,7 +55,7 @@ class SGD(Optimizer):
     def _move(self, params: list[Tensor], group: dict[str, Any]) -> None:
         lr, momentum, decay = group["lr"], group["momentum"], group["weight_decay"]
         for p in params:
-            g = p.grad.array
+            g = p._grad.array
             if decay:
                 g = g + decay * p.array
             if momentum:
