@@ -31,7 +31,7 @@ def _weights(scores, scale, first, T):  # type: ignore[no-untyped-def]
             row[j] *= scale
         for j in range(hidden.size):
             hidden[j] = -INF
-        softmax_row(row, row)
+        softmax_row(row)
         for j in range(rest.size):
             rest[j] = ZERO
 
