@@ -141,7 +141,7 @@ PATH = {
         Step("text", OPEN, "What the package offers."),
         Step("utils.data", OPEN, "Batches of any dataset."),
         Step("utils", OPEN, "Nothing but the name."),
-        Step("models.generation", READ, "Draw a token, feed it back."),
+        Step("models.generation", SKIM, "Draw a token, feed it back."),
         Step("models.gpt", READ, "All of it put together: embeddings, blocks, and sampling one token at a time."),
         Step("models.files", OPEN, "GGUF and safetensors: a header, then bytes."),
         Step("models.vocabulary", OPEN, "Tokenizers in files."),
