@@ -65,7 +65,7 @@ def train(name: str, tokenizer: Any, texts: tuple[str, str], steps: int, args: a
     model = GPT(GPTConfig(len(tokenizer), T, LAYERS, 4, WIDTH, rotary=True, rope_base=200.0)).to(args.device)
     optimizer = optim.AdamW(model.parameters(), lr=4e-3, betas=(0.9, 0.99), weight_decay=0.1)
     schedule = optim.lr_scheduler.WarmupCosineLR(optimizer, min(30, steps // 10), max(1, steps), floor=0.0)
-    curve = [bits(model, tokenizer, unseen, args.device)]
+    curve, looks = [bits(model, tokenizer, unseen, args.device)], 1 if args.quick else 10
     for step in (bar := common.progress(steps)):
         inputs, targets = text.random_batch(ids, BATCH, T)
         _, loss = model(inputs.to(args.device), targets.to(args.device))
@@ -74,7 +74,7 @@ def train(name: str, tokenizer: Any, texts: tuple[str, str], steps: int, args: a
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        if step * 10 // steps > (step - 1) * 10 // steps:
+        if step * looks // steps > (step - 1) * looks // steps:
             curve.append(bits(model, tokenizer, unseen, args.device))
             bar.write(f"{name:10s} step {step:5d}  loss {loss.item():.3f} a token, {curve[-1]:.3f} bits per character")
     return curve
