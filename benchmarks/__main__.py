@@ -1,11 +1,12 @@
 """`python -m benchmarks`: every workload on tinygrad_z2g and, where installed, on torch.
 
-Pairs of one step each, alternating in one process, give the ratio; with --apart each library runs in a process of its
-own, in alternating blocks, so that the idle threads of one do not hold the cores that the other needs. Figures are
-medians; the range is that of the ratios. Also measured: peak memory of W2's process, the time that the import takes,
-the rate of matrix products, which gives the floor (no step can be faster than its FLOPs at that rate), and, before and
-after each workload, how far apart two cores are: 1 where they share a cache, 2 and more where they do not. A virtual
-machine's cores may be moved meanwhile.
+Each runs in a process of its own, with the threads it takes by default: ours with compiled loops (`z2g`, if Numba is
+installed), ours with NumPy alone (`numpy`), torch; a block of steps each, in turn, seven times. (In one process, which
+--together asks for, the idle threads of one library hold the cores that the other needs, torch's more so: that flatters
+us.) Figures are medians; a ratio is that of two neighbouring blocks' medians, of which the median and the range are
+shown. Also measured: peak memory of W2's process, the time that the import takes, the rate of matrix products, which
+gives the floor (no step can be faster than its FLOPs at that rate), and, before and after each workload, how far apart
+two cores are: 1 where they share a cache, 2 and more where they do not. A virtual machine's cores may be moved.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ def clock(step: Callable, name: str) -> float:
 
 
 def library(name: str) -> Any:
-    """z2g or torch; None where it is not installed."""
+    """z2g, torch, or torch that compiles models; None where it is not installed."""
     with contextlib.suppress(ImportError):
-        return workloads.ours() if name == "z2g" else workloads.torch_eager()
+        return {"z2g": workloads.ours, "torch": workloads.torch_eager, "compile": workloads.torch_compiled}[name]()
     return None
 
 
@@ -61,18 +62,32 @@ def paired(name: str, reps: int) -> dict[str, Any]:
     return summary(name, times)
 
 
-def apart(name: str, reps: int) -> dict[str, Any]:
-    """One workload on both libraries, each in processes of its own, three blocks of each in turn."""
-    times: list[list[float]] = [[], []]
-    for _ in range(3):
-        for lib, found in zip(("z2g", "torch"), times, strict=True):
-            command = [sys.executable, "-m", "benchmarks", "--block", lib, "--workload", name, "--reps", str(reps)]
-            run = subprocess.run(command, capture_output=True, text=True, check=False)
+SETS = ("z2g", "numpy", "torch", "compile")  # compiled loops; NumPy alone; torch eager; torch.compile
+BLOCKS = 7
+
+
+def apart(name: str, reps: int, sets: tuple[str, ...]) -> dict[str, Any]:
+    """One workload on each of the sets, in processes of their own, a block of steps each in turn."""
+    blocks: dict[str, list[list[float]]] = {who: [] for who in sets}
+    for _ in range(BLOCKS):
+        for who, found in blocks.items():
+            command = [sys.executable, "-m", "benchmarks", "--block", who, "--workload", name, "--reps", str(reps)]
+            switch = {"numpy": {"TINYGRAD_Z2G_COMPILED": "0"}}.get(who, {})
+            run = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **switch})
             if run.returncode:
                 print(run.stderr[-500:], file=sys.stderr)
             else:
-                found += json.loads(run.stdout)
-    return summary(name, [t for t in times if t])
+                found.append(json.loads(run.stdout))
+    medians = {who: [statistics.median(block) for block in found] for who, found in blocks.items() if found}
+    row: dict[str, Any] = {"workload": name, "bound": WORKLOADS[name][1]}
+    row |= {who: statistics.median(found) for who, found in medians.items()}
+    for ratio, ours, theirs in (
+        ("ratio", "z2g", "torch"), ("ratio numpy", "numpy", "torch"), ("ratio compile", "z2g", "compile"),
+    ):  # fmt: skip
+        if ours in medians and theirs in medians:
+            ratios = sorted(a / b for a, b in zip(medians[ours], medians[theirs], strict=False))
+            row |= {ratio: statistics.median(ratios), ratio.replace("ratio", "range"): [ratios[0], ratios[-1]]}
+    return row
 
 
 def summary(name: str, times: list[list[float]]) -> dict[str, Any]:
@@ -137,11 +152,11 @@ def memory(lib: str) -> float | None:
     """Peak resident memory of a process that trains W2 for 10 steps, MiB; None where Linux does not tell."""
     code = f"""
 from benchmarks import workloads as w
-step = w.small_gpt(w.ours() if {lib!r} == "z2g" else w.torch_eager())
+step = w.small_gpt(w.ours() if {lib!r} != "torch" else w.torch_eager())
 for _ in range(10): step()
 print(int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024)
 """
-    return output(code)
+    return output(code, TINYGRAD_Z2G_COMPILED="0") if lib == "numpy" else output(code)
 
 
 def import_time(module: str) -> float | None:
@@ -151,8 +166,9 @@ def import_time(module: str) -> float | None:
     return None if None in found else min(found)  # type: ignore[type-var]
 
 
-def output(code: str) -> float | None:
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+def output(code: str, **settings: str) -> float | None:
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **settings})
     return float(run.stdout) if run.returncode == 0 else None
 
 
@@ -194,12 +210,12 @@ def ms(seconds: float) -> str:
 
 def show(row: dict[str, Any], rate: float) -> None:
     floor = workloads.flops(row["workload"]) / rate / 1e9
-    line = f"{row['workload']:9} z2g {ms(row['z2g'])}"
-    if "torch" in row:
-        low, high = row["range"]
-        line += (
-            f"   torch {ms(row['torch'])}   ratio {row['ratio']:.2f} ({low:.2f}..{high:.2f}), at most {row['bound']}"
-        )
+    line = f"{row['workload']:9}" + "".join(f" {who} {ms(row[who])}  " for who in SETS if who in row)
+    for ratio in ("ratio", "ratio numpy", "ratio compile"):
+        if ratio in row:
+            low, high = row[ratio.replace("ratio", "range")]
+            line += f" {ratio} {row[ratio]:.2f} ({low:.2f}..{high:.2f})"
+    line += f", at most {row['bound']}" if "ratio" in row else ""
     line += f"   floor {ms(floor)} x {row['z2g'] / floor:.1f}" if floor == floor else ""
     line += "   cores apart {:.1f}, {:.1f}".format(*row["cores apart"]) if None not in row["cores apart"] else ""
     print(line, flush=True)
@@ -209,8 +225,9 @@ def main() -> None:
     """Parse the arguments, measure, print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--workload", choices=list(WORKLOADS), help="only this one")
-    parser.add_argument("--reps", type=int, default=15, help="pairs to measure (default 15)")
-    parser.add_argument("--apart", action="store_true", help="each library in a process of its own")
+    parser.add_argument("--reps", type=int, default=15, help="steps in a block, or pairs (default 15; of W3 a third)")
+    parser.add_argument("--together", action="store_true", help="ours and torch in one process, a step each in turn")
+    parser.add_argument("--torch-compile", action="store_true", help="also W2 and W3 by torch.compile")
     parser.add_argument("--profile", action="store_true", help="where the time goes by operation (needs --workload)")
     parser.add_argument("--scaling", action="store_true", help="W2 against context, width, batch and depth")
     parser.add_argument("--picture", metavar="FILE", help="with --scaling: draw it (needs matplotlib)")
@@ -219,14 +236,14 @@ def main() -> None:
     parser.add_argument("--mpi", type=int, metavar="N", help="W2 (or --workload W3) over N processes")
     parser.add_argument("--llm", metavar="FILE", help="a real language model, a GGUF file of architecture llama")
     parser.add_argument("--json", metavar="FILE", help="write the figures to a file too")
-    parser.add_argument("--block", choices=["z2g", "torch"], help=argparse.SUPPRESS)
+    parser.add_argument("--block", choices=SETS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.reps < 1:
         parser.error("--reps must be at least 1")
     if args.mpi is not None and (args.mpi < 1 or (args.workload or "W2") not in mpi.SIZES):
         parser.error("--mpi takes a number of processes >= 1, with --workload W2 or W3")
     if args.block:
-        step = WORKLOADS[args.workload][0](library(args.block))
+        step = WORKLOADS[args.workload][0](library("z2g" if args.block == "numpy" else args.block))
         print(json.dumps([clock(step, args.workload) for _ in range(args.reps + 3)][3:]))
         return
     if args.profile:
@@ -265,18 +282,18 @@ def main() -> None:
         for name in names:
             reps = max(3, args.reps // 3) if name == "W3" else args.reps
             before = core_distance()
-            row = (apart if args.apart else paired)(name, reps)
+            sets = SETS if args.torch_compile and name in ("W2", "W3") else SETS[:3]
+            row = paired(name, reps) if args.together else apart(name, reps, sets)
             figures["rows"].append({**row, "cores apart": [before, core_distance()]})
             show(figures["rows"][-1], figures["gflops"])
         if not args.workload:
-            for what, measure in (("memory of W2, MiB", memory), ("import, s", None)):
-                ours, theirs = (
-                    measure(x) if measure else import_time(y) for x, y in (("z2g", "tinygrad_z2g"), ("torch", "torch"))
-                )
-                figures[what] = {"z2g": ours, "torch": theirs}
-                print(
-                    f"{what}: z2g {ours:.2f}" + (f"  torch {theirs:.2f}  ratio {ours / theirs:.2f}" if theirs else "")
-                )
+            figures["memory of W2, MiB"] = {who: memory(who) for who in SETS[:3]}
+            figures["import, s"] = {"z2g": import_time("tinygrad_z2g"), "torch": import_time("torch")}
+            for what in ("memory of W2, MiB", "import, s"):
+                known = {who: figure for who, figure in figures[what].items() if figure}
+                against = {who: figure / known["torch"] for who, figure in known.items()} if "torch" in known else {}
+                ratios = "".join(f"  {who} / torch {against[who]:.2f}" for who in against if who != "torch")
+                print(f"{what}:" + "".join(f"  {who} {figure:.2f}" for who, figure in known.items()) + ratios)
     if args.json:
         with open(args.json, "w", encoding="utf-8") as file:
             json.dump(figures, file, indent=1)

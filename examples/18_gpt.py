@@ -145,11 +145,11 @@ def write(model: GPT, tokenizer: text.CharTokenizer, args: argparse.Namespace) -
     return "\n".join(lines[:-1] if len(lines) > 1 else lines)
 
 
-def leave_page(model: GPT, tokenizer: text.CharTokenizer, args: argparse.Namespace) -> None:
+def leave_page(model: GPT, tokenizer: text.CharTokenizer, args: argparse.Namespace, name: str) -> None:
     """A web page that holds the model, to write with and to look into."""
     settings = {"prompt": args.prompt, "temperature": args.temperature, "top_k": args.top_k, "seed": args.seed}
     try:
-        z2g.page(model, tokenizer, args.out / "gpt.html", title=f"A GPT that has read {args.text.name}", **settings)
+        z2g.page(model, tokenizer, args.out / "gpt.html", title=f"A GPT that has read {name}", **settings)
         print(f"page: {args.out / 'gpt.html'}")
     except (ValueError, OSError) as error:  # a model too large for one: no reason to lose the result
         print(f"no {error}")
@@ -446,7 +446,7 @@ def learn(args: argparse.Namespace, saved: dict[str, Any] | None, stop: threadin
             below.text(0, 1, "\n".join(lines), va="top", fontfamily="serif", in_layout=False)
             below.axis("off")
     print(f"weights: {best_path}")
-    leave_page(model, tokenizer, args)
+    leave_page(model, tokenizer, args, name)
     known, copied = text.known_words(poem, content), text.longest_copy(poem, training)
     common.result(
         steps=step, train_loss=f"{history['train'][-1]:.3f}", val_loss=f"{best:.3f}", ngram_loss=f"{ngram:.3f}",

@@ -7,7 +7,7 @@ kᵀ / √d) v, q comes from the decoder (T signs), k and v from the encoder (S 
 each sign written, shows where it was read. The task: number words to digits, "four hundred thousand and seventeen" ->
 "400017": words that are read become one digit, three, or none at all. A twentieth of the numbers below a million is
 never shown; the translator has to get them right to the last digit, without being told how long the answer is. Sources
-in a batch differ in length: a mask hides the filling. The ladder ends here.
+in a batch differ in length: a mask hides the filling.
 
     python examples/22_translator.py
 

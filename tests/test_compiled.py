@@ -100,18 +100,22 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "log_softmax": lambda N, C: [(normal(N, C, scale=scale), -1) for scale in (1, 30)],
     "lstm": lambda N, C: [lstm_arguments(N, C)],
     "norm": lambda N, C: [([normal(N, C), normal(C), normal(3, N, C)],)],
-    "product": lambda N, C: [(normal(N, C), normal(C, 2 * N)), (normal(C, N).T, normal(C, C))],
+    "product": lambda N, C: [
+        (normal(N, C), normal(C, 2 * N), normal(2 * N)), (normal(C, N).T, normal(C, C), normal(C)),
+        (normal(N, C), normal(C, 5), None),
+    ],
     "product_and_column_sums": lambda N, C: [(normal(2, N, C), normal(2, N, C))],
     "fill": lambda N, C: [(normal(2, N, C), rng.random((N, C)) < 0.5, -7.5), (normal(N, C), rng.random(C) < 0.5, 0)],
     "relu_backward": lambda N, C: [(normal(N, C), np.maximum(normal(N, C), 0))],
     "relu": lambda N, C: [(normal(N, C),)],
     "rms_norm": lambda N, C: [(normal(N, C) + 3, 1e-5)],
     "rms_norm_backward": lambda N, C: [(normal(N, C), *reference.rms_norm(normal(N, C), 1e-5))],
-    "scale_shift": lambda N, C: [(normal(N, C), normal(C), normal(C))],
+    "scale_shift": lambda N, C: [(normal(N, C), normal(C), normal(C)), (normal(N, C), normal(C), None)],
     "sgd": lambda N, C: [(normal(N, C), normal(N, C), 0.1)],
     "softmax": lambda N, C: [(normal(N, C, scale=scale), -1) for scale in (1, 30)] + [(normal(2, N, C), 2)],
     "softmax_backward": lambda N, C: [(with_row_sums_of_one(normal(N, C)), normal(N, C), -1)],
     "sum_rows_by_id": lambda N, C: [(rng.integers(0, n, N), normal(N, C), n) for n in (9, 700)],
+    "times": lambda N, C: [(normal(2, N, C), normal(2, N, C))],
     "total": lambda N, C: [(normal(N, C), (0,), False), (normal(N, C), (1,), True)],
 }  # fmt: skip
 SHAPES = [(0, 40), (1, 1), (1, 64), (7, 33), (64, 32), (100, 129), (700, 40), (5, 1000)]
@@ -155,7 +159,7 @@ IN_PLACE = {"adam_all", "clip", "sgd"}
 
 def run(module: Any, name: str, args: tuple) -> list[np.ndarray]:
     """All results of a routine; of one that changes its arguments, those."""
-    plain = {"product": lambda a, b: a @ b, "lstm": recurrent.lstm}
+    plain = {"product": lambda a, b, row: a @ b + (0 if row is None else row), "lstm": recurrent.lstm}
     function = plain[name] if module is reference and name in plain else getattr(module, name)
     args = copied(args) if name in IN_PLACE else args
     with np.errstate(all="ignore"):

@@ -131,10 +131,10 @@ def test_the_list_has_every_operation_with_its_formula(capsys):
 
 @pytest.mark.parametrize("name, rule, beside", [
     ("softmax", "kernels.softmax_backward(p, grad, axis), RESULT", "∂ │ def softmax_backward("),
-    ("F.gelu", "(input, lambda grad: grad * slope)", "  │ def gelu_tanh("),
+    ("F.gelu", "(input, lambda grad: kernels.times(grad, slope))", "  │ def gelu_tanh("),
         ("max_pool1d", "return _max_pool(", "│ def _pool_windows("),
         ("mul", "(input, lambda grad: grad * y, other)", None),
-    ("relu", "return z, lambda grad: grad * (z != 0)", None),
+    ("relu", "return z, lambda grad: kernels.relu_backward(grad, z)", None),
     ("nn.LayerNorm", "∂ │     def grad_x(grad: Array) -> Array:", "∂ │ def layer_norm_backward("),
     ("attention", "∂ │         lambda grad: kernels.attention_backward(", "∂ │ def attention_backward("),
     ("F.conv2d", "return _convolve(", "∂ │     def grad_w(grad: Array) -> Array:"),

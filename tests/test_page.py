@@ -201,7 +201,8 @@ def attention_of(model, ids):
 @pytest.mark.parametrize("sizes", [
     {}, {"layers": 1, "heads": 1, "width": 7}, {"bias": False, "tied": False}, {"context": 1},
     {"context": 64, "layers": 3, "heads": 4, "width": 128, "std": 0.1},
-], ids=["small", "odd", "untied", "one", "step 18"])  # fmt: skip
+    {"context": 16, "heads": 2, "width": 12, "rotary": True, "rope_base": 200.0},
+], ids=["small", "odd", "untied", "one", "step 18", "rotary"])  # fmt: skip
 def test_logits_are_those_of_python(browser, tmp_path, sizes):
     model, tokenizer = gpt(**sizes)
     z2g.page(model, tokenizer, tmp_path / "gpt.html")

@@ -44,15 +44,18 @@ def either(name: str, asked: int = 0) -> Callable:
     return routine
 
 
-def product(a: Any, b: Any) -> Any:
-    """z = a b for two matrices, (n, k) and (k, m) -> (n, m).
+def product(a: Any, b: Any, row: Any = None) -> Any:
+    """z = a b for two matrices, (n, k) and (k, m) -> (n, m); plus `row` (m,) in each row, if there is one.
 
     NumPy's dot gives what a @ b does in 0.4 instead of 0.95 µs for small ones: a tenth of the time of training a small
     network. (To the last bit, but for matrices that lie in memory as BLAS cannot read them.)
     """
-    if not isinstance(a, np.ndarray):
-        return cuda.product(a, b)
-    return a.dot(b) if loops.ready is None else loops.ready.product(a, b)
+    if loops.ready is not None and isinstance(a, np.ndarray):
+        return loops.ready.product(a, b, row)
+    z = a.dot(b) if isinstance(a, np.ndarray) else cuda.product(a, b)
+    if row is not None:
+        z += row
+    return z
 
 
 def each(function: Callable[[Any], object], blocks: list, numbers: int) -> None:
@@ -98,5 +101,6 @@ sgd = either("sgd")
 softmax = either("softmax")
 softmax_backward = either("softmax_backward")
 sum_rows_by_id = either("sum_rows_by_id", asked=1)
+times = either("times")
 total = either("total")
 unscale = either("unscale")

@@ -302,6 +302,11 @@ def relu_backward(grad: Array, z: Array) -> Array:
     return grad * (z != 0)
 
 
+def times(a: Array, b: Array) -> Array:
+    """z = a b, element by element, of one shape."""
+    return a * b
+
+
 def fill(a: Array, mask: Array, value: float) -> Array:
     """value where the mask is True, else a. The mask broadcasts to a."""
     return of(a).where(mask, value, a).astype(a.dtype, copy=False)

@@ -98,7 +98,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     a = as_floating(input, "gelu")
     kernel = kernels.gelu_tanh if approximate == "tanh" else kernels.gelu_exact
     z, slope = (out.reshape(a.shape) for out in kernel(a.reshape(a.shape or (1,))))
-    return record("gelu", z, (input, lambda grad: grad * slope))
+    return record("gelu", z, (input, lambda grad: kernels.times(grad, slope)))
 
 
 @silent
@@ -240,7 +240,7 @@ def layer_norm(
 
     def grad_x(grad: Array) -> Array:
         g = grad.reshape(rows)
-        return kernels.layer_norm_backward(g if w is None else g * w, n, r).reshape(whole)
+        return kernels.layer_norm_backward(g if w is None else kernels.scale_shift(g, w, None), n, r).reshape(whole)
 
     return record(
         "layer_norm",
@@ -285,7 +285,7 @@ def rms_norm(
 
     def grad_x(grad: Array) -> Array:
         g = grad.reshape(rows)
-        return kernels.rms_norm_backward(g if w is None else g * w, n, r).reshape(whole)
+        return kernels.rms_norm_backward(g if w is None else kernels.scale_shift(g, w, None), n, r).reshape(whole)
 
     return record(
         "rms_norm",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..backend import Array
+from ..backend import Array, silent
 from ..engine import record
 from ..kernels import quantized
 from ..ops.common import as_array, as_floating, check_ids, same_device
@@ -18,6 +18,7 @@ from .linear import Linear
 from .module import Module, Parameter
 
 
+@silent
 def quantized_linear(input: Tensor, quants: Tensor, scales: Tensor, offsets: Tensor | None = None) -> Tensor:
     """z = x Wᵀ with W = scale · quant + offset, block by block.   ∂L/∂x = grad W
 

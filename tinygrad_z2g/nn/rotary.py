@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import dtypes, kernels
-from ..backend import of
+from ..backend import of, silent
 from ..engine import needs_grad, record
 from ..ops.common import as_array, as_floating, same_device
 
@@ -32,6 +32,7 @@ def rotary_angles(positions: Tensor, dim: int, base: float = 10000.0) -> tuple[T
     return positions.make(xp.cos(angles).astype(dtype)), positions.make(xp.sin(angles).astype(dtype))
 
 
+@silent
 def rotary_embedding(input: Tensor, cos: Tensor, sin: Tensor, interleaved: bool = False) -> Tensor:
     """Each pair of numbers (a, b) turned by its angle: (a cos - b sin, a sin + b cos).   ∂L/∂x = grad, turned back
 

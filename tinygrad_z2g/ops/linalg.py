@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import math
-import operator
 import string
 from typing import TYPE_CHECKING, Any
 
@@ -336,19 +335,19 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         )
     shape, n, n_out = x.shape, math.prod(x.shape[:-1]), W.shape[0]
     x = x.reshape(n, shape[-1])  # (..., in) -> (n, in)
-    z = quiet.run(product, x, W.T)  # (n, in) @ (in, out)
     edges = [
         (input, lambda grad: product(grad.reshape(n, n_out), W).reshape(shape), weight),
         (weight, lambda grad: product(grad.reshape(n, n_out).T, x), input),
     ]
+    b = None
     if bias is not None:
         b = as_array(bias, "linear")
         same_device("linear", input, bias)
         dtype = weight.array.dtype
         if b.shape != (n_out,) or b.dtype != dtype:
             raise RuntimeError(f"linear: bias {tuple(b.shape)} of {b.dtype}, expected ({n_out},) of {dtype}")
-        z = quiet.run(operator.iadd, z, b)
         edges.append((bias, lambda grad: kernels.column_sums(grad.reshape(n, n_out))))
+    z = quiet.run(product, x, W.T, b)  # (n, in) @ (in, out)
     z = z if W is weight.array else _rounded(z, input)
     return record("linear", z.reshape(*shape[:-1], n_out), *edges)
 

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..backend import to_host
+from ..creation import arange
 from ..models import GPT
+from ..nn import functional as F
 from .document import Page, base64_text, check_path
 
 LARGEST = 12_000_000  # weights: a page of 32 MB, which a phone can still open
@@ -64,17 +66,25 @@ def page(
     settings = {"prompt": prompt, "temperature": temperature, "top_k": top_k, "tokens": tokens, "seed": seed}
     config = model.config
     sizes = {name: getattr(config, name) for name in ("context", "layers", "heads", "width")}
-    places, tokens_table = parameters["position_embedding.weight"], parameters["token_embedding.weight"]
-    (letter_points, letter_share), (place_points, place_share) = _plane(tokens_table), _plane(places)
+    places = _turns(config) if config.rotary else parameters["position_embedding.weight"]
+    letter_points, letter_share = _plane(parameters["token_embedding.weight"])
+    place_points, place_share = _plane(places)
     made = Page(title, "gpt", SCRIPTS, {
         "title": title, "letters": letters, "parameters": count, "settings": settings,
-        "config": {**sizes, "vocabulary": config.vocab_size, "eps": model.norm.eps},
+        "config": {**sizes, "vocabulary": config.vocab_size, "eps": model.norm.eps,
+                   "rotary": config.rope_base if config.rotary else None},
         "map": {"letters": letter_points, "places": place_points, "shares": [letter_share, place_share]},
         "weights": _packed(parameters),
     })  # fmt: skip
     if path is not None:
         made.save(path)
     return made
+
+
+def _turns(config: Any) -> np.ndarray:
+    """For each position cos and sin of the angles by which rotary positions turn queries and keys: (context, hs)."""
+    angles = F.rotary_angles(arange(config.context), config.width // config.heads, config.rope_base)
+    return np.concatenate([to_host(part.array) for part in angles], axis=1)  # (T, hs / 2) twice -> (T, hs)
 
 
 def _letters(tokenizer: Any, size: int) -> list[str]:

@@ -8,7 +8,7 @@ No routine's result depends on the number of threads: they share rows, or column
 multiples of what OpenBLAS takes at a time, which has given the same bits wherever it was tried.)
 """
 
-from .activations import erf, fill, gelu_exact, gelu_tanh, relu, relu_backward
+from .activations import erf, fill, gelu_exact, gelu_tanh, relu, relu_backward, times
 from .attending import attention, attention_backward
 from .columns import column_sums, product_and_column_sums, scale_shift, sum_rows_by_id, total
 from .dropping import dropout

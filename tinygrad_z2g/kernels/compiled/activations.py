@@ -63,6 +63,14 @@ def _relu_backward(start, stop, grad, z, out):  # type: ignore[no-untyped-def]
 
 
 @loop
+def _times(start, stop, a, b, z):  # type: ignore[no-untyped-def]
+    """z = a b"""
+    a, b, z = a[start:stop], b[start:stop], z[start:stop]
+    for i in range(a.size):
+        z[i] = a[i] * b[i]
+
+
+@loop
 def _fill(start, stop, a, mask, value, out):  # type: ignore[no-untyped-def]
     """out = value where the mask, the same for all rows, is True, else a."""
     for i in range(start, stop):
@@ -110,6 +118,15 @@ def relu_backward(grad: Array, z: Array) -> Array:
     out = np.empty(z.shape, z.dtype)
     over_rows(_relu_backward, z.size, z.size, grad.reshape(-1), z.reshape(-1), out.reshape(-1))
     return out
+
+
+def times(a: Array, b: Array) -> Array:
+    """See `reference.times`."""
+    if not (fits(a, b) and a.shape == b.shape):
+        return reference.times(a, b)
+    z = np.empty(a.shape, a.dtype)
+    over_rows(_times, a.size, a.size, a.reshape(-1), b.reshape(-1), z.reshape(-1))
+    return z
 
 
 def fill(a: Array, mask: Array, value: float) -> Array:

@@ -14,7 +14,9 @@ from .jit import cuts, loop, together
 from .layout import FLOAT32
 from .mathematics import ZERO
 from .products import alone
-from .rows import dot, softmax_row
+from .rows import SHORT, dot, softmax_row
+
+INF = np.float32(np.inf)
 
 
 @loop
@@ -23,10 +25,13 @@ def _weights(scores, scale, first, T):  # type: ignore[no-untyped-def]
     S = scores.shape[1]
     for i in range(scores.shape[0]):
         seen = min(S, first + i % T + 1)
-        row, rest = scores[i, :seen], scores[i, seen:]
+        wide = min(S, (seen + SHORT - 1) // SHORT * SHORT)  # as many as the compiler takes at a time
+        row, hidden, rest = scores[i, :wide], scores[i, seen:wide], scores[i, wide:]
         for j in range(row.size):
             row[j] *= scale
-        softmax_row(row, row)
+        for j in range(hidden.size):
+            hidden[j] = -INF
+        softmax_row(row)
         for j in range(rest.size):
             rest[j] = ZERO
 

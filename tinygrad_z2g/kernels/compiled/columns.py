@@ -75,6 +75,14 @@ def _scale_shift(start, stop, a, w, b, z):  # type: ignore[no-untyped-def]
 
 
 @loop
+def _scale(start, stop, a, w, z):  # type: ignore[no-untyped-def]
+    """z = a w"""
+    for i in range(start, stop):
+        for j in range(a.shape[1]):
+            z[i, j] = a[i, j] * w[j]
+
+
+@loop
 def _sum_rows_by_id(start, stop, ids, rows, out):  # type: ignore[no-untyped-def]
     """out[ids[k]] += rows[k], for the columns start..stop."""
     for k in range(ids.size):
@@ -115,10 +123,13 @@ def _by_columns(function, a, *args):  # type: ignore[no-untyped-def]
 
 def scale_shift(a: Array, w: Array | None, b: Array | None) -> Array:
     """See `reference.scale_shift`."""
-    if w is None or b is None or not fits(a, w, b):
+    if w is None or not fits(a, w) or not (b is None or fits(b)):
         return reference.scale_shift(a, w, b)
     z = np.empty(a.shape, a.dtype)
-    over_rows(_scale_shift, len(a), a.size, a, w, b, z)
+    if b is None:
+        over_rows(_scale, len(a), a.size, a, w, z)
+    else:
+        over_rows(_scale_shift, len(a), a.size, a, w, b, z)
     return z
 
 

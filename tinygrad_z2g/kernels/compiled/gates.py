@@ -98,4 +98,4 @@ def lstm_backward(
     with alone():
         together(some, cuts(N, gates.size * H))
     before = np.concatenate([h[None], out[: L - 1]])  # h before each step
-    return d, dh, dc, product(d.reshape(L * N, 4 * H).T, before.reshape(L * N, H))
+    return d, dh, dc, product(d.reshape(L * N, 4 * H).T, before.reshape(L * N, H), None)

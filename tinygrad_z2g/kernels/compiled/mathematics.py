@@ -58,7 +58,8 @@ ROOT_HALF, ROOT_2PI = f(0.7071067811865476), f(0.3989422804014327)  # 1/√2, 1/
 @loop
 def exp(x):  # type: ignore[no-untyped-def]
     """eˣ = 2ᵏ eʳ with k = round(x / ln 2) and |r| <= ln 2 / 2, where a polynomial of degree 7 is exact to float32."""
-    y = min(max(x, f(-104.0)), f(89.0))  # beyond: 0 and inf
+    none = x < f(-104.0)  # 0; a processor takes 100 times as long for a product that is nearly 0 as for others
+    y = choose(none, ZERO, min(x, f(89.0)))  # beyond: inf
     k = (y * LOG2E + ROUND) - ROUND
     r = (y - k * LN2_HIGH) - k * LN2_LOW
     p = f(1.9875691500e-4)
@@ -72,7 +73,7 @@ def exp(x):  # type: ignore[no-untyped-def]
     half = whole >> int32(1)  # in two factors, as 2ᵏ itself may be beyond float32 at either end
     z = p * float_of_bits((half + int32(127)) << int32(23))
     z = z * float_of_bits((whole - half + int32(127)) << int32(23))
-    return choose(x == x, z, x)
+    return choose(x == x, choose(none, ZERO, z), x)
 
 
 @loop

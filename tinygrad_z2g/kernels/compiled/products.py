@@ -36,19 +36,24 @@ def alone() -> Iterator[None]:
         set_blas_threads(before)
 
 
-def product(a: Array, b: Array) -> Array:
-    """z = a b for two matrices, (n, k) and (k, m) -> (n, m), cut by rows, or by columns if there are more."""
+def product(a: Array, b: Array, row: Array | None) -> Array:
+    """z = a b + row for two matrices, (n, k) and (k, m) -> (n, m), cut by rows, or by columns if there are more."""
     (n, k), m = a.shape, b.shape[1]
     if n * k * m < SHARED or set_blas_threads is None or threads() == 1 or not a.dtype == b.dtype == FLOAT32:
-        return a.dot(b)
+        z = a.dot(b)
+        if row is not None:
+            z += row
+        return z
     z = np.empty((n, m), a.dtype)
-    by_rows = n >= m
-    parts = cuts(max(n, m), 2**62, ROWS)
+
+    def some(rows: slice, columns: slice) -> None:
+        part = np.matmul(a[rows], b[:, columns], out=z[rows, columns])
+        if row is not None:
+            part += row[columns]  # while the part is in the cache
+
+    every, parts = slice(None), [slice(start, stop) for start, stop in cuts(max(n, m), 2**62, ROWS)]
     with alone():
-        if by_rows:
-            together(lambda start, stop: np.matmul(a[start:stop], b, out=z[start:stop]), parts)
-        else:
-            together(lambda start, stop: np.matmul(a, b[:, start:stop], out=z[:, start:stop]), parts)
+        together(some, [(part, every) if n >= m else (every, part) for part in parts])
     return z
 
 

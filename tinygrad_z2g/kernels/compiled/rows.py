@@ -17,6 +17,7 @@ from .jit import loop, over_rows, summing
 from .layout import as_rows, fits
 from .mathematics import ONE, ZERO, bits_of_float, choose, exp, float_of_bits
 
+SHORT = 32  # numbers of a row that the compiler takes at a time; of fewer, each is computed by itself
 LOWEST = np.finfo(np.float32).min
 REST, SIGN = np.int32(0x7FFFFFFF), np.int32(31)  # all bits but the sign, and how far that is from the last
 
@@ -59,22 +60,38 @@ def largest(x):  # type: ignore[no-untyped-def]
 
 
 @loop
-def softmax_row(a, p):  # type: ignore[no-untyped-def]
-    """p = e^(a - m) / Σ e^(a - m), m = max a, of a vector. If it is -inf throughout: zeros."""
-    m = largest(a)
+def exponentials(a, m, e):  # type: ignore[no-untyped-def]
+    """e = e^(a - m); returns Σ e."""
     for j in range(a.size):
-        p[j] = exp(a[j] - m)
-    s = total(p)
+        e[j] = exp(a[j] - m)
+    return total(e)
+
+
+@loop
+def divide(p, s):  # type: ignore[no-untyped-def]
+    """In place, p / s of a vector that is 0 if s is."""
     r = ONE / s if s != ZERO else ZERO
-    for j in range(a.size):
+    for j in range(p.size):
         p[j] *= r
 
 
 @loop
+def softmax_row(p):  # type: ignore[no-untyped-def]
+    """In place, p = e^(p - m) / Σ e^(p - m), m = max p, of a vector. If it is -inf throughout: zeros.
+
+    (`exponentials` with one vector given twice would be computed one number at a time.)
+    """
+    m = largest(p)
+    for j in range(p.size):
+        p[j] = exp(p[j] - m)
+    divide(p, total(p))
+
+
+@loop
 def _softmax(start, stop, a, p):  # type: ignore[no-untyped-def]
-    """Each row by itself."""
+    """p = e^(a - m) / Σ e^(a - m), m = max a, row by row."""
     for i in range(start, stop):
-        softmax_row(a[i], p[i])
+        divide(p[i], exponentials(a[i], largest(a[i]), p[i]))
 
 
 @loop
@@ -90,14 +107,6 @@ def _softmax_backward(start, stop, p, grad, out):  # type: ignore[no-untyped-def
     """Each row by itself."""
     for i in range(start, stop):
         softmax_backward_row(p[i], grad[i], out[i])
-
-
-@loop
-def exponentials(a, m, e):  # type: ignore[no-untyped-def]
-    """e = e^(a - m); returns Σ e."""
-    for j in range(a.size):
-        e[j] = exp(a[j] - m)
-    return total(e)
 
 
 @summing
@@ -141,9 +150,6 @@ def _cross_entropy(start, stop, logits, target, weight, losses, g):  # type: ign
         r = w / s
         for j in range(logits.shape[1]):
             g[i, j] *= r
-
-
-SHORT = 32  # numbers of a row that the compiler takes at a time; of fewer, each is computed by itself
 
 
 def in_rows(axis: int, *arrays: Array) -> bool:

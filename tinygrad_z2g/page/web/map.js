@@ -62,8 +62,10 @@ function drawMaps() {
   $("places-map").append(...marks.map(([, i], k) => shape("text", { x: at[k][0], y: at[k][1] + 3, class: "small" },
     String(i + 1))));
   $("places-map").setAttribute("aria-label", `Map of ${places.length} positions, joined in their order`);
-  $("map-hint").textContent = "Each letter and each position is a vector of "
-    + `${network.config.width} numbers. Here they lie in the plane in which they differ most; it holds `
+  const what = network.config.rotary
+    ? "Each letter is a vector; a position is the angles by which it turns queries and keys."
+    : `Each letter and each position is a vector of ${network.config.width} numbers.`;
+  $("map-hint").textContent = what + ` Here they lie in the plane in which they differ most; it holds `
     + `${percent(data.map.shares[0])} of the variance of the letters and ${percent(data.map.shares[1])} of that of the `
     + "positions. Letters that the model treats alike lie together.";
 }

@@ -121,7 +121,9 @@ class Network {
     const tokens = this.weights["token_embedding.weight"], places = this.weights["position_embedding.weight"];
     let x = new Float64Array(T * C);  // the residual stream: every block adds to it
     for (let t = 0; t < T; t++) {
-      for (let i = 0; i < C; i++) x[t * C + i] = tokens[ids[t] * C + i] + places[(cache.length + t) * C + i];
+      for (let i = 0; i < C; i++) {
+        x[t * C + i] = tokens[ids[t] * C + i] + (places ? places[(cache.length + t) * C + i] : 0);
+      }
     }
     notes?.streams.push(x.slice(-C));
     for (let l = 0; l < layers; l++) {
@@ -155,6 +157,7 @@ class Network {
     const { width: C, heads } = this.config, size = C / heads, past = cache.length;
     const keys = cache.keys[l], values = cache.values[l], out = new Float64Array(rows * C);
     for (let t = 0; t < T; t++) {  // (T, 3C): query, key and value side by side
+      if (this.config.rotary) this.turn(qkv, t, past + t);
       keys.set(qkv.subarray(t * 3 * C + C, t * 3 * C + 2 * C), (past + t) * C);
       values.set(qkv.subarray(t * 3 * C + 2 * C, t * 3 * C + 3 * C), (past + t) * C);
     }
@@ -177,6 +180,20 @@ class Network {
       }
     }
     return out;
+  }
+
+  /** Rotary positions: in each head of query and key of letter t, the pairs (i, i + size / 2) turned by an angle that
+      grows with its position, for each pair at a speed of its own; in place. */
+  turn(qkv, t, position) {
+    const { width: C, heads, rotary: base } = this.config, size = C / heads, half = size / 2;
+    for (let i = 0; i < half; i++) {
+      const angle = position * base ** (-2 * i / size), cos = Math.cos(angle), sin = Math.sin(angle);
+      for (let a = t * 3 * C + i; a < t * 3 * C + 2 * C; a += size) {  // the heads of the query, then of the key
+        const x = qkv[a], y = qkv[a + half];
+        qkv[a] = x * cos - y * sin;
+        qkv[a + half] = x * sin + y * cos;
+      }
+    }
   }
 
   /** What a stream says comes next: scores (rows, V). After any block but the last this is the "logit lens". */
