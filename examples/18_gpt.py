@@ -157,11 +157,11 @@ def leave_page(model: GPT, tokenizer: text.CharTokenizer, args: argparse.Namespa
 
 def flags() -> tuple[argparse.Namespace, dict[str, Any] | None]:
     """The command line, checked as far as is possible before the text is read, and the checkpoint to go on from."""
-    parser = common.arguments("Train a GPT on poems about cats and let it write one.", steps=1200)
+    parser = common.arguments("Train a GPT on poems about cats and let it write one.", steps=1400)
     parser.add_argument("--text", type=Path, metavar="FILE", help="any UTF-8 text to learn from (default: our poems)")
     parser.add_argument("--prompt", help="what the sample begins with (default: a blank line, which begins a poem)")
     parser.add_argument("--tokens", type=common.at_least(1), default=600, help="characters to write")
-    parser.add_argument("--temperature", type=float, default=0.5, help="0: always the likeliest; 1: as learned")
+    parser.add_argument("--temperature", type=float, default=0.4, help="0: always the likeliest; 1: as learned")
     parser.add_argument("--top-k", type=common.at_least(1), default=None, help="choose among the k likeliest only")
     parser.add_argument("--distributed", action="store_true", help="share the work: mpiexec -n 2 python ...")
     files = parser.add_mutually_exclusive_group()
