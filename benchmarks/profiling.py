@@ -34,18 +34,18 @@ class Stopwatch(Observer):
         row = self.found[node.name]
 
         def timed(rule: Callable) -> Callable:
-            def timing(grad: Any) -> Any:
+            def timing(grad: Any, *numbers: Any) -> Any:
                 start = time.perf_counter()
-                result = rule(grad)
+                result = rule(grad, *numbers)
                 row[2] += time.perf_counter() - start
                 return result
 
             return timing
 
         if node.joint is not None:
-            node.joint = timed(node.joint)
+            node.joint = timed(node.joint[0]), node.joint[1]
         else:
-            node.edges = [(target, timed(rule)) for target, rule in node.edges]
+            node.edges = [(target, timed(rule), numbers) for target, rule, numbers in node.edges]
         self.last = time.perf_counter()
 
 

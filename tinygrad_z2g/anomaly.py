@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from .backend import Array
-from .engine import Part
+from .engine import Part, Variable
 from .trace import Observer, here, observing
 
 
@@ -33,9 +33,10 @@ class Search(Observer):
         """Let each rule tell if it makes NaN out of a gradient without any."""
         watch = self._watching(node.name, node.shape)
         if node.joint is not None:
-            node.joint = watch(node.joint)
+            rule, numbers = node.joint
+            node.joint = watch(rule), numbers
         else:
-            node.edges = [(target, watch(rule)) for target, rule in node.edges]
+            node.edges = [(target, watch(rule), numbers) for target, rule, numbers in node.edges]
 
     def _watching(self, name: str, shape: tuple) -> Callable[[Callable], Callable]:
         place = here()
@@ -49,10 +50,10 @@ class Search(Observer):
 
         def watch(rule: Callable) -> Callable:
             @functools.wraps(rule)
-            def watching(grad: Array) -> Any:
-                result = rule(grad)
+            def watching(grad: Any, *numbers: Any) -> Any:
+                result = rule(grad, *numbers)
                 for part in result if isinstance(result, (tuple, list)) else [result]:
-                    check(grad, part.array if isinstance(part, Part) else part)
+                    check(*(x.array if isinstance(x, (Part, Variable)) else x for x in (grad, part)))
                 return result
 
             return watching

@@ -7,6 +7,8 @@ nor of layers.
 from __future__ import annotations
 
 import itertools
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,8 +28,10 @@ from .engine import (
     set_grad_enabled,
     source,
     walk,
+    with_history,
 )
 from .gradcheck import gradcheck
+from .ops.common import linear_rule
 from .tensor import Tensor
 
 __all__ = [
@@ -59,10 +63,8 @@ def backward(
 
     `inputs`, a tensor or several, leaves or not: only theirs. See `Tensor.backward`.
     """
-    if create_graph:
-        raise NotImplementedError("backward: create_graph=True is not offered: there are no derivatives of derivatives")
     only = None if inputs is None else engine.wanted(inputs)
-    engine.backward(_seeds(_several(tensors), grad_tensors), retain_graph, only)
+    engine.backward(_seeds(_several(tensors), grad_tensors), retain_graph, only, create_graph)
 
 
 def grad(
@@ -73,17 +75,16 @@ def grad(
 
     A hook on an input replaces what is returned for it, as in torch: always on a leaf; on another only if the walk ends
     there and does not go on to further inputs.
+    `create_graph` records the walk: the results have a history, and can be differentiated again.
     RuntimeError for an input that the outputs do not depend on, unless `allow_unused`, which gives None for it.
     """
-    if create_graph:
-        raise NotImplementedError("grad: create_graph=True is not offered: there are no derivatives of derivatives")
     xs = _several(inputs)
     for x in xs:
         if not needs_grad(x):
             raise RuntimeError("grad: one of the inputs does not require grad; call requires_grad_() on it first")
     targets = [source(x) for x in xs]
     pairs = _seeds(_several(outputs), grad_outputs)
-    found, kept, shared = walk(pairs, retain_graph, set(targets))
+    found, kept, shared = walk(pairs, retain_graph, set(targets), create_graph)
     engine._deposit(kept, shared)  # what `retain_grad` asked for
     missing = [i for i, target in enumerate(targets) if target not in found]
     if missing and not allow_unused:
@@ -91,6 +92,8 @@ def grad(
             f"grad: the outputs do not depend on input {missing[0]} of shape {tuple(xs[missing[0]].shape)}; "
             "allow_unused=True gives None for it"
         )
+    if create_graph:
+        return tuple(found.get(t) for t in targets)
     return tuple(Tensor.make(of(found[t]).array(found[t])) if t in found else None for t in targets)
 
 
@@ -162,15 +165,30 @@ class Function:
         ends = list(itertools.accumulate(sizes))
         dtype = np.result_type(np.float16, *(z.dtype for z, flow in zip(outputs, flows, strict=True) if flow))
 
-        def rule(grad: Array) -> list[Array]:
+        def rule(grad: Any, *saved: Any) -> list:
             """The `backward` of this class, now that the gradients of all its outputs are there"""
+            recorded = isinstance(grad, Tensor)
             grads = [
-                Tensor.make(grad[end - size : end].reshape(shape).astype(kind) if size else xp.zeros(shape, kind))
+                (grad if recorded else Tensor.make(grad))[end - size : end].reshape(shape).to(kind)
+                if size
+                else Tensor.make(xp.zeros(shape, kind))
                 for end, size, (shape, kind) in zip(ends, sizes, like, strict=True)
             ]
-            with no_grad():
-                return _gradients(cls.__name__, _several(cls.backward(ctx, *grads)), args)
+            kept = ctx.saved_tensors
+            if recorded:
+                ctx.saved_tensors = tuple(
+                    again if (i := places.get(id(s))) is None else with_history(grad, s.array, nodes[i]())
+                    for s, again in zip(kept, saved, strict=True)
+                )
+            try:
+                with set_grad_enabled(recorded):
+                    found = _gradients(cls.__name__, _several(cls.backward(ctx, *grads)), args)
+            finally:
+                ctx.saved_tensors = kept
+            return found if recorded else [g if g is None else g.array[...] for g in found]
 
+        places = {id(z): i for i, z in enumerate(outputs)}  # of results among what was saved
+        nodes: list[Callable] = []  # that made the results; weak, for they hold this rule
         joined = record_joint(cls.__name__, xp.zeros(ends[-1], dtype), args, rule, *ctx.saved_tensors)
 
         def output(i: int, z: Tensor) -> Tensor:
@@ -180,9 +198,12 @@ class Function:
                 whole[ends[i] - sizes[i] : ends[i]] = grad.reshape(-1)
                 return whole
 
+            def look(whole: Array) -> Array:
+                return whole[ends[i] - sizes[i] : ends[i]].reshape(z.array.shape)
+
             if not flows[i]:
                 return z
-            made = record(cls.__name__, z.array, (joined, place))
+            made = record(cls.__name__, z.array, (joined, linear_rule(cls.__name__, place, look)))
             made.version = z.version
             if z.base is not None or any(z is arg for arg in args):  # a view whose history only this class knows
                 made.base = z if z.base is None else z.base
@@ -190,16 +211,17 @@ class Function:
             return made
 
         made = tuple(output(i, z) for i, z in enumerate(outputs))
+        nodes += [(lambda: None) if z.node is None else weakref.ref(z.node) for z in made]
         return made if isinstance(results, (tuple, list)) else made[0]
 
 
-def _gradients(name: str, found: list, args: tuple) -> list[Array]:
-    """What `backward` returned, checked against the arguments of `forward`, as an array for each."""
+def _gradients(name: str, found: list, args: tuple) -> list[Tensor | None]:
+    """What `backward` returned, checked against the arguments of `forward`; zeros where a gradient is wanted."""
     while len(found) > len(args) and found[-1] is None:
         found.pop()
     if len(found) != len(args):
         raise RuntimeError(f"{name}.backward: returned {len(found)} gradients, expected {len(args)}, one per argument")
-    arrays = []
+    gradients = []
     for i, (g, x) in enumerate(zip(found, args, strict=True)):
         if g is not None and not isinstance(g, Tensor):
             raise TypeError(f"{name}.backward: gradient {i} is {type(g).__name__}, expected a Tensor or None")
@@ -207,7 +229,5 @@ def _gradients(name: str, found: list, args: tuple) -> list[Array]:
             raise RuntimeError(
                 f"{name}.backward: gradient {i} has shape {tuple(g.shape)}, its argument {tuple(x.shape)}"
             )
-        arrays.append(
-            of(x.array).zeros_like(x.array) if g is None and needs_grad(x) else None if g is None else g.array[...]
-        )
-    return arrays
+        gradients.append(Tensor.make(of(x.array).zeros_like(x.array)) if g is None and needs_grad(x) else g)
+    return gradients

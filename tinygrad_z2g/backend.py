@@ -110,9 +110,11 @@ def set_device(device: Device | str | int) -> None:
 
 
 def of(array: Array) -> ModuleType:
-    """The library `xp` that computes with `array`: numpy or cupy."""
+    """The library `xp` that computes with `array`: numpy or cupy; of a tensor `ops.words`, which has NumPy's names."""
+    if isinstance(array, (np.ndarray, np.generic)):
+        return np
     # A GPU array can exist only once CuPy is loaded, so there is no import to wait for here.
-    return np if isinstance(array, (np.ndarray, np.generic)) else sys.modules["cupy"]
+    return getattr(array, "words", None) or sys.modules["cupy"]
 
 
 def device_of(array: Array) -> Device:
@@ -145,6 +147,10 @@ def resolve(device: Device | str | int | None = None) -> Device:
 
 def to_device(array: Array, device: Device) -> Array:
     """`array` on `device` (a resolved one): itself if it is there already, otherwise a copy."""
+    if isinstance(array, (np.ndarray, np.generic)) and device.type == "cpu":
+        return array
+    if getattr(array, "words", None):  # a tensor
+        return array.to(device)
     if device_of(array) == device:
         return array
     if device.type == "cpu":

@@ -57,6 +57,11 @@ def rounded(a: Any, dtype: np.dtype) -> Any:
         return a.astype(dtype)
 
 
+def cast(a: Any, dtype: np.dtype) -> Any:
+    """An array, or a tensor in a walk that is recorded, in `dtype`."""
+    return a.astype(dtype) if hasattr(a, "astype") else a.to(dtype)
+
+
 def promote(a: np.dtype, b: np.dtype) -> np.dtype:
     """The dtype that holds both: the higher category wins; within one category the wider type."""
     if CATEGORY[a.kind] == CATEGORY[b.kind]:

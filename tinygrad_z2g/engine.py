@@ -36,7 +36,7 @@ from .views import Spot
 if TYPE_CHECKING:
     from .tensor import Tensor
 
-Rule = Callable[[Array], "Array | Part"]  # ∂L/∂output -> ∂L/∂input; reads, never writes
+Rule = Callable[..., "Array | Part"]  # ∂L/∂output, and the numbers it reads -> ∂L/∂input; reads, never writes
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -89,16 +89,17 @@ class Node:
     """
 
     __slots__ = ("__weakref__", "dtype", "edges", "hooks", "joint", "kept_by", "name", "number", "place", "reads",
-                 "shape")  # fmt: skip
+                 "shape", "twin")  # fmt: skip
 
-    def __init__(self, name: str, array: Array, edges: list, joint: Callable | None, reads: list):
+    def __init__(self, name: str, array: Array, edges: list, joint: tuple | None, reads: list, twin: Any = None):
         self.name = name
         self.number = next(_numbers)
         self.shape = array.shape
         self.dtype = array.dtype
-        self.edges = edges  # [(Node or leaf, rule)], None once the graph has been used up
-        self.joint = joint  # one rule for all edges, or None
-        self.reads = reads  # [(version, its count when recorded)] of every array a rule will read
+        self.edges = edges  # [(Node or leaf, rule, the numbers it reads)], None once the graph has been used up
+        self.joint = joint  # one (rule, the numbers it reads) for all edges, or None
+        self.reads = reads  # a `Read` for each of these numbers, in this order
+        self.twin = twin  # the operation as a composition of others, for walks that are recorded
         self.hooks = None  # {key: function}, called with the gradient of this node's output
         self.kept_by = None  # weak reference to a tensor that asked for its gradient (retain_grad)
         # place: where it was called; set by `trace` alone
@@ -145,18 +146,38 @@ RESULT = _Result()
 # --- Recording ---------------------------------------------------------------------------------------------------
 
 
-def record(name: str, array: Array, *edges: tuple) -> Tensor:
+class Derived:
+    """Numbers that a rule reads though they are neither an operand nor the result: the normalised rows of a layer norm.
+
+    `remake(array, *inputs)` gives them their history, as a tensor, for a walk that is recorded. Of the inputs it may use
+    the history alone, not the numbers, which nobody keeps; an input without history is None.
+    """
+
+    __slots__ = ("array", "inputs", "remake")
+
+    def __init__(self, array: Array, remake: Callable[..., Tensor], *inputs: Variable):
+        self.array, self.remake, self.inputs = array, remake, inputs
+
+
+_PRIVATE = [0]  # the version of numbers that nobody else can write to
+
+
+def record(name: str, array: Array, *edges: tuple, twin: tuple | None = None) -> Tensor:
     """Wrap an operation's result, with its rules if any input needs a gradient.
 
-    Each edge is `(input, rule, *reads)`: `rule` maps the gradient of the result to the gradient of `input`. It may
-    return the shape of the result where the input was broadcast; the engine sums that back. `reads` names the
-    tensors whose numbers the rule will need, RESULT for the result itself: changing one of them in place before
-    backward is then an error instead of a wrong gradient. Inputs that need no gradient, or are no tensors, are
-    dropped together with their rules.
+    Each edge is `(input, rule, *reads)`. The rule maps the gradient of the result, and the numbers of what it reads, to
+    the gradient of `input`: of z = x y the edge of x is `(x, lambda grad, y: grad * y, y)`. It may return the shape of
+    the result where the input was broadcast; the engine sums that back. What is read is a tensor, RESULT for the result
+    itself, something `Derived`, or a setting, which is passed as it is. A tensor that was changed in place before
+    backward is then an error instead of a wrong gradient. Inputs that need no gradient, or are no tensors, are dropped
+    together with their rules.
+
+    A rule is written in what arrays and tensors have in common, so that a walk can be recorded (`create_graph`): then
+    it gets tensors. Where it is not, `twin` is `(function, *inputs)`, the same operation composed of others.
     """
-    like = edges[0][0] if isinstance(edges[0][0], Variable) else edges[1][0]  # `2 * x` has its tensor second
-    result = like.make(array)
-    live, reads = [], []
+    first = edges[0][0]
+    result = (first if isinstance(first, Variable) else edges[1][0]).make(array)  # `2 * x` has its tensor second
+    live = []
     if _mode.enabled:
         for edge in edges:
             x = edge[0]
@@ -165,18 +186,31 @@ def record(name: str, array: Array, *edges: tuple) -> Tensor:
                 if base is not None and x.recorded != base.recorded:
                     renew(x)
                 if x._requires_grad:
-                    node = x.node
-                    live.append((x if node is None else node, edge[1]))
-                    reads += edge[2:]
+                    live.append(edge)
     if observers:
         for observer in observers:
             observer.computed(name, result.array, [edge[0] for edge in edges])
     if live:
-        _attach(result, name, live, None, reads)
+        ways, histories = [], []
+        for edge in live:
+            x = edge[0]
+            node = x.node
+            if len(edge) == 2:
+                ways.append((x if node is None else node, edge[1], ()))
+            else:
+                numbers = []
+                for read in edge[2:]:
+                    _read(read, result, numbers, histories)
+                ways.append((x if node is None else node, edge[1], numbers))
+        if twin is not None:
+            twin = _kept(twin, [read for edge in live for read in edge[2:]])
+        _attach(result, Node(name, result.array, ways, None, histories, twin))
     return result
 
 
-def record_joint(name: str, array: Array, inputs: tuple, rule: Callable, *reads: Any) -> Tensor:
+def record_joint(
+    name: str, array: Array, inputs: tuple, rule: Callable, *reads: Any, twin: tuple | None = None
+) -> Tensor:
     """As `record`, for an operation whose inputs share their backward work.
 
     The one `rule` returns a tuple with a gradient per input; None where it was not needed.
@@ -186,10 +220,60 @@ def record_joint(name: str, array: Array, inputs: tuple, rule: Callable, *reads:
         for observer in observers:
             observer.computed(name, result.array, inputs)
     if _mode.enabled:
-        edges = [(source(x), None) if needs_grad(x) else None for x in inputs]
+        edges = [(source(x), None, ()) if needs_grad(x) else None for x in inputs]
         if any(edges):
-            _attach(result, name, edges, rule, list(reads))
+            numbers: list = []
+            histories: list = []
+            for read in reads:
+                _read(read, result, numbers, histories)
+            twin = None if twin is None else _kept(twin, reads)
+            _attach(result, Node(name, result.array, edges, (rule, numbers), histories, twin))
     return result
+
+
+def _read(read: Any, result: Variable, numbers: list, histories: list) -> None:
+    """Note the numbers of what a rule reads, and (its version, the version's count now, its history)."""
+    if isinstance(read, Variable):
+        numbers.append(read.array)
+        version, node = read.version, read.node
+        if node is None and read._requires_grad:
+            node = read
+        histories.append((version, version[0], node))
+    elif read is RESULT:
+        numbers.append(result.array)
+        histories.append((result.version, result.version[0], RESULT))
+    elif type(read) is Derived:
+        numbers.append(read.array)
+        ends = [x.node if x.node is not None else x if x._requires_grad else None for x in read.inputs]
+        histories.append((_PRIVATE, 0, (read.remake, ends)))
+    else:
+        numbers.append(read)
+        histories.append((_PRIVATE, 0, _SETTING))
+
+
+_SETTING = object()  # the history of what is no tensor
+
+
+def _kept(twin: tuple, reads: Any) -> tuple:
+    """(function, numbers of its inputs, their histories). Numbers that no rule reads are not kept, for no gradient
+    depends on them: zeros stand for them."""
+    function, *inputs = twin
+    numbers: list = []
+    histories: list = []
+    for x in inputs:
+        _read(x, x, numbers, histories)
+        if not any(read is x for read in reads):
+            numbers[-1] = of(x.array).broadcast_to(of(x.array).zeros((), x.array.dtype), x.array.shape)
+            histories[-1] = _PRIVATE, 0, histories[-1][2]
+    return function, numbers, histories
+
+
+def _attach(result: Variable, node: Node) -> None:
+    result.node = node
+    result._requires_grad = True
+    if observers:
+        for observer in observers:
+            observer.recorded(node)
 
 
 def needs_grad(x: Any) -> bool:
@@ -224,7 +308,7 @@ def renew(x: Variable) -> None:
             "shares its memory (a view, or the tensor it is a view of), and its history cannot follow: it is a leaf, "
             "or was made under no_grad or by a Function; take the view again after the change, or change a clone()"
         )
-    old, x.node = x.node, Node("as_strided", x.array, [(source(base), spot.spread)], None, [])
+    old, x.node = x.node, Node("as_strided", x.array, [(source(base), _seen_through(spot), ())], None, [])
     x._requires_grad = True
     x.recorded = base.recorded
     follow(x, old)
@@ -233,40 +317,46 @@ def renew(x: Variable) -> None:
         observer.recorded(x.node)
 
 
+def _seen_through(spot: Spot) -> Rule:
+    """The rule of a view: its gradient at its place, 0 elsewhere; and the rule of that: what stands at the place."""
+
+    def look(whole: Any) -> Any:
+        if isinstance(whole, Variable):
+            return record("as_strided", look(whole.array), (whole, rule))
+        return spot.both(whole)[1]
+
+    def rule(grad: Any) -> Any:
+        if isinstance(grad, Variable):
+            return record("as_strided", spot.spread(grad.array), (grad, look))
+        return spot.spread(grad)
+
+    return rule
+
+
 def follow(x: Variable, old: Node | None) -> None:
     """`x` has a new node: what `retain_grad` asked of the old one is asked of that. Hooks stay, as in torch."""
     if old is not None and old.kept_by is not None and old.kept_by() is x:
         x.node.kept_by, old.kept_by = old.kept_by, None
 
 
-def _attach(result: Variable, name: str, edges: list, joint: Callable | None, reads: list) -> None:
-    versions = []
-    for x in reads:
-        if x is RESULT:
-            x = result
-        if isinstance(x, Variable):
-            versions.append((x.version, x.version[0]))
-    result.node = Node(name, result.array, edges, joint, versions)
-    result._requires_grad = True
-    if observers:
-        for observer in observers:
-            observer.recorded(result.node)
-
-
 # --- Walking back ------------------------------------------------------------------------------------------------
 
 
 def backward(
-    roots: list[tuple[Variable, Array]], retain_graph: bool | None = False, wanted: set[Node | Variable] | None = None
+    roots: list[tuple[Variable, Array]],
+    retain_graph: bool | None = None,
+    wanted: set[Node | Variable] | None = None,
+    create_graph: bool = False,
 ) -> None:
     """Add ∂L/∂leaf to `leaf.grad` for every leaf that the roots were computed from, given ∂L/∂root of each.
 
     Or only for the leaves `wanted`, and for tensors on the way that asked for theirs. The graph is used up on the way,
     so that its memory is freed early (also if the walk ends in an error); `retain_graph` keeps it for another walk.
+    With `create_graph` the walk is recorded itself, and the gradients have a history; it keeps the graph, too.
     Raises RuntimeError if the graph was used up before, or if an array that a rule reads was changed in place; then no
     leaf has been touched.
     """
-    grads, kept, shared = walk(roots, retain_graph, wanted)
+    grads, kept, shared = walk(roots, retain_graph, wanted, create_graph)
     if wanted is not None:  # what is wanted and no leaf keeps its own
         grads = {leaf: grad for leaf, grad in grads.items() if type(leaf) is not Node}
     if replay.active and (watching := replay.recording()) is not None:  # a compiled step must know its leaves
@@ -277,31 +367,42 @@ def backward(
         _deposit(kept, shared)
 
 
-@np.errstate(all="ignore")  # an infinite slope (√x at 0) is a result, not an accident; the GPU never warns either
 def walk(
-    roots: list[tuple[Variable, Array]], retain_graph: bool | None, wanted: set[Node | Variable] | None = None
-) -> tuple[dict[Node | Variable, Array], list[tuple[Variable, Array]], set[int]]:
-    """∂L/∂leaf for every leaf that the roots were computed from, given ∂L/∂root of each.
+    roots: list[tuple[Variable, Any]], retain_graph: bool | None, wanted: set[Node | Variable] | None = None,
+    create_graph: bool = False,
+) -> tuple[dict[Node | Variable, Any], list[tuple[Variable, Any]], set[int]]:  # fmt: skip
+    """∂L/∂leaf for every leaf that the roots were computed from, given ∂L/∂root of each, a tensor.
 
     Or, for the nodes and leaves `wanted`, those of them: then the walk keeps to the paths that lead there, and what
     lies beyond can still be walked. As in torch, a wanted node that the walk goes on from gives its gradient before its
     hooks, one where it ends, and a leaf, after them. Returns these gradients, those that tensors asked to keep
     (`retain_grad`), and the ids of arrays among them that somebody else holds too: no tensor may keep such an array as
-    its own.
+    its own. They are arrays; with `create_graph` they are tensors, made by the same rules from tensors.
     """
-    grads: dict[Node | Variable, Array] = {}
+    if not create_graph:
+        return _walk([(x, gradient.array) for x, gradient in roots], bool(retain_graph), wanted, False)
+    with set_grad_enabled(True):
+        return _walk(roots, retain_graph is None or retain_graph, wanted, True)
+
+
+@np.errstate(all="ignore")  # an infinite slope (√x at 0) is a result, not an accident; the GPU never warns either
+def _walk(
+    roots: list[tuple[Variable, Any]], retain_graph: bool, wanted: set[Node | Variable] | None, recorded: bool
+) -> tuple[dict[Node | Variable, Any], list[tuple[Variable, Any]], set[int]]:
+    """See `walk`. What goes along the edges, grad, is an array, or if `recorded` a tensor: rules cannot tell."""
+    grads: dict[Node | Variable, Any] = {}
     shared = {id(gradient) for _, gradient in roots}
     sums: set[Node | Variable] = set()  # whose gradient is a sum made here
     leaves: list[Variable] = []
     waiting: list[tuple[int, Node]] = []  # a heap; numbers are negated so that the youngest node comes first
-    kept: list[tuple[Variable, Array]] = []
-    found: dict[Node | Variable, Array] = {}
+    kept: list[tuple[Variable, Any]] = []
+    found: dict[Node | Variable, Any] = {}
     path = None if wanted is None else _leading_to(wanted, [source(root) for root, _ in roots])
 
-    def arrive(target: Node | Variable, grad: Array | Part) -> None:
+    def arrive(target: Node | Variable, grad: Any) -> None:
         like = target if type(target) is Node else target.array
         if grad.shape != like.shape or grad.dtype is not like.dtype:
-            if type(grad) is Part:
+            if type(grad) is Part and not recorded:
                 if target in sums:
                     grads[target][grad.place] += grad.array
                     return
@@ -315,7 +416,8 @@ def walk(
                 grads[target] += grad  # into an array that is ours alone
             else:  # out of place: the first part may belong to someone else
                 grads[target] = _writable(grads[target] + grad)
-                sums.add(target)
+                if not recorded:
+                    sums.add(target)
             return
         grads[target] = grad
         if like is target:
@@ -337,12 +439,12 @@ def walk(
                     " call that one with retain_graph=True to walk it twice, or compute the result again"
                 )
             edges = node.reads = ()  # the walk ends here
-        for version, recorded in node.reads:
-            if version[0] != recorded:
+        for version, count, _ in node.reads:
+            if version[0] != count:
                 raise RuntimeError(
                     f"backward: a tensor that the gradient of '{node.name}' (output shape {tuple(node.shape)}) needs "
                     f"was modified by an inplace operation: it is at version {version[0]}, expected version "
-                    f"{recorded}; change a clone() instead, or change it after backward()"
+                    f"{count}; change a clone() instead, or change it after backward()"
                 )
         complete = grad
         if node.hooks:
@@ -360,15 +462,23 @@ def walk(
             if not any(edges):
                 continue
             edges = edges if joint is not None else [edge for edge in edges if edge is not None]
-        if not retain_graph:
-            node.edges = node.joint = node.reads = None
-        if joint is not None:
-            for edge, part in zip(edges, joint(grad), strict=True):
+        if recorded:
+            for target, part in _parts(node, edges, grad, roots[0][0]):
+                arrive(target, part)
+        elif joint is not None:
+            if not retain_graph:
+                node.edges = node.joint = node.reads = node.twin = None
+            rule, numbers = joint
+            for edge, part in zip(edges, rule(grad, *numbers), strict=True):
                 if edge is not None:
                     arrive(edge[0], part)
         else:
-            for target, rule in edges:
-                arrive(target, rule(grad))
+            if not retain_graph:
+                node.edges = node.reads = node.twin = None
+            for target, rule, numbers in edges:
+                arrive(target, rule(grad, *numbers))
+        if recorded and not retain_graph:
+            node.edges = node.joint = node.reads = node.twin = None
 
     for leaf in leaves:  # all hooks first: if one raises, no leaf has been touched
         if leaf.hooks:
@@ -376,6 +486,76 @@ def walk(
             grads[leaf] = _run_hooks(leaf.hooks, grads[leaf], leaf)
             shared.add(id(grads[leaf]))
     return found | grads, kept, shared
+
+
+# --- Walks that are recorded: derivatives of derivatives ---------------------------------------------------------
+
+
+def _parts(node: Node, edges: list, grad: Tensor, like: Variable) -> Iterator[tuple[Node | Variable, Any]]:
+    """(target, its part of the gradient) for each of the edges: from the rules, on tensors, or from the node's twin."""
+    if node.twin is not None:
+        function, numbers, histories = node.twin
+        inputs = [_revived(like, node, *pair) for pair in zip(numbers, histories, strict=True)]
+        yield from _by_twin(function, inputs, edges, grad)
+        return
+    reads = iter(node.reads)
+    if node.joint is not None:
+        rule, numbers = node.joint
+        tensors = [_revived(like, node, x, next(reads)) for x in numbers]
+        for edge, part in zip(edges, rule(grad, *tensors), strict=True):
+            if edge is not None:
+                yield edge[0], part
+        return
+    going = {id(edge) for edge in edges}
+    for edge in node.edges:
+        target, rule, numbers = edge
+        tensors = [_revived(like, node, x, next(reads)) for x in numbers]
+        if id(edge) in going:
+            yield target, rule(grad, *tensors)
+
+
+def _revived(like: Variable, node: Node, numbers: Any, read: tuple) -> Any:
+    """What a rule reads as a tensor with its history; a setting as it is."""
+    history = read[2]
+    if history is _SETTING:
+        return numbers
+    if type(history) is tuple:
+        remake, ends = history
+        if not any(end is not None for end in ends):
+            return with_history(like, numbers, None)
+        return remake(numbers, *[None if end is None else with_history(like, _blank(end), end) for end in ends])
+    return with_history(like, numbers, node if history is RESULT else history)
+
+
+def with_history(like: Variable, array: Array, end: Node | Variable | None) -> Tensor:
+    """A tensor of these numbers, whose gradient goes to `end`: the node that made them, or the leaf that holds them."""
+    if end is not None and type(end) is not Node:
+        if end.array is array or not end._requires_grad:
+            return end
+        end = Node("leaf", array, [(end, unchanged, ())], None, [])  # its .data were replaced meanwhile
+    x = like.make(array)
+    x.node, x._requires_grad = end, end is not None
+    return x
+
+
+def _blank(end: Node | Variable) -> Array:
+    """An array as `end` has it, but for its numbers."""
+    if type(end) is not Node:
+        return end.array
+    return np.broadcast_to(np.zeros((), end.dtype), end.shape)
+
+
+def _by_twin(
+    function: Callable[..., Tensor], inputs: list, edges: list, grad: Tensor
+) -> Iterator[tuple[Node | Variable, Any]]:
+    """The parts of a gradient from the operation done again, with operations that have rules for tensors."""
+    targets = {edge[0] for edge in edges if edge is not None}
+    again = [record("alias", x.array, (x, unchanged)) if needs_grad(x) else x for x in inputs]
+    ways = {x.node: source(y) for x, y in zip(again, inputs, strict=True) if x is not y}
+    grads, _, _ = _walk([(function(*again), grad)], True, set(ways), True)
+    for end, target in ways.items():
+        if target in targets and end in grads:
+            yield target, grads[end]
 
 
 def reachable(roots: Iterable[Node | Variable], end: Node | Variable | None = None) -> list[Node]:
@@ -413,6 +593,9 @@ def _deposit(grads: Iterable[tuple[Variable, Array]], shared: set[int]) -> None:
             if not x._requires_grad:  # any more
                 continue
             kept = x._grad
+            if isinstance(grad, Variable):  # with a history, so nothing may be added to it in place
+                x._grad = record("clone", grad.array.copy(), (grad, unchanged)) if kept is None else kept + grad
+                continue
             if kept is None:
                 ndim, own = grad.ndim, grad.base is None and id(grad) not in shared
                 if not own or not ndim or (ndim > 1 and grad.strides != x.array.strides):
@@ -436,14 +619,19 @@ def _deposit(grads: Iterable[tuple[Variable, Array]], shared: set[int]) -> None:
 def _run_hooks(hooks: dict[int, Callable], grad: Array, like: Variable) -> Array:
     """Show the gradient to each hook in turn; what a hook returns, if not None, replaces it."""
     for hook in list(hooks.values()):
-        replacement = hook(like.make(grad))
+        replacement = hook(grad if isinstance(grad, Variable) else like.make(grad))
         if replacement is not None:
             if not isinstance(replacement, Variable):
                 raise TypeError(f"hook: returned {type(replacement).__name__}, expected a Tensor or None")
             got, want = replacement.array, (tuple(grad.shape), grad.dtype)
             if (tuple(got.shape), got.dtype) != want:
                 raise RuntimeError(f"hook: returned {tuple(got.shape)} of {got.dtype}, expected {want[0]} of {want[1]}")
-            grad = replacement.array
+            grad = replacement if isinstance(grad, Variable) else got
+    return grad
+
+
+def unchanged(grad: Any) -> Any:
+    """The rule of a copy, an alias or a conversion: the gradient passes."""
     return grad
 
 
@@ -452,7 +640,7 @@ def _writable(grad: Array) -> Array:
     return np.asarray(grad) if isinstance(grad, np.generic) else grad
 
 
-def match(grad: Array | Part, target: Any) -> Array:
+def match(grad: Any, target: Any) -> Any:
     """`grad` in the shape and dtype of `target`: the reverse of broadcasting, the one place where it is undone.
 
     An input of shape (3, 1) used as (2, 3, 4) was copied 2 x 4 times, so its gradient is the sum over the copies. A
@@ -461,19 +649,29 @@ def match(grad: Array | Part, target: Any) -> Array:
     array = target if isinstance(target, Node) else target.array
     shape = array.shape
     if type(grad) is Part:
-        whole = of(grad.array).zeros(shape, array.dtype)
-        whole[grad.place] = grad.array
-        return whole
+        grad = _whole(grad.array, grad.place, shape, array.dtype)
     if grad.shape != shape:
         extra = grad.ndim - len(shape)
         axes = tuple(range(extra)) + tuple(
             extra + i for i, n in enumerate(shape) if n == 1 and grad.shape[extra + i] != 1
         )
         grad = kernels.total(grad, axes, False).reshape(shape)
-    return grad if grad.dtype == array.dtype else grad.astype(array.dtype)
+    if grad.dtype == array.dtype:
+        return grad
+    if isinstance(grad, Variable):
+        return record("to", grad.array.astype(array.dtype), (grad, unchanged))
+    return grad.astype(array.dtype)
 
 
-def seed_gradient(root: Variable, gradient: Variable | None) -> Array:
+def _whole(part: Any, place: Any, shape: tuple, dtype: np.dtype) -> Any:
+    """`part` at its place, 0 elsewhere. Reading the place again is the rule."""
+    numbers = part.array if isinstance(part, Variable) else part
+    whole = of(numbers).zeros(shape, dtype)
+    whole[place] = numbers
+    return record("put", whole, (part, lambda grad: grad[place])) if isinstance(part, Variable) else whole
+
+
+def seed_gradient(root: Variable, gradient: Variable | None) -> Tensor:
     """The gradient that a backward pass starts with: 1 for a scalar, otherwise what the caller gave, checked."""
     if not root._requires_grad and not needs_grad(root):
         raise RuntimeError("backward: this tensor does not require grad and has no grad_fn; nothing to differentiate")
@@ -484,7 +682,7 @@ def seed_gradient(root: Variable, gradient: Variable | None) -> Array:
                 f"backward: grad can be implicitly created only for scalar outputs, got shape {tuple(array.shape)}; "
                 "reduce it first (.sum(), .mean()) or pass gradient="
             )
-        return of(array).array(1, array.dtype).reshape(array.shape)  # a quarter of the time of ones_like
+        return root.make(of(array).array(1, array.dtype).reshape(array.shape))  # a quarter of the time of ones_like
     if not isinstance(gradient, Variable):
         raise TypeError(f"backward: gradient must be a Tensor or None, got {type(gradient).__name__}")
     if gradient.array.shape != array.shape:
@@ -493,7 +691,9 @@ def seed_gradient(root: Variable, gradient: Variable | None) -> Array:
         )
     if gradient.array.device != array.device:  # asked of the arrays: a tenth of the time of `device_of`
         raise RuntimeError(f"backward: gradient is on {device_of(gradient.array)}, the tensor on {device_of(array)}")
-    return gradient.array if gradient.array.dtype is array.dtype else gradient.array.astype(array.dtype, copy=False)
+    if gradient.array.dtype is array.dtype:
+        return gradient
+    return record("to", gradient.array.astype(array.dtype, copy=False), (gradient, unchanged))
 
 
 def wanted(inputs: Any) -> set[Node | Variable]:

@@ -107,22 +107,28 @@ class Story:
         twin = copy.copy(node)
         twin.hooks = twin.kept_by = None
         live = [edge is not None and edge[0] in standins for edge in node.edges]
-        twin.edges = [(standins[edge[0]], None) if on else None for edge, on in zip(node.edges, live, strict=True)]
+        twin.edges = [(standins[edge[0]], None, ()) if on else None for edge, on in zip(node.edges, live, strict=True)]
 
         def joint(grad: Array) -> list[Array | None]:
-            rules = [node.joint if edge is None else edge[1] or node.joint for edge in node.edges]
-            parts = node.joint(grad) if node.joint else [on and rules[i](grad) for i, on in enumerate(live)]
+            rules = [node.joint or (None if edge is None else edge[1:]) for edge in node.edges]
+            if node.joint:
+                rule, numbers = node.joint
+                parts = rule(grad, *numbers)
+            else:
+                parts = [on and rules[i][0](grad, *rules[i][1]) for i, on in enumerate(live)]
             parts = [match(p, node.edges[i][0]) if isinstance(p, Part) else p for i, p in enumerate(parts)]
             self.steps[node] = step = Step(len(self.steps) + 1, self.show(grad))
             for i, on in enumerate(live):
                 if on:
-                    self._hear(node, step, i, rules[i], grad, parts[i])
+                    self._hear(node, step, i, *rules[i], grad, parts[i])
             return parts
 
-        twin.joint = joint
+        twin.joint = joint, ()
         return twin
 
-    def _hear(self, node: Node, step: Step, i: int, rule: Callable, grad: Array, sent: Array) -> None:
+    def _hear(
+        self, node: Node, step: Step, i: int, rule: Callable, numbers: list, grad: Array, sent: Array
+    ) -> None:
         target = node.edges[i][0]
         part = match(sent, target)
         text = self.show(part)
@@ -130,7 +136,7 @@ class Story:
         if self.level == 1:
             step.sent.append(("", target))
             return
-        step.formula, name, code, values = read(rule, node, i)
+        step.formula, name, code, values = read(rule, numbers, node, i)
         told = f" = {code}" if code and (len(code) <= 40 or self.level == 3) else ""
         if part.shape != sent.shape:
             told += f", summed to {tuple(part.shape)}"

@@ -30,8 +30,8 @@ class Reading(NamedTuple):
     values: list[tuple[str, Any]]
 
 
-def read(rule: Callable, node: Node, i: int) -> Reading:
-    """What the source says of the rule with which `node` sends a gradient to its input number i."""
+def read(rule: Callable, numbers: list, node: Node, i: int) -> Reading:
+    """What the source says of the rule with which `node` sends a gradient to its input number i; it reads `numbers`."""
     rule = inspect.unwrap(rule)  # anomaly detection wraps rules
     home = sys.modules.get(getattr(rule, "__module__", None) or "")
     maker: Any = home  # the function that the rule is written in
@@ -47,7 +47,7 @@ def read(rule: Callable, node: Node, i: int) -> Reading:
         letter = [letter for letter in letters if letter.lower() == name[:1]]
         name = letter[0] if letter else USUAL.get(name, name)
     name = name or (letters[i] if len(letters) == len(node.edges) else "input")
-    return Reading(_sentences(doc), name, code, list(_values(rule)))
+    return Reading(_sentences(doc), name, code.replace("of(grad).", ""), list(_values(rule, numbers)))
 
 
 def _sentences(doc: str) -> str:
@@ -68,7 +68,7 @@ def _argument(rule: Callable, maker: Any, before: str, node: Node, i: int) -> st
         found = re.search(r"(?:\(|, )(\w+), lambda [^()]*$", before)
     else:
         after = "".join(linecache.getlines(rule.__code__.co_filename)[rule.__code__.co_firstlineno :])
-        found = re.search(rf"(?:\(|, )(\w+), {rule.__name__}\b", after)
+        found = re.search(rf"(?:\(|, )(\w+), (?:linear_rule\([^,]*, )?{rule.__name__}\b", after)
     return found.group(1) if found else ""
 
 
@@ -84,13 +84,20 @@ def _body(rule: Callable) -> tuple[str, str]:
     return before.decode(), " ".join(b"".join([lines[0][start:], *lines[1:]]).decode().split())
 
 
-def _values(rule: Callable) -> Iterator[tuple[str, Any]]:
-    """The arrays and numbers that a rule, or a function it calls, remembers from the forward pass (its closure)."""
-    if not inspect.isfunction(rule):
+def _values(
+    rule: Callable, numbers: list | tuple = (), seen: frozenset[Callable] = frozenset()
+) -> Iterator[tuple[str, Any]]:
+    """The arrays and numbers that a rule is given beside the gradient, and the settings that it, or a function it calls,
+    remembers (its closure)."""
+    if not inspect.isfunction(rule) or rule in seen:
         return
+    names = [name for name in inspect.signature(rule).parameters if name not in ("grad", "self")]
+    for name, value in zip(names, numbers, strict=False):
+        if hasattr(value, "strides") or type(value) in (int, float):
+            yield name, value
     for name, value in inspect.getclosurevars(rule).nonlocals.items():
         value = value.array if isinstance(value, Variable) else value
         if inspect.isfunction(value):
-            yield from _values(value)
+            yield from _values(value, seen=seen | {rule})
         elif not inspect.ismodule(value) and (hasattr(value, "strides") or type(value) in (int, float)):
             yield name, value

@@ -19,9 +19,9 @@ import numpy as np
 from . import backend, dtypes, engine, showing, views
 from .backend import Array, Device
 from .console import say
-from .engine import Variable, needs_grad, record, source
+from .engine import Variable, needs_grad, record, source, unchanged
 from .explain import story
-from .ops import elementwise, indexing, inplace, linalg, reduction, sorting
+from .ops import elementwise, indexing, inplace, linalg, reduction, sorting, words
 from .ops import shape as shapes
 from .ops import softmax as softmaxes
 from .ops.common import as_array, copied, laid_out, number, one_dim
@@ -38,6 +38,7 @@ class Tensor(Variable):
     __slots__ = ("__dict__",)  # for attributes of the user's own: p.tag = 1
     __array_ufunc__ = None  # `numpy_array * tensor` is left to Tensor.__rmul__ instead of being taken apart
     __hash__ = object.__hash__  # by identity, although == compares elements
+    words = words  # what `of` finds: the library that computes with tensors
 
     def __init__(self, data: Any = ()):
         """`Tensor(list or array)`: as torch.Tensor, always in the default dtype. Prefer `tensor(...)`."""
@@ -156,15 +157,11 @@ class Tensor(Variable):
         """Add ∂self/∂leaf to `leaf.grad` for every leaf this was computed from. See `engine.backward`.
 
         `gradient` is ∂L/∂self, needed unless self has one element. `inputs`: only for these tensors, leaves or not.
+        `create_graph` records the walk, so that the gradients can be differentiated again.
         RuntimeError if there is nothing to differentiate or the graph was used up before.
         """
-        if create_graph:
-            raise NotImplementedError(
-                "backward: create_graph=True is not offered: rules work on arrays, not on tensors, which keeps them "
-                "short and fast; there are no derivatives of derivatives"
-            )
         only = None if inputs is None else engine.wanted(inputs)
-        engine.backward([(self, engine.seed_gradient(self, gradient))], retain_graph, only)
+        engine.backward([(self, engine.seed_gradient(self, gradient))], retain_graph, only, create_graph)
 
     def explain(
         self, names: Any = None, *, to: Tensor | None = None, level: int = 2, gradient: Tensor | None = None,
@@ -510,7 +507,7 @@ class Tensor(Variable):
         >>> x = z2g.tensor([1.0, 2.0], requires_grad=True); (5 * x.clone()).sum().backward(); x.grad
         tensor([5., 5.])
         """
-        return record("clone", copied(self.array), (self, lambda grad: grad))
+        return record("clone", copied(self.array), (self, unchanged))
 
     def to(
         self, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False, copy: bool = False

@@ -27,7 +27,7 @@ def size(loss: z2g.Tensor) -> int:
     """How many operations a backward pass visits."""
     nodes = [loss.node]
     for node in nodes:  # which grows meanwhile
-        nodes += {target for target, _ in node.edges or () if hasattr(target, "edges")} - set(nodes)
+        nodes += {x for x in node.inputs() if hasattr(x, "edges")} - set(nodes)
     return len(nodes)
 
 

@@ -37,7 +37,7 @@ def widened(function: Callable) -> Callable:
     def rounded(first: Array, *rest: Any) -> Any:
         if first.dtype != dtypes.float16:
             return function(first, *rest)
-        wide = (x.astype(np.float32) if getattr(x, "dtype", None) == dtypes.float16 else x for x in (first, *rest))
+        wide = (dtypes.cast(x, dtypes.float32) if getattr(x, "dtype", None) == dtypes.float16 else x for x in (first, *rest))
         out = function(*wide)
         if isinstance(out, tuple):  # but what `attention` saves for its backward pass, a list, stays as it is
             return tuple(x if isinstance(x, list) else dtypes.rounded(x, first.dtype) for x in out)

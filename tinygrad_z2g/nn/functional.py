@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import dtypes, kernels, precision
 from ..backend import Array, of, quiet, silent
-from ..engine import needs_grad, record, record_joint
+from ..engine import RESULT, Derived, needs_grad, record, record_joint
 from ..ops import elementwise
 from ..ops.casting import in_float32, lowered, through_float32
 from ..ops.common import (
@@ -26,6 +26,7 @@ from ..ops.common import (
     check_ids,
     fits,
     laid_out,
+    linear_rule,
     number,
     same_device,
 )
@@ -78,9 +79,8 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
     if inplace:
         return update(input, "leaky_relu_", leaky_relu, s)
     x = as_array(input, "leaky_relu")
-    xp = of(x)
-    z = xp.where(x > 0, x, x * s)
-    return record("leaky_relu", z, (input, lambda grad: xp.where(x > 0, grad, grad * s), input))
+    z = of(x).where(x > 0, x, x * s)
+    return record("leaky_relu", z, (input, lambda grad, x: of(grad).where(x > 0, grad, grad * s), input))
 
 
 @silent
@@ -98,7 +98,19 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     a = as_floating(input, "gelu")
     kernel = kernels.gelu_tanh if approximate == "tanh" else kernels.gelu_exact
     z, slope = (out.reshape(a.shape) for out in kernel(a.reshape(a.shape or (1,))))
-    return record("gelu", z, (input, lambda grad: kernels.times(grad, slope)))
+    return record(
+        "gelu",
+        z,
+        (input, lambda grad, slope, _: kernels.times(grad, slope), slope, input),
+        twin=(lambda x: plain_gelu(x, approximate), input),
+    )
+
+
+def plain_gelu(x: Tensor, approximate: str) -> Tensor:
+    """`gelu` composed of operations that each have a rule."""
+    if approximate == "tanh":
+        return 0.5 * x * (1 + (math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)).tanh())
+    return 0.5 * x * (1 + elementwise.erf(x * math.sqrt(0.5)))
 
 
 @silent
@@ -127,7 +139,16 @@ def bias_gelu(input: Tensor, bias: Tensor, approximate: str = "none") -> Tensor:
         )
     kernel = kernels.gelu_tanh if approximate == "tanh" else kernels.gelu_exact
     z, slope = kernel(a, b)
-    return record_joint("bias_gelu", z, (input, bias), lambda grad: kernels.product_and_column_sums(grad, slope))
+    return record_joint(
+        "bias_gelu",
+        z,
+        (input, bias),
+        lambda grad, slope, _x, _b: kernels.product_and_column_sums(grad, slope),
+        slope,
+        input,
+        bias,
+        twin=(lambda x, b: plain_gelu(x + b, approximate), input, bias),
+    )
 
 
 def _check_approximate(name: str, approximate: str) -> None:
@@ -147,7 +168,13 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
         return update(input, "silu_", silu)
     a = as_floating(input, "silu")
     s = 1 / (1 + of(a).exp(-a))
-    return record("silu", a * s, (input, lambda grad: grad * (s * (1 + a * (1 - s))), input))
+
+    def remake(s: Array, x: Tensor) -> Tensor:
+        return record("sigmoid", s, (x, lambda grad, s: grad * (s * (1 - s)), RESULT))
+
+    return record(
+        "silu", a * s, (input, lambda grad, x, s: grad * (s * (1 + x * (1 - s))), input, Derived(s, remake, input))
+    )
 
 
 @in_float32
@@ -166,7 +193,11 @@ def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
     e = xp.exp(-xp.abs(s))
     z = xp.where(s > threshold, a, (xp.maximum(s, 0) + xp.log1p(e)) * (1 / beta))
     slope = xp.where(s > threshold, 1, xp.where(s > 0, 1, e) / (1 + e))
-    return record("softplus", z, (input, lambda grad: grad * slope))
+
+    def remake(slope: Array, x: Tensor) -> Tensor:
+        return record("sigmoid", slope, (x, lambda grad, s: grad * (beta * s * (1 - s)), RESULT))
+
+    return record("softplus", z, (input, lambda grad, slope: grad * slope, Derived(slope, remake, input)))
 
 
 # --- The loss that is made of an activation; the others are in `losses` ----------------------------------------------
@@ -238,15 +269,26 @@ def layer_norm(
     def shaped(sums: Array) -> Array:
         return sums if len(shape) == 1 else sums.reshape(shape)  # the engine copies views before a leaf may keep them
 
-    def grad_x(grad: Array) -> Array:
+    def grad_x(grad: Any, w: Any, n: Any, r: Any) -> Any:
         g = grad.reshape(rows)
-        return kernels.layer_norm_backward(g if w is None else kernels.scale_shift(g, w, None), n, r).reshape(whole)
+        g = g if w is None else kernels.scale_shift(g, w.reshape(columns), None)
+        return kernels.layer_norm_backward(g, n, r).reshape(whole)
 
+    # What n and r are derived by; each reads the other
+    def remade_n(n: Array, x: Tensor) -> Tensor:
+        rule = lambda grad, n, r: kernels.layer_norm_backward(grad, n, r).reshape(whole)  # noqa: E731
+        return record("normalised", n, (x, rule, RESULT, Derived(r, remade_r, x)))
+
+    def remade_r(r: Array, x: Tensor) -> Tensor:
+        rule = lambda grad, r, n: (grad * (-1 / columns) * r * r * n).reshape(whole)  # noqa: E731 - -r² n / C
+        return record("deviation", r, (x, rule, RESULT, Derived(n, remade_n, x)))
+
+    n_, r_ = Derived(n, remade_n, input), Derived(r, remade_r, input)
     return record(
         "layer_norm",
         z.reshape(whole),
-        (input, grad_x, weight),
-        (weight, lambda grad: shaped(kernels.column_sums(grad.reshape(rows), n))),
+        (input, grad_x, weight, n_, r_),
+        (weight, lambda grad, n: shaped(kernels.column_sums(grad.reshape(rows), n)), n_),
         (bias, lambda grad: shaped(kernels.column_sums(grad.reshape(rows)))),
     )
 
@@ -283,15 +325,25 @@ def rms_norm(
     n, r = kernels.rms_norm(a.reshape(rows), eps)  # (N, C), (N, 1)
     w = None if weight is None else weight.array.reshape(columns)
 
-    def grad_x(grad: Array) -> Array:
+    def grad_x(grad: Any, w: Any, n: Any, r: Any) -> Any:
         g = grad.reshape(rows)
-        return kernels.rms_norm_backward(g if w is None else kernels.scale_shift(g, w, None), n, r).reshape(whole)
+        g = g if w is None else kernels.scale_shift(g, w.reshape(columns), None)
+        return kernels.rms_norm_backward(g, n, r).reshape(whole)
 
+    def remade_n(n: Array, x: Tensor) -> Tensor:
+        rule = lambda grad, n, r: kernels.rms_norm_backward(grad, n, r).reshape(whole)  # noqa: E731
+        return record("normalised", n, (x, rule, RESULT, Derived(r, remade_r, x)))
+
+    def remade_r(r: Array, x: Tensor) -> Tensor:
+        rule = lambda grad, r, n: (grad * (-1 / columns) * r * r * n).reshape(whole)  # noqa: E731 - -r² n / C
+        return record("deviation", r, (x, rule, RESULT, Derived(n, remade_n, x)))
+
+    n_, r_ = Derived(n, remade_n, input), Derived(r, remade_r, input)
     return record(
         "rms_norm",
         kernels.scale_shift(n, w, None).reshape(whole),
-        (input, grad_x, weight),
-        (weight, lambda grad: kernels.column_sums(grad.reshape(rows), n).reshape(shape)),
+        (input, grad_x, weight, n_, r_),
+        (weight, lambda grad, n: kernels.column_sums(grad.reshape(rows), n).reshape(shape), n_),
     )
 
 
@@ -346,9 +398,9 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
         return input
     a = as_floating(input, "dropout")
     if p == 1:
-        return record("dropout", laid_out(of(a).zeros_like(a), a), (input, lambda grad: of(grad).zeros_like(grad)))
+        return record("dropout", laid_out(of(a).zeros_like(a), a), (input, elementwise.flat))
     z, m = quiet.run(kernels.dropout, a, p, replayed(default_generator.next_key, np.uint32))
-    return record("dropout", laid_out(z, a), (input, lambda grad: grad * m))
+    return record("dropout", laid_out(z, a), (input, lambda grad, m: grad * m, m))
 
 
 def _check_probability(p: float, name: str) -> None:
@@ -389,7 +441,13 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
             g[padding_idx] = 0
         return g
 
-    return record("embedding", table[ids], (weight, rule, input))
+    def look_up(table: Array) -> Array:
+        z = table[ids]
+        if padding_idx is not None:
+            z[ids == padding_idx] = 0
+        return z
+
+    return record("embedding", table[ids], (weight, linear_rule("embedding", rule, look_up), input))
 
 
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Tensor:
@@ -422,7 +480,12 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         out[kept] = grad[inner]
         return out
 
-    return record("pad", z, (input, rule))
+    def there(x: Array) -> Array:
+        out = of(x).zeros(shape, x.dtype)
+        out[inner] = x[kept]
+        return out
+
+    return record("pad", z, (input, linear_rule("pad", rule, there)))
 
 
 # --- Attention ---------------------------------------------------------------------------------------------------
@@ -474,14 +537,28 @@ def scaled_dot_product_attention(
     bias = _attention_bias(q, k, attn_mask, is_causal)
     seed = replayed(default_generator.next_key, np.uint32) if dropout_p else 0
     z, saved = quiet.run(kernels.attention, q, k, v, bias, is_causal, scale, dropout_p, seed)
+
+    def plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        scores = q @ k.transpose(-2, -1) * scale  # (..., T, d) @ (..., d, S) -> (..., T, S)
+        if bias is not None:
+            scores = scores + bias
+        T, S = scores.shape[-2:]
+        if is_causal:
+            scores = scores.masked_fill(scores.make(of(q.array).tri(T, S, dtype=bool)).logical_not(), -math.inf)
+        p = softmax(scores, -1)
+        if dropout_p:
+            p = p * kernels.dropout_mask(p.array, dropout_p, seed)
+        return p @ v  # (..., T, S) @ (..., S, e) -> (..., T, e)
     return record_joint(
         "attention",
         z,
         (query, key, value),
-        lambda grad: kernels.attention_backward(grad, q, k, v, saved, scale),
+        lambda grad, q, k, v, saved: kernels.attention_backward(grad, q, k, v, saved, scale),
         query,
         key,
         value,
+        saved,
+        twin=(plain, query, key, value),
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import dtypes, kernels, precision
 from ..backend import Array, of, quiet, silent
-from ..engine import needs_grad, record
+from ..engine import RESULT, Derived, needs_grad, record, unchanged
 from ..ops.casting import cast, half_for, in_float32, raised
 from ..ops.common import as_array, as_int, check_ids, fits, laid_out, number, same_device
 from ..ops.softmax import log_softmax
@@ -86,9 +86,17 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tenso
     d, squares = quiet.run(_differences, a, b)
     n = d.size or math.nan
     loss = squares / n
+    saved = Derived(d, _difference, input, target)
     return record(
-        "mse_loss", loss, (input, lambda grad: d * (grad * (2 / n))), (target, lambda grad: d * (grad * (-2 / n)))
+        "mse_loss",
+        loss,
+        (input, lambda grad, d: d * (grad * (2 / n)), saved),
+        (target, lambda grad, d: d * (grad * (-2 / n)), saved),
     )
+
+
+def _difference(d: Array, input: Tensor, target: Tensor) -> Tensor:
+    return record("sub", d, (input, unchanged), (target, lambda grad: -grad))
 
 
 def _differences(a: Array, b: Array) -> tuple[Array, Array]:
@@ -173,13 +181,25 @@ def cross_entropy(
         with np.errstate(all="ignore"):  # every target ignored: the mean of nothing is NaN, its gradient 0
             z, share = losses.sum() / total, xp.where(total == 0, 0, 1 / total)
 
-    def rule(grad: Array) -> Array:
-        g = slopes * (grad.reshape(-1, 1) if reduction == "none" else grad * share)
+    def classes_first(g: Any) -> Any:
         if len(shape) < 3:
             return g.reshape(shape)
-        return xp.moveaxis(g.reshape(*expected, C), -1, 1)
+        return of(g).moveaxis(g.reshape((*expected, C)), -1, 1)  # (N d, C) -> (N, d, C) -> (N, C, d)
 
-    return record("cross_entropy", z, (input, rule))
+    def rule(grad: Any, slopes: Any) -> Any:
+        return classes_first(slopes * (grad.reshape(-1, 1) if reduction == "none" else grad * share))
+
+    def remake(slopes: Array, x: Tensor) -> Tensor:
+        """slopes = w[t] (p - onehot(t)): by x they have the slopes of the softmax, times w[t]"""
+        W = w[:, None]
+        p = slopes / xp.where(W == 0, 1, W) + (safe[:, None] == xp.arange(C))  # (N, C)
+        p = Derived(p, lambda p, x: record("softmax", p, (x, softmax, RESULT)), x)
+        return record("slopes", slopes, (x, lambda grad, p: softmax(grad * W, p), p))
+
+    def softmax(grad: Any, p: Any) -> Any:
+        return classes_first(kernels.softmax_backward(p, grad, 1))
+
+    return record("cross_entropy", z, (input, rule, Derived(slopes, remake, input)))
 
 
 def _soft_cross_entropy(
@@ -305,10 +325,14 @@ def binary_cross_entropy(
     xp = of(p)
     with np.errstate(divide="ignore"):
         yes, no = xp.maximum(xp.log(p), -100), xp.maximum(xp.log1p(-p), -100)
+
+    def logs(p: Any) -> Any:
+        return of(p).maximum(of(p).log(p), -100)
+
     losses = record(
         "binary_cross_entropy",
         laid_out(-(t * yes + (1 - t) * no), p, t),
-        (input, lambda grad: grad * (p - t) / xp.maximum(p * (1 - p), 1e-12), input, target),
-        (target, lambda grad: grad * (no - yes)),
+        (input, lambda grad, p, t: grad * (p - t) / of(grad).maximum(p * (1 - p), 1e-12), input, target),
+        (target, lambda grad, p: grad * (logs(1 - p) - logs(p)), input),
     )
     return reduce(weighted(losses, weight, "binary_cross_entropy"), reduction, "binary_cross_entropy")

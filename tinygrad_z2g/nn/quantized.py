@@ -11,7 +11,7 @@ import numpy as np
 from ..backend import Array, silent
 from ..engine import record
 from ..kernels import quantized
-from ..ops.common import as_array, as_floating, check_ids, same_device
+from ..ops.common import as_array, as_floating, check_ids, linear_rule, same_device
 from ..tensor import Tensor
 from .embedding import Embedding
 from .linear import Linear
@@ -39,12 +39,15 @@ def quantized_linear(input: Tensor, quants: Tensor, scales: Tensor, offsets: Ten
             f"{s.dtype}"
         )
     shape, out = a.shape, q.shape[2]
-    z = quantized.product(a.reshape(-1, shape[-1]), q, s, o)  # (..., in) -> (n, in) -> (n, out)
 
-    def rule(grad: Array) -> Array:
+    def back(grad: Array) -> Array:
         return quantized.product_transposed(grad.reshape(-1, out), q, s, o).reshape(shape)
 
-    return record("quantized_linear", z.reshape(*shape[:-1], out), (input, rule, quants, scales, offsets))
+    def there(x: Array) -> Array:
+        return quantized.product(x.reshape(-1, shape[-1]), q, s, o).reshape(*shape[:-1], out)
+
+    rule = linear_rule("quantized_linear", back, there)
+    return record("quantized_linear", there(a), (input, rule, quants, scales, offsets))
 
 
 class _Quantized(Module):

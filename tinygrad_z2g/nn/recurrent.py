@@ -9,9 +9,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from .. import creation, kernels, precision
-from ..engine import RESULT, record_joint
+from ..backend import Array, device_of, to_device
+from ..engine import RESULT, record, record_joint, unchanged
 from ..ops.casting import in_float32, lowered
+from ..ops.linalg import linear
 from ..ops.shape import stack
 from ..tensor import Tensor
 from . import functional as F
@@ -50,9 +54,32 @@ def lstm_scan(inputs: Tensor, h: Tensor, c: Tensor, w: Tensor) -> tuple[Tensor, 
     out, *kept = kernels.lstm(inputs.array, h.array, c.array, w.array)
     both = record_joint(
         "lstm", out, (inputs, h, c, w),
-        lambda grad: kernels.lstm_backward(grad, out, *kept, h.array, w.array), RESULT, h, w,
+        lambda grad, out, h, w, kept: kernels.lstm_backward(grad, out, *kept, h, w), RESULT, h, w, kept,
+        twin=(lambda inputs, h, c, w: _plain_scan(inputs, h, c, w, *kept), inputs, h, c, w),
     )  # fmt: skip
     return both[:-1], both[-1]
+
+
+def _plain_scan(
+    inputs: Tensor, h: Tensor, c: Tensor, w: Tensor, gates: Array, cells: Array, _: Array
+) -> Tensor:
+    """`lstm_scan` step by step: all h, and the last c after them. Of `inputs` and c nobody kept the numbers; those of
+    the gates and of the first c are known."""
+    steps = []
+    c = record("alias", cells[0], (c, unchanged))
+    for t, x in enumerate(inputs):
+        i, f, g, o = record("gates", gates[t], (x + linear(h, w), _through_gates, RESULT)).chunk(4, dim=1)
+        c = f * c + i * g
+        h = o * c.tanh()
+        steps.append(h)
+    return stack([*steps, c])
+
+
+def _through_gates(grad: Any, s: Any) -> Any:
+    """The rule of i, f, g, o = σ, σ, tanh, σ: grad σ (1 - σ), or grad (1 - tanh²)"""
+    is_tanh = (np.arange(s.shape[1]) * 4 // s.shape[1] == 2).astype(s.dtype)
+    is_tanh = to_device(is_tanh, device_of(s.array if isinstance(s, Tensor) else s))
+    return grad * (is_tanh + s * (1 - is_tanh) - s * s)
 
 
 class LSTMCell(Module):

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import dtypes, kernels
-from ..backend import of, silent
+from ..backend import Array, of, silent
 from ..engine import needs_grad, record
-from ..ops.common import as_array, as_floating, same_device
+from ..ops.common import as_array, as_floating, linear_rule, same_device
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -61,8 +61,16 @@ def rotary_embedding(input: Tensor, cos: Tensor, sin: Tensor, interleaved: bool 
         )
     if needs_grad(cos) or needs_grad(sin):
         raise NotImplementedError("rotary_embedding: cos and sin that require grad are not offered; detach() them")
-    z = kernels.rotate(a, c, s, interleaved)
-    return record("rotary_embedding", z, (input, lambda grad: kernels.rotate(grad, c, -s, interleaved), cos, sin))
+
+    def turned(x: Array) -> Array:
+        return kernels.rotate(x, c, s, interleaved)
+
+    def turned_back(grad: Array) -> Array:
+        return kernels.rotate(grad, c, -s, interleaved)
+
+    return record(
+        "rotary_embedding", turned(a), (input, linear_rule("rotary_embedding", turned_back, turned), cos, sin)
+    )
 
 
 def _broadcasts(shape: tuple, to: tuple) -> bool:

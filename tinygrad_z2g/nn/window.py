@@ -22,7 +22,8 @@ from .. import dtypes, kernels, precision
 from ..backend import Array, of, silent
 from ..engine import record
 from ..ops.casting import lowered
-from ..ops.common import as_array, as_int, row_major, same_device
+from ..ops.common import as_array, as_int, linear_rule, row_major, same_device
+from ..ops.shape import cat
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -119,7 +120,9 @@ def _convolve(
     if bias is not None:
         z += bias.array[:, None]
 
-    def grad_x(grad: Array) -> Array:
+    inputs = (input, weight) if bias is None else (input, weight, bias)
+
+    def grad_x(grad: Array, _: Array) -> Array:  # W is the weight
         grad, g = grad.reshape(z_shape), xp.empty(x_shape, wide)
 
         def some(block: slice) -> None:
@@ -129,7 +132,7 @@ def _convolve(
         kernels.each(some, blocks, g.size)
         return g
 
-    def grad_w(grad: Array) -> Array:
+    def grad_w(grad: Array, _: Array) -> Array:  # windows shows the input
         grad, g = grad.reshape(z_shape), xp.zeros((C, math.prod(K), O), np.float64 if wide == np.float32 else wide)
         piece = min(max(width, 1), 1024) if xp is np else max(width, 1)  # BLAS adds up longer ones less exactly
 
@@ -148,7 +151,27 @@ def _convolve(
     return record(
         name, (z if z.dtype == dtype else dtypes.rounded(z, dtype)).reshape(N, O, *lengths),
         (input, grad_x, weight), (weight, grad_w, input), (bias, lambda grad: kernels.total(grad, places, False)),
+        twin=(lambda x, w, b=None: _plain_convolution(x, w, b, steps, pads, spread, lengths), *inputs),
     )  # fmt: skip
+
+
+def _plain_convolution(
+    x: Tensor, w: Tensor, b: Tensor | None, stride: Sizes, pads: list, dilation: Sizes, lengths: Sizes
+) -> Tensor:
+    """The convolution as a sum over the taps of the window, each of which is a product of matrices."""
+    n, (N, C), taps = len(lengths), x.array.shape[:2], w.array.shape[2:]
+    for axis, (left, right) in enumerate(pads, 2):  # zeros before and after
+        shape = [*x.array.shape]
+        ends = [x.make(of(x.array).zeros((*shape[:axis], size, *shape[axis + 1 :]), x.dtype)) for size in (left, right)]
+        x = cat([ends[0], x, ends[1]], axis)
+    z: Any = None if b is None else b.reshape(-1, 1)
+    for at in itertools.product(*map(range, taps)):
+        firsts = [k * d for k, d in zip(at, dilation, strict=True)]
+        moves = tuple(slice(f, f + s * (m - 1) + 1, s) for f, s, m in zip(firsts, stride, lengths, strict=True))
+        seen = x[(..., *moves)].reshape(N, C, math.prod(lengths))
+        part = w[(slice(None), slice(None), *at)] @ seen  # (O, C) @ (N, C, L') -> (N, O, L')
+        z = part if z is None else z + part
+    return z.reshape(N, w.array.shape[0], *lengths)
 
 
 def max_pool1d(
@@ -209,8 +232,12 @@ def _max_pool(
     def grad_x(grad: Array) -> Array:
         return add_back(xp.where(taps == best, grad.reshape(best.shape), 0).reshape(wide)).reshape(input_shape)
 
-    input_shape = input.array.shape
-    return record(name, z.reshape(shape), (input, grad_x))
+    def there(x: Array) -> Array:
+        again, _ = _pool_windows(name, n, make(x), kernel_size, stride, padding, spread, ceil_mode, 0)
+        return xp.take_along_axis(again.reshape(seen_shape), best, axis=2).reshape(shape)
+
+    input_shape, seen_shape, make = input.array.shape, seen.shape, input.make
+    return record(name, z.reshape(shape), (input, linear_rule(name, grad_x, there)))
 
 
 @silent
@@ -232,13 +259,17 @@ def avg_pool1d(
     windows, add_back = _pool_windows(name, 1, input, kernel_size, stride, padding, (1,), ceil_mode, 0)
     xp, wide = of(windows), windows.shape
     z = kernels.total(windows, (2,), False) / windows.shape[2]  # (N, C, K, L') -> (N, C, L')
-    shape, input_shape = _without_batch(input, 1, z.shape), input.array.shape
+    shape, input_shape, make = _without_batch(input, 1, z.shape), input.array.shape, input.make
 
     def grad_x(grad: Array) -> Array:
         share = (grad * (1 / wide[2])).reshape(*wide[:2], 1, wide[3])  # (N, C, 1, L')
         return add_back(xp.broadcast_to(share, wide)).reshape(input_shape)
 
-    return record(name, row_major(z.reshape(shape)), (input, grad_x))
+    def there(x: Array) -> Array:
+        again, _ = _pool_windows(name, 1, make(x), kernel_size, stride, padding, (1,), ceil_mode, 0)
+        return (kernels.total(again, (2,), False) / wide[2]).reshape(shape)
+
+    return record(name, row_major(z.reshape(shape)), (input, linear_rule(name, grad_x, there)))
 
 
 # --- The picture they share --------------------------------------------------------------------------------------

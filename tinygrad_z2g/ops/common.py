@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import numbers
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,9 @@ def as_floating(x: Any, name: str) -> Array:
     return array if array.dtype.kind == "f" else array.astype(dtypes.get_default_dtype())
 
 
-def operands(x: Any, y: Any, name: str, floating: bool = False) -> tuple[Any, Any]:
-    """`x` and `y`, of which at least one is a tensor, as what `a + b` may be written on: same dtype, same device.
+def operands(x: Any, y: Any, name: str, floating: bool = False) -> tuple[Any, Any, Any, Any]:
+    """`x` and `y`, of which at least one is a tensor, as tensors or numbers, and as what `a + b` may be written on: of
+    one dtype, on one device. What has to be converted is converted by a recorded operation.
 
     Python numbers stay Python numbers, so that they never widen an array: float32 + 0.1 is float32. A float meets
     an integer tensor in the default dtype. `floating` converts integers too, for operations such as division.
@@ -53,7 +55,7 @@ def operands(x: Any, y: Any, name: str, floating: bool = False) -> tuple[Any, An
     if isinstance(x, Variable) and isinstance(y, Variable):  # the usual case: nothing to convert or to refuse
         a, b = x.array, y.array
         if a.dtype is b.dtype and a.shape == b.shape and type(a) is type(b) is np.ndarray and not floating:
-            return a, b
+            return x, y, a, b
     a, b = _operand(x, name), _operand(y, name)
     a_is_array, b_is_array = hasattr(a, "dtype"), hasattr(b, "dtype")
     if a_is_array and b_is_array:
@@ -71,7 +73,39 @@ def operands(x: Any, y: Any, name: str, floating: bool = False) -> tuple[Any, An
         b = _meet_number(b, a, floating)
     else:
         raise TypeError(f"{name}: expected at least one Tensor, got {type(x).__name__} and {type(y).__name__}")
-    return a, b
+    like = x if isinstance(x, Variable) else y
+    return _holding(x, a, like), _holding(y, b, like), a, b
+
+
+def _holding(x: Any, a: Any, like: Variable) -> Any:
+    """The operand x as a tensor that holds `a`, or the number that it is."""
+    if not hasattr(a, "dtype"):
+        return a
+    if isinstance(x, Variable):
+        return x if x.array is a else converted(x, a)
+    return like.make(a)
+
+
+def converted(x: Variable, a: Array) -> Any:
+    """z = a, the numbers of x in another dtype or on another device.   The gradient passes, converted back."""
+    home = device_of(x.array)
+    return record("to", a, (x, lambda grad: to_device(grad, home)))
+
+
+def linear_rule(name: str, back: Callable[[Array], Array], there: Callable[[Array], Array]) -> Any:
+    """The rule of z = A x, where A is linear: ∂L/∂x = Aᵀ grad. `back` computes Aᵀ grad, `there` A x, both on arrays.
+
+    A gradient that is a tensor (in a walk that is recorded) gives a tensor: Aᵀ grad is linear in grad, its rule is A.
+    The rule may be told to read tensors, such as indices, that `back` and `there` know already: then these are watched.
+    """
+
+    @functools.wraps(back)
+    def rule(grad: Any, *watched: Any) -> Any:
+        if isinstance(grad, Variable):
+            return record(name, back(grad.array), (grad, linear_rule(name, there, back), *watched))
+        return back(grad)
+
+    return rule
 
 
 def _operand(x: Any, name: str) -> Any:
@@ -294,10 +328,12 @@ __all__ = [
     "check_broadcast",
     "check_ids",
     "constant",
+    "converted",
     "copied",
     "fits",
     "in_order",
     "laid_out",
+    "linear_rule",
     "many_dims",
     "number",
     "numpy_names",

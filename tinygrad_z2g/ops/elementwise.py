@@ -33,7 +33,7 @@ from .common import (
 # isort: off
 from .unary import (  # noqa: F401 - so that elementwise.exp stands beside elementwise.mul
     abs, acos, asin, atan, ceil, cos, cosh, erf, exp, expm1, floor, log, log1p, log2, neg, reciprocal, relu, round,
-    rsqrt, sigmoid, sign, sin, sinh, sqrt, square, tan, tanh,
+    flat, rsqrt, sigmoid, sign, sin, sinh, sqrt, square, tan, tanh,
 )  # fmt: skip
 
 # isort: on
@@ -67,7 +67,7 @@ def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """
     if alpha != 1:
         other = mul(other, alpha) if isinstance(other, Variable) else other * number(alpha, "add: alpha")
-    x, y = operands(input, other, "add")
+    input, other, x, y = operands(input, other, "add")
     return record("add", _computed(operator.add, x, y), (input, lambda grad: grad), (other, lambda grad: grad))
 
 
@@ -81,8 +81,11 @@ def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """
     if alpha != 1:
         other = mul(other, alpha) if isinstance(other, Variable) else other * number(alpha, "sub: alpha")
-    x, y = operands(input, other, "sub")
-    if any(isinstance(v, bool) or (isinstance(v, Variable) and v.array.dtype.kind == "b") for v in (input, other)):
+    bool_given = any(
+        isinstance(v, bool) or (isinstance(v, Variable) and v.array.dtype.kind == "b") for v in (input, other)
+    )
+    input, other, x, y = operands(input, other, "sub")
+    if bool_given:
         raise RuntimeError("sub: subtraction of bool tensors is not defined; use ^ or logical_not, or convert to int")
     return record("sub", _computed(operator.sub, x, y), (input, lambda grad: grad), (other, lambda grad: -grad))
 
@@ -104,9 +107,9 @@ def mul(input: Any, other: Any) -> Tensor:
     >>> (x * y).sum().backward(); x.grad, y.grad
     (tensor([3., 4.]), tensor([1., 2.]))
     """
-    x, y = operands(input, other, "mul")
+    input, other, x, y = operands(input, other, "mul")
     z = _computed(operator.mul, x, y)
-    return record("mul", z, (input, lambda grad: grad * y, other), (other, lambda grad: grad * x, input))
+    return record("mul", z, (input, lambda grad, y: grad * y, other), (other, lambda grad, x: grad * x, input))
 
 
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
@@ -122,10 +125,13 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     """
     if rounding_mode is not None:
         return _div_rounded(input, other, rounding_mode)
-    x, y = operands(input, other, "div", floating=True)
+    input, other, x, y = operands(input, other, "div", floating=True)
     z = _computed(operator.truediv, x, y)
     return record(
-        "div", z, (input, lambda grad: grad / y, other), (other, lambda grad: -grad * (x / y) / y, input, other)
+        "div",
+        z,
+        (input, lambda grad, y: grad / y, other),
+        (other, lambda grad, x, y: -grad * (x / y) / y, input, other),
     )
 
 
@@ -133,12 +139,12 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
 def _div_rounded(input: Any, other: Any, mode: str) -> Tensor:
     if mode not in ("floor", "trunc"):
         raise RuntimeError(f"div: rounding_mode must be None, 'floor' or 'trunc', got {mode!r}")
-    x, y = _divisible(input, other, "div")
+    input, other, x, y = _divisible(input, other, "div")
     xp = _xp(x, y)
     z = _computed(operator.floordiv, x, y)
     if mode == "trunc":
         z = _computed(lambda x, y: xp.trunc(x / y), x, y) if z.dtype.kind == "f" else z + ((z < 0) & (z * y != x))
-    return record("div", z, (input, lambda grad: xp.zeros_like(grad)), (other, lambda grad: xp.zeros_like(grad)))
+    return record("div", z, (input, flat), (other, flat))
 
 
 @in_float32
@@ -153,7 +159,7 @@ def rdiv(input: Any, other: Any) -> Tensor:
 
 def floor_divide(input: Any, other: Any) -> Tensor:
     """z = ⌊x / y⌋. No gradient. ZeroDivisionError, as in torch, for integers divided by 0."""
-    x, y = _divisible(input, other, "floor_divide")
+    input, other, x, y = _divisible(input, other, "floor_divide")
     return constant(input if isinstance(input, Variable) else other, _computed(operator.floordiv, x, y))
 
 
@@ -170,9 +176,9 @@ def remainder(input: Any, other: Any) -> Tensor:
     >>> (x % y).backward(); x.grad, y.grad
     (tensor(1.), tensor(-3.))
     """
-    x, y = _divisible(input, other, "remainder")
+    input, other, x, y = _divisible(input, other, "remainder")
     z = _computed(lambda x, y: _xp(x, y).where((z := x % y) == 0, x * 0, z), x, y)  # ±0 as x is, not as y
-    return record("remainder", z, (input, lambda grad: grad), (other, lambda grad: -grad * (x // y), input, other))
+    return record("remainder", z, (input, lambda grad: grad), (other, lambda grad, x, y: -grad * (x // y), input, other))
 
 
 def rmod(input: Any, other: Any) -> Tensor:
@@ -184,11 +190,11 @@ def rmod(input: Any, other: Any) -> Tensor:
     return remainder(other, input)
 
 
-def _divisible(input: Any, other: Any, name: str) -> tuple[Any, Any]:
-    x, y = operands(input, other, name)
+def _divisible(input: Any, other: Any, name: str) -> tuple[Any, Any, Any, Any]:
+    input, other, x, y = operands(input, other, name)
     if (x if hasattr(x, "dtype") else y).dtype.kind != "f" and not (y.all() if hasattr(y, "dtype") else y):
         raise ZeroDivisionError(f"{name}: an integer is divided by 0; convert to float to get inf or nan")
-    return x, y
+    return input, other, x, y
 
 
 @silent
@@ -215,8 +221,8 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     w = weight.array if isinstance(weight, Variable) else number(weight, "lerp: weight")
     if isinstance(weight, Variable):
         check_broadcast(np.broadcast_shapes(x.shape, y.shape), w.shape, "lerp")
-    d = y - x
-    if not isinstance(weight, Variable):
+    d, number_given = y - x, not isinstance(weight, Variable)
+    if number_given:
         z = x + d * w if -0.5 < w < 0.5 else y - d * (1 - w)
     else:
         xp = of(w)
@@ -224,9 +230,9 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     return record(
         "lerp",
         laid_out(z, *(v for v in (x, y, w) if hasattr(v, "dtype"))),
-        (input, lambda grad: grad * (1 - w), weight),
-        (end, lambda grad: grad * w, weight),
-        (weight, lambda grad: grad * (y - x), input, end),
+        (input, lambda grad, w: grad * (1 - w), w if number_given else weight),
+        (end, lambda grad, w: grad * w, w if number_given else weight),
+        (weight, lambda grad, x, y: grad * (y - x), input, end),
     )
 
 
@@ -241,24 +247,26 @@ def pow(input: Any, exponent: Any) -> Tensor:
     >>> (x**y).backward(); x.grad, y.grad
     (tensor(12.), tensor(5.5452))
     """
-    x, y = operands(input, exponent, "pow")
+    input, exponent, x, y = operands(input, exponent, "pow")
     base_is_number = not hasattr(x, "dtype")
     if not hasattr(y, "dtype"):
         return _pow_number(input, x, y)
     xp = of(y)
-    if not hasattr(x, "dtype"):
+    if base_is_number:
         x = xp.full((), x, y.dtype)
+        input = exponent.make(x)
     if y.dtype.kind in "iu" and (y < 0).any():
         raise RuntimeError("pow: integers to negative integer powers are not integers; convert to float first")
     z = _computed(xp.power, x, y)
 
-    def grad_y(grad: Array) -> Array:
+    def grad_y(grad: Any, x: Any, y: Any, z: Any) -> Any:
+        xp = of(grad)
         return grad * xp.where((x == 0) & (y >= 0), 0, z * xp.log(x))
 
     return record(
         "pow",
         row_major(z) if base_is_number else z,
-        (input, lambda grad: xp.where(y == 0, 0, grad * (y * x ** (y - 1))), input, exponent),
+        (input, lambda grad, x, y: of(grad).where(y == 0, 0, grad * (y * x ** (y - 1))), input, exponent),
         (exponent, grad_y, input, exponent, RESULT),
     )
 
@@ -268,15 +276,20 @@ def _pow_number(input: Tensor, x: Any, y: float) -> Tensor:
     if x.dtype.kind in "iu" and y < 0:
         raise RuntimeError(f"pow: integers to the power {y} are not integers; convert to float first")
 
-    def power(n: float) -> Any:
-        if n == 0.5:
-            return of(x).sqrt(x)
-        return {1: lambda: x, 2: lambda: x * x, 3: lambda: x * x * x}.get(n, lambda: x**n)()
-
-    z = quiet.run(power, y)
+    z = quiet.run(_power, x, y)
     if y == 0:
-        return record("pow", z, (input, lambda grad: of(grad).zeros_like(grad)))
-    return record("pow", copied(x) if z is x else z, (input, lambda grad: grad * (y * power(y - 1)), input))
+        return record("pow", z, (input, flat))
+    return record("pow", copied(x) if z is x else z, (input, lambda grad, x, y: grad * (y * _power(x, y - 1)), input, y))
+
+
+def _power(x: Any, n: float) -> Any:
+    if n == 2:
+        return x * x
+    if n == 1:
+        return x
+    if n == 3:
+        return x * x * x
+    return of(x).sqrt(x) if n == 0.5 else x**n
 
 
 def rpow(input: Any, other: Any) -> Tensor:
@@ -306,27 +319,27 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     if min is None and max is None:
         raise RuntimeError("clamp: got neither min nor max; give at least one")
     min, max = (b if b is None or isinstance(b, Variable) else number(b, "clamp: bound") for b in (min, max))
-    lowest, highest = (None if b is None else operands(input, b, "clamp") for b in (min, max))
-    x, low = lowest or (highest[0], None)
-    y, high = highest or (x, None)
-    dtype = dtypes.promote(x.dtype, y.dtype)
-    x, low, high = (v.astype(dtype, copy=False) if hasattr(v, "dtype") else v for v in (x, low, high))
+    for bound in (min, max, min):  # the first may have to follow the second
+        if bound is not None:
+            input = operands(input, bound, "clamp")[0]
+    min, max = (None if b is None else operands(input, b, "clamp")[1] for b in (min, max))
+    x, low, high = (v.array if isinstance(v, Variable) else v for v in (input, min, max))
     z, xp = x, of(x)
     if min is not None:
         z = xp.maximum(z, low)
     if max is not None:
         z = xp.minimum(z, high)
 
-    def inside(grad: Array) -> Array:
-        left = True if low is None else x >= low
-        right = True if high is None else x <= high
-        return xp.where(left & right, grad, 0)
+    def inside(grad: Any, x: Any, low: Any, high: Any) -> Any:
+        if low is None or high is None:
+            return of(grad).where(x <= high if low is None else x >= low, grad, 0)
+        return of(grad).where((x >= low) & (x <= high), grad, 0)
 
-    def below(grad: Array) -> Array:
-        return xp.where(x < low if high is None else (x < low) & (low < high), grad, 0)
+    def below(grad: Any, x: Any, low: Any, high: Any) -> Any:
+        return of(grad).where(x < low if high is None else (x < low) & (low < high), grad, 0)
 
-    def above(grad: Array) -> Array:
-        return xp.where(x > high if low is None else (x > high) | (high < low), grad, 0)
+    def above(grad: Any, x: Any, low: Any, high: Any) -> Any:
+        return of(grad).where(x > high if low is None else (x > high) | (high < low), grad, 0)
 
     return record(
         "clamp",
@@ -345,13 +358,13 @@ def maximum(input: Any, other: Any) -> Tensor:
     >>> z2g.maximum(x, y).sum().backward(); x.grad, y.grad
     (tensor([0.0000, 1.0000, 0.5000]), tensor([1.0000, 0.0000, 0.5000]))
     """
-    x, y = operands(input, other, "maximum")
+    input, other, x, y = operands(input, other, "maximum")
     xp = _xp(x, y)
     return record(
         "maximum",
         _computed(xp.maximum, x, y),
-        (input, lambda grad: _share(grad, x, y, xp.less), input, other),
-        (other, lambda grad: _share(grad, y, x, xp.less), input, other),
+        (input, lambda grad, x, y: _share(grad, x < y, x == y), input, other),
+        (other, lambda grad, x, y: _share(grad, y < x, x == y), input, other),
     )
 
 
@@ -363,21 +376,21 @@ def minimum(input: Any, other: Any) -> Tensor:
     >>> z2g.minimum(x, y).sum().backward(); x.grad, y.grad
     (tensor([1.0000, 0.0000, 0.5000]), tensor([0.0000, 1.0000, 0.5000]))
     """
-    x, y = operands(input, other, "minimum")
+    input, other, x, y = operands(input, other, "minimum")
     xp = _xp(x, y)
     return record(
         "minimum",
         _computed(xp.minimum, x, y),
-        (input, lambda grad: _share(grad, x, y, xp.greater), input, other),
-        (other, lambda grad: _share(grad, y, x, xp.greater), input, other),
+        (input, lambda grad, x, y: _share(grad, x > y, x == y), input, other),
+        (other, lambda grad, x, y: _share(grad, y > x, x == y), input, other),
     )
 
 
-def _share(grad: Array, mine: Any, theirs: Any, loses: Callable) -> Array:
-    """The rule of a choice: all of the gradient where mine wins, half of it at a tie, exactly 0 where it loses. A NaN
+def _share(grad: Any, loses: Any, tie: Any) -> Any:
+    """The rule of a choice: all of the gradient to the one that wins, half of it at a tie, exactly 0 if it loses. A NaN
     on either side is the result; then both receive all, as in torch."""
     xp = of(grad)
-    return xp.where(loses(mine, theirs), 0, xp.where(mine == theirs, 0.5 * grad, grad))
+    return xp.where(loses, 0, xp.where(tie, 0.5 * grad, grad))
 
 
 def where(condition: Tensor, input: Any, other: Any) -> Tensor:
@@ -397,7 +410,7 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
         default = dtypes.get_default_dtype() if isinstance(input, float) or isinstance(other, float) else None
         z = of(c).where(c, input, other)
         return constant(condition, z if default is None else z.astype(default))
-    x, y = operands(input, other, "where")
+    input, other, x, y = operands(input, other, "where")
     same_device("where", condition, *(v for v in (input, other) if isinstance(v, Variable) and v.array.ndim))
     for v in (x, y):
         check_broadcast(c.shape, getattr(v, "shape", ()), "where")
@@ -405,8 +418,8 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
     return record(
         "where",
         laid_out(xp.where(c, x, y), c, *(v for v in (x, y) if hasattr(v, "dtype"))),
-        (input, lambda grad: xp.where(c, grad, 0), condition),
-        (other, lambda grad: xp.where(c, 0, grad), condition),
+        (input, lambda grad, c: of(grad).where(c, grad, 0), condition),
+        (other, lambda grad, c: of(grad).where(c, 0, grad), condition),
     )
 
 
@@ -437,7 +450,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
             raise RuntimeError(f"masked_fill: value {value} cannot be held by a tensor of {x.dtype}") from error
     operands(input, mask, "masked_fill")  # shapes and devices
     z = quiet.run(kernels.fill, x, m, value)
-    return record("masked_fill", row_major(z), (input, lambda grad: kernels.fill(grad, m, 0), mask))
+    return record("masked_fill", row_major(z), (input, lambda grad, m: kernels.fill(grad, m, 0), mask))
 
 
 # --- Comparisons and logic: results are bool, no gradient passes --------------------------------------------------
@@ -445,7 +458,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
 
 def _comparison(name: str, symbol: str) -> Any:
     def compare(input: Any, other: Any) -> Tensor:
-        a, b = operands(input, other, name)
+        input, other, a, b = operands(input, other, name)
         z = _computed(getattr(_xp(a, b), name), a, b)
         return constant(input if isinstance(input, Variable) else other, z)
 
@@ -509,7 +522,7 @@ def isinf(input: Tensor) -> Tensor:
 @silent
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
     """Whether |x - y| ≤ atol + rtol |y|, element by element, as bool; the same infinity is close. No gradient."""
-    a, b = operands(input, other, "isclose")
+    input, other, a, b = operands(input, other, "isclose")
     xp, rtol, atol = of(a), number(rtol, "isclose: rtol"), number(atol, "isclose: atol")
     return constant(input, laid_out(xp.isclose(a, b, rtol, atol, equal_nan), a, b))
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import dtypes
 from ..backend import Array, device_of, of, quiet, to_device, to_host
-from ..engine import Part, Variable, record
+from ..engine import Part, Variable, record, unchanged
 from ..views import Spot
 from .casting import in_widest
 from .common import (
@@ -23,6 +23,7 @@ from .common import (
     check_broadcast,
     check_ids,
     in_order,
+    linear_rule,
     number,
     numpy_names,
     one_dim,
@@ -62,8 +63,10 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     def scatter(grad: Array) -> Array:
         return _added(xp.zeros(shape, grad.dtype), basic, advanced, grad)
 
-    view = a[basic]
-    return record("index", _arranged(view[advanced], view, advanced), (input, scatter, *tensors))
+    def read(x: Array) -> Array:
+        return _arranged(x[basic][advanced], x[basic], advanced)
+
+    return record("index", read(a), (input, linear_rule("index", scatter, read), *tensors))
 
 
 def _arranged(z: Array, view: Array, advanced: tuple) -> Array:
@@ -149,9 +152,21 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
         part = both(grad)[1] if spot else grad[basic]
         return part[inside].reshape((1,) * extra + shape)
 
+    def put(numbers: Array) -> Array:
+        whole, part = both(of(numbers).zeros(base_shape, numbers.dtype))
+        part[inside] = numbers.reshape(shape)
+        return whole
+
+    base_shape = base.array.shape
+
     # A value may have leading sizes of 1 in excess of x[index]; its gradient needs them back
     extra = max(0, value.array.ndim - len(shape)) if isinstance(value, Variable) else 0
-    z = record("index_put", base.array, (base, cleared, *tensors), (value, read, *tensors))
+    z = record(
+        "index_put",
+        base.array,
+        (base, linear_rule("index_put", cleared, cleared), *tensors),
+        (value, linear_rule("index_put", read, put), *tensors),
+    )
     view[inside] = v
     input.version[0] += 1
     take_up(base, z)
@@ -277,7 +292,10 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     def rule(grad: Array) -> Array:
         return _added(xp.zeros(shape, grad.dtype), ..., places, grad)
 
-    return record("gather", a[places].copy(), (input, rule, index))
+    def read(x: Array) -> Array:
+        return x[places].copy()
+
+    return record("gather", read(a), (input, linear_rule("gather", rule, read), index))
 
 
 def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: float | None = None) -> Tensor:
@@ -298,12 +316,23 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: f
     z = a.copy()
     z[places] = source.array if isinstance(source, Variable) else source
 
-    def rule(grad: Array) -> Array:
+    def cleared(grad: Array) -> Array:
         grad = grad.copy()
         grad[places] = 0
         return grad
 
-    return record("scatter", z, (input, rule, index), (source, lambda grad: grad[places], index))
+    def put(numbers: Array) -> Array:
+        whole = xp.zeros(shape, numbers.dtype)
+        whole[places] = numbers
+        return whole
+
+    xp, shape = of(a), a.shape
+    return record(
+        "scatter",
+        z,
+        (input, linear_rule("scatter", cleared, cleared), index),
+        (source, linear_rule("scatter", lambda grad: grad[places], put), index),
+    )
 
 
 @in_widest
@@ -321,7 +350,15 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     a, places = as_array(input, "scatter_add"), _places("scatter_add", input, dim, index)
     source = _scattered("scatter_add", input, index, src)
     z = quiet.run(_added, a.copy(), ..., places, source.array if isinstance(source, Variable) else source)
-    return record("scatter_add", z, (input, lambda grad: grad), (source, lambda grad: grad[places], index))
+    xp, shape = of(a), a.shape
+
+    def read(grad: Array) -> Array:
+        return grad[places]
+
+    def put(numbers: Array) -> Array:
+        return _added(xp.zeros(shape, numbers.dtype), ..., places, numbers)
+
+    return record("scatter_add", z, (input, unchanged), (source, linear_rule("scatter_add", read, put), index))
 
 
 def _places(name: str, x: Tensor, dim: int, index: Tensor) -> tuple:

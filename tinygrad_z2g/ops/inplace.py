@@ -16,9 +16,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..backend import Array
-from ..engine import Variable, follow, is_grad_enabled, needs_grad, record, record_joint
+from ..engine import Variable, follow, is_grad_enabled, needs_grad, record, record_joint, unchanged
 from ..views import Spot, overlaps, same_place
-from .common import as_array
+from .common import as_array, linear_rule
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -56,7 +56,7 @@ def update(x: Tensor, name: str, op: Callable[..., Tensor], *args: Any, **settin
         return x
     if x.base is None:
         if z.array.dtype != x.array.dtype:
-            z = record("to", x.array, (z, lambda grad: grad))  # what arrives is of x's dtype, as its numbers are
+            z = record("to", x.array, (z, unchanged))  # what arrives is of x's dtype, as its numbers are
         take_up(x, z)
         return x
     base, spot = x.base, Spot(x.base.array, x.array)
@@ -68,7 +68,19 @@ def update(x: Tensor, name: str, op: Callable[..., Tensor], *args: Any, **settin
         part[...] = 0
         return whole, taken
 
-    take_up(base, record_joint("copy_slices", base.array, (base, z), rule))
+    def whole(grad: Array) -> Array:
+        return rule(grad)[0]
+
+    def part(grad: Array) -> Array:
+        return rule(grad)[1]
+
+    def put(numbers: Array) -> Array:
+        return spot.spread(numbers)
+
+    joint = lambda grad: tuple(  # noqa: E731
+        linear_rule("copy_slices", *ways)(grad) for ways in ((whole, whole), (part, put))
+    ) if isinstance(grad, Variable) else rule(grad)
+    take_up(base, record_joint("copy_slices", base.array, (base, z), joint))
     return x
 
 

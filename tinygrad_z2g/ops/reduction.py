@@ -14,9 +14,19 @@ import numpy as np
 
 from .. import dtypes, kernels
 from ..backend import Array, of, quiet, silent
-from ..engine import RESULT, Variable, record
+from ..engine import RESULT, Derived, Variable, record
 from .casting import in_float32, through_float32
-from .common import as_array, constant, many_dims, number, numpy_names, one_dim, row_major
+from .common import (
+    as_array,
+    constant,
+    converted,
+    linear_rule,
+    many_dims,
+    number,
+    numpy_names,
+    one_dim,
+    row_major,
+)
 from .elementwise import maximum, minimum
 from .indexing import take_along_dim
 
@@ -36,10 +46,11 @@ def spread(reduced: Array, dims: tuple[int, ...], keepdim: bool) -> Array:
     return reduced if keepdim else of(reduced).expand_dims(reduced, dims)
 
 
-def _accurate(a: Array) -> Array:
+def _accurate(a: Any) -> Any:
     """`a` as long running sums and products of it are computed: each partial result is rounded, and that adds up (a
     float32 sum of a million 0.1 is wrong in its third digit, a float16 sum of ones stops at 2,048)."""
-    return a.astype({dtypes.float16: dtypes.float32, dtypes.float32: dtypes.float64}.get(a.dtype, a.dtype), copy=False)
+    wide = {dtypes.float16: dtypes.float32, dtypes.float32: dtypes.float64}.get(a.dtype, a.dtype)
+    return a.to(wide) if isinstance(a, Variable) else a.astype(wide, copy=False)
 
 
 def _converted(a: Array, dtype: Any) -> Array:
@@ -61,13 +72,13 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
             [7., 7.]])
     """
     a = _converted(as_array(input, "sum"), dtype)
-    dims, shape, xp = many_dims(dim, a.ndim, "sum"), a.shape, of(a)
+    dims, shape = many_dims(dim, a.ndim, "sum"), a.shape
     if a.dtype.kind == "b":  # whose sum is "or"
         return any(constant(input, a), dim, keepdim)
     z = row_major(quiet.run(kernels.total, a, dims, keepdim))
     if z.dtype.kind != "f":
         return constant(input, z.astype(a.dtype, copy=False))
-    return record("sum", z, (input, lambda grad: xp.broadcast_to(spread(grad, dims, keepdim), shape)))
+    return record("sum", z, (input, lambda grad: of(grad).broadcast_to(spread(grad, dims, keepdim), shape)))
 
 
 @numpy_names
@@ -83,15 +94,17 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
         a = a.astype(dtypes.as_dtype(dtype), copy=False)
     if a.dtype.kind != "f":
         raise RuntimeError(f"mean: expected floating point, got {a.dtype}; convert first: x.float().mean()")
-    dims, shape, xp = many_dims(dim, a.ndim, "mean"), a.shape, of(a)
-    n = _count(a, dims)
-    n = n or math.nan
+    dims, shape = many_dims(dim, a.ndim, "mean"), a.shape
+    n = _count(a, dims) or math.nan
     if a.dtype == dtypes.float16:  # whose sum may be beyond its range
         z = dtypes.rounded(quiet.run(kernels.total, a.astype(np.float32), dims, keepdim) / n, a.dtype)
     else:
         z = quiet.run(kernels.total, a, dims, keepdim) / n
-    z = row_major(z)
-    return record("mean", z, (input, lambda grad: xp.broadcast_to(spread(grad, dims, keepdim) * (1 / n), shape)))
+    return record(
+        "mean",
+        row_major(z),
+        (input, lambda grad: of(grad).broadcast_to(spread(grad, dims, keepdim) * (1 / n), shape)),
+    )
 
 
 def _count(a: Array, dims: tuple[int, ...]) -> int:
@@ -123,7 +136,11 @@ def var(
     x, dims, scale, keepdim = _moments("var", input, dim, unbiased, keepdim, correction)
     d, z = _variance(x, dims, scale, keepdim)
     z = row_major(z.astype(x.dtype, copy=False))
-    return record("var", z, (input, lambda grad: spread(grad, dims, keepdim) * (2 * scale) * d))
+    return record(
+        "var",
+        z,
+        (input, lambda grad, d: spread(grad, dims, keepdim) * (2 * scale) * d, Derived(d, _deviation(dims), input)),
+    )
 
 
 @numpy_names
@@ -148,11 +165,11 @@ def std(
     d, variance = _variance(x, dims, scale, keepdim)
     z = row_major(xp.sqrt(variance).astype(x.dtype, copy=False))
 
-    def rule(grad: Array) -> Array:
-        slope = xp.where(z == 0, 0, grad * scale / z)
+    def rule(grad: Any, z: Any, d: Any) -> Any:
+        slope = of(grad).where(z == 0, 0, grad * scale / z)
         return spread(slope, dims, keepdim) * d
 
-    return record("std", z, (input, rule, RESULT))
+    return record("std", z, (input, rule, RESULT, Derived(d, _deviation(dims), input)))
 
 
 def _variance(x: Array, dims: tuple[int, ...], scale: float, keepdim: bool) -> tuple[Array, Array]:
@@ -163,6 +180,15 @@ def _variance(x: Array, dims: tuple[int, ...], scale: float, keepdim: bool) -> t
     if x.dtype == dtypes.float32 and of(x) is np and not np.isfinite(z).all():
         return _variance(x.astype(np.float64), dims, scale, keepdim)
     return d, z
+
+
+def _deviation(dims: tuple[int, ...]) -> Any:
+    """What gives d = x - m, the deviations from the mean over `dims`, their history."""
+
+    def centred(grad: Any) -> Any:
+        return grad - grad.mean(dims, keepdims=True)
+
+    return lambda d, x: record("deviation", d, (x, centred))
 
 
 def _moments(name: str, x: Any, dim: Any, unbiased: Any, keepdim: bool, correction: Any) -> tuple:
@@ -193,21 +219,21 @@ def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype:
     tensor([12.,  8.,  6.])
     """
     x = _converted(as_array(input, "prod"), dtype)
-    xp, wide = of(x), _accurate(x)
+    wide = _accurate(x)
     axis = None if dim is None else one_dim(dim, x.ndim, "prod")
     z = wide.prod() if axis is None or not x.ndim else wide.prod(axis=axis, keepdims=keepdim)
     z = row_major(z.astype(x.dtype, copy=False))
 
-    def rule(grad: Array) -> Array:
-        flat = axis is None or not x.ndim
+    def rule(grad: Any, x: Any) -> Any:
+        flat, xp = axis is None or not x.ndim, of(x)
         rows = x.reshape(1, -1) if flat else xp.moveaxis(x, axis, -1)  # (..., n)
         one = xp.ones_like(rows[..., :1])
         before = xp.cumprod(_accurate(xp.concatenate([one, rows[..., :-1]], -1)), -1)
-        after = xp.cumprod(_accurate(xp.concatenate([one, rows[..., :0:-1]], -1)), -1)[..., ::-1]
+        after = xp.flip(xp.cumprod(_accurate(xp.concatenate([one, xp.flip(rows[..., 1:], -1)], -1)), -1), -1)
         others = (before * after).reshape(x.shape) if flat else xp.moveaxis(before * after, -1, axis)
         return (grad if flat else spread(grad, (axis,), keepdim)) * others
 
-    return record("prod", z, (input, rule, input))
+    return record("prod", z, (input, rule, input if x is input.array else converted(input, x)))
 
 
 # --- Extremes ----------------------------------------------------------------------------------------------------
@@ -282,13 +308,12 @@ def _shared_extreme(name: str, method: str, input: Tensor, dim: Any, keepdim: bo
         error = RuntimeError if dim is None else IndexError
         raise error(f"{name}: shape {tuple(x.shape)} has no elements along dim {dims}; its {method} is undefined")
     z = row_major(quiet.run(lambda: getattr(x, method)(axis=dims, keepdims=keepdim)))
-    xp = of(x)
 
-    def rule(grad: Array) -> Array:
+    def rule(grad: Any, x: Any, z: Any) -> Any:
         best = spread(z, dims, keepdim)
         hit = (x == best) | ((best != best) & (x != x))  # NaN ≠ NaN
         share = spread(grad, dims, keepdim) / hit.sum(axis=dims, keepdims=True, dtype=grad.dtype)
-        return xp.where(hit, share, 0)
+        return of(grad).where(hit, share, 0)
 
     return record(name, z, (input, rule, input, RESULT))
 
@@ -355,8 +380,8 @@ def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> T
     dims, xp = many_dims(dim, x.ndim, "norm"), of(x)
     z = row_major(xp.sqrt(kernels.total(x * x, dims, keepdim)))
 
-    def rule(grad: Array) -> Array:
-        return x * spread(xp.where(z == 0, 0, grad / z), dims, keepdim)
+    def rule(grad: Any, x: Any, z: Any) -> Any:
+        return x * spread(of(grad).where(z == 0, 0, grad / z), dims, keepdim)
 
     return record("norm", z, (input, rule, input, RESULT))
 
@@ -379,8 +404,10 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     def running(x: Array) -> Array:
         return xp.cumsum(_accurate(x), axis).astype(x.dtype, copy=False)
 
-    z = row_major(quiet.run(running, a))
-    return record("cumsum", z, (input, lambda grad: xp.flip(running(xp.flip(grad, axis)), axis)))
+    def back(grad: Array) -> Array:
+        return xp.flip(running(xp.flip(grad, axis)), axis)
+
+    return record("cumsum", row_major(quiet.run(running, a)), (input, linear_rule("cumsum", back, running)))
 
 
 @numpy_names
@@ -396,21 +423,21 @@ def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     tensor([16., 10.,  6.])
     """
     x = _converted(as_array(input, "cumprod"), dtype)
-    xp, axis = of(x), one_dim(dim, x.ndim, "cumprod")
+    axis = one_dim(dim, x.ndim, "cumprod")
     if not x.ndim:
         return record("cumprod", x.copy(), (input, lambda grad: grad))
-    products = xp.cumprod(_accurate(x), axis)
-    z = row_major(products.astype(x.dtype, copy=False))
+    z = row_major(of(x).cumprod(_accurate(x), axis).astype(x.dtype, copy=False))
 
-    def rule(grad: Array) -> Array:
-        rows, before = xp.moveaxis(x, axis, 0), xp.moveaxis(products, axis, 0)  # (n, ...)
-        out = xp.moveaxis(grad, axis, 0).astype(products.dtype)
-        for i in reversed(range(len(out) - 1)):
-            out[i] += rows[i + 1] * out[i + 1]
-        out[1:] *= before[:-1]
-        return xp.moveaxis(out, 0, axis).astype(grad.dtype)
+    def rule(grad: Any, x: Any, z: Any) -> Any:
+        xp = of(grad)
+        rows, wide, z = (xp.moveaxis(_accurate(v), axis, 0) for v in (x, grad, z))  # (n, ...)
+        sums = [wide[-1:]]
+        for i in reversed(range(1, len(rows))):  # Sᵢ₋₁ = gradᵢ₋₁ + xᵢ Sᵢ
+            sums.append(wide[i - 1 : i] + rows[i : i + 1] * sums[-1])
+        before = xp.concatenate([xp.ones_like(z[:1]), z[:-1]], 0)
+        return xp.moveaxis(before * xp.concatenate(sums[::-1], 0), 0, axis)
 
-    return record("cumprod", z, (input, rule, input, RESULT))
+    return record("cumprod", z, (input, rule, input if x is input.array else converted(input, x), RESULT))
 
 
 @numpy_names

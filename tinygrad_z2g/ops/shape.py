@@ -13,14 +13,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import dtypes, kernels
-from ..backend import of
-from ..engine import Part, Variable, record
+from ..backend import Array, of
+from ..engine import Part, Variable, record, unchanged
 from .common import (
     as_array,
     as_int,
     check_broadcast,
     constant,
     copied,
+    linear_rule,
     many_dims,
     numpy_names,
     one_dim,
@@ -166,7 +167,7 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     a = as_array(input, "transpose")
     i, j = one_dim(dim0, a.ndim, "transpose"), one_dim(dim1, a.ndim, "transpose")
     if not a.ndim:
-        return record_view("transpose", a[...], input, lambda grad: grad)
+        return record_view("transpose", a[...], input, unchanged)
     return record_view("transpose", a.swapaxes(i, j), input, lambda grad: grad.swapaxes(i, j))
 
 
@@ -197,7 +198,7 @@ def permute(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
     if sorted(order) != list(range(a.ndim)):
         raise RuntimeError(f"permute: {list(order)} is no permutation of the {a.ndim} dimensions of {tuple(a.shape)}")
     inverse = sorted(range(a.ndim), key=order.__getitem__)
-    return record_view("permute", a.transpose(order), input, lambda grad: grad.transpose(inverse))
+    return record_view("permute", a.transpose(order), input, lambda grad: of(grad).transpose(grad, inverse))
 
 
 def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
@@ -240,7 +241,8 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
         _diagonal(out, offset, i, j)[...] = grad
         return out
 
-    return record_view("diagonal", _diagonal(a, offset, i, j), input, rule)
+    there = lambda x: _diagonal(x, offset, i, j).copy()  # noqa: E731
+    return record_view("diagonal", _diagonal(a, offset, i, j), input, linear_rule("diagonal", rule, there))
 
 
 def _diagonal(a: Any, offset: int, i: int, j: int) -> Any:
@@ -275,7 +277,10 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
         _diagonal(out, diagonal, 0, 1)[...] = grad
         return out
 
-    return record("diag", xp.diag(a, diagonal).copy(), (input, rule))
+    def there(x: Array) -> Array:
+        return xp.diag(x, diagonal).copy()
+
+    return record("diag", there(a), (input, linear_rule("diag", rule, there)))
 
 
 # --- Repetition --------------------------------------------------------------------------------------------------
@@ -297,7 +302,7 @@ def expand(input: Tensor, *shape: Any) -> Tensor:
     if extra < 0 or any(n < 0 or (i >= extra and a.shape[i - extra] not in (1, n)) for i, n in enumerate(full)):
         raise RuntimeError(f"expand: shape {tuple(a.shape)} cannot become {list(wanted)}; only sizes of 1 expand")
     wide = a[...] if full == a.shape else _as_writable(of(a).broadcast_to(a, full), a)
-    return record_view("expand", wide, input, lambda grad: grad)
+    return record_view("expand", wide, input, unchanged)
 
 
 def repeat(input: Tensor, *repeats: Any) -> Tensor:
@@ -523,7 +528,14 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
         raise RuntimeError(f"roll: {len(shift)} shifts need as many dims")
     forward = shift if axes is not None else shift[0]
     back = tuple(-s for s in shift) if axes is not None else -shift[0]
-    return record("roll", row_major(xp.roll(a, forward, axes)), (input, lambda grad: xp.roll(grad, back, axes)))
+
+    def rolled(x: Array) -> Array:
+        return xp.roll(x, forward, axes)
+
+    def rolled_back(grad: Array) -> Array:
+        return xp.roll(grad, back, axes)
+
+    return record("roll", row_major(rolled(a)), (input, linear_rule("roll", rolled_back, rolled)))
 
 
 def flip(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
@@ -539,7 +551,7 @@ def flip(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
         raise TypeError("flip: expected the dims to reverse, got none")
     xp, wanted = of(a), sizes(args, "flip", dims)
     axes = many_dims(wanted, a.ndim, "flip") if wanted else ()
-    return record("flip", copied(xp.flip(a, axes)), (input, lambda grad: xp.flip(grad, axes)))
+    return record("flip", copied(xp.flip(a, axes)), (input, lambda grad: of(grad).flip(grad, axes)))
 
 
 # --- Triangles ---------------------------------------------------------------------------------------------------
@@ -572,7 +584,7 @@ def _triangle(name: str, x: Tensor, diagonal: int) -> Tensor:
     if a.ndim < 2:
         raise RuntimeError(f"{name}: expected at least 2 dimensions, got shape {tuple(a.shape)}")
     cut, diagonal = getattr(of(a), name), as_int(diagonal, f"{name}: diagonal")
-    return record(name, row_major(cut(a, diagonal)), (x, lambda grad: cut(grad, diagonal)))
+    return record(name, row_major(cut(a, diagonal)), (x, lambda grad: getattr(of(grad), name)(grad, diagonal)))
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
@@ -600,7 +612,7 @@ def contiguous(input: Tensor) -> Tensor:
     """
     a = as_array(input, "contiguous")
     return (
-        input if a.flags.c_contiguous else record("contiguous", of(a).ascontiguousarray(a), (input, lambda grad: grad))
+        input if a.flags.c_contiguous else record("contiguous", of(a).ascontiguousarray(a), (input, unchanged))
     )
 
 

@@ -43,7 +43,7 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     p = row_major(kernels.softmax(x.reshape(x.shape or (1,)), axis).reshape(x.shape))
     if not x.ndim:
         return record("softmax", p, (input, lambda grad: grad * 0))
-    return record("softmax", p, (input, lambda grad: kernels.softmax_backward(p, grad, axis), RESULT))
+    return record("softmax", p, (input, lambda grad, p: kernels.softmax_backward(p, grad, axis), RESULT))
 
 
 @numpy_names
@@ -61,11 +61,15 @@ def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     if dtype is not None:
         input = input.to(dtype=dtype)
     x = as_floating(input, "log_softmax")
-    axis, xp = one_dim(dim, x.ndim, "log_softmax"), of(x)
+    axis = one_dim(dim, x.ndim, "log_softmax")
     z = row_major(kernels.log_softmax(x.reshape(x.shape or (1,)), axis).reshape(x.shape))
     if not x.ndim:
         return record("log_softmax", z, (input, lambda grad: grad * 0))
-    return record("log_softmax", z, (input, lambda grad: grad - xp.exp(z) * kernels.total(grad, (axis,), True), RESULT))
+    return record(
+        "log_softmax",
+        z,
+        (input, lambda grad, z: grad - of(grad).exp(z) * kernels.total(grad, (axis,), True), RESULT),
+    )
 
 
 @numpy_names
@@ -86,5 +90,9 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     z = kernels.log_of_sum(xp.exp(x - m), dims) + m
     z = row_major(z)
     reduced = z if keepdim else z.reshape(tuple(n for i, n in enumerate(x.shape) if i not in dims))
-    softmax = lambda: xp.where(xp.isfinite(z), xp.exp(x - z), 0)  # noqa: E731
-    return record("logsumexp", reduced, (input, lambda grad: spread(grad, dims, keepdim) * softmax(), input, RESULT))
+
+    def rule(grad: Any, x: Any, z: Any) -> Any:
+        xp, z = of(grad), spread(z, dims, keepdim)
+        return spread(grad, dims, keepdim) * xp.where(xp.isfinite(z), xp.exp(x - z), 0)
+
+    return record("logsumexp", reduced, (input, rule, input, RESULT))
