@@ -44,7 +44,7 @@ def _several(x: Any) -> list:
     return list(x) if isinstance(x, (tuple, list)) else [x]
 
 
-def _seeds(outputs: list[Tensor], gradients: Any) -> list:
+def _seeds(outputs: list[Tensor], gradients: Any, create_graph: bool) -> list:
     """Pairs of an output and the gradient to start with; gradients None: 1 for each, which must be a scalar."""
     gradients = [None] * len(outputs) if gradients is None else _several(gradients)
     if len(gradients) != len(outputs):
@@ -52,7 +52,7 @@ def _seeds(outputs: list[Tensor], gradients: Any) -> list:
     for y in outputs:
         if not isinstance(y, Tensor):
             raise TypeError(f"grad: expected Tensors, got {type(y).__name__}")
-    return [(y, seed_gradient(y, g)) for y, g in zip(outputs, gradients, strict=True)]
+    return [(y, seed_gradient(y, g, create_graph)) for y, g in zip(outputs, gradients, strict=True)]
 
 
 def backward(
@@ -64,7 +64,7 @@ def backward(
     `inputs`, a tensor or several, leaves or not: only theirs. See `Tensor.backward`.
     """
     only = None if inputs is None else engine.wanted(inputs)
-    engine.backward(_seeds(_several(tensors), grad_tensors), retain_graph, only, create_graph)
+    engine.backward(_seeds(_several(tensors), grad_tensors, create_graph), retain_graph, only, create_graph)
 
 
 def grad(
@@ -83,7 +83,7 @@ def grad(
         if not needs_grad(x):
             raise RuntimeError("grad: one of the inputs does not require grad; call requires_grad_() on it first")
     targets = [source(x) for x in xs]
-    pairs = _seeds(_several(outputs), grad_outputs)
+    pairs = _seeds(_several(outputs), grad_outputs, create_graph)
     found, kept, shared = walk(pairs, retain_graph, set(targets), create_graph)
     engine._deposit(kept, shared)  # what `retain_grad` asked for
     missing = [i for i, target in enumerate(targets) if target not in found]

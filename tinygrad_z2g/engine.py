@@ -177,7 +177,7 @@ def record(name: str, array: Array, *edges: tuple, twin: tuple | None = None) ->
     """
     first = edges[0][0]
     result = (first if isinstance(first, Variable) else edges[1][0]).make(array)  # `2 * x` has its tensor second
-    live = []
+    ways: list = []
     if _mode.enabled:
         for edge in edges:
             x = edge[0]
@@ -186,25 +186,31 @@ def record(name: str, array: Array, *edges: tuple, twin: tuple | None = None) ->
                 if base is not None and x.recorded != base.recorded:
                     renew(x)
                 if x._requires_grad:
-                    live.append(edge)
+                    node = x.node
+                    ways.append((x if node is None else node, edge[1], edge[2:]))
     if observers:
         for observer in observers:
             observer.computed(name, result.array, [edge[0] for edge in edges])
-    if live:
-        ways, histories = [], []
-        for edge in live:
-            x = edge[0]
-            node = x.node
-            if len(edge) == 2:
-                ways.append((x if node is None else node, edge[1], ()))
-            else:
-                numbers = []
-                for read in edge[2:]:
-                    _read(read, result, numbers, histories)
-                ways.append((x if node is None else node, edge[1], numbers))
+    if ways:
         if twin is not None:
-            twin = _kept(twin, [read for edge in live for read in edge[2:]])
-        _attach(result, Node(name, result.array, ways, None, histories, twin))
+            twin = _kept(twin, [read for way in ways for read in way[2]])
+        histories: list = []
+        for i, (target, rule, reads) in enumerate(ways):
+            if reads:
+                numbers = []
+                for read in reads:
+                    if isinstance(read, Variable):  # as in `_read`, whose call would cost 0.1 of 3 µs an operation
+                        version = read.version
+                        histories.append((version, version[0], read))
+                        numbers.append(read.array)
+                    else:
+                        numbers.append(_read(read, result, histories))
+                ways[i] = target, rule, tuple(numbers)
+        result.node = Node(name, array, ways, None, histories, twin)
+        result._requires_grad = True
+        if observers:
+            for observer in observers:
+                observer.recorded(result.node)
     return result
 
 
@@ -222,33 +228,31 @@ def record_joint(
     if _mode.enabled:
         edges = [(source(x), None, ()) if needs_grad(x) else None for x in inputs]
         if any(edges):
-            numbers: list = []
             histories: list = []
-            for read in reads:
-                _read(read, result, numbers, histories)
+            numbers = [_read(read, result, histories) for read in reads]
             twin = None if twin is None else _kept(twin, reads)
-            _attach(result, Node(name, result.array, edges, (rule, numbers), histories, twin))
+            result.node = Node(name, result.array, edges, (rule, numbers), histories, twin)
+            result._requires_grad = True
+            if observers:
+                for observer in observers:
+                    observer.recorded(result.node)
     return result
 
 
-def _read(read: Any, result: Variable, numbers: list, histories: list) -> None:
-    """Note the numbers of what a rule reads, and (its version, the version's count now, its history)."""
+def _read(read: Any, result: Variable, histories: list) -> Any:
+    """The numbers of what a rule reads; (its version, the version's count now, its history) is added to `histories`."""
     if isinstance(read, Variable):
-        numbers.append(read.array)
-        version, node = read.version, read.node
-        if node is None and read._requires_grad:
-            node = read
-        histories.append((version, version[0], node))
-    elif read is RESULT:
-        numbers.append(result.array)
+        histories.append((read.version, read.version[0], read))
+        return read.array
+    if read is RESULT:
         histories.append((result.version, result.version[0], RESULT))
-    elif type(read) is Derived:
-        numbers.append(read.array)
+        return result.array
+    if type(read) is Derived:
         ends = [x.node if x.node is not None else x if x._requires_grad else None for x in read.inputs]
         histories.append((_PRIVATE, 0, (read.remake, ends)))
-    else:
-        numbers.append(read)
-        histories.append((_PRIVATE, 0, _SETTING))
+        return read.array
+    histories.append((_PRIVATE, 0, _SETTING))
+    return read
 
 
 _SETTING = object()  # the history of what is no tensor
@@ -261,19 +265,11 @@ def _kept(twin: tuple, reads: Any) -> tuple:
     numbers: list = []
     histories: list = []
     for x in inputs:
-        _read(x, x, numbers, histories)
+        numbers.append(_read(x, x, histories))
         if not any(read is x for read in reads):
             numbers[-1] = of(x.array).broadcast_to(of(x.array).zeros((), x.array.dtype), x.array.shape)
             histories[-1] = _PRIVATE, 0, histories[-1][2]
     return function, numbers, histories
-
-
-def _attach(result: Variable, node: Node) -> None:
-    result.node = node
-    result._requires_grad = True
-    if observers:
-        for observer in observers:
-            observer.recorded(node)
 
 
 def needs_grad(x: Any) -> bool:
@@ -367,29 +363,25 @@ def backward(
         _deposit(kept, shared)
 
 
+@np.errstate(all="ignore")  # an infinite slope (√x at 0) is a result, not an accident; the GPU never warns either
 def walk(
     roots: list[tuple[Variable, Any]], retain_graph: bool | None, wanted: set[Node | Variable] | None = None,
     create_graph: bool = False,
 ) -> tuple[dict[Node | Variable, Any], list[tuple[Variable, Any]], set[int]]:  # fmt: skip
-    """∂L/∂leaf for every leaf that the roots were computed from, given ∂L/∂root of each, a tensor.
+    """∂L/∂leaf for every leaf that the roots were computed from, given ∂L/∂root of each.
 
     Or, for the nodes and leaves `wanted`, those of them: then the walk keeps to the paths that lead there, and what
     lies beyond can still be walked. As in torch, a wanted node that the walk goes on from gives its gradient before its
     hooks, one where it ends, and a leaf, after them. Returns these gradients, those that tensors asked to keep
     (`retain_grad`), and the ids of arrays among them that somebody else holds too: no tensor may keep such an array as
-    its own. They are arrays; with `create_graph` they are tensors, made by the same rules from tensors.
+    its own. All gradients are arrays, those given too; with `create_graph` they are tensors, and the same rules make
+    tensors of them: the walk is recorded.
     """
-    if not create_graph:
-        return _walk([(x, gradient.array) for x, gradient in roots], bool(retain_graph), wanted, False)
-    with set_grad_enabled(True):
-        return _walk(roots, retain_graph is None or retain_graph, wanted, True)
-
-
-@np.errstate(all="ignore")  # an infinite slope (√x at 0) is a result, not an accident; the GPU never warns either
-def _walk(
-    roots: list[tuple[Variable, Any]], retain_graph: bool, wanted: set[Node | Variable] | None, recorded: bool
-) -> tuple[dict[Node | Variable, Any], list[tuple[Variable, Any]], set[int]]:
-    """See `walk`. What goes along the edges, grad, is an array, or if `recorded` a tensor: rules cannot tell."""
+    if create_graph:
+        retain_graph = retain_graph is None or retain_graph
+        if not _mode.enabled:
+            with set_grad_enabled(True):
+                return walk(roots, retain_graph, wanted, True)
     grads: dict[Node | Variable, Any] = {}
     shared = {id(gradient) for _, gradient in roots}
     sums: set[Node | Variable] = set()  # whose gradient is a sum made here
@@ -402,7 +394,7 @@ def _walk(
     def arrive(target: Node | Variable, grad: Any) -> None:
         like = target if type(target) is Node else target.array
         if grad.shape != like.shape or grad.dtype is not like.dtype:
-            if type(grad) is Part and not recorded:
+            if type(grad) is Part and not create_graph:
                 if target in sums:
                     grads[target][grad.place] += grad.array
                     return
@@ -416,7 +408,7 @@ def _walk(
                 grads[target] += grad  # into an array that is ours alone
             else:  # out of place: the first part may belong to someone else
                 grads[target] = _writable(grads[target] + grad)
-                if not recorded:
+                if not create_graph:
                     sums.add(target)
             return
         grads[target] = grad
@@ -462,7 +454,7 @@ def _walk(
             if not any(edges):
                 continue
             edges = edges if joint is not None else [edge for edge in edges if edge is not None]
-        if recorded:
+        if create_graph:
             for target, part in _parts(node, edges, grad, roots[0][0]):
                 arrive(target, part)
         elif joint is not None:
@@ -477,7 +469,7 @@ def _walk(
                 node.edges = node.reads = node.twin = None
             for target, rule, numbers in edges:
                 arrive(target, rule(grad, *numbers))
-        if recorded and not retain_graph:
+        if create_graph and not retain_graph:
             node.edges = node.joint = node.reads = node.twin = None
 
     for leaf in leaves:  # all hooks first: if one raises, no leaf has been touched
@@ -552,7 +544,7 @@ def _by_twin(
     targets = {edge[0] for edge in edges if edge is not None}
     again = [record("alias", x.array, (x, unchanged)) if needs_grad(x) else x for x in inputs]
     ways = {x.node: source(y) for x, y in zip(again, inputs, strict=True) if x is not y}
-    grads, _, _ = _walk([(function(*again), grad)], True, set(ways), True)
+    grads, _, _ = walk([(function(*again), grad)], True, set(ways), True)
     for end, target in ways.items():
         if target in targets and end in grads:
             yield target, grads[end]
@@ -671,8 +663,9 @@ def _whole(part: Any, place: Any, shape: tuple, dtype: np.dtype) -> Any:
     return record("put", whole, (part, lambda grad: grad[place])) if isinstance(part, Variable) else whole
 
 
-def seed_gradient(root: Variable, gradient: Variable | None) -> Tensor:
-    """The gradient that a backward pass starts with: 1 for a scalar, otherwise what the caller gave, checked."""
+def seed_gradient(root: Variable, gradient: Variable | None, create_graph: bool = False) -> Any:
+    """The gradient that a backward pass starts with: 1 for a scalar, otherwise what the caller gave, checked. An array;
+    if the walk is to be recorded, a tensor."""
     if not root._requires_grad and not needs_grad(root):
         raise RuntimeError("backward: this tensor does not require grad and has no grad_fn; nothing to differentiate")
     array = root.array
@@ -682,7 +675,8 @@ def seed_gradient(root: Variable, gradient: Variable | None) -> Tensor:
                 f"backward: grad can be implicitly created only for scalar outputs, got shape {tuple(array.shape)}; "
                 "reduce it first (.sum(), .mean()) or pass gradient="
             )
-        return root.make(of(array).array(1, array.dtype).reshape(array.shape))  # a quarter of the time of ones_like
+        one = of(array).array(1, array.dtype).reshape(array.shape)  # a quarter of the time of ones_like
+        return root.make(one) if create_graph else one
     if not isinstance(gradient, Variable):
         raise TypeError(f"backward: gradient must be a Tensor or None, got {type(gradient).__name__}")
     if gradient.array.shape != array.shape:
@@ -691,9 +685,9 @@ def seed_gradient(root: Variable, gradient: Variable | None) -> Tensor:
         )
     if gradient.array.device != array.device:  # asked of the arrays: a tenth of the time of `device_of`
         raise RuntimeError(f"backward: gradient is on {device_of(gradient.array)}, the tensor on {device_of(array)}")
-    if gradient.array.dtype is array.dtype:
-        return gradient
-    return record("to", gradient.array.astype(array.dtype, copy=False), (gradient, unchanged))
+    if not create_graph:
+        return gradient.array if gradient.array.dtype is array.dtype else gradient.array.astype(array.dtype, copy=False)
+    return match(gradient, root)
 
 
 def wanted(inputs: Any) -> set[Node | Variable]:

@@ -161,7 +161,8 @@ class Tensor(Variable):
         RuntimeError if there is nothing to differentiate or the graph was used up before.
         """
         only = None if inputs is None else engine.wanted(inputs)
-        engine.backward([(self, engine.seed_gradient(self, gradient))], retain_graph, only, create_graph)
+        seed = engine.seed_gradient(self, gradient, create_graph)
+        engine.backward([(self, seed)], retain_graph, only, create_graph)
 
     def explain(
         self, names: Any = None, *, to: Tensor | None = None, level: int = 2, gradient: Tensor | None = None,

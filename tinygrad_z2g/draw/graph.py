@@ -148,7 +148,7 @@ class draw:
         try:
             for owner, _ in hooks:
                 owner.hooks = None
-            self._grads = walk([(root, root.make(of(root.array).ones_like(root.array)))], True, {*self._nodes, *leaves})[0]
+            self._grads = walk([(root, of(root.array).ones_like(root.array))], True, {*self._nodes, *leaves})[0]
         except RuntimeError as error:  # a tensor was changed in place since
             self._caption += f"; no gradients: {error}"
         finally:
