@@ -126,9 +126,7 @@ class Story:
         twin.joint = joint, ()
         return twin
 
-    def _hear(
-        self, node: Node, step: Step, i: int, rule: Callable, numbers: list, grad: Array, sent: Array
-    ) -> None:
+    def _hear(self, node: Node, step: Step, i: int, rule: Callable, numbers: list, grad: Array, sent: Array) -> None:
         target = node.edges[i][0]
         part = match(sent, target)
         text = self.show(part)

@@ -349,7 +349,6 @@ class watch:
         figure.legend(*chosen, loc="outside right center", frameon=False, fontsize=8)
         figure.savefig(path, dpi=100)
 
-
     def note(self, **values: float | str | Tensor) -> None:
         """Keep numbers (a loss) or texts (a sample) of the present step for the page: `w.note(loss=1.2, poem="...")`.
 

@@ -346,7 +346,7 @@ def _history(root: Tensor) -> list[Node]:
 
 
 def count(n: int, one: str, many: str = "") -> str:
-    """"1 leaf", "2 leaves"."""
+    """ "1 leaf", "2 leaves"."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 

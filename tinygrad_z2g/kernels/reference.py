@@ -37,7 +37,9 @@ def widened(function: Callable) -> Callable:
     def rounded(first: Array, *rest: Any) -> Any:
         if first.dtype != dtypes.float16:
             return function(first, *rest)
-        wide = (dtypes.cast(x, dtypes.float32) if getattr(x, "dtype", None) == dtypes.float16 else x for x in (first, *rest))
+        wide = (
+            dtypes.cast(x, dtypes.float32) if getattr(x, "dtype", None) == dtypes.float16 else x for x in (first, *rest)
+        )
         out = function(*wide)
         if isinstance(out, tuple):  # but what `attention` saves for its backward pass, a list, stays as it is
             return tuple(x if isinstance(x, list) else dtypes.rounded(x, first.dtype) for x in out)
@@ -450,7 +452,13 @@ def blocks(T: int, S: int) -> list[tuple[slice, int]]:
 
 
 def attend(
-    q: Array, k: Array, v: Array, bias: Array | None, start: int | None, scale: float, kept: Array | None,
+    q: Array,
+    k: Array,
+    v: Array,
+    bias: Array | None,
+    start: int | None,
+    scale: float,
+    kept: Array | None,
     out: Array | None,
 ) -> tuple[Array, Array]:
     """z, into `out` if there is one, and p for a block of queries. If causal, `start` is the position of the first: it

@@ -549,6 +549,7 @@ def scaled_dot_product_attention(
         if dropout_p:
             p = p * kernels.dropout_mask(p.array, dropout_p, seed)
         return p @ v  # (..., T, S) @ (..., S, e) -> (..., T, e)
+
     return record_joint(
         "attention",
         z,

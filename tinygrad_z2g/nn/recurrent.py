@@ -60,9 +60,7 @@ def lstm_scan(inputs: Tensor, h: Tensor, c: Tensor, w: Tensor) -> tuple[Tensor, 
     return both[:-1], both[-1]
 
 
-def _plain_scan(
-    inputs: Tensor, h: Tensor, c: Tensor, w: Tensor, gates: Array, cells: Array, _: Array
-) -> Tensor:
+def _plain_scan(inputs: Tensor, h: Tensor, c: Tensor, w: Tensor, gates: Array, cells: Array, _: Array) -> Tensor:
     """`lstm_scan` step by step: all h, and the last c after them. Of `inputs` and c nobody kept the numbers; those of
     the gates and of the first c are known."""
     steps = []

@@ -249,6 +249,8 @@ def copied(a: Array) -> Array:
     """A copy that lies in memory as `a` does, without its gaps."""
     z = laid_out(a, a)
     return z.copy("K") if z is a or of(a).may_share_memory(z, a) else z
+
+
 def fits(shape: tuple, into: tuple) -> bool:
     """Whether `shape` broadcasts to `into`, without stretching it."""
     return len(shape) <= len(into) and all(m in (1, n) for m, n in zip(shape[::-1], into[::-1], strict=False))

@@ -178,7 +178,9 @@ def remainder(input: Any, other: Any) -> Tensor:
     """
     input, other, x, y = _divisible(input, other, "remainder")
     z = _computed(lambda x, y: _xp(x, y).where((z := x % y) == 0, x * 0, z), x, y)  # ±0 as x is, not as y
-    return record("remainder", z, (input, lambda grad: grad), (other, lambda grad, x, y: -grad * (x // y), input, other))
+    return record(
+        "remainder", z, (input, lambda grad: grad), (other, lambda grad, x, y: -grad * (x // y), input, other)
+    )
 
 
 def rmod(input: Any, other: Any) -> Tensor:
@@ -279,7 +281,9 @@ def _pow_number(input: Tensor, x: Any, y: float) -> Tensor:
     z = quiet.run(_power, x, y)
     if y == 0:
         return record("pow", z, (input, flat))
-    return record("pow", copied(x) if z is x else z, (input, lambda grad, x, y: grad * (y * _power(x, y - 1)), input, y))
+    return record(
+        "pow", copied(x) if z is x else z, (input, lambda grad, x, y: grad * (y * _power(x, y - 1)), input, y)
+    )
 
 
 def _power(x: Any, n: float) -> Any:

@@ -77,9 +77,13 @@ def update(x: Tensor, name: str, op: Callable[..., Tensor], *args: Any, **settin
     def put(numbers: Array) -> Array:
         return spot.spread(numbers)
 
-    joint = lambda grad: tuple(  # noqa: E731
-        linear_rule("copy_slices", *ways)(grad) for ways in ((whole, whole), (part, put))
-    ) if isinstance(grad, Variable) else rule(grad)
+    joint = lambda grad: (
+        tuple(  # noqa: E731
+            linear_rule("copy_slices", *ways)(grad) for ways in ((whole, whole), (part, put))
+        )
+        if isinstance(grad, Variable)
+        else rule(grad)
+    )
     take_up(base, record_joint("copy_slices", base.array, (base, z), joint))
     return x
 

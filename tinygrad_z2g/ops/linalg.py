@@ -256,9 +256,7 @@ def _summed(x: Tensor, letters: str, wanted: set[str]) -> tuple[Tensor, str]:
     return (x.sum(gone) if gone else x), "".join(c for c in letters if c in wanted)
 
 
-def _contracted(
-    x: Tensor, a: str, y: Tensor, b: str, wanted: set[str], place: dict[str, int]
-) -> tuple[Tensor, str]:
+def _contracted(x: Tensor, a: str, y: Tensor, b: str, wanted: set[str], place: dict[str, int]) -> tuple[Tensor, str]:
     """The sum over all letters of both x and y that are not wanted: (batch, left, k) @ (batch, k, right). What stands
     first in the result is the left factor, so that its numbers need not be reordered."""
     free_a, free_b = ([c for c in own if c not in other] for own, other in ((a, b), (b, a)))

@@ -611,9 +611,7 @@ def contiguous(input: Tensor) -> Tensor:
             [1., 0.]])
     """
     a = as_array(input, "contiguous")
-    return (
-        input if a.flags.c_contiguous else record("contiguous", of(a).ascontiguousarray(a), (input, unchanged))
-    )
+    return input if a.flags.c_contiguous else record("contiguous", of(a).ascontiguousarray(a), (input, unchanged))
 
 
 def broadcast_to(input: Tensor, shape: Any) -> Tensor:

@@ -13,7 +13,7 @@ import operator
 from typing import TYPE_CHECKING, Any
 
 from .. import kernels
-from ..backend import Array, of, quiet, silent
+from ..backend import of, quiet, silent
 from ..engine import RESULT, Variable, record
 from .casting import in_float32
 from .common import as_array, as_floating, as_int, constant
