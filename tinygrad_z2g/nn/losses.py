@@ -15,7 +15,7 @@ from .. import dtypes, kernels, precision
 from ..backend import Array, of, quiet, silent
 from ..engine import needs_grad, record
 from ..ops.casting import cast, half_for, in_float32, raised
-from ..ops.common import as_array, as_int, check_ids, fits, laid_out, number, same_device
+from ..ops.common import as_array, as_int, check_floating, check_ids, fits, laid_out, number, same_device
 from ..ops.softmax import log_softmax
 
 if TYPE_CHECKING:
@@ -36,12 +36,6 @@ def check_reduction(reduction: str, name: str) -> None:
 
 class _ShapeError(ValueError, RuntimeError):
     """A target of the wrong shape, for which torch raises now the one and now the other."""
-
-
-def check_floating(x: Array, name: str) -> None:
-    """NotImplementedError, a RuntimeError as in torch, for integers and bools."""
-    if x.dtype.kind != "f":
-        raise NotImplementedError(f"{name}: expected floating-point numbers, got {x.dtype}; convert first: x.float()")
 
 
 def weighted(losses: Tensor, weight: Tensor | None, name: str) -> Tensor:
@@ -174,7 +168,8 @@ def cross_entropy(
             z, share = losses.sum() / total, xp.where(total == 0, 0, 1 / total)
 
     def rule(grad: Array) -> Array:
-        g = slopes * (grad.reshape(-1, 1) if reduction == "none" else grad * share)
+        each = grad.reshape(-1) if reduction == "none" else grad * share
+        g = slopes * xp.where(counted, each, 0)[:, None]  # of an ignored target 0, though grad is NaN
         if len(shape) < 3:
             return g.reshape(shape)
         return xp.moveaxis(g.reshape(*expected, C), -1, 1)
