@@ -305,7 +305,7 @@ def test_a_parameter_twice_in_a_group_is_moved_twice_with_a_warning(device, make
     step(optimizer, p, q)
     step(other, *again)
     assert again[0].tolist() == p.tolist() and again[1].tolist() == q.tolist()
-    with pytest.raises(ValueError, match="one number for each"):
+    with pytest.raises(ValueError, match="different numbers for different parameters"):
         make([z2g.ones(2, requires_grad=True), again[1], again[0]]).load_state_dict(state)
 
 

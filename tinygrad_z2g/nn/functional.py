@@ -8,7 +8,6 @@ function here owns nothing: it knows nothing of modules and parameters, and of t
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -348,8 +347,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
         return input
     a = as_array(input, "dropout")
     if p == 1:
-        zero = a.dtype.type(0)  # 0 · NaN is NaN, as in torch
-        return record("dropout", laid_out(quiet.run(operator.mul, a, zero), a), (input, lambda grad: grad * 0))
+        return record("dropout", laid_out(of(a).zeros_like(a), a), (input, lambda grad: of(grad).zeros_like(grad)))
     check_floating(a, "dropout")
     z, m = quiet.run(kernels.dropout, a, p, replayed(default_generator.next_key, np.uint32))
     return record("dropout", laid_out(z, a), (input, lambda grad: grad * m))

@@ -56,7 +56,7 @@ class Optimizer:
             if not p.is_leaf:
                 raise ValueError(f"{name}: can't optimize a computed tensor, only leaves")
             if id(p) in others:
-                raise ValueError(f"{name}: a parameter of shape {tuple(p.shape)} appears in two groups")
+                raise ValueError(f"{name}: a parameter of shape {tuple(p.shape)} appears twice, in two groups")
         if len({id(p) for p in params}) != len(params):
             self._repeats = True
             warnings.warn(f"{name}: a parameter appears twice in a group: each step moves it twice", stacklevel=4)
@@ -189,7 +189,7 @@ class Optimizer:
         if not all(type(number) is int for number in order) or not (
             len(set(order)) == len(set(mine)) == len(set(zip(order, mine, strict=True)))
         ):
-            raise ValueError(f"{name}: 'params' in 'param_groups' are {order}, expected one number for each parameter")
+            raise ValueError(f"{name}: 'params' in 'param_groups' are {order}, expected different numbers for different parameters")
         groups = []
         for i, (group, other) in enumerate(zip(self.param_groups, saved, strict=True)):
             where = f"{name}: param_groups[{i}]"
