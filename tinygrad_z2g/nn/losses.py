@@ -6,6 +6,7 @@ know nothing of models, and of gradients only their own rules.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING
 
@@ -167,14 +168,20 @@ def cross_entropy(
         with np.errstate(all="ignore"):  # every target ignored: the mean of nothing is NaN, its gradient 0
             z, share = losses.sum() / total, xp.where(total == 0, 0, 1 / total)
 
+    by_row = functools.partial(_by_row, counted)
+
     def rule(grad: Array) -> Array:
-        each = grad.reshape(-1) if reduction == "none" else grad * share
-        g = slopes * xp.where(counted, each, 0)[:, None]  # of an ignored target 0, though grad is NaN
+        g = slopes * by_row(grad.reshape(-1) if reduction == "none" else grad * share)
         if len(shape) < 3:
             return g.reshape(shape)
         return xp.moveaxis(g.reshape(*expected, C), -1, 1)
 
     return record("cross_entropy", z, (input, rule))
+
+
+def _by_row(counted: Array, grad: Array) -> Array:
+    """(N,) or () -> (N, 1): the gradient of each row's loss; of an ignored target 0, though it is NaN."""
+    return of(counted).where(counted, grad, 0)[:, None]
 
 
 def _soft_cross_entropy(

@@ -123,8 +123,8 @@ def var(
     x, dims, scale, keepdim = _moments("var", input, dim, unbiased, keepdim, correction)
     d, z = _variance(x, dims, scale, keepdim)
     z = row_major(z.astype(x.dtype, copy=False))
-    slope = 2 * scale * d if math.isfinite(scale) else of(d).where(d == 0, math.nan, abs(d) * math.inf)  # as torch
-    return record("var", z, (input, lambda grad: spread(grad, dims, keepdim) * slope))
+    d = abs(d) if scale == math.inf else d  # torch's infinite gradient does not ask on which side of m x is
+    return record("var", z, (input, lambda grad: spread(grad, dims, keepdim) * (2 * scale) * d))
 
 
 @numpy_names

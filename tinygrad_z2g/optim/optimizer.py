@@ -189,7 +189,9 @@ class Optimizer:
         if not all(type(number) is int for number in order) or not (
             len(set(order)) == len(set(mine)) == len(set(zip(order, mine, strict=True)))
         ):
-            raise ValueError(f"{name}: 'params' in 'param_groups' are {order}, expected different numbers for different parameters")
+            raise ValueError(
+                f"{name}: 'params' in 'param_groups' are {order}, expected different numbers for different parameters"
+            )
         groups = []
         for i, (group, other) in enumerate(zip(self.param_groups, saved, strict=True)):
             where = f"{name}: param_groups[{i}]"
