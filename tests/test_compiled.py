@@ -80,9 +80,18 @@ def adam_arguments(N: int, C: int, decay: float) -> tuple:
     return [w], [(w, g, m, m * m, 3)], 0.01, 0.9, 0.99, 1e-8, decay
 
 
+def windows_arguments(N: int, C: int, n: int) -> tuple:
+    """Three taps, a stride of 1 or 2 and a dilation of 2 or 1 along each of n axes."""
+    m = N // 8 + 1
+    steps, spread, lengths = (1, 2)[:n], (2, 1)[:n], (max(1, C // 4),) * n
+    sizes = [s * (length - 1) + 2 * d + 1 for s, d, length in zip(steps, spread, lengths, strict=True)]
+    return normal(m, 2, *sizes), normal(m, 2, *(3,) * n, *lengths), steps, spread
+
+
 # For each routine, arguments for matrices of N rows and C columns. What is changed in place is among the results.
 CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "adam_all": lambda N, C: [adam_arguments(N, C, 0.0), adam_arguments(N, C, 0.1)],
+    "add_windows": lambda N, C: [windows_arguments(N, C, 1), windows_arguments(N, C, 2)],
     "attention": attention_arguments,
     "bmm": lambda N, C: [(normal(3, N, C), normal(3, C, 7)), (normal(3, C, N).swapaxes(1, 2), normal(3, C, 5))],
     "clip": lambda N, C: [([normal(N, C), normal(C)], np.float32(3), 1.0)],
@@ -154,7 +163,7 @@ def copied(args: Any) -> Any:
     return copy(args)
 
 
-IN_PLACE = {"adam_all", "clip", "sgd"}
+IN_PLACE = {"adam_all", "add_windows", "clip", "sgd"}
 
 
 def run(module: Any, name: str, args: tuple) -> list[np.ndarray]:
@@ -246,7 +255,7 @@ def test_infinities_and_nan_are_those_of_the_reference(name: str, compiled: Any)
             rows = np.moveaxis(a, -2, 0)
             for i, value in enumerate(SPECIAL[: len(rows) // 2]):
                 rows[i, ..., 5 % a.shape[-1]] = value
-                rows[i + len(SPECIAL), ...] = value
+                rows[i + len(rows) // 2, ...] = value
             for b, c in zip(run(reference, name, spoiled), run(compiled, name, spoiled), strict=True):
                 if name == "attention":  # of keys that a query may not see it does not even compute the scores
                     b = np.where(np.isfinite(c), c, b)

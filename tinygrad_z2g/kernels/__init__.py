@@ -73,6 +73,7 @@ def shares(n: int, numbers: int) -> list[slice]:
 
 
 adam_all = either("adam_all")
+add_windows = either("add_windows")
 attention = either("attention")
 attention_backward = either("attention_backward")
 bmm = either("bmm")

@@ -18,3 +18,4 @@ from .norms import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
 from .products import bmm, each, product, shares
 from .rows import cross_entropy, log_softmax, softmax, softmax_backward
 from .updates import adam_all, clip, norm, sgd
+from .windows import add_windows

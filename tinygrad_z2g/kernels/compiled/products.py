@@ -73,10 +73,11 @@ def bmm(a: Array, b: Array) -> Array:
     """See `reference.bmm`: threads share the first dimension of the batch."""
     if not (a.ndim == b.ndim > 2 and a.shape[:-2] == b.shape[:-2] and a.dtype == b.dtype == FLOAT32):
         return reference.bmm(a, b)
-    z = np.empty((*a.shape[:-1], b.shape[-1]), a.dtype)
+    n, k, m = *a.shape[-2:], b.shape[-1]
+    parts = cuts(len(a), a.size * m // 16)
+    if len(parts) == 1 and n * k * m < SHARED:
+        return a @ b
+    z = np.empty((*a.shape[:-1], m), a.dtype)
     with alone():
-        together(
-            lambda start, stop: np.matmul(a[start:stop], b[start:stop], out=z[start:stop]),
-            cuts(len(a), a.size * b.shape[-1] // 16),
-        )
+        together(lambda start, stop: np.matmul(a[start:stop], b[start:stop], out=z[start:stop]), parts)
     return z
