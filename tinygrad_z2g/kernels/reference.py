@@ -633,7 +633,7 @@ def set_numbers(places: Array, values: np.ndarray) -> None:
 
 
 def add_windows(out: Array, seen: Array, stride: tuple[int, ...], dilation: tuple[int, ...]) -> None:
-    """Add what a window saw at each place to where it came from: out[..., t · stride + k · dilation] += seen[..., k, t].
+    """Add what a window saw to where it came from: out[..., t · stride + k · dilation] += seen[..., k, t].
 
     out (N, C, L), seen (N, C, K, L'); in two dimensions L is H, W, and K and L' are two numbers each.
     """
