@@ -21,14 +21,18 @@ import tinygrad_z2g as z2g
 from tinygrad_z2g.kernels import loops, recurrent, reference
 
 ROOT = Path(__file__).parent.parent
-needs_numba = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="Numba is not installed")
+WHY_NOT = (
+    "Numba is not installed" if importlib.util.find_spec("numba") is None
+    else "TINYGRAD_Z2G_COMPILED=0" if os.environ.get("TINYGRAD_Z2G_COMPILED") == "0" else ""
+)  # fmt: skip
+needs_numba = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
 EPS = np.finfo(np.float32).eps
 
 
 @pytest.fixture(scope="module")
 def compiled() -> Any:
-    if importlib.util.find_spec("numba") is None:
-        pytest.skip("Numba is not installed")
+    if WHY_NOT:
+        pytest.skip(WHY_NOT)
     found = loops.find()
     assert found is not None, loops.reason
     return found
@@ -482,6 +486,24 @@ def test_the_number_of_threads_is_that_of_blas(compiled: Any) -> None:
 
 
 @needs_numba
+def test_without_openblas_products_are_left_to_the_library(compiled: Any, monkeypatch: Any) -> None:
+    args = CASES["product"](300, 200)[0]
+    expected = args[0] @ args[1] + args[2]
+    for name in ("blas_threads", "set_blas_threads"):
+        monkeypatch.setattr(compiled.products, name, None)
+        monkeypatch.setattr(compiled.jit, name, None)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    compiled.jit._processors.cache_clear()
+    assert compiled.threads() == 3
+    assert np.array_equal(compiled.product(*args), expected)
+    assert compiled.bmm(normal(40, 30, 20), normal(40, 20, 30)).shape == (40, 30, 30)
+    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")
+    compiled.jit._processors.cache_clear()
+    assert compiled.threads() == (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    compiled.jit._processors.cache_clear()
+
+
+@needs_numba
 def test_a_product_leaves_blas_as_it_was(compiled: Any, monkeypatch: Any) -> None:
     if compiled.jit.blas_threads is None:
         pytest.skip("NumPy's BLAS is not OpenBLAS")
@@ -531,7 +553,7 @@ BROKEN = {
 def test_a_numba_that_cannot_be_used_is_named_once_and_ignored(name: str, tmp_path: Path) -> None:
     source, words = BROKEN[name]
     (tmp_path / "numba.py").write_text(source)
-    run = python(LARGE_AND_SMALL, path=tmp_path)
+    run = python(LARGE_AND_SMALL, path=tmp_path, TINYGRAD_Z2G_COMPILED="1")
     assert run.returncode == 0, run.stderr
     assert run.stdout.split()[2] == "False"
     assert len(run.stderr.splitlines()) == 1 and words in run.stderr and "NumPy computes alone" in run.stderr
@@ -540,7 +562,7 @@ def test_a_numba_that_cannot_be_used_is_named_once_and_ignored(name: str, tmp_pa
 def test_without_numba_nothing_is_said(tmp_path: Path) -> None:
     source = "import importlib.util\nfind = importlib.util.find_spec\n"
     source += "importlib.util.find_spec = lambda name, *rest: None if name == 'numba' else find(name, *rest)\n"
-    run = python(source + textwrap.dedent(LARGE_AND_SMALL))
+    run = python(source + textwrap.dedent(LARGE_AND_SMALL), TINYGRAD_Z2G_COMPILED="1")
     assert run.stdout == "False False False Numba is not installed (pip install 'tinygrad_z2g[fast]')\n"
     assert run.stderr == ""
 

@@ -231,7 +231,7 @@ tune_malloc()
 
 
 def set_num_threads(n: int) -> None:
-    """Let matrix products on the CPU use n threads. ImportError without threadpoolctl; ValueError unless n >= 1.
+    """Let matrix products and compiled loops on the CPU use n threads. ImportError without threadpoolctl; ValueError unless n >= 1.
 
     Results do not depend on n beyond rounding. Without threadpoolctl, set OMP_NUM_THREADS before Python starts.
     """

@@ -24,8 +24,8 @@ ROWS = 48  # a multiple of what OpenBLAS's kernels take at a time, so that each 
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Inside, OpenBLAS takes one thread."""
-    before = blas_threads()
+    """Inside, OpenBLAS takes one thread. (Another library is left to itself.)"""
+    before = 1 if blas_threads is None else blas_threads()
     if before == 1:
         yield
         return
