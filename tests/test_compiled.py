@@ -345,12 +345,11 @@ def test_functions_are_exact_to_two_units_in_the_last_place(name: str, exact: Ca
 
 def set_threads(monkeypatch: Any, n: int, shared: int = 1) -> None:
     """Loops and products take n threads, however small."""
-    from tinygrad_z2g.kernels.compiled import attending, columns, gates, jit, products
+    from tinygrad_z2g.kernels.compiled import attending, columns, gates, jit, products, updates
 
-    monkeypatch.setattr(jit, "threads", lambda: n)
-    monkeypatch.setattr(products, "threads", lambda: n)
-    monkeypatch.setattr(jit, "SHARED", shared)
-    monkeypatch.setattr(products, "SHARED", shared)
+    for module in (jit, products, updates):
+        monkeypatch.setattr(module, "threads", lambda: n)
+        monkeypatch.setattr(module, "SHARED", shared)
     assert attending.cuts is columns.cuts is gates.cuts is jit.cuts  # they all ask there
 
 
