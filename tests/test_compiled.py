@@ -232,6 +232,20 @@ def test_attention_of_more_keys_than_queries_or_fewer(T: int, S: int, causal: bo
 
 
 @needs_numba
+@pytest.mark.parametrize("batch", [(2,), (2, 3), (2, 3, 1), (2, 1, 4), (2, 2, 2, 2)], ids=str)
+def test_attention_of_any_batch(batch: tuple[int, ...], compiled: Any) -> None:
+    """Groups of queries that share keys are one dimension more: (B, groups, heads in it, T, d)."""
+    q, k, v, grad = normal(*batch, 5, 8), normal(*batch, 7, 8), normal(*batch, 7, 3), normal(*batch, 5, 3)
+    for drop in (0.0, 0.3):
+        z, saved = compiled.attention(q, k, v, None, True, 0.3, drop, 5)
+        expected, other = reference.attention(q, k, v, None, True, 0.3, drop, 5)
+        np.testing.assert_allclose(z, expected, rtol=1e-5, atol=1e-6)
+        grads = reference.attention_backward(grad, q, k, v, other, 0.3)
+        for a, b in zip(grads, compiled.attention_backward(grad, q, k, v, saved, 0.3), strict=True):
+            np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
+
+
+@needs_numba
 @pytest.mark.parametrize(("L", "N", "H"), [(1, 1, 8), (7, 3, 5), (20, 33, 32)])
 def test_lstm_backward(L: int, N: int, H: int, compiled: Any) -> None:
     args = normal(L, N, 4 * H), normal(N, H), normal(N, H), normal(4 * H, H, scale=0.3)

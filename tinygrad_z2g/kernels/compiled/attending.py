@@ -72,7 +72,8 @@ def attention(
                     scores *= scale
                     scores += bias[i]
                 first = rows.start if causal else S
-                _weights(scores.reshape(-1, seen), np.float32(1 if bias is not None else scale), first, len(scores[0]))
+                factor = np.float32(1 if bias is not None else scale)
+                _weights(scores.reshape(-1, seen), factor, first, scores.shape[-2])  # (..., b, S) -> (N, S)
                 np.matmul(scores if mask is None else scores * mask[i], v[i, ..., :seen, :], out=z[i, ..., rows, :])
 
     with alone():
