@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g.kernels import loops, recurrent, reference
+from tinygrad_z2g.kernels import loops, quantized, recurrent, reference
 
 ROOT = Path(__file__).parent.parent
 WHY_NOT = (
@@ -92,6 +92,18 @@ def windows_arguments(N: int, C: int, n: int) -> tuple:
     return normal(m, 2, *sizes), normal(m, 2, *(3,) * n, *lengths), steps, spread
 
 
+def quantized_arguments(n: int, C: int, transposed: bool = False) -> list[tuple]:
+    """Blocks of four bits, of eight, and of four without offsets, which no loop takes; x has a number for each weight
+    of a row, or, where it is a gradient, for each row of weights."""
+    nb, columns, found = max(1, C // 16), C + 3, []
+    for m, with_offsets in ((16, True), (32, False), (16, False)):
+        kind = np.uint8 if m == 16 else np.int8
+        quants = rng.integers(np.iinfo(kind).min, np.iinfo(kind).max, (nb, m, columns), kind)
+        offsets = normal(nb, columns) if with_offsets else None
+        found.append((normal(n, columns if transposed else 32 * nb), quants, normal(nb, columns), offsets))
+    return found
+
+
 # For each routine, arguments for matrices of N rows and C columns. What is changed in place is among the results.
 CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "adam_all": lambda N, C: [adam_arguments(N, C, 0.0), adam_arguments(N, C, 0.1)],
@@ -119,6 +131,8 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     ],
     "product_and_column_sums": lambda N, C: [(normal(2, N, C), normal(2, N, C))],
     "fill": lambda N, C: [(normal(2, N, C), rng.random((N, C)) < 0.5, -7.5), (normal(N, C), rng.random(C) < 0.5, 0)],
+    "quantized_product": lambda N, C: [*quantized_arguments(N, C), *quantized_arguments(2, C)],
+    "quantized_product_transposed": lambda N, C: quantized_arguments(N, C, True),
     "relu_backward": lambda N, C: [(normal(N, C), np.maximum(normal(N, C), 0))],
     "relu": lambda N, C: [(normal(N, C),)],
     "rms_norm": lambda N, C: [(normal(N, C) + 3, 1e-5)],
@@ -172,7 +186,10 @@ IN_PLACE = {"adam_all", "add_windows", "clip", "sgd"}
 
 def run(module: Any, name: str, args: tuple) -> list[np.ndarray]:
     """All results of a routine; of one that changes its arguments, those."""
-    plain = {"product": lambda a, b, row: a @ b + (0 if row is None else row), "lstm": recurrent.lstm}
+    plain = {
+        "lstm": recurrent.lstm, "product": lambda a, b, row: a @ b + (0 if row is None else row),
+        "quantized_product": quantized.product, "quantized_product_transposed": quantized.product_transposed,
+    }  # fmt: skip
     function = plain[name] if module is reference and name in plain else getattr(module, name)
     args = copied(args) if name in IN_PLACE else args
     with np.errstate(all="ignore"):
@@ -359,12 +376,12 @@ def test_functions_are_exact_to_two_units_in_the_last_place(name: str, exact: Ca
 
 def set_threads(monkeypatch: Any, n: int, shared: int = 1) -> None:
     """Loops and products take n threads, however small."""
-    from tinygrad_z2g.kernels.compiled import attending, columns, gates, jit, products, updates
+    from tinygrad_z2g.kernels.compiled import attending, blocks, columns, gates, jit, products, updates
 
-    for module in (jit, products, updates):
+    for module in (blocks, jit, products, updates):
         monkeypatch.setattr(module, "threads", lambda: n)
-        monkeypatch.setattr(module, "SHARED", shared)
-    assert attending.cuts is columns.cuts is gates.cuts is jit.cuts  # they all ask there
+        monkeypatch.setattr(module, "SHARED", shared, raising=module is not blocks)
+    assert attending.cuts is blocks.cuts is columns.cuts is gates.cuts is jit.cuts  # they all ask there
 
 
 @needs_numba
