@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import backend, dtypes
-from ..engine import enable_grad, no_grad
+from ..modes import enable_grad, no_grad
 from ..tensor import Tensor
 
 # One central difference is best at a step near the cube root of float64's epsilon, 6e-6. Two, extrapolated, have a
