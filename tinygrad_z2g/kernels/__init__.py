@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import cuda, loops, recurrent, reference
+from . import channels, cuda, loops, recurrent, reference
 from .reference import finite_max, log_of_sum, rotate, sum_squares
 
 LARGE = loops.LARGE
@@ -23,7 +23,7 @@ def either(name: str, asked: int = 0) -> Callable:
     """The routine `name`: for CuPy's arrays the one in `cuda`; for NumPy's the one in `compiled`, if they are large,
     float32, and Numba is there; else the reference. It is the argument number `asked`, an array or a list of arrays,
     that tells. (The look costs 0.1 µs.)"""
-    plain = getattr(reference, name, None) or getattr(recurrent, name)
+    plain = next(getattr(file, name) for file in (reference, recurrent, channels) if hasattr(file, name))
     on_gpu = getattr(cuda, name, plain)
 
     @functools.wraps(plain)
@@ -75,6 +75,8 @@ def shares(n: int, numbers: int) -> list[slice]:
 adam_all = either("adam_all")
 attention = either("attention")
 attention_backward = either("attention_backward")
+batch_norm = either("batch_norm")
+batch_norm_backward = either("batch_norm_backward")
 bmm = either("bmm")
 clip = either("clip")
 column_sums = either("column_sums")
