@@ -7,7 +7,7 @@ All bring numbers to mean 0 and variance 1; they differ in which of x (N, C, L),
     instance_norm  one channel of one example:       L numbers
     layer_norm     one example (see `functional`):   the last dimensions
 
-The functions own nothing: running averages and learned scales are handed to them.
+The functions own nothing and know nothing of layers: running averages and learned scales are handed to them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Lengths, angles and distances of vectors. All composed."""
+"""Lengths, angles and distances of vectors, all composed. They know nothing of what the vectors stand for."""
 
 from __future__ import annotations
 

@@ -36,64 +36,30 @@ from ..ops.softmax import log_softmax, softmax
 from ..random import default_generator
 from ..replay import number as replayed
 from . import losses
+
+# isort: off
 from .batch_norm import batch_norm, group_norm, instance_norm, local_response_norm
 from .distances import cosine_similarity, normalize, pairwise_distance
 from .likelihoods import ctc_loss, gaussian_nll_loss, kl_div, poisson_nll_loss
 from .losses import binary_cross_entropy, cross_entropy, huber_loss, l1_loss, mse_loss, nll_loss, smooth_l1_loss
 from .margins import (
-    cosine_embedding_loss,
-    hinge_embedding_loss,
-    margin_ranking_loss,
-    multi_margin_loss,
-    multilabel_soft_margin_loss,
-    soft_margin_loss,
-    triplet_margin_loss,
+    cosine_embedding_loss, hinge_embedding_loss, margin_ranking_loss, multi_margin_loss, multilabel_soft_margin_loss,
+    soft_margin_loss, triplet_margin_loss,
 )  # fmt: skip
 from .nonlinear import (
-    celu,
-    elu,
-    glu,
-    gumbel_softmax,
-    hardshrink,
-    hardsigmoid,
-    hardswish,
-    hardtanh,
-    prelu,
-    relu6,
-    rrelu,
-    selu,
-    softmin,
-    softshrink,
-    softsign,
-    tanhshrink,
-    threshold,
+    celu, elu, glu, gumbel_softmax, hardshrink, hardsigmoid, hardswish, hardtanh, prelu, relu6, rrelu, selu, softmin,
+    softshrink, softsign, tanhshrink, threshold,
 )  # fmt: skip
 from .resize import (
-    adaptive_avg_pool1d,
-    adaptive_avg_pool2d,
-    adaptive_max_pool1d,
-    adaptive_max_pool2d,
-    channel_shuffle,
-    fold,
-    interpolate,
-    mirrored,
-    pixel_shuffle,
-    pixel_unshuffle,
-    unfold,
-    upsample,
+    adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d, channel_shuffle, fold,
+    interpolate, mirrored, pixel_shuffle, pixel_unshuffle, unfold, upsample,
 )  # fmt: skip
 from .rotary import rotary_angles, rotary_embedding
 from .window import (
-    avg_pool1d,
-    avg_pool2d,
-    conv1d,
-    conv2d,
-    conv_transpose1d,
-    conv_transpose2d,
-    max_pool1d,
-    max_pool2d,
+    avg_pool1d, avg_pool2d, conv1d, conv2d, conv_transpose1d, conv_transpose2d, max_pool1d, max_pool2d,
 )  # fmt: skip
 
+# isort: on
 if TYPE_CHECKING:
     from ..tensor import Tensor
 

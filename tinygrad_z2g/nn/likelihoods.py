@@ -1,4 +1,7 @@
-"""Losses that are -ln p of the target under a distribution the model describes; and the divergence of two. Composed."""
+"""Losses that are -ln p of the target under a distribution that the model describes; and the divergence of two.
+
+All are composed; they know nothing of models, nor of gradients.
+"""
 
 from __future__ import annotations
 

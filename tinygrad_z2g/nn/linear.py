@@ -1,6 +1,6 @@
-"""The linear layer, that for two inputs, and those that make vectors of pictures for them and back.
+"""The linear layer, and those that make vectors of pictures for it, and back.
 
-A layer owns weight and bias; it knows nothing of products and gradients.
+The layer owns weight and bias; it knows nothing of products and gradients.
 """
 
 from __future__ import annotations
@@ -80,38 +80,3 @@ class Unflatten(Module):
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
-
-
-class Bilinear(Module):
-    """z_o = x₁ᵀ W_o x₂ + b_o: every product of a number of x₁ and one of x₂ has a weight.
-
-    (..., in1_features), (..., in2_features) -> (..., out_features). `weight` (out, in1, in2) and `bias` (out,) start
-    uniform on ±1/√in1.
-    """
-
-    def __init__(
-        self, in1_features: int, in2_features: int, out_features: int, bias: bool = True, device: Any = None,
-        dtype: Any = None,
-    ):  # fmt: skip
-        if in1_features <= 0:
-            raise ValueError(f"Bilinear: in1_features must be > 0, but got {in1_features}")
-        self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
-        make = {"device": device, "dtype": dtype}
-        self.weight = Parameter(creation.empty(out_features, in1_features, in2_features, **make))
-        self.register_parameter("bias", Parameter(creation.empty(out_features, **make)) if bias else None)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw new starting values."""
-        bound = 1 / math.sqrt(self.in1_features)
-        init.uniform_(self.weight, -bound, bound)
-        if self.bias is not None:
-            init.uniform_(self.bias, -bound, bound)
-
-    def forward(self, input1: Tensor, input2: Tensor) -> Tensor:
-        """(..., in1), (..., in2) -> (..., out)"""
-        return F.bilinear(input1, input2, self.weight, self.bias)
-
-    def extra_repr(self) -> str:
-        sizes = f"in1_features={self.in1_features}, in2_features={self.in2_features}, out_features={self.out_features}"
-        return f"{sizes}, bias={self.bias is not None}"

@@ -241,25 +241,3 @@ class MultiLabelSoftMarginLoss(_Loss):
     def __init__(self, weight: Tensor | None = None, *, reduction: str = "mean"):
         self.register_buffer("weight", weight)
         self.reduction = reduction
-
-
-class PairwiseDistance(Module):
-    """‖x₁ - x₂ + eps‖ₚ along the last dimension. See `functional.pairwise_distance`."""
-
-    def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False):
-        self.norm, self.eps, self.keepdim = p, eps, keepdim
-
-    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
-        """(N, D) and (N, D) -> (N,)"""
-        return F.pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)
-
-
-class CosineSimilarity(Module):
-    """The cosine of the angle between vectors along `dim`. See `functional.cosine_similarity`."""
-
-    def __init__(self, dim: int = 1, eps: float = 1e-8):
-        self.dim, self.eps = dim, eps
-
-    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
-        """The shape without `dim`"""
-        return F.cosine_similarity(x1, x2, self.dim, self.eps)

@@ -1,6 +1,7 @@
 """Losses with a margin: who must be nearer, or rank higher, than whom, and by how much. All composed.
 
-A margin loss is 0 as soon as the right answer leads by the margin: examples that are right already teach nothing more.
+Such a loss is 0 as soon as the right answer leads by the margin: examples that are right already teach nothing more.
+These functions know nothing of models, nor of gradients.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ def margin_ranking_loss(
 ) -> Tensor:
     """L = max(0, margin - t (x₁ - x₂)): where t = 1, x₁ shall be the larger, by the margin; where t = -1, x₂.
 
-    >>> x = z2g.tensor([1.0, 5.0], requires_grad=True); y = z2g.tensor([2.0, 2.0])
-    >>> F.margin_ranking_loss(x, y, z2g.tensor([1.0, 1.0]), reduction="sum").backward(); x.grad
-    tensor([-1.,  0.])
+    >>> x, y = z2g.tensor([1.0, 5.0], requires_grad=True), z2g.tensor([2.0, 2.0])
+    >>> F.margin_ranking_loss(x, y, z2g.tensor([1.0, -1.0]), reduction="sum").backward(); x.grad
+    tensor([-1.,  1.])
     """
     name = "margin_ranking_loss"
     same_shape(input1, input2, name)

@@ -1,6 +1,6 @@
 """Layers that change the size of pictures and sequences: upsampling, blocks moved around, borders.
 
-They keep settings and call the function; what it does stands in `resize`.
+They keep settings and call the function, and know nothing of what it does; see `resize`.
 """
 
 from __future__ import annotations

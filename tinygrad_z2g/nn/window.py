@@ -320,7 +320,7 @@ def _max_pool(
 ) -> Any:  # fmt: skip
     """Where tap k is the first with the largest value, the gradient is its own: ∂z/∂column_k = [k = argmax]."""
     frame = _frame(name, n, input, kernel_size, stride, padding, dilation, ceil_mode)
-    windows, add_back = frame.windows(-math.inf)
+    windows, add_back = _windows(*frame[:-1], -math.inf)
     xp, K, lengths = of(windows), math.prod(frame.kernel), windows.shape[2 + n :]
     if K <= FEW:
         taps = _places(windows, n)
@@ -388,7 +388,7 @@ def _avg_pool(
 ) -> Tensor:  # fmt: skip
     """Each place of a window has the share 1 / count of the result, and of the gradient; so many of them count."""
     frame = _frame(name, n, input, kernel_size, stride, padding, 1, ceil_mode)
-    windows, add_back = frame.windows(0)
+    windows, add_back = _windows(*frame[:-1], 0)
     xp, K = of(windows), math.prod(frame.kernel)
     count: Any = K if divisor is None else divisor
     if divisor is None and (ceil_mode or (frame.padded and not with_padding)):
@@ -465,7 +465,7 @@ def _adder(
 
 
 class _Frame(NamedTuple):
-    """The windows of a pooling function along n dimensions."""
+    """The windows of a pooling function along n dimensions: what `_windows` takes, and how many there are."""
 
     name: str
     x: Array  # (N, C, L), with a batch of 1 if there was none
@@ -479,10 +479,6 @@ class _Frame(NamedTuple):
     def padded(self) -> bool:
         """Whether a window may see something else than x."""
         return any(map(any, self.pads))
-
-    def windows(self, outside: float) -> tuple[Array, Callable[[Iterable[Array]], Array]]:
-        """See `_windows`."""
-        return _windows(self.name, self.x, self.kernel, self.stride, self.pads, self.dilation, outside)
 
     def places(self, i: int) -> np.ndarray:
         """Where in x, along its dimension i, which tap of which window lies: (K, L')."""
