@@ -97,6 +97,7 @@ PATH = {
         Step("kernels", OPEN, "NumPy's arrays go to the reference, or to loops; CuPy's to `cuda`.", {
                  "kernels.cuda": "the same routines for a GPU",
                  "kernels.loops": "whether Numba is there; with it come the same routines as compiled loops"}),
+        Step("kernels.pictures", OPEN, "`conv_input`: a gradient that is a convolution itself."),
         Step("replay", OPEN, "For a GPU: which numbers differ from step to step."),
         Step("nn.window", SKIM, "One picture, the windows; `_convolve` is then three products."),
         Step("nn.losses", SKIM, "`cross_entropy`: p - onehot."),

@@ -21,6 +21,7 @@ import numpy as np
 from .. import dtypes, kernels, precision
 from ..backend import Array, of, silent
 from ..engine import record
+from ..kernels import pictures
 from ..ops.casting import lowered
 from ..ops.common import as_array, as_int, row_major, same_device
 
@@ -80,7 +81,8 @@ def _convolve(
     z = W columns + b    ∂L/∂W = grad columnsᵀ    ∂L/∂columns = Wᵀ grad    ∂L/∂b = Σ_n Σ_t grad
 
     A few examples at a time, so that their columns are still in the cache when they are multiplied, and are never all
-    in memory: 1.5 times faster than all at once. (On a GPU all at once: each product is a launch.)
+    in memory: 1.5 times faster than all at once. (On a GPU all at once: each product is a launch.) For many channels of
+    small pictures see `kernels.pictures`.
     """
     if precision.blocks:
         input, weight, bias = lowered(input, weight, bias)
@@ -118,12 +120,20 @@ def _convolve(
         seen = windows[block]
         return seen.reshape(len(seen), *split, fan_in, width)  # (m, C, K, L') -> (m, C K, L')
 
-    z = xp.empty((N, *split, O // groups, width), x.dtype)
-    kernels.each(lambda block: xp.matmul(W, columns(block), out=z[block]), blocks, x.size)  # (O, C K) @ (m, C K, L')
+    small = xp is np and groups == 1
+    if small and pictures.pays(C, lengths):
+        z = pictures.conv(x, w, steps, pads, spread).reshape(N, O, width)
+    else:
+        z = xp.empty((N, *split, O // groups, width), x.dtype)
+        # (O, C K) @ (m, C K, L')
+        kernels.each(lambda block: xp.matmul(W, columns(block), out=z[block]), blocks, x.size)
     if bias is not None:
         z += bias.array.reshape(*split, O // groups, 1)
 
     def grad_x(grad: Array) -> Array:
+        inside = all(max(side) <= d * (k - 1) for side, d, k in zip(pads, spread, K, strict=True))
+        if small and inside and max(steps) == 1 and pictures.pays(O, lengths):
+            return pictures.conv_input(grad, w, pads, spread)
         grad, g = grad.reshape(z_shape), xp.empty(x_shape, wide)
 
         def some(block: slice) -> None:
@@ -136,6 +146,8 @@ def _convolve(
     def grad_w(grad: Array) -> Array:
         if groups > 1:
             return _grad_of_groups(grad.reshape(z_shape), columns, blocks).reshape(w_shape).astype(wide)
+        if small and pictures.pays(C, lengths):
+            return pictures.conv_weight(x, grad, K, steps, pads, spread)
         grad, g = grad.reshape(z_shape), xp.zeros((C, math.prod(K), O), np.float64 if wide == np.float32 else wide)
         piece = min(max(width, 1), 1024) if xp is np else max(width, 1)  # BLAS adds up longer ones less exactly
 
