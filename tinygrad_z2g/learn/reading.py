@@ -139,7 +139,7 @@ PATH = {
         Step("optim.sgd", READ, "The rule that everything else refines."),
         Step("optim.adam", READ, "Two averages for each weight; the arithmetic is in `kernels.adam`."),
         Step("optim.muon", SKIM, "For matrices: a step that is equally long in every direction."),
-        Step("optim.lr_scheduler", SKIM, "A schedule sets one number."),
+        Step("optim.lr_scheduler", OPEN, "A schedule sets one number."),
         Step("optim", OPEN, "What the package offers."),
     ],
     "The GPT": [
@@ -194,6 +194,7 @@ PATH = {
         Step("kernels.cuda.products", OPEN, "How cuBLAS is told where matrices lie."),
         Step("kernels.cuda", OPEN, "A function a kernel; the kernels themselves are the .cu files beside it."),
         Step("cuda", OPEN, "`CompiledStep`: a training step as one launch."),
+        Step("gradcheck.layers", OPEN, "What is checked of layers."),
         Step("gradcheck.cases", OPEN, "What is checked, a line each."),
         Step("gradcheck.complex_step", SKIM, "A derivative without a difference, right to the last digits."),
         Step("gradcheck.__main__", OPEN, "`python -m tinygrad_z2g.gradcheck`: do not believe us."),
