@@ -12,31 +12,31 @@ from typing import Any
 
 import numpy as np
 
-from . import channels, cuda, loops, recurrent, reference
+from . import channels, cuda, loops, pooling, recurrent, reference
 from .reference import finite_max, log_of_sum, rotate, sum_squares
 
 LARGE = loops.LARGE
 FLOAT32 = np.dtype(np.float32)
 
 
-def either(name: str, asked: int = 0) -> Callable:
+def either(name: str, asked: int = 0, least: int = LARGE) -> Callable:
     """The routine `name`: for CuPy's arrays the one in `cuda`; for NumPy's the one in `compiled`, if they are large,
     float32, and Numba is there; else the reference. It is the argument number `asked`, an array or a list of arrays,
-    that tells. (The look costs 0.1 µs.)"""
-    plain = next(getattr(file, name) for file in (reference, recurrent, channels) if hasattr(file, name))
+    that tells. (The look costs 0.1 µs.) `least`: how large is large."""
+    plain = next(getattr(file, name) for file in (reference, recurrent, channels, pooling) if hasattr(file, name))
     on_gpu = getattr(cuda, name, plain)
 
     @functools.wraps(plain)
     def routine(*args: Any) -> Any:
         a = args[asked]
         if isinstance(a, np.ndarray):
-            if a.size < LARGE or a.dtype is not FLOAT32:
+            if a.size < least or a.dtype is not FLOAT32:
                 return plain(*args)
         else:
             arrays = a if isinstance(a, list) else [a]
             if not isinstance(arrays[0], (np.ndarray, np.generic)):
                 return on_gpu(*args)
-            if sum([x.size for x in arrays]) < LARGE:
+            if sum([x.size for x in arrays]) < least:
                 return plain(*args)
         compiled = loops.ready or loops.load()
         return getattr(compiled or reference, name, plain)(*args)
@@ -73,6 +73,7 @@ def shares(n: int, numbers: int) -> list[slice]:
 
 
 adam_all = either("adam_all")
+add_at_best = either("add_at_best", least=2**12)
 attention = either("attention")
 attention_backward = either("attention_backward")
 batch_norm = either("batch_norm")
@@ -91,6 +92,7 @@ layer_norm_backward = either("layer_norm_backward")
 log_softmax = either("log_softmax")
 lstm = either("lstm")
 lstm_backward = either("lstm_backward")
+max_windows = either("max_windows", least=2**12)
 norm = either("norm")
 product_and_column_sums = either("product_and_column_sums")
 relu = either("relu")

@@ -94,6 +94,7 @@ PATH = {
              "`attention_backward`, `adam`: each against the formula in its docstring."),
         Step("kernels.recurrent", OPEN, "An LSTM over all steps, and back through time."),
         Step("kernels.channels", OPEN, "Sums over a batch, for each channel."),
+        Step("kernels.pooling", OPEN, "Where the largest stands."),
         Step("kernels", OPEN, "NumPy's arrays go to the reference, or to loops; CuPy's to `cuda`.", {
                  "kernels.cuda": "the same routines for a GPU",
                  "kernels.loops": "whether Numba is there; with it come the same routines as compiled loops"}),
@@ -184,6 +185,8 @@ PATH = {
         Step("kernels.compiled.norms", OPEN, "Two sums, then the row."),
         Step("kernels.compiled.activations", OPEN, "A formula a loop."),
         Step("kernels.compiled.columns", OPEN, "Sums in the same order for any number of threads."),
+        Step("kernels.compiled.channels", OPEN, "Two passes over a channel."),
+        Step("kernels.compiled.pooling", OPEN, "A window at a time."),
         Step("kernels.compiled.dropping", OPEN, "A mask is a hash."),
         Step("kernels.compiled.updates", OPEN, "AdamW in four lines."),
         Step("kernels.compiled.products", OPEN, "OpenBLAS on one thread, several times at once."),

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 Sizes = tuple[int, ...]
 CACHED = 2**18  # numbers, a megabyte of float32: the columns that are made at a time
-FEW = 16  # places of a window that are pooled one after the other: faster than NumPy's maximum along a middle axis
 
 
 def conv1d(
@@ -332,28 +331,27 @@ def _max_pool(
 ) -> Any:  # fmt: skip
     """Where tap k is the first with the largest value, the gradient is its own: ∂z/∂column_k = [k = argmax]."""
     frame = _frame(name, n, input, kernel_size, stride, padding, dilation, ceil_mode)
-    windows, add_back = _windows(*frame[:-1], -math.inf)
-    xp, K, lengths = of(windows), math.prod(frame.kernel), windows.shape[2 + n :]
-    if K <= FEW:
-        taps = _places(windows, n)
-        z, best = taps[0].copy(), xp.zeros(taps[0].shape, np.int64)
-        for k, tap in enumerate(taps[1:], 1):
-            best = xp.where(tap > z, k, best)
-            z = xp.maximum(z, tap)  # NaN stays
-    else:
-        seen = windows.reshape(*windows.shape[:2], K, *lengths)  # (N, C, K1, K2, L') -> (N, C, K, L')
-        best = seen.argmax(axis=2)  # (N, C, K, L') -> (N, C, L')
-        z = xp.take_along_axis(seen, best[:, :, None], axis=2)[:, :, 0]
+    xp, x, K, lengths = of(frame.x), frame.x, math.prod(frame.kernel), frame.lengths
+    padded_sizes = tuple(size + sum(pad) for size, pad in zip(x.shape[2:], frame.pads, strict=True))
+    inner = (..., *(slice(left, left + size) for (left, _), size in zip(frame.pads, x.shape[2:], strict=True)))
+    padded = x
+    if frame.padded:
+        padded = xp.full((*x.shape[:2], *padded_sizes), -math.inf, x.dtype)
+        padded[inner] = x
+    row = (1,) * (2 - n)  # a sequence is a picture of one row
+    settings = [row + steps for steps in (frame.kernel, frame.stride, frame.dilation)]
+    z, best = kernels.max_windows(padded.reshape(*x.shape[:2], *row, *padded_sizes), *settings, row + lengths)
+    z, best = (a.reshape(*x.shape[:2], *lengths) for a in (z, best))
     if frame.padded:  # where all of x that is seen is -∞, the first such place is the largest, not the padding
         best = xp.where(z == -math.inf, xp.asarray(frame.inside().reshape(K, *lengths).argmax(0)), best)
     if xp is not np or np.isnan(z).any():  # the last NaN, as in torch
-        seen = windows.reshape(*windows.shape[:2], K, *lengths)
+        seen = _windows(*frame[:-1], -math.inf)[0].reshape(*x.shape[:2], K, *lengths)  # (N, C, K1, K2, L')
         best = xp.where(xp.isnan(z), K - 1 - xp.isnan(seen[:, :, ::-1]).argmax(axis=2), best)
-    shape, input_shape = _without_batch(input, n, z.shape), input.array.shape
+    shape, input_shape, wide = _without_batch(input, n, z.shape), input.array.shape, (*z.shape[:2], *row, *lengths)
 
     def grad_x(grad: Array) -> Array:
-        grad = grad.reshape(best.shape)
-        return add_back(xp.where(best == k, grad, 0) for k in range(K)).reshape(input_shape)
+        g = kernels.add_at_best(grad.reshape(wide), best.reshape(wide), *settings, row + padded_sizes)
+        return g.reshape(*wide[:2], *padded_sizes)[inner].reshape(input_shape)
 
     pooled = record(name, z.reshape(shape), (input, grad_x))
     return (pooled, input.make(frame.numbers(best).reshape(shape))) if return_indices else pooled
@@ -405,7 +403,7 @@ def _avg_pool(
     count: Any = K if divisor is None else divisor
     if divisor is None and (ceil_mode or (frame.padded and not with_padding)):
         count = xp.asarray(frame.counts(with_padding)).astype(windows.dtype)  # (L')
-    if K <= FEW and windows.dtype != dtypes.float16:
+    if K <= 16 and windows.dtype != dtypes.float16:
         taps = _places(windows, n)
         total = taps[0].copy()
         for tap in taps[1:]:
