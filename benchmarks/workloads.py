@@ -243,6 +243,28 @@ def convolutions(lib: Library, B: int = 32, T: int = 256) -> Callable:
     return step
 
 
+def digits(lib: Library, B: int = 64) -> Callable:
+    """A net with batch norm on digits of 8 x 8, batch 64: 1 -> 16 -> 32 -> 32 channels, two poolings, Adam."""
+    torch, nn = lib.torch, lib.nn
+    torch.manual_seed(0)
+    layers: list = []
+    for n_in, n_out, pool in ((1, 16, False), (16, 32, True), (32, 32, True)):
+        layers += [nn.Conv2d(n_in, n_out, 3, padding=1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU()]
+        layers += [nn.MaxPool2d(2)] if pool else []
+    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 2 * 2, 10))
+    x, y = torch.randn(B, 1, 8, 8), torch.randint(0, 10, (B,))
+    optimizer = lib.optim.Adam(model.parameters(), lr=1e-3)
+
+    def step():
+        loss = lib.F.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
 def tiny_op(lib: Library) -> Callable:
     """One tiny operation, forward and backward: the cost of recording itself."""
     x = lib.torch.ones(3).requires_grad_()
@@ -286,6 +308,7 @@ WORKLOADS: dict[str, tuple[Callable[[Library], Callable], float]] = {
     "W4": (sine_mlp, 0.30),
     "lstm": (lstm, 0.80),
     "conv": (convolutions, 0.72),
+    "digits": (digits, 1.00),
     "generate": (generation, 0.60),
     "tiny": (tiny_op, 0.40),
 }

@@ -11,11 +11,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
+from layer_table import LAYERS
+from op_row import Op, quiet, reduce, reductions
 from strategies import (
     ANY,
     DISTINCT,
@@ -48,31 +49,6 @@ import tinygrad_z2g.nn.functional as F
 from tinygrad_z2g import Tensor
 from tinygrad_z2g.nn.quantized import quantized_linear
 from tinygrad_z2g.nn.recurrent import lstm_scan
-
-
-@dataclass(frozen=True)
-class Op:
-    """One operation.
-
-    fn(*tensors, **kwargs)   what is tested; arrays among the keyword arguments arrive as tensors
-    twin(*arrays, **kwargs)  the same in NumPy; a tuple where fn gives several tensors
-    cases                    a strategy of `Case`
-    covers                   the public functions that this row exercises, if fn is not itself one of them
-    strided                  whether fn takes inputs of any memory layout (`view` may refuse them, as in torch)
-    waits                    why this op may make the host wait for the GPU, if it may
-    flat                     whether the gradient is 0 everywhere
-    """
-
-    name: str
-    fn: Callable
-    twin: Callable
-    cases: st.SearchStrategy[Case]
-    covers: tuple = ()
-    strided: bool = True
-    waits: str = ""
-
-    def __repr__(self) -> str:
-        return self.name
 
 
 def axes(a: np.ndarray, dim: Any) -> Any:
@@ -211,16 +187,6 @@ ELEMENTWISE = [
 
 
 # --- Reductions --------------------------------------------------------------------------------------------------
-
-
-def quiet(twin: Callable) -> Callable:
-    """The twin without NumPy's warnings about 0 / 0."""
-
-    def silent(*args: Any, **kwargs: Any) -> Any:
-        with np.errstate(all="ignore"):
-            return twin(*args, **kwargs)
-
-    return silent
 
 
 def reduction(ufunc: Callable) -> Callable:
@@ -827,14 +793,6 @@ def softmax(a: np.ndarray, dim: int) -> np.ndarray:
     return np.exp(a) / np.exp(a).sum(axis=axes(a, dim), keepdims=True)
 
 
-@quiet
-def reduce(losses: np.ndarray, reduction: str, total: Any = None) -> np.ndarray:
-    if reduction == "none":
-        return losses
-    return losses.sum() / (1 if reduction == "sum" else losses.size if total is None else total)
-
-
-reductions = st.sampled_from(["mean", "sum", "none"])
 PAIRS = same(2)
 
 
@@ -1236,7 +1194,7 @@ NETWORK = [
 ]  # fmt: skip
 
 
-TABLE = [*ELEMENTWISE, *REDUCTIONS, *PRODUCTS, *MOVES, *INDEXING, *IN_PLACE, *NETWORK]
+TABLE = [*ELEMENTWISE, *REDUCTIONS, *PRODUCTS, *MOVES, *INDEXING, *IN_PLACE, *NETWORK, *LAYERS]
 
 
 # --- What is not in the table, and why ---------------------------------------------------------------------------

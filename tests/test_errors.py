@@ -220,7 +220,7 @@ LAYERS = {
     "conv padding": (lambda: nn.Conv1d(1, 1, 1, padding="big")(x(1, 1, 3)), ValueError, ["padding", "'big'"]),
     "conv same": (lambda: nn.Conv1d(1, 1, 1, stride=2, padding="same")(x(1, 1, 3)), ValueError, ["same", "stride"]),
     "conv kernel": (lambda: nn.Conv1d(1, 1, 0), ValueError, ["Conv1d", "kernel_size", "0"]),
-    "conv groups": (lambda: nn.Conv1d(2, 2, 1, groups=2), NotImplementedError, ["groups", "2"]),
+    "conv groups": (lambda: nn.Conv1d(2, 3, 1, groups=2), ValueError, ["Conv1d", "divisible by groups", "2, 3 and 2"]),
     "embedding dtype": (lambda: nn.Embedding(3, 2)(x(2)), RuntimeError, ["embedding", "integer", "float32"]),
     "embedding table": (lambda: F.embedding(ids(0), x(3)), RuntimeError, ["embedding", "(3,)"]),
     "embedding padding": (lambda: nn.Embedding(3, 2, padding_idx=3), ValueError, ["padding_idx", "3"]),
@@ -233,10 +233,6 @@ LAYERS = {
     "attention width": (lambda: nn.MultiheadAttention(4, 2)(*[x(2, 1, 6)] * 3), RuntimeError, ["(2, 1, 6)", "4"]),
     "attention shapes": (
         lambda: F.scaled_dot_product_attention(x(2, 3), x(2, 4), x(2, 4)), RuntimeError, ["(2, 3)", "(2, 4)"],
-    ),
-    "attention, two masks": (
-        lambda: F.scaled_dot_product_attention(x(2, 3), x(2, 3), x(2, 3), x(2, 2) > 0, is_causal=True),
-        RuntimeError, ["attn_mask", "is_causal"],
     ),
     "attention mask dtype": (
         lambda: F.scaled_dot_product_attention(x(2, 3), x(2, 3), x(2, 3), z2g.zeros(2, 2, dtype="int64")),

@@ -329,7 +329,7 @@ def test_what_is_called_not_analytic_is_not() -> None:
         if name in NOT_ANALYTIC:
             try:
                 possible = complex_step(fn, inputs)[0] < 1e-13
-            except TypeError:
+            except (TypeError, KeyError):
                 possible = False
             excused |= set() if possible else {name}
     assert excused == NOT_ANALYTIC

@@ -20,6 +20,7 @@ from ..nn.recurrent import lstm_scan
 from ..ops import elementwise, indexing, linalg, reduction, shape, softmax, sorting
 from ..random import manual_seed
 from ..tensor import Tensor
+from .layers import layer_cases
 
 Case = tuple[str, Callable, list]
 ALL = slice(None)
@@ -219,6 +220,7 @@ def cases() -> list[Case]:
     add("nn.MultiheadAttention", nn.MultiheadAttention(4, 2).double(), any_(3, 1, 4), any_(2, 1, 4), any_(2, 1, 4))
     add("nn.LoRA", _Tuned(3, 2).double(), any_(4, 3))
     add("nn.TransformerBlock", nn.TransformerBlock(4, 2).double(), any_(1, 3, 4))
+    layer_cases(add, any_, positive, unit)
     return found
 
 

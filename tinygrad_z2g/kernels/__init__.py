@@ -12,32 +12,32 @@ from typing import Any
 
 import numpy as np
 
-from . import cuda, loops, quantized, recurrent, reference
+from . import channels, cuda, loops, pooling, quantized, recurrent, reference
 from .reference import dropout_mask, finite_max, log_of_sum, sum_squares
 
 LARGE = loops.LARGE
 FLOAT32 = np.dtype(np.float32)
 
 
-def either(name: str, asked: int = 0) -> Callable:
+def either(name: str, asked: int = 0, least: int = LARGE) -> Callable:
     """The routine `name`: for CuPy's arrays the one in `cuda`; for NumPy's the one in `compiled`, if they are large,
     float32, and Numba is there; else the reference. It is the argument number `asked`, an array or a list of arrays,
-    that tells. (The look costs 0.1 µs.)"""
-    plain = getattr(reference, name, None) or getattr(recurrent, name)
+    that tells. (The look costs 0.1 µs.) `least`: how large is large."""
+    plain = next(getattr(file, name) for file in (reference, recurrent, channels, pooling) if hasattr(file, name))
     on_gpu = getattr(cuda, name, plain)
 
     @functools.wraps(plain)
     def routine(*args: Any) -> Any:
         a = args[asked]
         if isinstance(a, np.ndarray):
-            if a.size < LARGE or a.dtype is not FLOAT32:
+            if a.size < least or a.dtype is not FLOAT32:
                 return plain(*args)
         else:
             arrays = a if isinstance(a, list) else [a]
             if not isinstance(arrays[0], (np.ndarray, np.generic)):
                 words = getattr(arrays[0], "words", None)  # a tensor, in a walk that is recorded
                 return (getattr(words, name, plain) if words else on_gpu)(*args)
-            if sum([x.size for x in arrays]) < LARGE:
+            if sum([x.size for x in arrays]) < least:
                 return plain(*args)
         compiled = loops.ready or loops.load()
         return getattr(compiled or reference, name, plain)(*args)
@@ -89,9 +89,12 @@ def with_quants(name: str) -> Callable:
 
 
 adam_all = either("adam_all")
+add_at_best = either("add_at_best", least=2**12)
 add_windows = either("add_windows")
 attention = either("attention")
 attention_backward = either("attention_backward")
+batch_norm = either("batch_norm")
+batch_norm_backward = either("batch_norm_backward")
 bmm = either("bmm")
 clip = either("clip")
 column_sums = either("column_sums")
@@ -106,6 +109,7 @@ layer_norm_backward = either("layer_norm_backward")
 log_softmax = either("log_softmax")
 lstm = either("lstm")
 lstm_backward = either("lstm_backward")
+max_windows = either("max_windows", least=2**12)
 norm = either("norm")
 product_and_column_sums = either("product_and_column_sums")
 quantized_product = with_quants("product")

@@ -5,9 +5,12 @@ A layer here knows nothing of rules or gradients: it keeps the settings and call
 
 from __future__ import annotations
 
+from typing import Any
+
+from .. import creation
 from ..tensor import Tensor
 from . import functional as F
-from .module import Module
+from .module import Module, Parameter
 
 
 class ReLU(Module):
@@ -136,3 +139,204 @@ class Sine(Module):
 
     def extra_repr(self) -> str:
         return f"omega={self.omega}"
+
+
+# --- Further ones: settings, and a function that is given them in this order ------------------------------------------
+
+
+class _Activation(Module):
+    """What the layers below share."""
+
+    function: Any
+    settings: tuple[str, ...] = ()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Same shape out, but for `GLU`."""
+        return type(self).function(input, *(getattr(self, name) for name in self.settings))
+
+    def extra_repr(self) -> str:
+        shown = ((name, getattr(self, name)) for name in self.settings)
+        return ", ".join(f"{name}={value}" for name, value in shown if (name, value) != ("inplace", False))
+
+
+class ELU(_Activation):
+    """x, or α (eˣ - 1) where x ≤ 0. See `functional.elu`."""
+
+    function, settings = staticmethod(F.elu), ("alpha", "inplace")
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False):
+        self.alpha, self.inplace = alpha, inplace
+
+
+class CELU(_Activation):
+    """x, or α (e^(x / α) - 1) where x ≤ 0. See `functional.celu`."""
+
+    function, settings = staticmethod(F.celu), ("alpha", "inplace")
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False):
+        self.alpha, self.inplace = alpha, inplace
+
+
+class SELU(_Activation):
+    """An ELU scaled so that layers keep mean 0 and variance 1 by themselves. See `functional.selu`."""
+
+    function, settings = staticmethod(F.selu), ("inplace",)
+
+    def __init__(self, inplace: bool = False):
+        self.inplace = inplace
+
+
+class Hardtanh(_Activation):
+    """x limited to [min_val, max_val]"""
+
+    function, settings = staticmethod(F.hardtanh), ("min_val", "max_val", "inplace")
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False):
+        if max_val <= min_val:
+            raise ValueError(f"Hardtanh: max_val must be larger than min_val, got {max_val} and {min_val}")
+        self.min_val, self.max_val, self.inplace = min_val, max_val, inplace
+
+
+class ReLU6(_Activation):
+    """x limited to [0, 6]"""
+
+    function, settings = staticmethod(F.relu6), ("inplace",)
+
+    def __init__(self, inplace: bool = False):
+        self.inplace = inplace
+
+
+class Hardsigmoid(_Activation):
+    """relu6(x + 3) / 6"""
+
+    function, settings = staticmethod(F.hardsigmoid), ("inplace",)
+
+    def __init__(self, inplace: bool = False):
+        self.inplace = inplace
+
+
+class Hardswish(_Activation):
+    """x relu6(x + 3) / 6"""
+
+    function, settings = staticmethod(F.hardswish), ("inplace",)
+
+    def __init__(self, inplace: bool = False):
+        self.inplace = inplace
+
+
+class Mish(_Activation):
+    """x tanh(ln(1 + eˣ))"""
+
+    function, settings = staticmethod(F.mish), ("inplace",)
+
+    def __init__(self, inplace: bool = False):
+        self.inplace = inplace
+
+
+class LogSigmoid(_Activation):
+    """ln σ(x)"""
+
+    function = staticmethod(F.logsigmoid)
+
+
+class Softsign(_Activation):
+    """x / (1 + |x|)"""
+
+    function = staticmethod(F.softsign)
+
+
+class Tanhshrink(_Activation):
+    """x - tanh x"""
+
+    function = staticmethod(F.tanhshrink)
+
+
+class Hardshrink(_Activation):
+    """x where |x| > lambd, else 0"""
+
+    function, settings = staticmethod(F.hardshrink), ("lambd",)
+
+    def __init__(self, lambd: float = 0.5):
+        self.lambd = lambd
+
+    def extra_repr(self) -> str:
+        return f"{self.lambd}"
+
+
+class Softshrink(_Activation):
+    """x moved towards 0 by lambd, and 0 where it would pass it"""
+
+    function, settings = staticmethod(F.softshrink), ("lambd",)
+
+    def __init__(self, lambd: float = 0.5):
+        self.lambd = lambd
+
+    def extra_repr(self) -> str:
+        return f"{self.lambd}"
+
+
+class Threshold(_Activation):
+    """x where x > threshold, else value"""
+
+    function, settings = staticmethod(F.threshold), ("threshold", "value", "inplace")
+
+    def __init__(self, threshold: float, value: float, inplace: bool = False):
+        self.threshold, self.value, self.inplace = threshold, value, inplace
+
+
+class GLU(_Activation):
+    """a σ(b), a and b the halves of x along `dim`. See `functional.glu`."""
+
+    function, settings = staticmethod(F.glu), ("dim",)
+
+    def __init__(self, dim: int = -1):
+        self.dim = dim
+
+
+class RReLU(_Activation):
+    """x where x > 0, else a x: while training with a random a for each number. See `functional.rrelu`."""
+
+    function, settings = staticmethod(F.rrelu), ("lower", "upper", "training", "inplace")
+
+    def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3, inplace: bool = False):
+        self.lower, self.upper, self.inplace = lower, upper, inplace
+
+    def extra_repr(self) -> str:
+        return f"lower={self.lower}, upper={self.upper}" + (", inplace=True" if self.inplace else "")
+
+
+class PReLU(Module):
+    """x where x > 0, else w x, with a learned slope w for all, or for each of num_parameters channels.
+
+    x (N, C, ...), same shape out. `weight` (num_parameters,) starts at `init`. See `functional.prelu`.
+    """
+
+    def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None):
+        self.num_parameters, self.init = num_parameters, init
+        self.weight = Parameter(creation.full((num_parameters,), float(init), device=device, dtype=dtype))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """x or w x"""
+        return F.prelu(input, self.weight)
+
+    def extra_repr(self) -> str:
+        return f"num_parameters={self.num_parameters}"
+
+
+class Softmin(_Activation):
+    """softmax(-x) along `dim`"""
+
+    function, settings = staticmethod(F.softmin), ("dim",)
+
+    def __init__(self, dim: int):
+        self.dim = dim
+
+
+class Softmax2d(Module):
+    """Softmax over the channels at each place: x (N, C, H, W) or (C, H, W)"""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Same shape"""
+        if input.array.ndim not in (3, 4):
+            raise ValueError(f"Softmax2d: expected input to be 3D or 4D (got {input.array.ndim}D instead)")
+        return F.softmax(input, -3)

@@ -11,7 +11,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .module import Module
+from ..tensor import Tensor
+from .module import Module, Parameter
 
 
 class _Container(Module):
@@ -230,3 +231,164 @@ class ModuleDict(_Container):
     def items(self) -> Iterable[tuple[str, Module]]:
         """Names and modules."""
         return self._parts().items()
+
+
+class ParameterList(Module):
+    """A list of parameters, named by their numbers. Tensors that are put in become parameters."""
+
+    def __init__(self, values: Iterable[Any] | None = None):
+        self._size = 0
+        self.extend(() if values is None else values)
+
+    def append(self, value: Any) -> ParameterList:
+        """Add one at the end. Returns self."""
+        self._size += 1
+        self[self._size - 1] = value
+        return self
+
+    def extend(self, values: Iterable[Any]) -> ParameterList:
+        """Add several at the end. Returns self."""
+        if not isinstance(values, Iterable) or isinstance(values, Tensor):
+            raise TypeError(f"ParameterList: expected several values to add, got {type(values).__name__}")
+        for value in list(values):
+            self.append(value)
+        return self
+
+    def _name(self, index: int) -> str:
+        number = operator.index(index)
+        if not -self._size <= number < self._size:
+            raise IndexError(f"ParameterList: index {index} is out of range, there are {self._size}")
+        return str(number % self._size)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[Any]:
+        return (getattr(self, str(i)) for i in range(self._size))
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return ParameterList(list(self)[index])
+        return getattr(self, self._name(index))
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        setattr(self, self._name(index), _as_parameter(value))
+
+    def __iadd__(self, values: Iterable[Any]) -> ParameterList:
+        return self.extend(values)
+
+    def extra_repr(self) -> str:
+        return "".join(f"\n  ({i}): {_described(value)}" for i, value in enumerate(self)) + "\n" * bool(self._size)
+
+
+class ParameterDict(Module):
+    """Parameters by name: `self.scales["query"]`, or `self.scales.query`. Tensors that are put in become parameters."""
+
+    def __init__(self, parameters: Any = None):
+        self._names: dict[str, None] = {}
+        self.update({} if parameters is None else parameters)
+
+    def update(self, parameters: Any) -> None:
+        """Set each of these names, from a dict or from pairs."""
+        pairs = parameters.items() if isinstance(parameters, (Mapping, ParameterDict)) else parameters
+        for name, value in pairs:
+            self[name] = value
+
+    def pop(self, key: str) -> Any:
+        """Take out the parameter of this name."""
+        value = self[key]
+        del self[key]
+        return value
+
+    def popitem(self) -> tuple[str, Any]:
+        """Take out the last one, with its name."""
+        name = next(reversed(self._names))
+        return name, self.pop(name)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The parameter of this name, or the default."""
+        return getattr(self, key) if key in self._names else default
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """The parameter of this name, which becomes the default if there is none."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
+        """A new one with these names, all of the default."""
+        return ParameterDict((key, default) for key in keys)
+
+    def clear(self) -> None:
+        """Take out all."""
+        for name in list(self._names):
+            del self[name]
+
+    def copy(self) -> ParameterDict:
+        """Another one with the same parameters."""
+        return ParameterDict(list(self.items()))
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self._names:
+            raise KeyError(key)
+        return getattr(self, key)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if not isinstance(key, str):
+            raise TypeError(f"ParameterDict: a name is a str, got {type(key).__name__}")
+        if key not in self._names and hasattr(type(self), key):
+            raise KeyError(f"ParameterDict: it has a method '{key}'; choose another name")
+        self._names[key] = None
+        setattr(self, key, _as_parameter(value))
+
+    def __delitem__(self, key: str) -> None:
+        del self._names[key]
+        delattr(self, key)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(self._names)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._names
+
+    def __or__(self, other: Any) -> ParameterDict:
+        both = self.copy()
+        both.update(other)
+        return both
+
+    def __ior__(self, other: Any) -> ParameterDict:
+        self.update(other)
+        return self
+
+    def keys(self) -> Iterable[str]:
+        """The names."""
+        return self._names.keys()
+
+    def values(self) -> Iterable[Any]:
+        """The parameters."""
+        return [getattr(self, name) for name in self._names]
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        """Names and parameters."""
+        return [(name, getattr(self, name)) for name in self._names]
+
+    def extra_repr(self) -> str:
+        lines = (f"\n  ({name}): {_described(value)}" for name, value in self.items())
+        return "".join(lines) + "\n" * bool(self._names)
+
+
+def _as_parameter(value: Any) -> Any:
+    return Parameter(value) if isinstance(value, Tensor) and not isinstance(value, Parameter) else value
+
+
+def _described(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return f"Object of type: {type(value).__name__}"
+    kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
+    return f"{kind} containing: [{value.dtype} of size {'x'.join(map(str, value.shape))}]"

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import dtypes, kernels, precision
-from ..backend import Array, of, quiet, silent
+from ..backend import Array, of, quiet, silent, to_host
 from ..engine import RESULT, Derived, needs_grad, record, record_joint
+from ..modes import no_grad
 from ..ops import elementwise
 from ..ops.casting import in_float32, lowered, through_float32
 from ..ops.common import (
     as_array,
+    as_floating,
     as_int,
-    check_broadcast,
     check_floating,
     check_ids,
     fits,
@@ -33,26 +34,53 @@ from ..ops.common import (
 )
 from ..ops.elementwise import sigmoid, tanh
 from ..ops.inplace import update
-from ..ops.linalg import linear
-from ..ops.reduction import norm
-from ..ops.shape import expand, one_hot
+from ..ops.linalg import bilinear, linear
+from ..ops.shape import one_hot
 from ..ops.softmax import log_softmax, softmax
 from ..random import default_generator
 from ..replay import number as replayed
 from . import losses
-from .losses import binary_cross_entropy, cross_entropy, l1_loss, mse_loss, nll_loss
-from .rotary import rotary_angles, rotary_embedding
-from .window import avg_pool1d, conv1d, conv2d, max_pool1d, max_pool2d
 
+# isort: off
+from .batch_norm import batch_norm, group_norm, instance_norm, local_response_norm
+from .distances import cosine_similarity, normalize, pairwise_distance
+from .likelihoods import ctc_loss, gaussian_nll_loss, kl_div, poisson_nll_loss
+from .losses import binary_cross_entropy, cross_entropy, huber_loss, l1_loss, mse_loss, nll_loss, smooth_l1_loss
+from .margins import (
+    cosine_embedding_loss, hinge_embedding_loss, margin_ranking_loss, multi_margin_loss, multilabel_soft_margin_loss,
+    soft_margin_loss, triplet_margin_loss,
+)  # fmt: skip
+from .nonlinear import (
+    celu, elu, glu, gumbel_softmax, hardshrink, hardsigmoid, hardswish, hardtanh, prelu, relu6, rrelu, selu, softmin,
+    softshrink, softsign, tanhshrink, threshold,
+)  # fmt: skip
+from .resize import (
+    adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d, channel_shuffle, fold,
+    interpolate, mirrored, pixel_shuffle, pixel_unshuffle, unfold, upsample,
+)  # fmt: skip
+from .rotary import rotary_angles, rotary_embedding
+from .window import (
+    avg_pool1d, avg_pool2d, conv1d, conv2d, conv_transpose1d, conv_transpose2d, max_pool1d, max_pool2d,
+)  # fmt: skip
+
+# isort: on
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
 __all__ = [
-    "avg_pool1d", "bias_gelu", "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv1d", "conv2d",
-    "cosine_similarity", "cross_entropy", "dropout", "embedding", "gelu", "l1_loss", "layer_norm", "leaky_relu",
-    "linear", "log_softmax", "max_pool1d", "max_pool2d", "mse_loss", "nll_loss", "normalize", "one_hot", "pad",
-    "relu", "rms_norm", "rotary_angles", "rotary_embedding", "scaled_dot_product_attention", "sigmoid", "silu",
-    "softmax", "softplus", "tanh",
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d", "alpha_dropout",
+    "avg_pool1d", "avg_pool2d", "batch_norm", "bias_gelu", "bilinear", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits", "celu", "channel_shuffle", "conv1d", "conv2d", "conv_transpose1d",
+    "conv_transpose2d", "cosine_embedding_loss", "cosine_similarity", "cross_entropy", "ctc_loss", "dropout",
+    "dropout1d", "dropout2d", "elu", "embedding", "embedding_bag", "fold", "gaussian_nll_loss", "gelu", "glu",
+    "group_norm", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss",
+    "huber_loss", "instance_norm", "interpolate", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "linear",
+    "local_response_norm", "log_softmax", "logsigmoid", "margin_ranking_loss", "max_pool1d", "max_pool2d", "mish",
+    "mse_loss", "multi_margin_loss", "multilabel_soft_margin_loss", "nll_loss", "normalize", "one_hot", "pad",
+    "pairwise_distance", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "prelu", "relu", "relu6", "rms_norm",
+    "rotary_angles", "rotary_embedding", "rrelu", "scaled_dot_product_attention", "selu", "sigmoid", "silu",
+    "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh",
+    "tanhshrink", "threshold", "triplet_margin_loss", "unfold", "upsample",
 ]  # fmt: skip
 
 
@@ -201,9 +229,30 @@ def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
     return record("softplus", z, (input, lambda grad, slope: grad * slope, Derived(slope, remake, input)))
 
 
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
+    """z = x tanh(ln(1 + eˣ)): a silu with another gate.  (Misra 2019, arXiv:1908.08681)
+
+    >>> x = z2g.tensor(0.0, requires_grad=True); F.mish(x).backward(); x.grad  # tanh(ln 2) = 3/5
+    tensor(0.6000)
+    """
+    losses.check_floating(as_array(input, "mish"), "mish")
+    return update(input, "mish_", mish) if inplace else input * tanh(softplus(input, threshold=math.inf))
+
+
+def logsigmoid(input: Tensor) -> Tensor:
+    """z = ln σ(x) = -ln(1 + e⁻ˣ).   dz/dx = 1 - σ(x)
+
+    >>> x = z2g.tensor([0.0, -900.0], requires_grad=True); F.logsigmoid(x).sum().backward(); x.grad
+    tensor([0.5000, 1.0000])
+    """
+    losses.check_floating(as_array(input, "logsigmoid"), "logsigmoid")
+    return -softplus(-input, threshold=math.inf)
+
+
 # --- The loss that is made of an activation; the others are in `losses` ----------------------------------------------
 
 
+@losses.old_reduction
 @in_float32
 def binary_cross_entropy_with_logits(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean",
@@ -348,38 +397,6 @@ def rms_norm(
     )
 
 
-def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
-    """z = x / max(‖x‖ₚ, eps) along `dim`: vectors of length 1.
-
-    Composed. What lies along x cannot change a direction, so only the rest of grad remains, divided by the length.
-    >>> x = z2g.tensor([3.0, 4.0], requires_grad=True)
-    >>> (F.normalize(x, dim=0) * z2g.tensor([4.0, -3.0])).sum().backward(); x.grad  # grad · x = 0
-    tensor([ 0.8000, -0.6000])
-    """
-    return input / norm(input, p, dim, keepdim=True).clamp(min=eps)
-
-
-@in_float32
-@through_float32
-def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    """z = x₁ · x₂ / (max(‖x₁‖, eps) max(‖x₂‖, eps)) along `dim`: the cosine of the angle between vectors.
-
-    Composed. A step at right angles turns x₁ towards x₂; one along x₁ changes nothing.
-    >>> x = z2g.tensor([2.0, 0.0], requires_grad=True)
-    >>> F.cosine_similarity(x, z2g.tensor([0.0, 1.0]), dim=0).backward(); x.grad
-    tensor([0.0000, 0.5000])
-    """
-    a, b = as_array(x1, "cosine_similarity"), as_array(x2, "cosine_similarity")
-    if a.shape != b.shape:  # a vector along `dim` is what it is after broadcasting
-        check_broadcast(a.shape, b.shape, "cosine_similarity")
-        shape = np.broadcast_shapes(a.shape, b.shape)
-        x1, x2 = expand(x1, *shape), expand(x2, *shape)
-    if a.dtype != b.dtype:
-        x1, x2 = (x.to(dtypes.promote(a.dtype, b.dtype)) for x in (x1, x2))
-    lengths = [norm(x, 2, dim, keepdim=True).clamp(min=eps) for x in (x1, x2)]
-    return ((x1 / lengths[0]) * (x2 / lengths[1])).sum(dim)
-
-
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """z = x m: each element is dropped (m = 0) with probability p, or else scaled by m = 1 / (1 - p).
 
@@ -405,6 +422,62 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     return record("dropout", laid_out(z, a), (input, lambda grad, m: grad * m, m))
 
 
+def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """`dropout` of whole channels: x (N, C, L) or (C, L). (Tompson et al. 2015, arXiv:1411.4280)
+
+    >>> x = z2g.ones(1, 8, 5, requires_grad=True); z = F.dropout1d(x, 0.5); z.sum().backward(); z2g.equal(x.grad, z)
+    True
+    >>> z2g.equal(z, z[:, :, :1].expand(1, 8, 5))  # a channel stays or goes as one
+    True
+    """
+    return _dropout_channels("dropout1d", input, (2, 3), p, training, inplace)
+
+
+def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """`dropout` of whole channels: x (N, C, H, W), or (N, C, L) as in torch. (Tompson et al. 2015, arXiv:1411.4280)
+
+    >>> x = z2g.ones(1, 8, 5, 5, requires_grad=True); z = F.dropout2d(x, 0.5); z.sum().backward(); z2g.equal(x.grad, z)
+    True
+    """
+    return _dropout_channels("dropout2d", input, (3, 4), p, training, inplace)
+
+
+def _dropout_channels(name: str, x: Tensor, ndims: tuple, p: float, training: bool, inplace: bool) -> Tensor:
+    p = number(p, f"{name}: p")
+    _check_probability(p, name)
+    a = as_array(x, name)
+    if a.ndim not in ndims:
+        raise RuntimeError(f"{name}: expected {' or '.join(map(str, ndims))} dimensions, got shape {tuple(a.shape)}")
+    if not training or p == 0:
+        return x
+    lead = 1 if a.ndim == 2 else 2  # (C, L) has no batch
+    kept = dropout(x.make(of(a).ones((*a.shape[:lead], *[1] * (a.ndim - lead)), as_floating(x, name).dtype)), p)
+    return update(x, f"{name}_", elementwise.mul, kept) if inplace else x * kept
+
+
+def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+    """z = a (x m - s (1 - m)) + a s p, m = 0 with probability p or else 1: the dropout that goes with `selu`.
+
+    s = 1.7581 is what selu tends to on the left; a = 1 / √((1 + s² p) (1 - p)) keeps mean 0 and variance 1.
+    (Klambauer et al. 2017, arXiv:1706.02515)
+    >>> x = z2g.ones(5, requires_grad=True); F.alpha_dropout(x, training=False).sum().backward(); x.grad
+    tensor([1., 1., 1., 1., 1.])
+    """
+    p = number(p, "alpha_dropout: p")
+    _check_probability(p, "alpha_dropout")
+    if inplace:
+        return update(input, "alpha_dropout_", alpha_dropout, p, training)
+    if not training or p == 0:
+        return input
+    a = as_floating(input, "alpha_dropout")
+    if p == 1:
+        return input * 0
+    kept = dropout(input.make(of(a).ones(a.shape, a.dtype)), p) != 0
+    s = 1.7580993408473766
+    scale = 1 / math.sqrt((s * s * p + 1) * (1 - p))
+    return elementwise.where(kept, input * scale, -s * scale) + s * scale * p
+
+
 def _check_probability(p: float, name: str) -> None:
     if not 0 <= p <= 1:
         raise ValueError(f"{name}: probability has to be between 0 and 1, got {p}")
@@ -413,11 +486,16 @@ def _check_probability(p: float, name: str) -> None:
 # --- Embedding and convolution -----------------------------------------------------------------------------------
 
 
-def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
+def embedding(
+    input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: float | None = None,
+    norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False,
+) -> Tensor:  # fmt: skip
     """z = weight[ids]: a row of the table for each id.   ∂L/∂weight[i] = Σ of the gradients wherever i was looked up
 
     ids = input (...), weight (V, C) -> (..., C). The row `padding_idx` receives no gradient. On the CPU an id out of
-    range raises IndexError; on the GPU nobody looks, so check before uploading.
+    range raises IndexError; on the GPU nobody looks, so check before uploading. `max_norm` first shortens the rows that
+    are read to that norm, in the table itself; `scale_grad_by_freq` divides a row's gradient by how often it was read;
+    `sparse` changes nothing, as gradients are whole arrays here.
 
     As for `x[...]`: the rule of reading is adding. Row 1 was read twice, row 0 never.
     >>> w = z2g.zeros(3, 2, requires_grad=True)
@@ -433,12 +511,18 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
         raise RuntimeError(f"embedding: weight must be a matrix (V, C), got shape {tuple(table.shape)}")
     same_device("embedding", input, weight)
     check_ids(ids, len(table), "embedding", "id")
+    if padding_idx is not None and not -len(table) <= padding_idx < len(table):
+        raise ValueError(f"embedding: padding_idx {padding_idx} is not one of {len(table)} rows")
+    if max_norm is not None:
+        _shorten(weight, ids, number(max_norm, "embedding: max_norm"), number(norm_type, "embedding: norm_type"))
 
     V, C = table.shape
 
     def rule(grad: Array) -> Array:
         flat = ids.reshape(-1)
         g = kernels.sum_rows_by_id(flat, grad.reshape(len(flat), C), V)  # (V, C)
+        if scale_grad_by_freq:
+            g /= of(flat).maximum(of(flat).bincount(flat, minlength=V), 1)[:, None].astype(g.dtype)
         if padding_idx is not None:
             g[padding_idx] = 0
         return g
@@ -452,10 +536,83 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
     return record("embedding", table[ids], (weight, linear_rule("embedding", rule, look_up), input))
 
 
-def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Tensor:
+@no_grad()
+def _shorten(weight: Tensor, ids: Array, max_norm: float, p: float) -> None:
+    """Scale the rows `ids` of a table, where they are longer, to the p-norm `max_norm`, in place."""
+    xp, used = of(ids), of(ids).unique(ids)
+    rows = weight.array[used]
+    lengths = (xp.abs(rows) ** p).sum(1, keepdims=True) ** (1 / p)
+    weight.array[used] = xp.where(lengths > max_norm, rows * (max_norm / (lengths + 1e-7)), rows)
+    weight.version[0] += 1
+
+
+def embedding_bag(
+    input: Tensor, weight: Tensor, offsets: Tensor | None = None, max_norm: float | None = None, norm_type: float = 2,
+    scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False,
+    per_sample_weights: Tensor | None = None, include_last_offset: bool = False, padding_idx: int | None = None,
+) -> Tensor:  # fmt: skip
+    """z = the mean, "sum" or "max" of the rows weight[ids], for each bag of ids; 0 for an empty bag.
+
+    input (B, n), a bag in each row, or one vector cut at `offsets` (B,), where the bags begin; weight (V, C) -> (B, C).
+    Ids equal to `padding_idx` do not count. `per_sample_weights`, shaped as input, multiply the rows of a "sum".
+    The other settings are those of `embedding`, of which this is composed.
+    >>> w = z2g.zeros(3, 1, requires_grad=True)
+    >>> z = F.embedding_bag(z2g.tensor([1, 2, 1]), w, z2g.tensor([0, 2])); z.sum().backward()  # bags (1, 2) and (1)
+    >>> w.grad.flatten()
+    tensor([0.0000, 1.5000, 0.5000])
+    """
+    name = "embedding_bag"
+    ids = as_array(input, name)
+    if mode not in ("mean", "sum", "max"):
+        raise ValueError(f"{name}: mode has to be one of sum, mean or max, got {mode!r}")
+    if per_sample_weights is not None and mode != "sum":
+        raise NotImplementedError(f"{name}: per_sample_weights is only supported for mode='sum', got mode={mode!r}")
+    if per_sample_weights is not None and as_array(per_sample_weights, name).shape != ids.shape:
+        got = f"{tuple(per_sample_weights.array.shape)} and {tuple(ids.shape)}"
+        raise ValueError(f"{name}: expected per_sample_weights and input to have the same shape, got {got}")
+    if (ids.ndim == 1) != (offsets is not None) or ids.ndim not in (1, 2):
+        raise ValueError(f"{name}: expected ids (B, n), or (n,) and offsets, got shape {tuple(ids.shape)}")
+    xp, factors = of(ids), per_sample_weights
+    counted = xp.ones(ids.shape, bool)
+    if offsets is not None:  # each bag becomes a row, filled up with its first id, which does not count there
+        places, inside = _bags(to_host(as_array(offsets, name)), len(ids), include_last_offset)
+        counted = xp.asarray(inside)
+        index = input.make(xp.asarray(places))
+        input, factors = input[index], None if factors is None else factors[index]
+    if padding_idx is not None:
+        counted = counted & (input.array != padding_idx % len(as_array(weight, name)))
+    rows = embedding(input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq)  # (B, n, C)
+    counts = input.make(counted.sum(1, keepdims=True).astype(rows.array.dtype))
+    outside = input.make(~counted[..., None])
+    if mode == "max":
+        best = rows.masked_fill(outside, -math.inf).max(1).values if counted.shape[1] else rows.sum(1)
+        return best.masked_fill(counts == 0, 0.0)
+    if factors is not None:
+        rows = rows * factors.unsqueeze(-1)
+    total = rows.masked_fill(outside, 0.0).sum(1)
+    return total / counts.clamp(min=1) if mode == "mean" else total
+
+
+def _bags(offsets: np.ndarray, n: int, include_last: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Which of n ids each bag holds, (B, longest), and which of these are its own."""
+    if offsets.ndim != 1 or offsets.dtype.kind not in "iu" or (len(offsets) and offsets[0] != 0):
+        raise RuntimeError(f"embedding_bag: offsets must be a vector of integers that begins with 0, got {offsets}")
+    ends = offsets[1:] if include_last else np.append(offsets[1:], n)
+    first = offsets[: len(ends)]
+    sizes = ends - first
+    if (sizes < 0).any() or (len(ends) and ends[-1] > n):
+        raise RuntimeError(f"embedding_bag: offsets must not decrease, nor exceed the {n} ids, got {offsets}")
+    steps = np.arange(sizes.max(initial=0))
+    inside = steps < sizes[:, None]
+    return np.where(inside, first[:, None] + steps, np.minimum(first, max(n - 1, 0))[:, None]), inside
+
+
+def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
     """x surrounded by `value`: pad = (left, right) for the last dimension, then pairs for those before it.
 
-    A negative number cuts off as many instead. What of x remains is the inner part of z, so its gradient is the inner
+    A negative number cuts off as many instead. mode "reflect" surrounds x by its mirror image (of 1 2 3: 3 2 | 1 2 3),
+    "replicate" by its edge (1 1 | 1 2 3), "circular" by its other end (2 3 | 1 2 3); see `resize.mirrored`. What of x
+    remains is the inner part of z, so its gradient is the inner
     part of grad.
     >>> x = z2g.tensor([1.0, 2.0], requires_grad=True)
     >>> (F.pad(x, (1, 1)) * z2g.tensor([5.0, 6.0, 7.0, 8.0])).sum().backward(); x.grad
@@ -463,10 +620,12 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     """
     a, value = as_array(input, "pad"), number(0.0 if value is None else value, "pad: value")
     amounts = [as_int(n, "pad") for n in pad]
-    if mode != "constant":
-        raise NotImplementedError(f"pad: mode {mode!r} is not offered, only 'constant'")
+    if mode not in ("constant", "reflect", "replicate", "circular"):
+        raise NotImplementedError(f"pad: unrecognised mode {mode!r}; known are constant, reflect, replicate, circular")
     if len(amounts) % 2 or len(amounts) > 2 * a.ndim:
         raise RuntimeError(f"pad: got {amounts} for shape {tuple(a.shape)}; expected a pair for each padded dimension")
+    if mode != "constant":
+        return mirrored(input, amounts, mode)
     pairs = [(0, 0)] * (a.ndim - len(amounts) // 2) + list(zip(amounts[::2], amounts[1::2], strict=True))[::-1]
     shape = [before + n + after for (before, after), n in zip(pairs, a.shape, strict=True)]
     if any(min(n + p, n + q, n + p + q) < 0 for (p, q), n in zip(pairs, a.shape, strict=True)):
@@ -501,8 +660,8 @@ def scaled_dot_product_attention(
 
     query (..., T, d), key (..., S, d), value (..., S, e) -> (..., T, e). `is_causal`: query i sees keys 0..i only,
     by position. `attn_mask` broadcasts to (..., T, S): True where a query may look, or numbers added to the scores
-    (-inf forbids); no gradient reaches it. A query that may look nowhere gives 0. `dropout_p` drops weights, always:
-    pass 0 when evaluating. (Vaswani et al. 2017, arXiv:1706.03762; gradients: see `kernels.attention_backward`)
+    (-inf forbids); with `is_causal`, both hold. A query that may look nowhere gives 0. `dropout_p` drops weights,
+    always: pass 0 when evaluating. (Vaswani et al. 2017, arXiv:1706.03762; gradients: see `kernels.attention_backward`)
     `enable_gqa`: query (..., nh, T, d), key and value (..., nk, S, ...) with fewer heads, each of which serves nh / nk
     neighbouring heads of the query (grouped queries, Ainslie et al. 2023, arXiv:2305.13245).
 
@@ -516,6 +675,8 @@ def scaled_dot_product_attention(
     (tensor([[2.]]), tensor([[0.5000],
             [0.5000]]))
     """
+    if attn_mask is not None and needs_grad(attn_mask):
+        return _attention_with_learned_mask(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
     if enable_gqa:
         return _grouped_attention(query, key, value, attn_mask, dropout_p, is_causal, scale)
     if precision.blocks:
@@ -538,14 +699,14 @@ def scaled_dot_product_attention(
     scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else number(scale, "attention: scale")
     bias = _attention_bias(q, k, attn_mask, is_causal)
     seed = replayed(default_generator.next_key, np.uint32) if dropout_p else 0
-    z, saved = quiet.run(kernels.attention, q, k, v, bias, is_causal, scale, dropout_p, seed)
+    z, saved = quiet.run(kernels.attention, q, k, v, bias, is_causal and bias is None, scale, dropout_p, seed)
 
     def plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         scores = q @ k.transpose(-2, -1) * scale  # (..., T, d) @ (..., d, S) -> (..., T, S)
         if bias is not None:
             scores = scores + bias
         T, S = scores.shape[-2:]
-        if is_causal:
+        if is_causal and bias is None:
             scores = scores.masked_fill(scores.make(of(q.array).tri(T, S, dtype=bool)).logical_not(), -math.inf)
         p = softmax(scores, -1)
         if dropout_p:
@@ -587,20 +748,33 @@ def _attention_bias(q: Array, k: Array, mask: Tensor | None, is_causal: bool) ->
     """What is added to the scores (..., T, S): 0 where a query may look, -inf where not, or the numbers given."""
     if mask is None:
         return None
-    if is_causal:
-        raise RuntimeError("scaled_dot_product_attention: give attn_mask or is_causal=True, not both")
-    if needs_grad(mask):
-        raise NotImplementedError("scaled_dot_product_attention: an attn_mask that requires grad is not offered")
     m, scores = mask.array, (*np.broadcast_shapes(q.shape[:-2], k.shape[:-2]), q.shape[-2], k.shape[-2])
     if not fits(m.shape, scores):
         raise RuntimeError(
             f"scaled_dot_product_attention: attn_mask has shape {tuple(m.shape)}, expected one that broadcasts to the "
             f"scores, {scores}"
         )
-    if m.dtype == q.dtype:
-        return m
-    if m.dtype == dtypes.float32:
-        return m.astype(q.dtype)
-    if m.dtype.kind != "b":
+    if m.dtype == dtypes.float32 or m.dtype == q.dtype:
+        m = m.astype(q.dtype, copy=False)
+    elif m.dtype.kind != "b":
         raise RuntimeError(f"scaled_dot_product_attention: attn_mask must be bool or {q.dtype}, got {m.dtype}")
-    return of(q).where(m, 0, -math.inf).astype(q.dtype)
+    else:
+        m = of(q).where(m, 0, -math.inf).astype(q.dtype)
+    if is_causal:  # both hold
+        m = of(q).where(of(q).tri(q.shape[-2], k.shape[-2], dtype=bool), m, -math.inf).astype(q.dtype)
+    return m
+
+
+def _attention_with_learned_mask(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, dropout_p: float, is_causal: bool, scale: float | None,
+    enable_gqa: bool,
+) -> Tensor:  # fmt: skip
+    """Attention composed of its parts, so that a gradient reaches the mask too: a learned bias by distance, say."""
+    q, k = as_array(query, "scaled_dot_product_attention"), as_array(key, "scaled_dot_product_attention")
+    if enable_gqa:
+        key, value = (x.repeat_interleave(q.shape[-3] // x.array.shape[-3], -3) for x in (key, value))
+    scores = query @ key.transpose(-2, -1) * (1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else scale) + mask
+    if is_causal:
+        future = query.make(~of(q).tri(q.shape[-2], k.shape[-2], dtype=bool))
+        scores = scores.masked_fill(future, -math.inf)
+    return dropout(softmax(scores, -1), dropout_p) @ value

@@ -1,4 +1,4 @@
-"""The linear layer, and the one that makes vectors of pictures for it.
+"""The linear layer, and those that make vectors of pictures for it, and back.
 
 The layer owns weight and bias; it knows nothing of products and gradients.
 """
@@ -63,3 +63,20 @@ class Flatten(Module):
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Unflatten(Module):
+    """Cuts one dimension into several: `Unflatten(1, (C, H, W))` is the way back of `Flatten`."""
+
+    def __init__(self, dim: int, unflattened_size: Any):
+        sizes = unflattened_size if isinstance(unflattened_size, (tuple, list)) else None
+        if sizes is None or not all(isinstance(n, int) for n in sizes):
+            raise TypeError(f"Unflatten: unflattened_size must be a tuple of ints, got {unflattened_size!r}")
+        self.dim, self.unflattened_size = dim, unflattened_size
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, all features) -> (N, *unflattened_size)"""
+        return input.unflatten(self.dim, tuple(self.unflattened_size))
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"

@@ -5,14 +5,18 @@ They know nothing of the model that is judged, nor of gradients.
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..tensor import Tensor
 from . import functional as F
+from .losses import old_reduction
 from .module import Module
 
 
 class MSELoss(Module):
     """mean (input - target)²"""
 
+    @old_reduction
     def __init__(self, *, reduction: str = "mean"):
         self.reduction = reduction
 
@@ -24,6 +28,7 @@ class MSELoss(Module):
 class L1Loss(Module):
     """mean |input - target|"""
 
+    @old_reduction
     def __init__(self, *, reduction: str = "mean"):
         self.reduction = reduction
 
@@ -35,6 +40,7 @@ class L1Loss(Module):
 class CrossEntropyLoss(Module):
     """-ln softmax(input)[target], averaged. See `functional.cross_entropy`."""
 
+    @old_reduction
     def __init__(
         self, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean",
         label_smoothing: float = 0.0,
@@ -53,6 +59,7 @@ class CrossEntropyLoss(Module):
 class NLLLoss(Module):
     """-input[target], averaged, the input being log-probabilities. See `functional.nll_loss`."""
 
+    @old_reduction
     def __init__(self, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"):
         self.register_buffer("weight", weight)
         self.ignore_index, self.reduction = ignore_index, reduction
@@ -65,6 +72,7 @@ class NLLLoss(Module):
 class BCELoss(Module):
     """-(t ln p + (1 - t) ln (1 - p)), averaged. See `functional.binary_cross_entropy`."""
 
+    @old_reduction
     def __init__(self, weight: Tensor | None = None, *, reduction: str = "mean"):
         self.register_buffer("weight", weight)
         self.reduction = reduction
@@ -77,6 +85,7 @@ class BCELoss(Module):
 class BCEWithLogitsLoss(Module):
     """`BCELoss` of σ(input), without overflow. See `functional.binary_cross_entropy_with_logits`."""
 
+    @old_reduction
     def __init__(self, weight: Tensor | None = None, *, reduction: str = "mean", pos_weight: Tensor | None = None):
         self.register_buffer("weight", weight)
         self.register_buffer("pos_weight", pos_weight)
@@ -87,3 +96,148 @@ class BCEWithLogitsLoss(Module):
         return F.binary_cross_entropy_with_logits(
             input, target, self.weight, reduction=self.reduction, pos_weight=self.pos_weight
         )
+
+
+# --- Further ones: settings, and a function that is given them by name ------------------------------------------------
+
+
+class _Loss(Module):
+    """What the losses below share."""
+
+    function: Any
+    settings: tuple[str, ...] = ()
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """What the function takes; a scalar out, or one loss for each example with reduction="none"."""
+        return type(self).function(*inputs, **{name: getattr(self, name) for name in (*self.settings, "reduction")})
+
+
+class SmoothL1Loss(_Loss):
+    """d² / (2 β) where |d| < β, else |d| - β/2, averaged. See `functional.smooth_l1_loss`."""
+
+    function, settings = staticmethod(F.smooth_l1_loss), ("beta",)
+
+    @old_reduction
+    def __init__(self, *, reduction: str = "mean", beta: float = 1.0):
+        self.reduction, self.beta = reduction, beta
+
+
+class HuberLoss(_Loss):
+    """d² / 2 where |d| < δ, else δ (|d| - δ/2), averaged. See `functional.huber_loss`."""
+
+    function, settings = staticmethod(F.huber_loss), ("delta",)
+
+    def __init__(self, reduction: str = "mean", delta: float = 1.0):
+        self.reduction, self.delta = reduction, delta
+
+
+class KLDivLoss(_Loss):
+    """t (ln t - input), the input being log-probabilities; "batchmean" is the divergence. See `functional.kl_div`."""
+
+    function, settings = staticmethod(F.kl_div), ("log_target",)
+
+    @old_reduction
+    def __init__(self, *, reduction: str = "mean", log_target: bool = False):
+        self.reduction, self.log_target = reduction, log_target
+
+
+class PoissonNLLLoss(_Loss):
+    """-ln of Poisson's probability, averaged. See `functional.poisson_nll_loss`."""
+
+    function, settings = staticmethod(F.poisson_nll_loss), ("log_input", "full", "eps")
+
+    @old_reduction
+    def __init__(self, log_input: bool = True, full: bool = False, *, eps: float = 1e-8, reduction: str = "mean"):
+        self.log_input, self.full, self.eps, self.reduction = log_input, full, eps, reduction
+
+
+class GaussianNLLLoss(_Loss):
+    """-ln of the normal density, averaged; takes input, target, variance. See `functional.gaussian_nll_loss`."""
+
+    function, settings = staticmethod(F.gaussian_nll_loss), ("full", "eps")
+
+    def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean"):
+        self.full, self.eps, self.reduction = full, eps, reduction
+
+
+class CTCLoss(_Loss):
+    """-ln of the sum over all ways to read the target off; see `functional.ctc_loss`."""
+
+    function, settings = staticmethod(F.ctc_loss), ("blank", "zero_infinity")
+
+    def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False):
+        self.blank, self.reduction, self.zero_infinity = blank, reduction, zero_infinity
+
+
+class HingeEmbeddingLoss(_Loss):
+    """x where t = 1, max(0, margin - x) where t = -1, averaged. See `functional.hinge_embedding_loss`."""
+
+    function, settings = staticmethod(F.hinge_embedding_loss), ("margin",)
+
+    @old_reduction
+    def __init__(self, margin: float = 1.0, *, reduction: str = "mean"):
+        self.margin, self.reduction = margin, reduction
+
+
+class MarginRankingLoss(_Loss):
+    """max(0, margin - t (x₁ - x₂)), averaged. See `functional.margin_ranking_loss`."""
+
+    function, settings = staticmethod(F.margin_ranking_loss), ("margin",)
+
+    @old_reduction
+    def __init__(self, margin: float = 0.0, *, reduction: str = "mean"):
+        self.margin, self.reduction = margin, reduction
+
+
+class SoftMarginLoss(_Loss):
+    """ln(1 + e^(-t x)), averaged. See `functional.soft_margin_loss`."""
+
+    function = staticmethod(F.soft_margin_loss)
+
+    @old_reduction
+    def __init__(self, *, reduction: str = "mean"):
+        self.reduction = reduction
+
+
+class CosineEmbeddingLoss(_Loss):
+    """1 - cos where t = 1, max(0, cos - margin) where t = -1, averaged. See `functional.cosine_embedding_loss`."""
+
+    function, settings = staticmethod(F.cosine_embedding_loss), ("margin",)
+
+    @old_reduction
+    def __init__(self, margin: float = 0.0, *, reduction: str = "mean"):
+        self.margin, self.reduction = margin, reduction
+
+
+class TripletMarginLoss(_Loss):
+    """max(0, d(a, pos) - d(a, neg) + margin), averaged. See `functional.triplet_margin_loss`."""
+
+    function, settings = staticmethod(F.triplet_margin_loss), ("margin", "p", "eps", "swap")
+
+    @old_reduction
+    def __init__(
+        self, margin: float = 1.0, p: float = 2.0, eps: float = 1e-6, swap: bool = False, *, reduction: str = "mean"
+    ):
+        self.margin, self.p, self.eps, self.swap, self.reduction = margin, p, eps, swap, reduction
+
+
+class MultiMarginLoss(_Loss):
+    """Σ max(0, margin - x[t] + x[j])ᵖ / C over the wrong classes, averaged. See `functional.multi_margin_loss`."""
+
+    function, settings = staticmethod(F.multi_margin_loss), ("p", "margin", "weight")
+
+    @old_reduction
+    def __init__(self, p: int = 1, margin: float = 1.0, weight: Tensor | None = None, *, reduction: str = "mean"):
+        self.register_buffer("weight", weight)
+        self.p, self.margin, self.reduction = p, margin, reduction
+
+
+class MultiLabelSoftMarginLoss(_Loss):
+    """Binary cross-entropy of each class by itself, averaged. See `functional.multilabel_soft_margin_loss`."""
+
+    function, settings = staticmethod(F.multilabel_soft_margin_loss), ("weight",)
+
+    @old_reduction
+    def __init__(self, weight: Tensor | None = None, *, reduction: str = "mean"):
+        self.register_buffer("weight", weight)
+        self.reduction = reduction

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -17,16 +18,34 @@ from ..backend import Array, of, quiet, silent
 from ..engine import RESULT, Derived, needs_grad, record
 from ..ops.casting import cast, half_for, in_float32, raised
 from ..ops.common import as_array, as_int, check_floating, check_ids, fits, laid_out, number, same_device
+from ..ops.elementwise import where
 from ..ops.softmax import log_softmax
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def reduce(losses: Tensor, reduction: str, name: str) -> Tensor:
     """The losses themselves ("none"), their sum or their mean."""
     check_reduction(reduction, name)
     return losses if reduction == "none" else getattr(losses, reduction)()
+
+
+def old_reduction(function: _F) -> _F:
+    """A loss, or the constructor of one, that also takes what stood for `reduction` before torch 0.4.1.
+
+    size_average=False was the sum, reduce=False no reduction at all.
+    """
+
+    @functools.wraps(function)
+    def renamed(*args: Any, size_average: bool | None = None, reduce: bool | None = None, **kwargs: Any) -> Any:
+        if size_average is not None or reduce is not None:
+            kwargs["reduction"] = "none" if reduce is False else "sum" if size_average is False else "mean"
+        return function(*args, **kwargs)
+
+    return renamed  # type: ignore[return-value]
 
 
 def check_reduction(reduction: str, name: str) -> None:
@@ -53,6 +72,7 @@ def weight_for(losses: Tensor, weight: Tensor, name: str, what: str) -> Tensor:
     return weight if w.dtype == losses.array.dtype else cast(weight, losses.array.dtype)
 
 
+@old_reduction
 def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """L = Σ d² / n, the mean; d = input - target.   ∂L/∂input = 2 d / n = -∂L/∂target
 
@@ -93,6 +113,7 @@ def _squares(a: Array, b: Array) -> Array:
     return kernels.sum_squares(a - b)
 
 
+@old_reduction
 @in_float32
 def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """L = mean of |input - target|. The shapes must be equal.
@@ -105,6 +126,51 @@ def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor
     return reduce((input - target).abs(), reduction, "l1_loss")
 
 
+@old_reduction
+@in_float32
+def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+    """L = d² / (2 β) where |d| < β, else |d| - β/2; d = input - target. Round at the bottom, straight further out.
+
+    Composed: the slope is d / β, then ±1. (Girshick 2015, arXiv:1504.08083)
+    >>> x = z2g.tensor([0.5, 3.0], requires_grad=True)
+    >>> F.smooth_l1_loss(x, z2g.zeros(2), reduction="sum").backward(); x.grad
+    tensor([0.5000, 1.0000])
+    """
+    beta = number(beta, "smooth_l1_loss: beta")
+    if beta < 0:
+        raise RuntimeError(f"smooth_l1_loss: beta must not be negative, got {beta}")
+    if beta == 0:
+        return l1_loss(input, target, reduction=reduction)
+    a, _ = same_shape(input, target, "smooth_l1_loss")
+    check_floating(a, "smooth_l1_loss")
+    d = (input - target).abs()
+    losses = where(d.detach() < beta, d.square() * (0.5 / beta), d - 0.5 * beta)
+    return reduce(losses, reduction, "smooth_l1_loss")
+
+
+@in_float32
+def huber_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
+) -> Tensor:
+    """L = d² / 2 where |d| < δ, else δ (|d| - δ/2); d = input - target: δ times `smooth_l1_loss`.
+
+    Composed: the slope is d, then ±δ. `weight`, of the same shape, multiplies each loss. (Huber 1964)
+    >>> x = z2g.tensor([0.5, 3.0], requires_grad=True)
+    >>> F.huber_loss(x, z2g.zeros(2), reduction="sum", delta=2.0).backward(); x.grad
+    tensor([0.5000, 2.0000])
+    """
+    delta = number(delta, "huber_loss: delta")
+    if delta <= 0:
+        raise RuntimeError(f"huber_loss does not support non-positive values for delta, got {delta}")
+    a, _ = same_shape(input, target, "huber_loss")
+    check_floating(a, "huber_loss")
+    d = (input - target).abs()
+    losses = where(d.detach() < delta, d.square() * 0.5, (d - 0.5 * delta) * delta)
+    if weight is not None and as_array(weight, "huber_loss").shape != a.shape:
+        raise ValueError(f"huber_loss: weight {tuple(weight.array.shape)} and input {tuple(a.shape)} differ in shape")
+    return reduce(weighted(losses, weight, "huber_loss"), reduction, "huber_loss")
+
+
 def same_shape(input: Tensor, target: Tensor, name: str) -> tuple[Array, Array]:
     """The two arrays. They must have one shape: to broadcast them is nearly always a mistake."""
     a, b = as_array(input, name), as_array(target, name)
@@ -113,6 +179,7 @@ def same_shape(input: Tensor, target: Tensor, name: str) -> tuple[Array, Array]:
     return a, b
 
 
+@old_reduction
 @in_float32
 @silent
 def cross_entropy(
@@ -264,6 +331,7 @@ def _check_classes(
     return ids if soft else ids.astype(dtypes.int64, copy=False), ignore_index
 
 
+@old_reduction
 @in_float32
 def nll_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
@@ -289,6 +357,7 @@ def nll_loss(
     return losses.sum() / target.make(w).sum() if reduction == "mean" else reduce(losses, reduction, "nll_loss")
 
 
+@old_reduction
 def binary_cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean"
 ) -> Tensor:

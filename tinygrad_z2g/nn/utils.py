@@ -54,6 +54,26 @@ def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
     return cat([p.reshape(-1) for p in parameters])
 
 
+@no_grad()
+def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
+    """Cut a vector into the parameters, in place: the way back of `parameters_to_vector`.
+
+    RuntimeError where it is too short; what it holds beyond them is left alone, as in torch.
+    """
+    if not isinstance(vec, Tensor):
+        raise TypeError(f"vector_to_parameters: expected a Tensor, got {type(vec).__name__}")
+    at = 0
+    for p in parameters:
+        part = vec.detach()[at : at + p.numel()]
+        if part.numel() < p.numel():
+            raise RuntimeError(
+                f"vector_to_parameters: the vector's {vec.numel()} numbers do not fill the parameters: the one at {at} "
+                f"takes {p.numel()}"
+            )
+        p.copy_(part.reshape(p.shape))
+        at += p.numel()
+
+
 def _grads(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     return [p.grad for p in parameters if p.grad is not None]

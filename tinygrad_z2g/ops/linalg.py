@@ -380,3 +380,23 @@ def _rounded(z: Array, dtype: np.dtype) -> Array:
 def _inner_sizes(a: Array, b: Array, name: str) -> RuntimeError:
     inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
     return RuntimeError(f"{name}: {tuple(a.shape)} @ {tuple(b.shape)}: inner sizes {a.shape[-1]} and {inner} differ")
+
+
+def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """z_o = x₁ᵀ W_o x₂ + b_o: every product of a number of x₁ and one of x₂ has a weight.
+
+    input1 (..., I), input2 (..., J), weight (O, I, J), bias (O,) -> (..., O). Composed.
+    >>> x, y = z2g.tensor([2.0], requires_grad=True), z2g.tensor([5.0]); F.bilinear(x, y, z2g.ones(1, 1, 1)).backward()
+    >>> x.grad
+    tensor([5.])
+    """
+    a, b, w = (as_array(x, "bilinear") for x in (input1, input2, weight))
+    if w.ndim != 3 or not a.ndim or a.shape[:-1] != b.shape[:-1] or (a.shape[-1], b.shape[-1]) != w.shape[1:]:
+        raise RuntimeError(
+            f"bilinear: inputs {tuple(a.shape)} and {tuple(b.shape)}, weight {tuple(w.shape)}: expected (..., I), "
+            "(..., J) and (O, I, J)"
+        )
+    O, I, J = w.shape  # noqa: E741
+    left = linear(input1, weight.permute(0, 2, 1).reshape(O * J, I)).unflatten(-1, (O, J))  # (..., O, J)
+    z = (left * input2.unsqueeze(-2)).sum(-1)  # (..., O)
+    return z if bias is None else z + bias
