@@ -27,8 +27,9 @@ from . import _analytic, _checked, _outputs, _place, _weights
 STEP = 1e-60
 NOT_ANALYTIC = {
     "abs", "floor", "ceil", "remainder", "div, rounded", "diag, vector", "erf", "F.gelu", "F.bias_gelu",
-    "F.softplus", "F.l1_loss", "F.binary_cross_entropy_with_logits", "F.pad", "F.avg_pool1d", "lstm_scan", "nn.Conv1d",
-    "nn.Conv2d", "nn.LSTM",
+    "F.softplus", "F.l1_loss", "F.binary_cross_entropy_with_logits", "F.pad", "F.avg_pool1d", "gru_scan", "lstm_scan",
+    "nn.Conv1d", "nn.Conv2d", "nn.RNN, both directions, packed", "nn.GRU", "nn.GRU, both directions, packed", "nn.LSTM",
+    "nn.LSTM, both directions, packed",
 }  # fmt: skip
 
 

@@ -17,5 +17,5 @@ from .loss import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, MSELoss,
 from .module import Identity, Module, Parameter
 from .norm import LayerNorm, RMSNorm
 from .quantized import QuantizedEmbedding, QuantizedLinear
-from .recurrent import LSTM, LSTMCell
+from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from .transformer import CausalSelfAttention, TransformerBlock

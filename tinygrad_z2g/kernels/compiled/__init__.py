@@ -12,7 +12,7 @@ from .activations import erf, fill, gelu_exact, gelu_tanh, relu, relu_backward, 
 from .attending import attention, attention_backward
 from .columns import column_sums, product_and_column_sums, scale_shift, sum_rows_by_id, total
 from .dropping import dropout
-from .gates import lstm, lstm_backward
+from .gates import gru, gru_backward, lstm, lstm_backward, rnn, rnn_backward
 from .jit import cache_folder, threads
 from .norms import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
 from .products import bmm, each, product, shares
