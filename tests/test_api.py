@@ -70,7 +70,8 @@ SURFACE = {
     "tinygrad_z2g.nn": """
         Parameter Module Sequential ModuleList ModuleDict Identity Linear Conv1d Conv2d MaxPool1d AvgPool1d MaxPool2d
         Embedding LayerNorm RMSNorm Dropout Flatten ReLU LeakyReLU GELU SiLU Tanh Sigmoid Softplus Softmax LogSoftmax
-        Sine RNN GRU LSTM RNNCell GRUCell LSTMCell MultiheadAttention MSELoss L1Loss CrossEntropyLoss NLLLoss BCELoss
+        Sine RNN GRU LSTM RNNCell GRUCell LSTMCell MultiheadAttention Transformer TransformerEncoder TransformerDecoder
+        TransformerEncoderLayer TransformerDecoderLayer MSELoss L1Loss CrossEntropyLoss NLLLoss BCELoss
         BCEWithLogitsLoss""",
     "tinygrad_z2g.nn.Module": """
         forward parameters named_parameters modules named_modules children register_buffer register_parameter buffers
@@ -117,6 +118,18 @@ def test_the_surface_that_was_promised(name):
     (nn.utils.rnn.pack_padded_sequence, "input lengths batch_first enforce_sorted"),
     (nn.utils.rnn.pad_packed_sequence, "sequence batch_first padding_value total_length"),
     (nn.utils.rnn.pad_sequence, "sequences batch_first padding_value padding_side"),
+    (nn.MultiheadAttention, "embed_dim num_heads dropout bias add_bias_kv add_zero_attn kdim vdim batch_first"),
+    (nn.MultiheadAttention.forward,
+     "query key value key_padding_mask need_weights attn_mask average_attn_weights is_causal"),
+    (nn.Transformer, "d_model nhead num_encoder_layers num_decoder_layers dim_feedforward dropout activation "
+                     "custom_encoder custom_decoder layer_norm_eps batch_first norm_first bias device dtype"),
+    (nn.Transformer.forward, "src tgt src_mask tgt_mask memory_mask src_key_padding_mask tgt_key_padding_mask "
+                             "memory_key_padding_mask src_is_causal tgt_is_causal memory_is_causal"),
+    (nn.TransformerEncoderLayer, "d_model nhead dim_feedforward dropout activation layer_norm_eps batch_first "
+                                 "norm_first bias device dtype"),
+    (nn.TransformerEncoder, "encoder_layer num_layers norm enable_nested_tensor mask_check"),
+    (nn.TransformerDecoderLayer.forward, "tgt memory tgt_mask memory_mask tgt_key_padding_mask "
+                                         "memory_key_padding_mask tgt_is_causal memory_is_causal"),
     (nn.Dropout, "p inplace"),
     (nn.LeakyReLU, "negative_slope inplace"),
     (z2g.optim.SGD, "params lr momentum dampening weight_decay nesterov"),

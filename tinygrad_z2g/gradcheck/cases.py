@@ -226,6 +226,13 @@ def cases() -> list[Case]:
         add(f"nn.{type(cell).__name__}", cell.double(), any_(2, 2), any_(2, 2))
     add("nn.LSTMCell", _Cell(2, 2).double(), any_(2, 2), any_(2, 2), any_(2, 2))
     add("nn.MultiheadAttention", nn.MultiheadAttention(4, 2).double(), any_(3, 1, 4), any_(2, 1, 4), any_(2, 1, 4))
+    add("nn.MultiheadAttention, kdim", nn.MultiheadAttention(4, 2, kdim=3, vdim=2).double(), any_(3, 1, 4),
+        any_(2, 1, 3), any_(2, 1, 2))  # fmt: skip
+    for first in (False, True):
+        settings = {"dropout": 0.0, "activation": F.silu, "norm_first": first, "dtype": "float64"}
+        add("nn.TransformerEncoderLayer", nn.TransformerEncoderLayer(4, 2, 3, **settings), any_(3, 1, 4))
+        add("nn.TransformerDecoderLayer", nn.TransformerDecoderLayer(4, 2, 3, **settings), any_(2, 1, 4), any_(3, 1, 4))
+    add("nn.Transformer", nn.Transformer(4, 2, 1, 1, 3, 0.0, F.silu).double(), any_(3, 1, 4), any_(2, 1, 4))
     add("nn.LoRA", _Tuned(3, 2).double(), any_(4, 3))
     add("nn.TransformerBlock", nn.TransformerBlock(4, 2).double(), any_(1, 3, 4))
     return found

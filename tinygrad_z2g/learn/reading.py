@@ -120,6 +120,7 @@ PATH = {
         Step("nn.attention", SKIM, "`split_heads` and the masks."),
         Step("nn.cache", OPEN, "`extend`: nothing is copied for a new token."),
         Step("nn.transformer", READ, "Attention, then a small network, each added to what came in."),
+        Step("nn.encoder_decoder", OPEN, "The same for two sequences: one is read, the other written."),
         Step("kernels.quantized", OPEN, "How sixteen bytes are 32 weights; why sums are scaled and not weights."),
         Step("nn.quantized", OPEN, "Layers of four bits."),
         Step("nn.lora", OPEN, "A small correction learns in place of a large weight."),

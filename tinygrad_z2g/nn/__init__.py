@@ -11,6 +11,13 @@ from .container import ModuleDict, ModuleList, Sequential
 from .conv import AvgPool1d, Conv1d, Conv2d, MaxPool1d, MaxPool2d
 from .dropout import Dropout
 from .embedding import Embedding
+from .encoder_decoder import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 from .linear import Flatten, Linear
 from .lora import LoRA, add_lora, load_lora_state_dict, lora_state_dict, merge_lora
 from .loss import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, MSELoss, NLLLoss
