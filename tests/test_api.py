@@ -71,8 +71,8 @@ SURFACE = {
         Parameter Module Sequential ModuleList ModuleDict Identity Linear Conv1d Conv2d MaxPool1d AvgPool1d MaxPool2d
         Embedding LayerNorm RMSNorm Dropout Flatten ReLU LeakyReLU GELU SiLU Tanh Sigmoid Softplus Softmax LogSoftmax
         Sine RNN GRU LSTM RNNCell GRUCell LSTMCell MultiheadAttention Transformer TransformerEncoder TransformerDecoder
-        TransformerEncoderLayer TransformerDecoderLayer MSELoss L1Loss CrossEntropyLoss NLLLoss BCELoss
-        BCEWithLogitsLoss""",
+        TransformerEncoderLayer TransformerDecoderLayer LazyLinear LazyConv1d LazyConv2d UninitializedParameter MSELoss
+        L1Loss CrossEntropyLoss NLLLoss BCELoss BCEWithLogitsLoss""",
     "tinygrad_z2g.nn.Module": """
         forward parameters named_parameters modules named_modules children register_buffer register_parameter buffers
         state_dict load_state_dict apply train eval to zero_grad requires_grad_ extra_repr register_forward_hook""",
@@ -130,6 +130,8 @@ def test_the_surface_that_was_promised(name):
     (nn.TransformerEncoder, "encoder_layer num_layers norm enable_nested_tensor mask_check"),
     (nn.TransformerDecoderLayer.forward, "tgt memory tgt_mask memory_mask tgt_key_padding_mask "
                                          "memory_key_padding_mask tgt_is_causal memory_is_causal"),
+    (nn.LazyLinear, "out_features bias device dtype"),
+    (nn.LazyConv2d, "out_channels kernel_size stride padding dilation groups bias padding_mode device dtype"),
     (nn.Dropout, "p inplace"),
     (nn.LeakyReLU, "negative_slope inplace"),
     (z2g.optim.SGD, "params lr momentum dampening weight_decay nesterov"),

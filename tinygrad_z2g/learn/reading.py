@@ -113,6 +113,7 @@ PATH = {
         Step("nn.norm", SKIM, "Scale and shift are learned, the rest is not."),
         Step("nn.embedding", SKIM, "A table; reading a row is the forward pass."),
         Step("nn.conv", SKIM, "Sizes, and a call each."),
+        Step("nn.lazy", OPEN, "Layers that learn their width from the first input."),
         Step("nn.loss", OPEN, "The losses of `functional` for those who like objects."),
         Step("nn.utils.rnn", OPEN, "Sequences of different lengths, packed without padding."),
         Step("nn.recurrent", OPEN, "`lstm_step` says what an LSTM is; `lstm_scan` the same as one operation. Then "

@@ -18,6 +18,7 @@ from .encoder_decoder import (
     TransformerEncoder,
     TransformerEncoderLayer,
 )
+from .lazy import LazyConv1d, LazyConv2d, LazyLinear, UninitializedParameter
 from .linear import Flatten, Linear
 from .lora import LoRA, add_lora, load_lora_state_dict, lora_state_dict, merge_lora
 from .loss import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, MSELoss, NLLLoss
