@@ -13,6 +13,7 @@ from test_nn import arrays_of, attention_by_hand, call, close, layer_norm_by_han
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import nn
+from tinygrad_z2g.nn import attention
 from tinygrad_z2g.nn import functional as F
 
 N, T, S, E, HEADS = 2, 3, 4, 6, 2
@@ -267,6 +268,22 @@ def test_float32_stays_so_on_its_device(device):
     z.sum().backward()
     for t in [z, x.grad, y.grad, *(p.grad for p in model.parameters())]:
         assert t.dtype == z2g.float32 and t.device.type == device
+
+
+@pytest.mark.parametrize("as_bool", [True, False], ids=["bool", "float"])
+def test_a_causal_mask_beside_is_causal_is_recognised(as_bool):
+    """On the CPU: then no scores need be masked one by one. Another mask beside it holds as well."""
+    later = np.arange(5) > np.arange(3)[:, None]
+    other = later.copy()
+    other[2, 0] = True
+    for forbidden, expected in ((later, True), (other, False), (np.stack([later] * 2), False), (~later, False)):
+        mask = z2g.tensor(forbidden if as_bool else minus_inf(forbidden))
+        assert attention._says_causal(mask) == expected
+    layer, x = nn.MultiheadAttention(4, 2, batch_first=True), z2g.randn(1, 3, 4)
+    given = other[:, :3]
+    both = z2g.tensor(given if as_bool else minus_inf(given).astype(np.float32))
+    weights = layer(x, x, x, attn_mask=both, is_causal=True)[1]
+    assert (host(weights)[0] == 0).tolist() == given.tolist()
 
 
 # --- Keys and values of other widths -------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from .. import creation
 from ..ops.common import as_array, same_device
 from ..ops.elementwise import where
@@ -78,6 +80,8 @@ class MultiheadAttention(Module):
             query, key, value = (x.transpose(0, 1) for x in (query, key, value))  # (L, N, E) -> (N, L, E)
         q, k, v = self._project(query, key, value)
         p_drop = self.dropout if self.training else 0.0
+        if is_causal and attn_mask is not None and _says_causal(attn_mask):
+            attn_mask = None
         alone = is_causal and attn_mask is None and key_padding_mask is None and not need_weights  # needs no mask
         mask = None if alone else self._mask(q, k, attn_mask, key_padding_mask, is_causal)
         if need_weights:
@@ -170,6 +174,15 @@ def merge_heads(x: Tensor) -> Tensor:
     """(B, nh, T, hs) -> (B, T, nh * hs)"""
     B, nh, T, hs = x.array.shape
     return x.transpose(1, 2).reshape(B, T, nh * hs)
+
+
+def _says_causal(mask: Tensor) -> bool:
+    """Whether a mask forbids what is later and nothing else, as `is_causal` says already. (On a GPU nobody looks.)"""
+    m = mask.array
+    if not isinstance(m, np.ndarray) or m.ndim != 2:
+        return False
+    later = np.triu(np.ones(m.shape, bool), 1)
+    return np.array_equal(m, later if m.dtype.kind == "b" else np.where(later, -math.inf, 0))
 
 
 def _additive(mask: Tensor, like: Tensor) -> Tensor:
