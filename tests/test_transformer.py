@@ -286,6 +286,13 @@ def test_a_causal_mask_beside_is_causal_is_recognised(as_bool):
     assert (host(weights)[0] == 0).tolist() == given.tolist()
 
 
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_the_result_of_attention_can_be_viewed(batch_first):
+    """It lies in memory row by row, as in torch."""
+    layer, x = nn.MultiheadAttention(4, 2, batch_first=batch_first), z2g.randn(2, 3, 4)
+    assert layer(x, x, x)[0].view(-1).shape == (24,)
+
+
 # --- Keys and values of other widths -------------------------------------------------------------------------------
 
 

@@ -91,8 +91,8 @@ class MultiheadAttention(Module):
             weights = weights.mean(1) if average_attn_weights else weights
         else:
             out, weights = F.scaled_dot_product_attention(q, k, v, mask, p_drop, is_causal=alone), None
-        out = self.out_proj(merge_heads(out))
-        return out if self.batch_first else out.transpose(0, 1), weights
+        out = merge_heads(out)
+        return self.out_proj(out if self.batch_first else out.transpose(0, 1)), weights  # (N, L, E) -> (L, N, E)
 
     def _check(self, query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None, mask: Tensor | None) -> None:
         """RuntimeError, which names what was expected, for inputs and masks of other shapes or types."""
