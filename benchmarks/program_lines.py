@@ -199,6 +199,9 @@ MODULES: list[tuple[int, list[str]]] = [
          "{new} = {m}({three}, {three}, {three}, key_padding_mask={pads}, need_weights={bool})[0]",
          "{new} = {m}({three}, {three}, {three}, attn_mask={pads}, is_causal={bool})[0]",
          "{new} = settled(nn.LSTM(2, 2, {small}, batch_first={bool}))", "{new} = {m}({three})",
+         "{new} = settled(nn.GRU(2, 2, {small}, batch_first={bool}, bidirectional={bool}))",
+         "{new} = settled(nn.RNN(2, 2, nonlinearity='relu', bias={bool}))", "{new} = settled(nn.GRUCell(2, 2))",
+         "{new} = settled(nn.TransformerEncoderLayer(2, 1, 3, 0.0, norm_first={bool}, batch_first={bool}))",
          "{new} = settled(nn.LSTMCell(2, 2))", "{new} = settled(nn.Conv1d(3, 2, {small}, padding={offset}))",
          "{new} = settled(nn.Embedding(4, 2, padding_idx={row}))", "{new} = {m}(torch.tensor([0, 3, 1]))"]),
 ]  # fmt: skip

@@ -197,17 +197,18 @@ def sine_mlp(lib: Library) -> Callable:
     return step
 
 
-def lstm(lib: Library, C: int = 128, T: int = 64, B: int = 32, V: int = 64) -> Callable:
-    """An LSTM language model: width 128, context 64, batch 32."""
+def lstm(lib: Library, kind: str = "LSTM", C: int = 128, T: int = 64, B: int = 32, V: int = 64) -> Callable:
+    """A recurrent language model, of LSTM unless told otherwise: width 128, context 64, batch 32."""
     torch, nn, F = lib.torch, lib.nn, lib.F
 
     class Model(nn.Module):
         def __init__(self):
             super().__init__()
-            self.tokens, self.lstm, self.out = nn.Embedding(V, C), nn.LSTM(C, C, batch_first=True), nn.Linear(C, V)
+            self.tokens, self.out = nn.Embedding(V, C), nn.Linear(C, V)
+            self.layer = getattr(nn, kind)(C, C, batch_first=True)
 
         def forward(self, ids):
-            return self.out(self.lstm(self.tokens(ids))[0])
+            return self.out(self.layer(self.tokens(ids))[0])
 
     torch.manual_seed(0)
     model, data = Model(), torch.randint(0, V, (B, T + 1))
@@ -215,6 +216,48 @@ def lstm(lib: Library, C: int = 128, T: int = 64, B: int = 32, V: int = 64) -> C
 
     def step():
         loss = F.cross_entropy(model(data[:, :-1]).reshape(-1, V), data[:, 1:].reshape(-1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def gru(lib: Library) -> Callable:
+    """The same of GRU."""
+    return lstm(lib, "GRU")
+
+
+def rnn(lib: Library) -> Callable:
+    """The same of plain tanh."""
+    return lstm(lib, "RNN")
+
+
+def translator(lib: Library, C: int = 128, S: int = 64, T: int = 64, B: int = 12, V: int = 64) -> Callable:
+    """nn.Transformer with 2 + 2 layers: width 128, 4 heads, 64 positions on either side, batch 12."""
+    torch, nn, F = lib.torch, lib.nn, lib.F
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tokens, self.places, self.out = nn.Embedding(V, C), nn.Embedding(max(S, T), C), nn.Linear(C, V)
+            self.transformer = nn.Transformer(C, 4, 2, 2, 4 * C, dropout=0.0, batch_first=True)
+
+        def embedded(self, ids):
+            return self.tokens(ids) + self.places(torch.arange(ids.shape[1]))
+
+        def forward(self, source, target):
+            mask = nn.Transformer.generate_square_subsequent_mask(target.shape[1])
+            x, y = self.embedded(source), self.embedded(target)
+            return self.out(self.transformer(x, y, tgt_mask=mask, tgt_is_causal=True))
+
+    torch.manual_seed(0)
+    model, source, target = Model(), torch.randint(0, V, (B, S)), torch.randint(0, V, (B, T + 1))
+    optimizer = lib.optim.Adam(model.parameters(), lr=1e-3)
+
+    def step():
+        loss = F.cross_entropy(model(source, target[:, :-1]).reshape(-1, V), target[:, 1:].reshape(-1))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -307,6 +350,9 @@ WORKLOADS: dict[str, tuple[Callable[[Library], Callable], float]] = {
     "W3": (medium_gpt, 0.78),
     "W4": (sine_mlp, 0.30),
     "lstm": (lstm, 0.80),
+    "gru": (gru, 1.0),
+    "rnn": (rnn, 1.0),
+    "translator": (translator, 0.90),
     "conv": (convolutions, 0.72),
     "digits": (digits, 1.00),
     "generate": (generation, 0.60),

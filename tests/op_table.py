@@ -48,7 +48,7 @@ import tinygrad_z2g as z2g
 import tinygrad_z2g.nn.functional as F
 from tinygrad_z2g import Tensor
 from tinygrad_z2g.nn.quantized import quantized_linear
-from tinygrad_z2g.nn.recurrent import lstm_scan
+from tinygrad_z2g.nn.recurrent import gru_scan, lstm_scan, rnn_scan
 
 
 def axes(a: np.ndarray, dim: Any) -> Any:
@@ -1134,10 +1134,38 @@ def dropped(a: np.ndarray, p: float, seed: int) -> np.ndarray:
 
 
 @st.composite
-def recurrent(draw: Any) -> Case:
-    """Inputs, h, c and the weights of a layer of LSTM."""
+def recurrent(draw: Any, gates: int, states: int = 1, biases: int = 0) -> Case:
+    """Inputs, states, the weights and biases of a recurrent layer."""
     L, N, H = draw(st.integers(0, 4)), draw(st.integers(1, 3)), draw(st.integers(1, 2))
-    return Case([draw(arrays(shape)) for shape in [(L, N, 4 * H), (N, H), (N, H), (4 * H, H)]])
+    shapes = [(L, N, gates * H), *[(N, H)] * states, (gates * H, H), *[(gates * H,)] * biases]
+    return Case([draw(arrays(shape)) for shape in shapes])
+
+
+def rnn(inputs: np.ndarray, h: np.ndarray, w: np.ndarray, nonlinearity: str = "tanh") -> np.ndarray:
+    hs = []
+    for i in inputs:
+        s = i + h @ w.T
+        h = np.tanh(s) if nonlinearity == "tanh" else np.where(s > 0, s, 0)
+        hs.append(h)
+    return np.array(hs).reshape(-1, *h.shape)
+
+
+@st.composite
+def bent(draw: Any) -> Case:
+    """As `recurrent`, for relu: inputs are odd multiples of 1/16, w h even ones, and so no sum is 0."""
+    L, N, H = draw(st.integers(0, 4)), draw(st.integers(1, 3)), draw(st.integers(1, 2))
+    return Case([draw(arrays((L, N, H), OFFSET)), draw(arrays((N, H))), draw(arrays((H, H), [0.0, 2.0, -2.0]))],
+                {"nonlinearity": "relu"})  # fmt: skip
+
+
+def gru(inputs: np.ndarray, h: np.ndarray, w: np.ndarray, b: Any = 0.0) -> np.ndarray:
+    hs = []
+    for i in inputs:
+        (ir, iz, i_n), (sr, sz, sn) = np.split(i, 3, axis=1), np.split(h @ w.T + b, 3, axis=1)
+        z = sigmoid(iz + sz)
+        h = (1 - z) * np.tanh(i_n + sigmoid(ir + sr) * sn) + z * h
+        hs.append(h)
+    return np.array(hs).reshape(-1, *h.shape)
 
 
 def lstm(inputs: np.ndarray, h: np.ndarray, c: np.ndarray, w: np.ndarray) -> tuple:
@@ -1185,7 +1213,11 @@ NETWORK = [
     Op("F.max_pool1d", F.max_pool1d, pool(np.max, 1, -np.inf), pooled(1, DISTINCT)),
     Op("F.max_pool2d", F.max_pool2d, pool(np.max, 2, -np.inf), pooled(2, DISTINCT)),
     Op("F.avg_pool1d", F.avg_pool1d, pool(np.mean, 1, 0), pooled(1)),
-    Op("lstm_scan", lstm_scan, lstm, recurrent()),
+    Op("rnn_scan", rnn_scan, rnn, recurrent(1)),
+    Op("rnn_scan, relu", rnn_scan, rnn, bent()),
+    Op("gru_scan", gru_scan, gru, recurrent(3, biases=1)),
+    Op("gru_scan, no bias", gru_scan, gru, recurrent(3)),
+    Op("lstm_scan", lstm_scan, lstm, recurrent(4, states=2)),
     Op("F.attention", F.scaled_dot_product_attention, attention, attended()),
     Op("F.attention, grouped", F.scaled_dot_product_attention, grouped_attention, attended_in_groups()),
     Op("F.rotary_embedding", F.rotary_embedding, turn, turned()),

@@ -43,8 +43,8 @@ def test_the_page_lists_what_there_is(name):
 def test_the_page_has_every_namespace():
     """Each file that users import from has a section."""
     assert set(SECTIONS) == {f"tinygrad_z2g{suffix}" for suffix in (
-        "", ".Tensor", ".nn", ".nn.Module", ".nn.functional", ".nn.init", ".nn.utils", ".optim", ".optim.lr_scheduler",
-        ".amp", ".autograd", ".utils.data", ".cuda", ".distributed", ".text", ".models",
+        "", ".Tensor", ".nn", ".nn.Module", ".nn.functional", ".nn.init", ".nn.utils", ".nn.utils.rnn", ".optim",
+        ".optim.lr_scheduler", ".amp", ".autograd", ".utils.data", ".cuda", ".distributed", ".text", ".models",
     )}  # fmt: skip
 
 
@@ -70,7 +70,9 @@ SURFACE = {
     "tinygrad_z2g.nn": """
         Parameter Module Sequential ModuleList ModuleDict Identity Linear Conv1d Conv2d MaxPool1d AvgPool1d MaxPool2d
         Embedding LayerNorm RMSNorm Dropout Flatten ReLU LeakyReLU GELU SiLU Tanh Sigmoid Softplus Softmax LogSoftmax
-        Sine LSTM LSTMCell MultiheadAttention MSELoss L1Loss CrossEntropyLoss NLLLoss BCELoss BCEWithLogitsLoss""",
+        Sine RNN GRU LSTM RNNCell GRUCell LSTMCell MultiheadAttention Transformer TransformerEncoder TransformerDecoder
+        TransformerEncoderLayer TransformerDecoderLayer LazyLinear LazyConv1d LazyConv2d UninitializedParameter MSELoss
+        L1Loss CrossEntropyLoss NLLLoss BCELoss BCEWithLogitsLoss""",
     "tinygrad_z2g.nn.Module": """
         forward parameters named_parameters modules named_modules children register_buffer register_parameter buffers
         state_dict load_state_dict apply train eval to zero_grad requires_grad_ extra_repr register_forward_hook""",
@@ -83,6 +85,8 @@ SURFACE = {
         zeros_ ones_ constant_ normal_ uniform_ trunc_normal_ xavier_uniform_ xavier_normal_ kaiming_uniform_
         kaiming_normal_""",
     "tinygrad_z2g.nn.utils": "clip_grad_norm_ clip_grad_value_ parameters_to_vector",
+    "tinygrad_z2g.nn.utils.rnn": "PackedSequence pack_padded_sequence pad_packed_sequence pad_sequence pack_sequence "
+                                 "unpad_sequence unpack_sequence",
     "tinygrad_z2g.optim": "SGD Adam AdamW Muon",
     "tinygrad_z2g.optim.lr_scheduler": "StepLR CosineAnnealingLR LambdaLR",
     "tinygrad_z2g.cuda": "is_available device_count synchronize manual_seed compile_step",
@@ -107,7 +111,27 @@ def test_the_surface_that_was_promised(name):
     (nn.AvgPool1d, "kernel_size stride padding ceil_mode count_include_pad"),
     (nn.LayerNorm, "normalized_shape eps elementwise_affine bias device dtype"),
     (nn.RMSNorm, "normalized_shape eps elementwise_affine device dtype"),
-    (nn.LSTM, "input_size hidden_size num_layers bias batch_first dropout bidirectional"),
+    (nn.LSTM, "input_size hidden_size num_layers bias batch_first dropout bidirectional proj_size device dtype"),
+    (nn.GRU, "input_size hidden_size num_layers bias batch_first dropout bidirectional device dtype"),
+    (nn.RNN, "input_size hidden_size num_layers nonlinearity bias batch_first dropout bidirectional device dtype"),
+    (nn.RNNCell, "input_size hidden_size bias nonlinearity device dtype"),
+    (nn.utils.rnn.pack_padded_sequence, "input lengths batch_first enforce_sorted"),
+    (nn.utils.rnn.pad_packed_sequence, "sequence batch_first padding_value total_length"),
+    (nn.utils.rnn.pad_sequence, "sequences batch_first padding_value padding_side"),
+    (nn.MultiheadAttention, "embed_dim num_heads dropout bias add_bias_kv add_zero_attn kdim vdim batch_first"),
+    (nn.MultiheadAttention.forward,
+     "query key value key_padding_mask need_weights attn_mask average_attn_weights is_causal"),
+    (nn.Transformer, "d_model nhead num_encoder_layers num_decoder_layers dim_feedforward dropout activation "
+                     "custom_encoder custom_decoder layer_norm_eps batch_first norm_first bias device dtype"),
+    (nn.Transformer.forward, "src tgt src_mask tgt_mask memory_mask src_key_padding_mask tgt_key_padding_mask "
+                             "memory_key_padding_mask src_is_causal tgt_is_causal memory_is_causal"),
+    (nn.TransformerEncoderLayer, "d_model nhead dim_feedforward dropout activation layer_norm_eps batch_first "
+                                 "norm_first bias device dtype"),
+    (nn.TransformerEncoder, "encoder_layer num_layers norm enable_nested_tensor mask_check"),
+    (nn.TransformerDecoderLayer.forward, "tgt memory tgt_mask memory_mask tgt_key_padding_mask "
+                                         "memory_key_padding_mask tgt_is_causal memory_is_causal"),
+    (nn.LazyLinear, "out_features bias device dtype"),
+    (nn.LazyConv2d, "out_channels kernel_size stride padding dilation groups bias padding_mode device dtype"),
     (nn.Dropout, "p inplace"),
     (nn.LeakyReLU, "negative_slope inplace"),
     (z2g.optim.SGD, "params lr momentum dampening weight_decay nesterov"),

@@ -79,6 +79,16 @@ def lstm_arguments(N: int, C: int) -> tuple:
     return normal(L, N, 4 * H), normal(N, H), normal(N, H), normal(4 * H, H, scale=0.3)
 
 
+def gru_arguments(N: int, C: int) -> tuple:
+    L, H = 5, max(1, C // 4)
+    return normal(L, N, 3 * H), normal(N, H), normal(3 * H, H, scale=0.3)
+
+
+def rnn_arguments(N: int, C: int) -> tuple:
+    L, H = 5, max(1, min(32, C // 2))
+    return normal(L, N, H), normal(N, H), normal(H, H, scale=0.2)
+
+
 def adam_arguments(N: int, C: int, decay: float) -> tuple:
     w, g, m = (normal(N, C) for _ in range(3))
     return [w], [(w, g, m, m * m, 3)], 0.01, 0.9, 0.99, 1e-8, decay
@@ -128,6 +138,7 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "erf": lambda N, C: [(normal(N, C),)],
     "gelu_exact": lambda N, C: [(normal(N, C, scale=3),), (normal(2, N, C), normal(C))],
     "gelu_tanh": lambda N, C: [(normal(N, C, scale=3),), (normal(2, N, C), normal(C))],
+    "gru": lambda N, C: [(*gru_arguments(N, C), b) for b in (normal(3 * max(1, C // 4)), None)],
     "layer_norm": lambda N, C: [(normal(N, C) + 3, 1e-5)],
     "layer_norm_backward": lambda N, C: [(normal(N, C), *reference.layer_norm(normal(N, C), 1e-5))],
     "log_softmax": lambda N, C: [(normal(N, C, scale=scale), -1) for scale in (1, 30)],
@@ -146,6 +157,7 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "rms_norm": lambda N, C: [(normal(N, C) + 3, 1e-5)],
     "rms_norm_backward": lambda N, C: [(normal(N, C), *reference.rms_norm(normal(N, C), 1e-5))],
     "rotate": rotated_arguments,
+    "rnn": lambda N, C: [(*rnn_arguments(N, C), relu) for relu in (False, True)],
     "scale_shift": lambda N, C: [(normal(N, C), normal(C), normal(C)), (normal(N, C), normal(C), None)],
     "sgd": lambda N, C: [(normal(N, C), normal(N, C), 0.1)],
     "softmax": lambda N, C: [(normal(N, C, scale=scale), -1) for scale in (1, 30)] + [(normal(2, N, C), 2)],
@@ -196,9 +208,10 @@ IN_PLACE = {"adam_all", "add_windows", "clip", "sgd"}
 def run(module: Any, name: str, args: tuple) -> list[np.ndarray]:
     """All results of a routine; of one that changes its arguments, those."""
     plain = {
-        "lstm": recurrent.lstm, "product": lambda a, b, row: a @ b + (0 if row is None else row),
+        "product": lambda a, b, row: a @ b + (0 if row is None else row),
         "quantized_product": quantized.product, "quantized_product_transposed": quantized.product_transposed,
     }  # fmt: skip
+    plain |= {name: getattr(recurrent, name) for name in ("gru", "lstm", "rnn")}
     function = plain[name] if module is reference and name in plain else getattr(module, name)
     args = copied(args) if name in IN_PLACE else args
     with np.errstate(all="ignore"):
@@ -280,6 +293,24 @@ def test_lstm_backward(L: int, N: int, H: int, compiled: Any) -> None:
     expected = recurrent.lstm_backward(grad, *kept, h, w)
     for a, b in zip(expected, compiled.lstm_backward(grad, *kept, h, w), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
+
+
+@needs_numba
+@pytest.mark.parametrize(("L", "N", "H"), [(1, 1, 8), (7, 3, 5), (20, 33, 32)])
+@pytest.mark.parametrize("kind", ["gru", "rnn", "rnn, relu"])
+def test_backward_of_gru_and_rnn(kind: str, L: int, N: int, H: int, compiled: Any) -> None:
+    gates = 3 if kind == "gru" else 1
+    inputs, h, w, b = normal(L, N, gates * H), normal(N, H), normal(gates * H, H, scale=0.3), normal(gates * H)
+    grad = normal(L, N, H)
+    if kind == "gru":
+        kept = recurrent.gru(inputs, h, w, b)
+        both = [module.gru_backward(grad, *kept, h, w) for module in (recurrent, compiled)]
+    else:
+        relu = kind == "rnn, relu"
+        out = recurrent.rnn(inputs, h, w, relu)
+        both = [module.rnn_backward(grad, out, h, w, relu) for module in (recurrent, compiled)]
+    for a, b in zip(*both, strict=True):  # sums over all steps are large, and some of their elements cancel
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-6 * max(10, np.abs(a).max()))
 
 
 SPECIAL = [np.inf, -np.inf, np.nan, 0.0, -0.0, 3e38, -3e38, 1e-45, -1e-45, 100.0, -100.0, 20.0, -20.0]

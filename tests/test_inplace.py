@@ -495,6 +495,9 @@ JOINT = {
     "bias_gelu": lambda c: F.bias_gelu(const(numbers(2, 3)), c[0]),
     "lstm": lambda c: z2g.nn.recurrent.lstm_scan(
         c.t().reshape(3, 1, 4), const(np.ones((1, 1))), const(np.ones((1, 1))), const(np.ones((4, 1))))[0],
+    "gru": lambda c: z2g.nn.recurrent.gru_scan(
+        c.t().reshape(4, 1, 3), const(np.ones((1, 1))), const(np.ones((3, 1))), const(np.ones(3))),
+    "rnn": lambda c: z2g.nn.recurrent.rnn_scan(c.reshape(4, 1, 3), const(np.ones((1, 3))), const(np.ones((3, 3)))),
     "Function": lambda c: Product.apply(const(numbers(4, 3)), c),
     "Function of two results": lambda c: SumAndThird.apply(const(numbers(4, 3)), c)[1],
     "layer_norm": lambda c: F.layer_norm(const(numbers(2, 3)), (3,), c[0], c[1]),

@@ -58,9 +58,9 @@ def compile_step(fn: Callable) -> CompiledStep:
 
     Raises RuntimeError: for arguments of other shapes, dtypes or devices than the first ones (take drop_last=True, or
     a compiled step for each shape), or another current card; at the capture, where fn waits for the card or brings
-    data to it (.item(), if tensor:, z2g.tensor([...]), randn), with everything as it was before that call. LSTMs,
-    convolutions and a GradScaler cannot be captured yet; autocast can. (No card was at hand: this was tried on a
-    stand-in that records and replays.)
+    data to it (.item(), if tensor:, z2g.tensor([...]), randn), with everything as it was before that call. Recurrent
+    layers, convolutions and a GradScaler cannot be captured yet; autocast can. (No card was at hand: this was tried on
+    a stand-in that records and replays.)
     """
     return CompiledStep(fn)
 

@@ -16,7 +16,8 @@ import numpy as np
 from .. import creation, nn
 from ..nn import functional as F
 from ..nn.quantized import quantized_linear
-from ..nn.recurrent import lstm_scan
+from ..nn.recurrent import gru_scan, lstm_scan, rnn_scan
+from ..nn.utils.rnn import pack_padded_sequence
 from ..ops import elementwise, indexing, linalg, reduction, shape, softmax, sorting
 from ..random import manual_seed
 from ..tensor import Tensor
@@ -38,9 +39,6 @@ def points(low: float, high: float) -> Callable[..., Tensor]:
     return make
 
 
-any_, positive, inside, unit = points(-2.03, 2), points(0.2, 2), points(-0.9, 0.9), points(0.05, 0.95)
-
-
 def ids(*values: Any) -> Tensor:
     """Integers, which are passed on without gradient."""
     return creation.tensor(list(values))
@@ -57,7 +55,8 @@ def same_numbers(fn: Callable) -> Callable:
 
 
 def cases() -> list[Case]:
-    """All of them, freshly made."""
+    """All of them, freshly made, at the same points each time."""
+    any_, positive, inside, unit = points(-2.03, 2), points(0.2, 2), points(-0.9, 0.9), points(0.05, 0.95)
     mask = creation.tensor([[True, False, True], [False, True, False]])
     where = creation.tensor([[2, 0], [1, 1]])
     found: list[Case] = []
@@ -206,6 +205,11 @@ def cases() -> list[Case]:
     add("F.attention", grouped, any_(4, 3, 2), any_(2, 3, 2), any_(2, 3, 4))
     dropping = same_numbers(functools.partial(F.scaled_dot_product_attention, dropout_p=0.3))
     add("F.attention", dropping, any_(2, 3, 2), any_(2, 3, 2), any_(2, 3, 4))
+    for nonlinearity in ("tanh", "relu"):
+        scan = functools.partial(rnn_scan, nonlinearity=nonlinearity)
+        add(f"rnn_scan, {nonlinearity}", scan, any_(3, 2, 2), any_(2, 2), any_(2, 2))
+    add("gru_scan", gru_scan, any_(3, 2, 6), any_(2, 2), any_(6, 2), any_(6))
+    add("gru_scan", gru_scan, any_(3, 2, 6), any_(2, 2), any_(6, 2))
     add("lstm_scan", lstm_scan, any_(3, 2, 8), any_(2, 2), any_(2, 2), any_(8, 2))
 
     manual_seed(0)
@@ -215,13 +219,35 @@ def cases() -> list[Case]:
     add("nn.Conv2d", nn.Conv2d(2, 2, (2, 3), padding=1).double(), any_(1, 2, 3, 4))
     add("nn.LayerNorm", nn.LayerNorm(4).double(), any_(3, 4))
     add("nn.RMSNorm", nn.RMSNorm(4).double(), any_(3, 4))
-    add("nn.LSTM", nn.LSTM(2, 2, num_layers=2).double(), any_(3, 2, 2))
+    for name in ("RNN", "GRU", "LSTM"):
+        make = functools.partial(getattr(nn, name), 2, 2, num_layers=2, dtype="float64")
+        add(f"nn.{name}", make(), any_(3, 2, 2))
+        add(f"nn.{name}, both directions, packed", _Packing(make(bidirectional=True)), any_(3, 2, 2))
+    for cell in (nn.RNNCell(2, 2), nn.GRUCell(2, 2)):
+        add(f"nn.{type(cell).__name__}", cell.double(), any_(2, 2), any_(2, 2))
     add("nn.LSTMCell", _Cell(2, 2).double(), any_(2, 2), any_(2, 2), any_(2, 2))
     add("nn.MultiheadAttention", nn.MultiheadAttention(4, 2).double(), any_(3, 1, 4), any_(2, 1, 4), any_(2, 1, 4))
+    add("nn.MultiheadAttention, kdim", nn.MultiheadAttention(4, 2, kdim=3, vdim=2).double(), any_(3, 1, 4),
+        any_(2, 1, 3), any_(2, 1, 2))  # fmt: skip
+    for first in (False, True):
+        settings = {"dropout": 0.0, "activation": F.silu, "norm_first": first, "dtype": "float64"}
+        add("nn.TransformerEncoderLayer", nn.TransformerEncoderLayer(4, 2, 3, **settings), any_(3, 1, 4))
+        add("nn.TransformerDecoderLayer", nn.TransformerDecoderLayer(4, 2, 3, **settings), any_(2, 1, 4), any_(3, 1, 4))
+    add("nn.Transformer", nn.Transformer(4, 2, 1, 1, 3, 0.0, F.silu).double(), any_(3, 1, 4), any_(2, 1, 4))
     add("nn.LoRA", _Tuned(3, 2).double(), any_(4, 3))
     add("nn.TransformerBlock", nn.TransformerBlock(4, 2).double(), any_(1, 3, 4))
     layer_cases(add, any_, positive, unit)
     return found
+
+
+class _Packing(nn.Module):
+    """A recurrent layer over two sequences of different lengths."""
+
+    def __init__(self, layer: nn.Module):
+        self.layer = layer
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.layer(pack_padded_sequence(input, [1, 3], enforce_sorted=False))[0].data
 
 
 class _Cell(nn.LSTMCell):

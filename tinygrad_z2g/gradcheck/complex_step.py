@@ -27,13 +27,16 @@ from . import _analytic, _checked, _outputs, _place, _weights
 STEP = 1e-60
 NOT_ANALYTIC = {
     "abs", "floor", "ceil", "remainder", "div, rounded", "diag, vector", "erf", "F.gelu", "F.bias_gelu",
-    "F.softplus", "F.l1_loss", "F.binary_cross_entropy_with_logits", "F.pad", "F.avg_pool1d", "lstm_scan", "nn.Conv1d",
-    "nn.Conv2d", "nn.LSTM",
+    "F.softplus", "F.l1_loss", "F.binary_cross_entropy_with_logits", "F.pad", "F.avg_pool1d", "nn.Conv1d",
+    "nn.Conv2d",
     "F.max_pool2d, padded", "nn.BatchNorm2d", "nn.BatchNorm1d", "F.conv2d", "F.conv_transpose2d", "F.conv_transpose1d",
     "F.conv2d, many channels", "F.conv1d, many channels", "F.max_pool2d, large windows", "F.avg_pool2d",
     "F.adaptive_avg_pool1d", "F.adaptive_avg_pool2d", "nn.ConvTranspose2d", "nn.Conv2d, reflected", "F.interpolate",
     "F.unfold", "F.fold", "F.softsign", "F.mish", "F.logsigmoid", "F.smooth_l1_loss", "F.huber_loss",
     "F.pairwise_distance",
+    "gru_scan", "lstm_scan",
+    "nn.RNN, both directions, packed", "nn.GRU", "nn.GRU, both directions, packed", "nn.LSTM",
+    "nn.LSTM, both directions, packed",
 }  # fmt: skip
 
 

@@ -92,7 +92,7 @@ PATH = {
     "Functions of networks": [
         Step("kernels.reference", SKIM, "`softmax_backward`, `cross_entropy`, `layer_norm_backward`, "
              "`attention_backward`, `adam`: each against the formula in its docstring."),
-        Step("kernels.recurrent", OPEN, "An LSTM over all steps, and back through time."),
+        Step("kernels.recurrent", OPEN, "RNN, GRU, LSTM over all steps, and back through time."),
         Step("kernels.channels", OPEN, "Sums over a batch, for each channel."),
         Step("kernels.pooling", OPEN, "Where the largest stands."),
         Step("kernels", OPEN, "NumPy's arrays go to the reference, or to loops; CuPy's to `cuda`.", {
@@ -123,16 +123,21 @@ PATH = {
         Step("nn.embedding", OPEN, "A table; reading a row is the forward pass."),
         Step("nn.conv", OPEN, "Sizes, and a call each."),
         Step("nn.loss", OPEN, "The losses of `functional` for those who like objects."),
+        Step("nn.lazy", OPEN, "Layers that learn their width from the first input."),
         Step("nn.pairs", OPEN, "What takes two vectors."),
         Step("nn.picture", OPEN, "Settings, and a call each."),
-        Step("nn.recurrent", SKIM, "`lstm_step` says what an LSTM is; `lstm_scan` the same as one operation."),
+        Step("nn.utils.rnn", OPEN, "Sequences of different lengths, packed without padding."),
+        Step("nn.recurrent", OPEN, "`lstm_step` says what an LSTM is; `lstm_scan` the same as one operation. Then "
+             "`_run`: layers and directions."),
         Step("nn.attention", SKIM, "`split_heads` and the masks."),
         Step("nn.cache", OPEN, "`extend`: nothing is copied for a new token."),
         Step("nn.transformer", READ, "Attention, then a small network, each added to what came in."),
+        Step("nn.encoder_decoder", OPEN, "The same for two sequences: one is read, the other written."),
         Step("kernels.quantized", OPEN, "How sixteen bytes are 32 weights; why sums are scaled and not weights."),
         Step("nn.quantized", OPEN, "Layers of four bits."),
         Step("nn.lora", OPEN, "A small correction learns in place of a large weight."),
-        Step("nn.utils", SKIM, "One norm over all gradients."),
+        Step("nn.utils.gradients", SKIM, "One norm over all gradients."),
+        Step("nn.utils", OPEN, "What the package offers."),
         Step("nn", OPEN, "What the package offers."),
     ],
     "Optimizers: what changes the weights": [
@@ -192,7 +197,7 @@ PATH = {
         Step("kernels.compiled.products", OPEN, "OpenBLAS on one thread, several times at once."),
         Step("kernels.compiled.windows", OPEN, "Five loops, one in the other."),
         Step("kernels.compiled.attending", OPEN, "The reference's attention, an example at a time."),
-        Step("kernels.compiled.gates", OPEN, "The reference's LSTM, a part of the batch at a time."),
+        Step("kernels.compiled.gates", OPEN, "The reference's RNN, GRU and LSTM, a part of the batch at a time."),
         Step("kernels.compiled", OPEN, "The list."),
         Step("kernels.cuda.launch", OPEN, "How a kernel is compiled and started."),
         Step("kernels.cuda.products", OPEN, "How cuBLAS is told where matrices lie."),

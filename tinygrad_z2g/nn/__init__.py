@@ -19,6 +19,10 @@ from .conv import (
 )  # fmt: skip
 from .dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d
 from .embedding import Embedding, EmbeddingBag
+from .encoder_decoder import (
+    Transformer, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer,
+)  # fmt: skip
+from .lazy import LazyConv1d, LazyConv2d, LazyLinear, UninitializedParameter
 from .linear import Flatten, Linear, Unflatten
 from .lora import LoRA, add_lora, load_lora_state_dict, lora_state_dict, merge_lora
 from .loss import (
@@ -38,5 +42,5 @@ from .picture import (
     UpsamplingNearest2d, ZeroPad1d, ZeroPad2d,
 )  # fmt: skip
 from .quantized import QuantizedEmbedding, QuantizedLinear
-from .recurrent import LSTM, LSTMCell
+from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from .transformer import CausalSelfAttention, TransformerBlock

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from .. import creation
 from ..ops.common import as_array, same_device
 from ..ops.elementwise import where
@@ -23,20 +25,36 @@ class MultiheadAttention(Module):
     """`num_heads` attentions side by side, each on its own projection of queries, keys and values.
 
     embed_dim E is divided among the heads. Parameters as in torch: in_proj_weight (3E, E) for q, k and v one above
-    the other, in_proj_bias (3E,), out_proj. Inputs are (L, N, E), or (N, L, E) if `batch_first`, or (L, E).
+    the other, in_proj_bias (3E,), out_proj. Inputs are (L, N, E), or (N, L, E) if `batch_first`, or (L, E). Where keys
+    or values have another width, kdim or vdim, there are q_proj_weight (E, E), k_proj_weight (E, kdim) and
+    v_proj_weight (E, vdim) in place of in_proj_weight.
     """
 
     def __init__(
-        self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True, *, batch_first: bool = False,
+        self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True, add_bias_kv: bool = False,
+        add_zero_attn: bool = False, kdim: int | None = None, vdim: int | None = None, batch_first: bool = False,
         device: Any = None, dtype: Any = None,
     ):  # fmt: skip
         _check_heads("MultiheadAttention", embed_dim, num_heads)
+        if add_bias_kv or add_zero_attn:
+            raise NotImplementedError("MultiheadAttention: add_bias_kv and add_zero_attn are not offered")
         self.embed_dim, self.num_heads, self.dropout, self.batch_first = embed_dim, num_heads, dropout, batch_first
+        self.kdim, self.vdim = embed_dim if kdim is None else kdim, embed_dim if vdim is None else vdim
         make = {"device": device, "dtype": dtype}
-        self.in_proj_weight = Parameter(creation.empty(3 * embed_dim, embed_dim, **make))
+        apart = {"q_proj_weight": embed_dim, "k_proj_weight": self.kdim, "v_proj_weight": self.vdim}
+        if self.kdim == self.vdim == embed_dim:
+            self.in_proj_weight = Parameter(creation.empty(3 * embed_dim, embed_dim, **make))
+            apart = dict.fromkeys(apart)
+        else:
+            self.register_parameter("in_proj_weight", None)
+        for name, width in apart.items():
+            p = None if width is None else Parameter(creation.empty(embed_dim, width, **make))
+            self.register_parameter(name, p)
         self.register_parameter("in_proj_bias", Parameter(creation.zeros(3 * embed_dim, **make)) if bias else None)
         self.out_proj = Linear(embed_dim, embed_dim, bias=bias, **make)
-        init.xavier_uniform_(self.in_proj_weight)
+        for p in (self.in_proj_weight, self.q_proj_weight, self.k_proj_weight, self.v_proj_weight):
+            if p is not None:
+                init.xavier_uniform_(p)
         if bias:
             init.zeros_(self.out_proj.bias)
 
@@ -61,17 +79,20 @@ class MultiheadAttention(Module):
         if not self.batch_first:
             query, key, value = (x.transpose(0, 1) for x in (query, key, value))  # (L, N, E) -> (N, L, E)
         q, k, v = self._project(query, key, value)
-        mask = self._mask(q, k, attn_mask, key_padding_mask, is_causal)
         p_drop = self.dropout if self.training else 0.0
+        if is_causal and attn_mask is not None and _says_causal(attn_mask):
+            attn_mask = None
+        alone = is_causal and attn_mask is None and key_padding_mask is None and not need_weights  # needs no mask
+        mask = None if alone else self._mask(q, k, attn_mask, key_padding_mask, is_causal)
         if need_weights:
             scores = q @ k.mT * (1 / math.sqrt(q.array.shape[-1]))  # (N, nh, L, hs) @ (N, nh, hs, S)
             weights = F.dropout(F.softmax(scores if mask is None else scores + mask, -1), p_drop, self.training)
             out = weights @ v  # (N, nh, L, S) @ (N, nh, S, hs)
             weights = weights.mean(1) if average_attn_weights else weights
         else:
-            out, weights = F.scaled_dot_product_attention(q, k, v, mask, p_drop), None
-        out = self.out_proj(merge_heads(out))
-        return out if self.batch_first else out.transpose(0, 1), weights
+            out, weights = F.scaled_dot_product_attention(q, k, v, mask, p_drop, is_causal=alone), None
+        out = merge_heads(out)
+        return self.out_proj(out if self.batch_first else out.transpose(0, 1)), weights  # (N, L, E) -> (L, N, E)
 
     def _check(self, query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None, mask: Tensor | None) -> None:
         """RuntimeError, which names what was expected, for inputs and masks of other shapes or types."""
@@ -82,11 +103,12 @@ class MultiheadAttention(Module):
         axis = 0 if self.batch_first else 1
         batch = (q[axis],) if len(q) == 3 else ()
         source = k[1 - axis] if len(k) == 3 else k[0]
-        if k != v or len(k) != len(q) or k[-1] != self.embed_dim or (batch and k[axis] != batch[0]):
-            order = "" if not batch else "(N, S, E)" if self.batch_first else "(S, N, E)"
+        same = k[:-1] == v[:-1] and len(k) == len(q) and (k[-1], v[-1]) == (self.kdim, self.vdim)
+        if not same or (batch and k[axis] != batch[0]):
+            order = "(S, {})" if not batch else "(N, S, {})" if self.batch_first else "(S, N, {})"
             raise RuntimeError(
-                f"{name}: query {tuple(q)}, key {tuple(k)}, value {tuple(v)}; expected key and value "
-                f"{order or '(S, E)'} with the query's " + ("N and E" if batch else "E")
+                f"{name}: query {tuple(q)}, key {tuple(k)}, value {tuple(v)}; expected key {order.format(self.kdim)} "
+                f"and value {order.format(self.vdim)}" + (" with the query's N" if batch else "")
             )
         length = q[1 - axis] if batch else q[0]
         heads = self.num_heads * (batch[0] if batch else 1)
@@ -105,12 +127,18 @@ class MultiheadAttention(Module):
             same_device(name, query, given)
 
     def _project(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
-        """q, k and v per head: (N, L, E) -> (N, nh, L, hs), each by its third of in_proj_weight."""
-        if query is key and key is value:  # self-attention: one product instead of three
-            projected = F.linear(query, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+        """q, k and v per head: (N, L, E) -> (N, nh, L, hs), each by its third of in_proj_weight, or its own weight."""
+        w, b, E = self.in_proj_weight, self.in_proj_bias, self.embed_dim
+        if query is key and key is value and w is not None:  # self-attention: one product instead of three
+            projected = list(F.linear(query, w, b).chunk(3, dim=-1))
+        elif key is value and w is not None:  # attention to another sequence: two
+            of_q, of_kv = (None, None) if b is None else b.split([E, 2 * E])
+            w_q, w_kv = w.split([E, 2 * E])
+            projected = [F.linear(query, w_q, of_q), *F.linear(key, w_kv, of_kv).chunk(2, dim=-1)]
         else:
-            weights = self.in_proj_weight.chunk(3)
-            biases = self.in_proj_bias.chunk(3) if self.in_proj_bias is not None else (None,) * 3
+            apart = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
+            biases = (None,) * 3 if b is None else b.chunk(3)
+            weights = apart if w is None else w.chunk(3)
             projected = [F.linear(*parts) for parts in zip((query, key, value), weights, biases, strict=True)]
         return [split_heads(x, self.num_heads) for x in projected]
 
@@ -146,6 +174,15 @@ def merge_heads(x: Tensor) -> Tensor:
     """(B, nh, T, hs) -> (B, T, nh * hs)"""
     B, nh, T, hs = x.array.shape
     return x.transpose(1, 2).reshape(B, T, nh * hs)
+
+
+def _says_causal(mask: Tensor) -> bool:
+    """Whether a mask forbids what is later and nothing else, as `is_causal` says already. (On a GPU nobody looks.)"""
+    m = mask.array
+    if not isinstance(m, np.ndarray) or m.ndim != 2:
+        return False
+    later = np.triu(np.ones(m.shape, bool), 1)
+    return np.array_equal(m, later if m.dtype.kind == "b" else np.where(later, -math.inf, 0))
 
 
 def _additive(mask: Tensor, like: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from .blocks import quantized_product, quantized_product_transposed
 from .channels import batch_norm, batch_norm_backward
 from .columns import column_sums, product_and_column_sums, scale_shift, sum_rows_by_id, total
 from .dropping import dropout
-from .gates import lstm, lstm_backward
+from .gates import gru, gru_backward, lstm, lstm_backward, rnn, rnn_backward
 from .jit import cache_folder, threads
 from .norms import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
 from .pooling import add_at_best, max_windows

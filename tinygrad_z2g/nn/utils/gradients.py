@@ -10,10 +10,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from .. import kernels
-from ..modes import no_grad
-from ..ops.shape import cat
-from ..tensor import Tensor
+from ... import kernels
+from ...modes import no_grad
+from ...ops.shape import cat
+from ...tensor import Tensor
 
 
 @no_grad()
