@@ -21,15 +21,16 @@ from .backend import Array, Device
 from .console import say
 from .engine import Variable, needs_grad, record, source
 from .explain import story
+from .methods import Methods
 from .ops import elementwise, indexing, inplace, linalg, reduction, sorting
 from .ops import shape as shapes
 from .ops import softmax as softmaxes
-from .ops.common import as_array, copied, laid_out, number, one_dim
+from .ops.common import as_array, copied, given, laid_out, number, one_dim
 from .random import Generator, default_generator
 from .size import Size
 
 
-class Tensor(Variable):
+class Tensor(Methods, Variable):
     """A multi-dimensional array of one dtype on one device, with reverse-mode differentiation.
 
     Make one with `tensor(...)`, `zeros(...)`, `randn(...)` and their like. `array` is the NumPy or CuPy array.
@@ -39,12 +40,9 @@ class Tensor(Variable):
     __array_ufunc__ = None  # `numpy_array * tensor` is left to Tensor.__rmul__ instead of being taken apart
     __hash__ = object.__hash__  # by identity, although == compares elements
 
-    def __init__(self, data: Any = ()):
-        """`Tensor(list or array)`: as torch.Tensor, always in the default dtype. Prefer `tensor(...)`."""
-        if isinstance(data, (int, float)):
-            raise TypeError("Tensor: expected a list or an array; a number is tensor(3.0), a size zeros(3)")
-        array = np.asarray(data.array if isinstance(data, Tensor) else data, dtypes.get_default_dtype())
-        self.begin(array.copy())
+    def __init__(self, *data: Any, device: Any = None):
+        """`Tensor(list or array)`, always in the default dtype, or `Tensor(2, 3)`, sizes. Prefer `tensor`, `empty`."""
+        self.begin(backend.to_device(given(data, dtypes.get_default_dtype(), "Tensor"), backend.resolve(device)))
 
     @staticmethod
     def make(array: Array) -> Tensor:
@@ -543,10 +541,6 @@ class Tensor(Variable):
         if new_dtype.kind != "f":
             return Tensor.make(moved)
         return record("to", moved, (self, lambda grad: backend.to_device(grad, place)))
-
-    def type(self, dtype: Any) -> Tensor:
-        """In another dtype."""
-        return self.to(dtype=dtype)
 
     def type_as(self, other: Tensor) -> Tensor:
         """In the dtype of another tensor."""
