@@ -14,6 +14,7 @@ from . import backend, dtypes
 from .engine import Variable, is_grad_enabled
 from .ops import (
     counting,
+    decompositions,
     elementary,
     elementwise,
     grids,
@@ -107,6 +108,15 @@ class Methods:
     cov = products.cov
     corrcoef = products.corrcoef
     ger = linalg.outer
+
+    # ops/decompositions.py
+    inverse = decompositions.inv
+    pinverse = decompositions.pinv
+    det = decompositions.det
+    logdet = decompositions.logdet
+    slogdet = decompositions.slogdet
+    cholesky = decompositions.cholesky
+    qr = decompositions.qr
 
     # ops/statistics.py
     kthvalue = statistics.kthvalue
