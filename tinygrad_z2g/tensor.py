@@ -12,7 +12,7 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -664,8 +664,19 @@ class Tensor(Methods, Variable):
         copy.__dict__.update(deepcopy(self.__dict__, memo))
         return copy
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("tensors are not pickled; use save() and load(), which store safetensors")
+    def __reduce__(self) -> tuple:  # for copy and pickle: the numbers, without history and gradient, as in torch
+        place = self.device
+        host = self.array if place == backend.CPU else backend.to_host(self.array)
+        return _restored, (type(self), host, str(place), self.requires_grad, self.__dict__)
+
+
+def _restored(kind: type, array: np.ndarray, place: str, requires_grad: bool, attributes: dict) -> Tensor:
+    """What `__reduce__` took apart, on the device where it was."""
+    made = object.__new__(kind)
+    made.begin(backend.to_device(array, backend.resolve(place)))
+    made._requires_grad = requires_grad
+    made.__dict__.update(attributes)
+    return made
 
 
 _COMPARABLE = (Variable, int, float, np.ndarray, np.generic)

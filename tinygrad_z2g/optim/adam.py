@@ -12,7 +12,7 @@ from .. import kernels
 from ..backend import Array, silent
 from ..replay import capturing
 from ..tensor import Tensor
-from .optimizer import Optimizer, check_implementation, check_range, memory, uphill
+from .optimizer import Optimizer, check_implementation, check_range, climbing, memory, uphill
 
 
 class Adam(Optimizer):
@@ -35,7 +35,8 @@ class Adam(Optimizer):
             type(self).__name__, amsgrad=amsgrad, foreach=foreach, capturable=capturable,
             differentiable=differentiable, fused=fused,
         )  # fmt: skip
-        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        defaults |= climbing(type(self).__name__, maximize)
         check_range(type(self).__name__, "learning rate", lr, 0)
         self.check_settings(type(self).__name__, defaults)
         super().__init__(params, {**defaults, "betas": tuple(betas)})

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..backend import Array, of, silent
 from ..tensor import Tensor
-from .optimizer import Optimizer, check_implementation, check_range, memory, uphill
+from .optimizer import Optimizer, check_implementation, check_range, climbing, memory, uphill
 
 Betas = tuple[float, float]
 
@@ -31,7 +31,7 @@ class _PerWeight(Optimizer):
             name, foreach=foreach, capturable=capturable, differentiable=differentiable, fused=fused
         )
         check_range(name, "learning rate", lr, 0)
-        defaults = {"lr": lr, **defaults, "maximize": maximize}
+        defaults = {"lr": lr, **defaults, **climbing(name, maximize)}
         self.check_settings(name, defaults)
         super().__init__(params, defaults)
 

@@ -184,7 +184,6 @@ class Optimizer:
         for i, (group, other) in enumerate(zip(self.param_groups, saved, strict=True)):
             where = f"{name}: param_groups[{i}]"
             settings = {k: tuple(v) if isinstance(v, list) else v for k, v in other.items() if k != "params"}
-            settings.setdefault("maximize", False)  # older states do not have it
             if missing := [key for key in self.defaults if key not in settings]:
                 raise ValueError(f"{where} has no '{missing[0]}'; is it the state of another kind of optimizer?")
             if foreign := [k for k, v in settings.items() if v and k not in group and k != "initial_lr"]:
@@ -259,6 +258,13 @@ def check_implementation(owner: str, **settings: Any) -> None:
             raise TypeError(f"{owner}: invalid {name}: got {value!r}, expected True, False or None")
         if value and name not in ("fused", "foreach", "capturable"):
             raise NotImplementedError(f"{owner}: {name}=True is not offered")
+
+
+def climbing(owner: str, maximize: bool) -> dict[str, bool]:
+    """The setting `maximize`, where it is asked for: states of optimizers that descend do without it."""
+    if not isinstance(maximize, bool):
+        raise TypeError(f"{owner}: invalid maximize: got {maximize!r}, expected True or False")
+    return {"maximize": True} if maximize else {}
 
 
 def uphill(g: Array, group: dict[str, Any]) -> Array:

@@ -12,7 +12,7 @@ from .. import kernels, replay
 from ..backend import quiet
 from ..replay import number
 from ..tensor import Tensor
-from .optimizer import Optimizer, check_implementation, check_range, memory, uphill
+from .optimizer import Optimizer, check_implementation, check_range, climbing, memory, uphill
 
 
 class SGD(Optimizer):
@@ -32,7 +32,7 @@ class SGD(Optimizer):
     ):  # fmt: skip
         check_implementation("SGD", foreach=foreach, differentiable=differentiable, fused=fused)
         defaults = {"lr": lr, "momentum": momentum, "dampening": dampening}
-        defaults |= {"weight_decay": weight_decay, "nesterov": nesterov, "maximize": maximize}
+        defaults |= {"weight_decay": weight_decay, "nesterov": nesterov, **climbing("SGD", maximize)}
         check_range("SGD", "learning rate", lr, 0)
         self.check_settings("SGD", defaults)
         super().__init__(params, defaults)
