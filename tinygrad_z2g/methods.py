@@ -413,6 +413,14 @@ class Methods:
         """As uint8, rounded towards zero."""
         return self.to(dtype=dtypes.uint8)
 
+    def __copy__(self: Any) -> Tensor:
+        """A tensor of the same class on the same memory, a leaf: `copy.copy(x)`."""
+        made = object.__new__(type(self))
+        made.begin(self.array)
+        made.version, made._requires_grad = self.version, self._requires_grad
+        made.__dict__.update(self.__dict__)
+        return made
+
     def reshape_as(self: Any, other: Tensor) -> Tensor:
         """`reshape` to the shape of another tensor."""
         return shape.reshape(self, *as_array(other, "reshape_as").shape)
