@@ -11,11 +11,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
+from op_row import Op, axes
+from op_table_more import EXEMPT_MORE, MORE
 from strategies import (
     ANY,
     DISTINCT,
@@ -48,37 +49,6 @@ import tinygrad_z2g.nn.functional as F
 from tinygrad_z2g import Tensor
 from tinygrad_z2g.nn.quantized import quantized_linear
 from tinygrad_z2g.nn.recurrent import lstm_scan
-
-
-@dataclass(frozen=True)
-class Op:
-    """One operation.
-
-    fn(*tensors, **kwargs)   what is tested; arrays among the keyword arguments arrive as tensors
-    twin(*arrays, **kwargs)  the same in NumPy; a tuple where fn gives several tensors
-    cases                    a strategy of `Case`
-    covers                   the public functions that this row exercises, if fn is not itself one of them
-    strided                  whether fn takes inputs of any memory layout (`view` may refuse them, as in torch)
-    waits                    why this op may make the host wait for the GPU, if it may
-    flat                     whether the gradient is 0 everywhere
-    """
-
-    name: str
-    fn: Callable
-    twin: Callable
-    cases: st.SearchStrategy[Case]
-    covers: tuple = ()
-    strided: bool = True
-    waits: str = ""
-
-    def __repr__(self) -> str:
-        return self.name
-
-
-def axes(a: np.ndarray, dim: Any) -> Any:
-    """`dim` as NumPy wants it: a 0-d array has no axis 0."""
-    return () if not a.ndim else dim
-
 
 # --- Elementwise -------------------------------------------------------------------------------------------------
 
@@ -1236,7 +1206,7 @@ NETWORK = [
 ]  # fmt: skip
 
 
-TABLE = [*ELEMENTWISE, *REDUCTIONS, *PRODUCTS, *MOVES, *INDEXING, *IN_PLACE, *NETWORK]
+TABLE = [*ELEMENTWISE, *REDUCTIONS, *PRODUCTS, *MOVES, *INDEXING, *IN_PLACE, *NETWORK, *MORE]
 
 
 # --- What is not in the table, and why ---------------------------------------------------------------------------
@@ -1261,3 +1231,4 @@ EXEMPT = {
         item tolist numpy __array__ __float__ __int__ __index__ __bool__ __len__ __repr__ __format__
         __deepcopy__ __reduce__ __init__ __hash__""",
 }  # fmt: skip
+EXEMPT |= EXEMPT_MORE

@@ -17,6 +17,7 @@ import numpy as np
 
 from .backend import Array, Device, of, resolve
 
+__all__ = ["Generator", "fork_rng", "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state"]
 _handing_out = threading.Lock()
 
 

@@ -113,7 +113,7 @@ class Distribution:
         """A sample through which gradients reach the parameters (reparametrized). NotImplementedError if there is
         none."""
         raise NotImplementedError(
-            f"{type(self).__name__}: samples have no gradient here; use sample() and log_prob(), as a policy gradient does"
+            f"{type(self).__name__}: samples have no gradient here; use sample() and log_prob(), as policy gradients do"
         )
 
     def sample_n(self, n: int) -> Tensor:

@@ -20,6 +20,7 @@ from ..nn.recurrent import lstm_scan
 from ..ops import elementwise, indexing, linalg, reduction, shape, softmax, sorting
 from ..random import manual_seed
 from ..tensor import Tensor
+from .further import add_further
 
 Case = tuple[str, Callable, list]
 ALL = slice(None)
@@ -206,6 +207,8 @@ def cases() -> list[Case]:
     dropping = same_numbers(functools.partial(F.scaled_dot_product_attention, dropout_p=0.3))
     add("F.attention", dropping, any_(2, 3, 2), any_(2, 3, 2), any_(2, 3, 4))
     add("lstm_scan", lstm_scan, any_(3, 2, 8), any_(2, 2), any_(2, 2), any_(8, 2))
+
+    add_further(add, any_, positive, inside)
 
     manual_seed(0)
     add("nn.Linear", nn.Linear(3, 2).double(), any_(4, 3))

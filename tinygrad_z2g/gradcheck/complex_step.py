@@ -28,7 +28,9 @@ STEP = 1e-60
 NOT_ANALYTIC = {
     "abs", "floor", "ceil", "remainder", "div, rounded", "diag, vector", "erf", "F.gelu", "F.bias_gelu",
     "F.softplus", "F.l1_loss", "F.binary_cross_entropy_with_logits", "F.pad", "F.avg_pool1d", "lstm_scan", "nn.Conv1d",
-    "nn.Conv2d", "nn.LSTM",
+    "nn.Conv2d", "nn.LSTM", "frac", "trunc", "nan_to_num", "lgamma", "digamma", "erfinv", "atan2", "logaddexp", "fmod",
+    "diagflat", "diag_embed", "block_diag", "cdist", "logdet", "slogdet", "svdvals", "svd", "pinv", "lstsq", "cholesky",
+    "eigh", "qr",
 }  # fmt: skip
 
 

@@ -200,7 +200,7 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
 
     >>> x, y = z2g.tensor([1.0, 0.0, 0.0], requires_grad=True), z2g.tensor([0.0, 1.0, 0.0])
     >>> z2g.cross(x, y, dim=0)[2].backward(); x.grad  # z₂ = x₀y₁ - x₁y₀
-    tensor([0., 1., 0.])
+    tensor([1., 0., 0.])
     """
     a, b = as_array(input, "cross"), as_array(other, "cross")
     shape = np.broadcast_shapes(a.shape, b.shape) if a.shape != b.shape else a.shape
@@ -331,7 +331,7 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
         raise RuntimeError(f"vander: N must be >= 0, got {N}")
     if not n:
         return getitem(unsqueeze(x, 1), (slice(None), slice(0, 0)))
-    powers = [x.make(of(a).ones_like(a))]
+    powers = [pow(x, 0)]
     for _ in range(n - 1):
         powers.append(mul(powers[-1], x))
     return column_stack(powers if increasing else powers[::-1])
