@@ -503,8 +503,8 @@ class OneCycleLR(LRScheduler):
     def get_lr(self) -> list[float]:
         """The rates at step `last_epoch`; sets the momentum too. ValueError beyond the last step."""
         t = self.last_epoch
-        if t >= self.total_steps:
-            raise ValueError(f"OneCycleLR: step {t + 1} of {self.total_steps}; give more total_steps")
+        if t > self.total_steps:
+            raise ValueError(f"OneCycleLR: step {t} of {self.total_steps}; give more total_steps")
         i = next((i for i, phase in enumerate(self._phases) if t <= phase[0]), len(self._phases) - 1)
         end, a, b = self._phases[i]
         start = self._phases[i - 1][0] if i else 0.0
