@@ -21,7 +21,7 @@ from .dtypes import (
     bfloat16, complex64, complex128, double, float16, float32, float64, get_default_dtype, half, int8, int16,
     int32, int64, long, set_default_dtype, uint8,
 )  # fmt: skip
-from .absent import __getattr__
+from .absent import answers as _answers
 from .draw import draw
 from .engine import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .gradcheck import gradcheck
@@ -90,6 +90,7 @@ from .trace import trace
 from .watch import watch
 
 __version__ = "0.1.0"
+__getattr__ = _answers(__name__)
 concat = concatenate = cat
 swapaxes = swapdims = transpose
 moveaxis = movedim

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.abc
 import sys
+from collections.abc import Callable
 from typing import Any
 
 PACKAGE = __package__
@@ -45,7 +46,6 @@ ABSENT = {
     "utils.cpp_extension": "operations of your own are written in Python: see autograd.Function",
     "utils.checkpoint": "recomputing instead of keeping is not offered; take smaller batches and add up gradients",
     "utils.model_zoo": "nothing is downloaded; load(f) reads safetensors files",
-    "nn.attention": "there is one form of attention: nn.functional.scaled_dot_product_attention",
     "distributed.fsdp": "sharded training is not offered; see distributed.average_gradients",
     "autograd.functional": "Jacobians are not offered; autograd.grad of each output gives their rows",
     "autograd.profiler": "there is no profiler; python -m cProfile shows where the time goes",
@@ -57,13 +57,18 @@ class NotOfferedError(AttributeError, NotImplementedError):
     """Something that torch has and this package has not. An AttributeError too, so that `hasattr` answers."""
 
 
-def __getattr__(name: str) -> Any:
-    """What the package answers for a name that it has not: one that is loaded now, or why there is none."""
-    if name in LAZY:
-        return importlib.import_module(f"{PACKAGE}.{name}")
-    if name in ABSENT:
-        raise NotOfferedError(f"{PACKAGE}.{name}: {ABSENT[name]}")
-    raise AttributeError(f"module '{PACKAGE}' has no attribute '{name}'; API.md lists what is offered")
+def answers(module: str) -> Callable[[str], Any]:
+    """What a module answers for a name that it has not: one that is loaded now, or why there is none."""
+
+    def answer(name: str) -> Any:
+        full = f"{module}.{name}".removeprefix(f"{PACKAGE}.")
+        if full in LAZY:
+            return importlib.import_module(f"{PACKAGE}.{full}")
+        if full in ABSENT:
+            raise NotOfferedError(f"{PACKAGE}.{full}: {ABSENT[full]}")
+        raise AttributeError(f"module '{module}' has no attribute '{name}'; API.md lists what is offered")
+
+    return answer
 
 
 class _Finder(importlib.abc.MetaPathFinder):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import engine
+from .absent import answers
 from .anomaly import detect_anomaly, set_detect_anomaly
 from .backend import Array, of
 from .engine import (
@@ -35,6 +36,7 @@ __all__ = [
     "Function", "Variable", "backward", "detect_anomaly", "enable_grad", "grad", "gradcheck", "inference_mode",
     "is_grad_enabled", "no_grad", "set_detect_anomaly", "set_grad_enabled",
 ]  # fmt: skip
+__getattr__ = answers(__name__)
 
 
 def _several(x: Any) -> list:

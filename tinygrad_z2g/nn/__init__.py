@@ -16,6 +16,7 @@ from .lora import LoRA, add_lora, load_lora_state_dict, lora_state_dict, merge_l
 from .loss import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, MSELoss, NLLLoss
 from .module import Identity, Module, Parameter
 from .norm import LayerNorm, RMSNorm
+from .parallel import DataParallel
 from .quantized import QuantizedEmbedding, QuantizedLinear
 from .recurrent import LSTM, LSTMCell
 from .transformer import CausalSelfAttention, TransformerBlock

@@ -92,9 +92,9 @@ def _median(name: str, x: Tensor, dim: int | None, keepdim: bool) -> Any:
     missing = xp.isnan(a).sum(axis, keepdims=True) if a.dtype.kind == "f" else 0  # they stand at the end
     n = a.shape[axis]
     middle = (n - missing - 1) // 2
-    if name == "median":
+    if name == "median" and a.dtype.kind == "f":
         middle = xp.where(missing > 0, n - missing, middle)
-    middle = xp.broadcast_to(xp.maximum(middle, 0), (*a.shape[:axis], 1, *a.shape[axis + 1 :]))
+    middle = xp.broadcast_to(xp.maximum(xp.asarray(middle), 0), (*a.shape[:axis], 1, *a.shape[axis + 1 :]))
     return _picked(x, xp.take_along_axis(order, middle, axis), axis, keepdim)
 
 
