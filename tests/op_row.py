@@ -54,3 +54,8 @@ def reduce(losses: np.ndarray, reduction: str, total: Any = None) -> np.ndarray:
 
 
 reductions = st.sampled_from(["mean", "sum", "none"])
+
+
+def axes(a: np.ndarray, dim: Any) -> Any:
+    """`dim` as NumPy wants it: a 0-d array has no axis 0."""
+    return () if not a.ndim else dim

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 from layer_table import LAYERS
-from op_row import Op, quiet, reduce, reductions
+from op_row import Op, axes, quiet, reduce, reductions
+from op_table_more import EXEMPT_MORE, MORE
 from strategies import (
     ANY,
     DISTINCT,
@@ -49,12 +50,6 @@ import tinygrad_z2g.nn.functional as F
 from tinygrad_z2g import Tensor
 from tinygrad_z2g.nn.quantized import quantized_linear
 from tinygrad_z2g.nn.recurrent import gru_scan, lstm_scan, rnn_scan
-
-
-def axes(a: np.ndarray, dim: Any) -> Any:
-    """`dim` as NumPy wants it: a 0-d array has no axis 0."""
-    return () if not a.ndim else dim
-
 
 # --- Elementwise -------------------------------------------------------------------------------------------------
 
@@ -1226,7 +1221,9 @@ NETWORK = [
 ]  # fmt: skip
 
 
-TABLE = [*ELEMENTWISE, *REDUCTIONS, *PRODUCTS, *MOVES, *INDEXING, *IN_PLACE, *NETWORK, *LAYERS]
+TABLE = [
+    *ELEMENTWISE, *REDUCTIONS, *PRODUCTS, *MOVES, *INDEXING, *IN_PLACE, *NETWORK, *LAYERS, *MORE,
+]  # fmt: skip
 
 
 # --- What is not in the table, and why ---------------------------------------------------------------------------
@@ -1251,3 +1248,4 @@ EXEMPT = {
         item tolist numpy __array__ __float__ __int__ __index__ __bool__ __len__ __repr__ __format__
         __deepcopy__ __reduce__ __init__ __hash__""",
 }  # fmt: skip
+EXEMPT |= EXEMPT_MORE

@@ -10,6 +10,7 @@ import pytest
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import nn
+from tinygrad_z2g.methods import Methods
 
 PAGE = (Path(z2g.__file__).parent / "API.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (tinygrad_z2g\S*)\n(.*?)(?=^## )", PAGE, re.M | re.S))
@@ -27,6 +28,8 @@ def offered(name):
     thing = space(name)
     if hasattr(thing, "__all__"):
         return set(thing.__all__)
+    if thing is z2g.Tensor:
+        return {n for part in (Methods, thing) for n in vars(part) if n[0] != "_"}
     names = {n for n, value in vars(thing).items() if n[0] != "_" and not isinstance(value, types.ModuleType)}
     if inspect.ismodule(thing) and not hasattr(thing, "__path__"):
         names = {n for n in names if getattr(getattr(thing, n), "__module__", "") == name}
@@ -44,7 +47,8 @@ def test_the_page_has_every_namespace():
     """Each file that users import from has a section."""
     assert set(SECTIONS) == {f"tinygrad_z2g{suffix}" for suffix in (
         "", ".Tensor", ".nn", ".nn.Module", ".nn.functional", ".nn.init", ".nn.utils", ".nn.utils.rnn", ".optim",
-        ".optim.lr_scheduler", ".amp", ".autograd", ".utils.data", ".cuda", ".distributed", ".text", ".models",
+        ".optim.lr_scheduler", ".optim.swa_utils", ".amp", ".autograd", ".linalg", ".distributions", ".random",
+        ".utils.data", ".cuda", ".distributed", ".text", ".models",
     )}  # fmt: skip
 
 
@@ -87,12 +91,13 @@ SURFACE = {
     "tinygrad_z2g.nn.utils": "clip_grad_norm_ clip_grad_value_ parameters_to_vector",
     "tinygrad_z2g.nn.utils.rnn": "PackedSequence pack_padded_sequence pad_packed_sequence pad_sequence pack_sequence "
                                  "unpad_sequence unpack_sequence",
-    "tinygrad_z2g.optim": "SGD Adam AdamW Muon",
+    "tinygrad_z2g.optim": "SGD Adam AdamW Muon RMSprop LBFGS Adadelta Adagrad NAdam",
     "tinygrad_z2g.optim.lr_scheduler": "StepLR CosineAnnealingLR LambdaLR",
     "tinygrad_z2g.cuda": "is_available device_count synchronize manual_seed compile_step",
-    "tinygrad_z2g.utils.data": "Dataset TensorDataset DataLoader random_split",
+    "tinygrad_z2g.utils.data": "Dataset TensorDataset DataLoader random_split ConcatDataset IterableDataset",
     "tinygrad_z2g.amp": "autocast GradScaler",
-    "tinygrad_z2g.autograd": "grad gradcheck Function set_detect_anomaly",
+    "tinygrad_z2g.distributions": "Normal Categorical Bernoulli Uniform kl_divergence",
+    "tinygrad_z2g.autograd": "Variable grad gradcheck Function set_detect_anomaly",
 }  # fmt: skip
 
 

@@ -623,9 +623,23 @@ def test_deepcopy(device):
     assert module[1].part.weight.grad.tolist() == [[1.0, 1.0]] * 2
 
 
-def test_pickling_is_refused():
-    with pytest.raises(TypeError, match="save"):
-        pickle.dumps(nn.Linear(1, 1))
+def test_a_pickled_module_is_the_same_again(device):
+    """Weights, what they are, ties, mode and buffers; no gradients. And `copy` shares the memory, as in torch."""
+    module = nn.Sequential(Tied(), WithBuffers()).eval()
+    module[1].part(z2g.ones(1, 2)).sum().backward()
+    twin = pickle.loads(pickle.dumps(module))
+    for (name, a), (twin_name, b) in zip(module.state_dict().items(), twin.state_dict().items(), strict=True):
+        assert name == twin_name and np.array_equal(host(a), host(b)) and a.device == b.device
+    assert twin[0].write.weight is twin[0].read.weight and isinstance(twin[0].write.weight, nn.Parameter)
+    assert not twin.training and twin[1].part.weight.grad is None and twin[1].part.weight.requires_grad
+    y = module[1].part.weight * 2  # computed, and pickled as a leaf
+    again = pickle.loads(pickle.dumps(y))
+    assert again.is_leaf and again.requires_grad and np.array_equal(host(again.detach()), host(y.detach()))
+    x = z2g.ones(2)
+    x.tag = "mine"
+    shared = copy.copy(x)
+    x += 1
+    assert shared.tag == "mine" and shared.tolist() == [2, 2]
 
 
 # --- Hooks, printing ---------------------------------------------------------------------------------------------

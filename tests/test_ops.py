@@ -20,6 +20,7 @@ from strategies import SEEDS, Case
 import tinygrad_z2g as z2g
 import tinygrad_z2g.nn.functional as F
 from tinygrad_z2g import Tensor, kernels
+from tinygrad_z2g.methods import Methods
 
 FEW = settings(max_examples=max(4, settings().max_examples // 5))
 every_op = pytest.mark.parametrize("op", TABLE, ids=lambda op: op.name)
@@ -280,7 +281,7 @@ def test_every_public_operation_is_tested() -> None:
     }
     methods = {
         name: f
-        for name, f in vars(Tensor).items()
+        for name, f in {**vars(Methods), **vars(Tensor)}.items()
         if (callable(f) or isinstance(f, (property, staticmethod))) and (name.startswith("__") or name[0] != "_")
     }
     functions = {name: getattr(F, name) for name in F.__all__}

@@ -443,8 +443,8 @@ def test_what_cannot_be_stored_is_refused_before_anything_is_written(tmp_path):
     for wrong, words in [
         ({"a": {"b": object()}}, "object at 'a.b'"),
         ({"a": [1, np.ones(2)]}, r"ndarray at 'a.1'"),
-        ([z2g.ones(1)], "dict"),
-        (z2g.ones(1), "dict"),
+        ([z2g.ones(1), {1}], "set at 'data.1'"),
+        (b"x", "bytes at 'data'"),
         ({"a": {1, 2}}, "set"),
         ({"a": b"x"}, "bytes at 'a'"),
         ({"a": [Counter("ab")]}, r"Counter at 'a.0'"),  # what would come back as something else

@@ -125,11 +125,12 @@ def device_of(array: Array) -> Device:
 def resolve(device: Device | str | int | None = None) -> Device:
     """The usable device that is meant: checks that it exists and gives 'cuda' its number.
 
-    None means the default: the environment variable TINYGRAD_Z2G_DEVICE, or else 'cpu'. There, 'auto' takes a GPU
-    if one answers. Raises RuntimeError for an unknown device, for CUDA without CuPy or card, and for a wrong index.
+    None means the default: what `set_default_device` said, or the environment variable TINYGRAD_Z2G_DEVICE, or else
+    'cpu'. There, 'auto' takes a GPU if one answers. Raises RuntimeError for an
+    unknown device, for CUDA without CuPy or card, and for a wrong index.
     """
     if device is None:
-        device = os.environ.get("TINYGRAD_Z2G_DEVICE", "cpu")
+        device = _default or os.environ.get("TINYGRAD_Z2G_DEVICE", "cpu")
     if device == "auto":
         device = "cuda" if is_available() else "cpu"
     if isinstance(device, int):
@@ -143,6 +144,20 @@ def resolve(device: Device | str | int | None = None) -> Device:
     if not 0 <= index < count:
         raise RuntimeError(f"device '{device}': this machine has {count} GPU(s), numbered 0 to {count - 1}")
     return Device("cuda", index)
+
+
+_default: Device | None = None
+
+
+def set_default_device(device: Device | str | int | None) -> None:
+    """Where new tensors are made that name no device. None: where they were made before this was called."""
+    global _default
+    _default = None if device is None else resolve(device)
+
+
+def get_default_device() -> Device:
+    """Where new tensors are made that name no device."""
+    return resolve(None)
 
 
 def to_device(array: Array, device: Device) -> Array:

@@ -65,7 +65,8 @@ def _host_array(data: Any, dtype: Any) -> np.ndarray:
     elif isinstance(data, (np.ndarray, np.generic)):
         array = np.asarray(data)
     elif isinstance(data, (bool, int, float)):
-        array = np.asarray(data, dtypes.get_default_dtype() if isinstance(data, float) else None)
+        kind = dtypes.get_default_dtype() if isinstance(data, float) and dtype is None else None
+        array = np.asarray(data, kind)  # where a dtype is asked for, without a stop at float32
     else:
         raise TypeError(f"tensor: expected numbers, lists of them or an array, got {type(data).__name__}")
     if dtype is not None:
@@ -233,6 +234,80 @@ def linspace(
     )
 
 
+def logspace(
+    start: float, end: float, steps: int, base: float = 10.0, *, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """base ** x for `steps` evenly spaced x from start to end, both included."""
+    exponents = linspace(start, end, steps, dtype=dtypes.float64, device="cpu").array
+    kind = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
+    powers = backend.quiet.run(lambda: (float(number(base, "logspace: base")) ** exponents).astype(kind))
+    return _finish(backend.to_device(powers, backend.resolve(device)), requires_grad)
+
+
+def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dtypes.int64, device: Any = None) -> Tensor:
+    """Rows and columns (2, n) of the places of a row x col matrix on and below the diagonal number `offset`."""
+    places = np.stack(np.tril_indices(row, offset, col)).astype(dtypes.as_dtype(dtype))
+    return Tensor.make(backend.to_device(places, backend.resolve(device)))
+
+
+def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dtypes.int64, device: Any = None) -> Tensor:
+    """Rows and columns (2, n) of the places of a row x col matrix on and above the diagonal number `offset`."""
+    places = np.stack(np.triu_indices(row, offset, col)).astype(dtypes.as_dtype(dtype))
+    return Tensor.make(backend.to_device(places, backend.resolve(device)))
+
+
+def scalar_tensor(s: float, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A number as a 0-d tensor, in the default dtype."""
+    return full((), s, dtype=dtype or dtypes.get_default_dtype(), device=device, requires_grad=requires_grad)
+
+
+# --- Of the dtype and on the device of another tensor: x.new_zeros(2, 3) ------------------------------------------
+
+
+def new_tensor(
+    self: Tensor, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """`tensor(data)` in the dtype and on the device of x."""
+    return tensor(data, **_as(self, dtype, device), requires_grad=requires_grad)
+
+
+def new_zeros(
+    self: Tensor, *args: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """`zeros(size)` in the dtype and on the device of x."""
+    return zeros(*args, size=size, **_as(self, dtype, device), requires_grad=requires_grad)
+
+
+def new_ones(
+    self: Tensor, *args: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """`ones(size)` in the dtype and on the device of x."""
+    return ones(*args, size=size, **_as(self, dtype, device), requires_grad=requires_grad)
+
+
+def new_empty(
+    self: Tensor, *args: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """`empty(size)` in the dtype and on the device of x."""
+    return empty(*args, size=size, **_as(self, dtype, device), requires_grad=requires_grad)
+
+
+def new_full(
+    self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """`full(size, fill_value)` in the dtype and on the device of x."""
+    return full(size, fill_value, **_as(self, dtype, device), requires_grad=requires_grad)
+
+
+def _as(x: Tensor, dtype: Any, device: Any) -> dict[str, Any]:
+    return {"dtype": x.dtype if dtype is None else dtype, "device": x.device if device is None else device}
+
+
+Tensor.new_tensor, Tensor.new_zeros, Tensor.new_ones = new_tensor, new_zeros, new_ones  # type: ignore
+Tensor.new_empty, Tensor.new_full = new_empty, new_full  # type: ignore
+
+
 # --- At random: drawn on the host, so that a seed means the same everywhere ---------------------------------------
 
 
@@ -324,12 +399,13 @@ def randint_like(input: Tensor, low: int, high: int | None = None, *, dtype: Any
     return _finish(laid_out(made.array, input.array), False)
 
 
-def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
-    """1 with probability x, else 0, for each element of x, in its dtype and on its device."""
-    p = backend.to_host(as_array(input, "bernoulli"))
-    if not ((p >= 0) & (p <= 1)).all():
+def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | None = None) -> Tensor:
+    """1 with probability x, else 0, for each element of x, in its dtype and on its device; or with probability p."""
+    a = as_array(input, "bernoulli")
+    chances = backend.to_host(a) if p is None else np.full(a.shape, number(p, "bernoulli: p"), np.float64)
+    if not ((chances >= 0) & (chances <= 1)).all():
         raise RuntimeError("bernoulli: probabilities must be between 0 and 1")
-    return _random(_stream(generator).random(p.shape) < p, input.dtype, input.device, False)
+    return _random(_stream(generator).random(chances.shape) < chances, input.dtype, input.device, False)
 
 
 def normal(

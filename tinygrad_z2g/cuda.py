@@ -16,14 +16,56 @@ import numpy as np
 from . import kernels
 from .backend import CPU, Device, cupy, device_count, is_available, resolve, set_device, synchronize
 from .kernels.cuda.products import WORKSPACE, own_cublas
+from .old import ON_CUDA
 from .random import default_generator, manual_seed
 from .replay import Recording, capturing, watched
 from .tensor import Tensor
 
-__all__ = ["compile_step", "device_count", "is_available", "manual_seed", "set_device", "synchronize"]
+__all__ = [
+    "ByteTensor", "DoubleTensor", "FloatTensor", "HalfTensor", "IntTensor", "LongTensor", "compile_step",
+    "current_device", "device_count", "empty_cache", "get_device_name", "is_available", "is_bf16_supported",
+    "manual_seed", "manual_seed_all", "max_memory_allocated", "memory_allocated", "set_device", "synchronize",
+]  # fmt: skip
+
+FloatTensor, DoubleTensor, HalfTensor = (ON_CUDA[f"{name}Tensor"] for name in ("Float", "Double", "Half"))
+LongTensor, IntTensor, ByteTensor = (ON_CUDA[f"{name}Tensor"] for name in ("Long", "Int", "Byte"))
+manual_seed_all = manual_seed
 
 WARM_UP = 2  # ordinary calls before the capture: the first makes the optimizer's averages, compiles, finds the memory
 _one_capture = threading.RLock()  # at a time: threads share cuBLAS's handle, and a capture sets its stream
+
+
+def current_device() -> int:
+    """The number of the card that 'cuda' means. RuntimeError where there is none."""
+    return resolve("cuda").index
+
+
+def get_device_name(device: Any = None) -> str:
+    """What the maker calls the card."""
+    number = resolve("cuda" if device is None else device).index
+    name = cupy().cuda.runtime.getDeviceProperties(number)["name"]
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
+def is_bf16_supported(including_emulation: bool = True) -> bool:
+    """False: there is no bfloat16 here; float16 is."""
+    return False
+
+
+def empty_cache() -> None:
+    """Give memory that is held for reuse back to the card; without a card there is nothing to do."""
+    if is_available():
+        cupy().get_default_memory_pool().free_all_blocks()
+
+
+def memory_allocated(device: Any = None) -> int:
+    """The bytes that arrays take on the current card; 0 without a card."""
+    return int(cupy().get_default_memory_pool().used_bytes()) if is_available() else 0
+
+
+def max_memory_allocated(device: Any = None) -> int:
+    """The bytes that are held on the current card, in use or for reuse: more than was ever in use at once."""
+    return int(cupy().get_default_memory_pool().total_bytes()) if is_available() else 0
 
 
 def compile_step(fn: Callable) -> CompiledStep:

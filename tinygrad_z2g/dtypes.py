@@ -21,6 +21,20 @@ int64 = long = np.dtype("int64")
 uint8 = np.dtype("uint8")
 bool_ = np.dtype("bool")
 
+
+
+class Unavailable:
+    """A dtype that torch has and this package has not: a name that programs may mention."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+bfloat16, complex64, complex128 = Unavailable("bfloat16"), Unavailable("complex64"), Unavailable("complex128")
+
 ALL = (float16, float32, float64, int8, int16, int32, int64, uint8, bool_)
 CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}  # bool < integer < float, by numpy's `kind` letter
 
@@ -47,7 +61,8 @@ def as_dtype(dtype: Any) -> np.dtype:
     except TypeError:
         found = None
     if dtype is None or found is None or found not in ALL:  # NumPy takes None for float64, even in comparisons
-        raise TypeError(f"dtype: got {dtype!r}, expected one of " + ", ".join(map(str, ALL)))
+        none = f"there is no {dtype!r} here; " if isinstance(dtype, Unavailable) else f"got {dtype!r}, "
+        raise TypeError(f"dtype: {none}expected one of " + ", ".join(map(str, ALL)))
     return found
 
 

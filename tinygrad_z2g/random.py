@@ -8,13 +8,16 @@ nothing of tensors, and nothing of what the numbers are for.
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from .backend import Array, Device, of, resolve
 
+__all__ = ["Generator", "fork_rng", "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state"]
 _handing_out = threading.Lock()
 
 
@@ -136,3 +139,36 @@ def _hashed_numbers(n: int) -> Array:
     if len(known) < n:
         known = _known = _hash(np.arange(n, dtype=np.uint32))
     return known[:n]
+
+
+def seed() -> int:
+    """Seed the default stream with a number that nobody chose, and return it."""
+    number = int(np.random.SeedSequence().generate_state(1, np.uint64)[0]) >> 1
+    default_generator.manual_seed(number)
+    return number
+
+
+def initial_seed() -> int:
+    """The seed that the default stream started from."""
+    return default_generator.initial_seed()
+
+
+def get_rng_state() -> dict[str, Any]:
+    """Everything needed to continue the default stream later; see `Generator.get_state`."""
+    return default_generator.get_state()
+
+
+def set_rng_state(new_state: dict[str, Any]) -> None:
+    """Continue the default stream from there."""
+    default_generator.set_state(new_state)
+
+
+@contextlib.contextmanager
+def fork_rng(devices: Any = None, enabled: bool = True) -> Iterator[None]:
+    """Afterwards the default stream goes on as if nothing had been drawn inside. One stream serves all devices."""
+    state = default_generator.get_state()
+    try:
+        yield
+    finally:
+        if enabled:
+            default_generator.set_state(state)

@@ -1,4 +1,4 @@
-"""Saving and loading: numbers in a safetensors file, structure as JSON in its header, never pickle.
+"""Saving and loading: numbers in a safetensors file, structure as JSON in its header. Only whole modules are pickled.
 
 A state dict becomes a plain safetensors file with its names, which torch code can load, and the other way round. A
 nested structure (model, optimizer, step) works too: tensors are stored under dotted names, the rest as JSON. With each
@@ -16,6 +16,7 @@ import errno
 import json
 import math
 import os
+import pickle
 import stat
 import uuid
 import zlib
@@ -26,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from . import backend
+from .nn.module import Module
 from .tensor import Size, Tensor
 
 _KEY, _SUMS = "tinygrad_z2g", "tinygrad_z2g.crc32"
@@ -36,8 +38,11 @@ _DTYPES = {
 _NAMES = {np.dtype(ours): name for name, ours in _DTYPES.items()}
 
 
-def save(obj: dict[str, Any], f: str | os.PathLike) -> None:
-    """Write nested dicts, lists and tuples of tensors, numbers, strings, bools and None to the file `f`.
+def save(obj: Any, f: Any) -> None:
+    """Write a tensor, or nested dicts, lists and tuples of tensors, numbers, strings, bools and None, to the file `f`.
+
+    A module, or what holds one, is pickled instead: the file names classes, which must be there when it is read, and
+    reading it can run code (see `load`). Better save `model.state_dict()`.
 
     The file is written under a temporary name and put in place when complete: a crash leaves the old one whole, and of
     two that write at once the last one wins. (A crash that leaves no time to clean up also leaves
@@ -45,11 +50,12 @@ def save(obj: dict[str, Any], f: str | os.PathLike) -> None:
     kept. Tensors are copied to the host; nothing is moved or changed. OSError if the file cannot be written, a full
     disk for instance, or is none, but a folder or pipe; TypeError for anything else inside.
     """
-    if not isinstance(obj, dict):
-        raise TypeError(f"save: expected a dict such as model.state_dict(), got {type(obj).__name__}")
     arrays: dict[str, np.ndarray] = {}
     try:
-        structure = json.dumps(_flatten(obj, "", arrays))
+        if _holds_module(obj):
+            _put(f, [pickle.dumps(obj)])
+            return
+        structure = json.dumps(_flatten(obj, "" if isinstance(obj, dict) else "data", arrays))
     except RecursionError as error:
         raise ValueError("save: the structure is nested too deeply, or contains itself") from error
     sums = {"structure": zlib.crc32(structure.encode()), "tensors": {n: _checksum(a) for n, a in arrays.items()}}
@@ -62,7 +68,23 @@ def save(obj: dict[str, Any], f: str | os.PathLike) -> None:
     head = json.dumps(header, separators=(",", ":")).encode()
     head += b" " * (-len(head) % 8)
     data = [array.reshape(-1) for array in arrays.values()]
-    _replace(os.path.realpath(os.fsdecode(f)), [len(head).to_bytes(8, "little"), head, *data])
+    _put(f, [len(head).to_bytes(8, "little"), head, *data])
+
+
+def _holds_module(obj: Any) -> bool:
+    if isinstance(obj, Module):
+        return True
+    parts = obj.values() if isinstance(obj, dict) else obj if isinstance(obj, (list, tuple)) else ()
+    return any(map(_holds_module, parts))
+
+
+def _put(f: Any, parts: list[Any]) -> None:
+    """Write the parts to a path, or to what was opened for writing."""
+    if not hasattr(f, "write"):
+        _replace(os.path.realpath(os.fsdecode(f)), parts)
+        return
+    for part in parts:
+        f.write(part)
 
 
 def _replace(path: str, parts: list[Any]) -> None:
@@ -96,29 +118,47 @@ def _replace(path: str, parts: list[Any]) -> None:
         raise
 
 
-def load(f: str | os.PathLike, map_location: Any = None) -> dict[str, Any]:
+def load(f: Any, map_location: Any = None, *, weights_only: bool | None = None, mmap: bool | None = None) -> Any:
     """What `save` wrote, or the tensors of any safetensors file by name, on device `map_location` (default CPU).
+
+    A file with a pickled module is read with `weights_only=False` alone, for whoever made it decides what code runs
+    then: only where you trust them. It goes to the device it was on, or to `map_location`.
 
     bfloat16 becomes float32, which holds it exactly. OSError if the file cannot be read, ValueError if it is no valid
     safetensors file or holds another type that we do not compute with.
     """
-    home = backend.resolve("cpu" if map_location is None else map_location)
-    data = Path(f).read_bytes()
+    if isinstance(map_location, dict):
+        map_location = next(iter(map_location.values()), None)
+    home = backend.resolve("cpu" if map_location is None or callable(map_location) else map_location)
+    data = f.read() if hasattr(f, "read") else Path(f).read_bytes()
+    if weights_only is False and not _is_safe(data):
+        found = pickle.loads(data)  # the user has said that it may run code
+        return found if map_location is None or not hasattr(found, "to") else found.to(home)
     try:
         metadata, arrays = _parse(data)
         _check_sums(metadata, arrays)
         structure = json.loads(metadata.get(_KEY, "null"))
         tensors = {name: Tensor.make(array) for name, array in arrays.items()}
         found = tensors if structure is None else _unflatten(structure, tensors)
-        if not isinstance(found, dict):
-            raise TypeError("its structure is no dict")
     except NotImplementedError as error:
         raise ValueError(f"load: {f}: {error}") from error
-    except Exception as error:  # damaged files fail in many ways: JSON's own error, a missing key, a wrong type
+    except Exception as error:
+        if data[:1] == b"\x80" and data[-1:] == b".":
+            raise ValueError(
+                f"load: {f} is no safetensors file but a pickle, which can run any code when it is read; if you trust "
+                "whoever made it, load(f, weights_only=False)"
+            ) from error
+        # damaged files fail in many ways: JSON's own error, a missing key, a wrong type
         raise ValueError(f"load: {f} is not a valid safetensors file ({error})") from error
     for tensor in tensors.values():
         tensor.array = backend.to_device(tensor.array, home)
     return found
+
+
+def _is_safe(data: bytes) -> bool:
+    """Whether this is a safetensors file, whatever it holds: its header is JSON."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    return end <= len(data) and data[8:9] == b"{"
 
 
 def _parse(data: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:

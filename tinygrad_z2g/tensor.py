@@ -12,7 +12,7 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -21,15 +21,16 @@ from .backend import Array, Device
 from .console import say
 from .engine import Variable, needs_grad, record, source, unchanged
 from .explain import story
+from .methods import Methods
 from .ops import elementwise, indexing, inplace, linalg, reduction, sorting, words
 from .ops import shape as shapes
 from .ops import softmax as softmaxes
-from .ops.common import as_array, copied, laid_out, number, one_dim
+from .ops.common import as_array, copied, given, laid_out, number, one_dim
 from .random import Generator, default_generator
 from .size import Size
 
 
-class Tensor(Variable):
+class Tensor(Methods, Variable):
     """A multi-dimensional array of one dtype on one device, with reverse-mode differentiation.
 
     Make one with `tensor(...)`, `zeros(...)`, `randn(...)` and their like. `array` is the NumPy or CuPy array.
@@ -40,12 +41,9 @@ class Tensor(Variable):
     __hash__ = object.__hash__  # by identity, although == compares elements
     words = words  # what `of` finds: the library that computes with tensors
 
-    def __init__(self, data: Any = ()):
-        """`Tensor(list or array)`: as torch.Tensor, always in the default dtype. Prefer `tensor(...)`."""
-        if isinstance(data, (int, float)):
-            raise TypeError("Tensor: expected a list or an array; a number is tensor(3.0), a size zeros(3)")
-        array = np.asarray(data.array if isinstance(data, Tensor) else data, dtypes.get_default_dtype())
-        self.begin(array.copy())
+    def __init__(self, *data: Any, device: Any = None):
+        """`Tensor(list or array)`, always in the default dtype, or `Tensor(2, 3)`, sizes. Prefer `tensor`, `empty`."""
+        self.begin(backend.to_device(given(data, dtypes.get_default_dtype(), "Tensor"), backend.resolve(device)))
 
     @staticmethod
     def make(array: Array) -> Tensor:
@@ -542,10 +540,6 @@ class Tensor(Variable):
             return Tensor.make(moved)
         return record("to", moved, (self, lambda grad: backend.to_device(grad, place)))
 
-    def type(self, dtype: Any) -> Tensor:
-        """In another dtype."""
-        return self.to(dtype=dtype)
-
     def type_as(self, other: Tensor) -> Tensor:
         """In the dtype of another tensor."""
         return self.to(dtype=as_array(other, "type_as").dtype)
@@ -668,8 +662,19 @@ class Tensor(Variable):
         copy.__dict__.update(deepcopy(self.__dict__, memo))
         return copy
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("tensors are not pickled; use save() and load(), which store safetensors")
+    def __reduce__(self) -> tuple:  # for copy and pickle: the numbers, without history and gradient, as in torch
+        place = self.device
+        host = self.array if place == backend.CPU else backend.to_host(self.array)
+        return _restored, (type(self), host, str(place), self.requires_grad, self.__dict__)
+
+
+def _restored(kind: type, array: np.ndarray, place: str, requires_grad: bool, attributes: dict) -> Tensor:
+    """What `__reduce__` took apart, on the device where it was."""
+    made = object.__new__(kind)
+    made.begin(backend.to_device(array, backend.resolve(place)))
+    made._requires_grad = requires_grad
+    made.__dict__.update(attributes)
+    return made
 
 
 _COMPARABLE = (Variable, int, float, np.ndarray, np.generic)

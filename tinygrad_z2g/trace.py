@@ -113,6 +113,10 @@ class trace(observing):
     """Note for each operation the line of the program that calls it: `with trace(): loss = ...`, then `loss.explain()`.
 
     Also as a statement: `trace()` from now on, `trace(False)` no more. It takes some microseconds per operation.
+    `trace(x)` of a matrix is what torch means by the word: `x.trace()`, the sum of its diagonal.
     """
 
     observer = _Noting()
+
+    def __new__(cls, mode: Any = True) -> Any:
+        return mode.trace() if hasattr(mode, "trace") else super().__new__(cls)

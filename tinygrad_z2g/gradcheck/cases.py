@@ -21,6 +21,7 @@ from ..nn.utils.rnn import pack_padded_sequence
 from ..ops import elementwise, indexing, linalg, reduction, shape, softmax, sorting
 from ..random import manual_seed
 from ..tensor import Tensor
+from .further import add_further
 from .layers import layer_cases
 
 Case = tuple[str, Callable, list]
@@ -211,6 +212,8 @@ def cases() -> list[Case]:
     add("gru_scan", gru_scan, any_(3, 2, 6), any_(2, 2), any_(6, 2), any_(6))
     add("gru_scan", gru_scan, any_(3, 2, 6), any_(2, 2), any_(6, 2))
     add("lstm_scan", lstm_scan, any_(3, 2, 8), any_(2, 2), any_(2, 2), any_(8, 2))
+
+    add_further(add, any_, positive, inside)
 
     manual_seed(0)
     add("nn.Linear", nn.Linear(3, 2).double(), any_(4, 3))

@@ -37,6 +37,9 @@ NOT_ANALYTIC = {
     "gru_scan", "lstm_scan",
     "nn.RNN, both directions, packed", "nn.GRU", "nn.GRU, both directions, packed", "nn.LSTM",
     "nn.LSTM, both directions, packed",
+    "frac", "trunc", "nan_to_num", "lgamma", "digamma", "erfinv", "atan2", "logaddexp", "fmod",
+    "diagflat", "diag_embed", "block_diag", "cdist", "logdet", "slogdet", "svdvals", "svd", "pinv", "lstsq", "cholesky",
+    "eigh", "qr",
 }  # fmt: skip
 
 

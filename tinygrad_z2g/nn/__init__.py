@@ -36,6 +36,7 @@ from .norm import (
     RMSNorm,
 )  # fmt: skip
 from .pairs import Bilinear, CosineSimilarity, PairwiseDistance
+from .parallel import DataParallel
 from .picture import (
     ChannelShuffle, CircularPad1d, CircularPad2d, ConstantPad1d, ConstantPad2d, Fold, PixelShuffle, PixelUnshuffle,
     ReflectionPad1d, ReflectionPad2d, ReplicationPad1d, ReplicationPad2d, Unfold, Upsample, UpsamplingBilinear2d,

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..backend import Array, device_of, of, to_device
+from ..backend import CPU, Array, device_of, of, to_device
 from ..engine import Variable, record
 from ..modes import is_grad_enabled
+from ..size import Size
 
 
 def numpy_names(function: Any) -> Any:
@@ -319,6 +320,22 @@ def sizes(shape: tuple, name: str, named: Any = None) -> tuple[int, ...]:
     return tuple([n if type(n) is int else as_int(n, f"{name}: size") for n in shape])
 
 
+def given(data: tuple, dtype: Any, name: str) -> np.ndarray:
+    """What `Tensor(...)` and older constructors take, as a new array: nothing, sizes `(2, 3)`, or data in a list, an
+    array or a tensor. Sizes give zeros, so that forgetting to fill them cannot show stray memory."""
+    first = data[0] if data else ()
+    if isinstance(first, (int, np.integer, Size)) and not isinstance(first, bool):
+        shape = sizes(data, name)
+        if any(n < 0 for n in shape):
+            raise RuntimeError(f"{name}: got the sizes {list(shape)}, expected sizes >= 0")
+        return np.zeros(shape, dtype)
+    if len(data) > 1 or isinstance(first, (bool, float, str)):
+        raise TypeError(f"{name}: expected sizes, or data in a list, an array or a tensor, got {first!r}; see tensor()")
+    if isinstance(first, Variable):
+        return to_device(first.array, CPU).astype(dtype)
+    return np.array([np.asarray(part) for part in first] if isinstance(first, (list, tuple)) else first, dtype)
+
+
 def record_view(name: str, array: Array, x: Variable, rule: Any) -> Any:
     """`record` for a result that shares memory with `x`: in-place writes to one are counted, and recorded, for both."""
     result = record(name, array, (x, rule))
@@ -347,6 +364,7 @@ __all__ = [
     "converted",
     "copied",
     "fits",
+    "given",
     "in_order",
     "laid_out",
     "linear_rule",

@@ -29,6 +29,7 @@ from .common import (
     row_major,
     same_device,
 )
+from .counting import nonzero
 
 # isort: off
 from .unary import (  # noqa: F401 - so that elementwise.exp stands beside elementwise.mul
@@ -397,16 +398,18 @@ def _share(grad: Any, loses: Any, tie: Any) -> Any:
     return xp.where(loses, 0, xp.where(tie, 0.5 * grad, grad))
 
 
-def where(condition: Tensor, input: Any, other: Any) -> Tensor:
+def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     """z = x where the condition holds, else y.   The gradient goes to the chosen side; the other gets exactly 0.
 
     z = c x + (1 - c) y with c = 1 where the condition holds, else 0: ∂z/∂x = c,  ∂z/∂y = 1 - c. The rule chooses
-    instead of multiplying, because 0 · inf is NaN.
+    instead of multiplying, because 0 · inf is NaN. Of a condition alone: the places where it holds, see `nonzero`.
     >>> x, y = z2g.tensor([1.0, 2.0], requires_grad=True), z2g.tensor([3.0, 4.0], requires_grad=True)
     >>> z2g.where(z2g.tensor([True, False]), x, y).sum().backward(); x.grad, y.grad
     (tensor([1., 0.]), tensor([0., 1.]))
     """
     c = as_array(condition, "where")
+    if input is None and other is None:
+        return nonzero(condition, as_tuple=True)
     if c.dtype.kind != "b":
         raise RuntimeError(f"where: expected a bool condition, got {c.dtype}; compare it with something first")
     if not isinstance(input, Variable) and not isinstance(other, Variable):

@@ -27,7 +27,7 @@ from .common import (
     one_dim,
     row_major,
 )
-from .elementwise import maximum, minimum
+from .elementwise import masked_fill, maximum, minimum
 from .indexing import take_along_dim
 
 if TYPE_CHECKING:
@@ -364,7 +364,7 @@ def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
 @through_float32
 @silent
 def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
-    """z = (Σ |x|ᵖ)^(1/p) over `dim`, p = 2 (also "fro"), 1 or inf.   For p = 2: dz/dx = x / z, taken as 0 at z = 0
+    """z = (Σ |x|ᵖ)^(1/p) over `dim`, p any number, ±inf or "fro" (2).   For p = 2: dz/dx = x / z, taken as 0 at z = 0
 
     z² = Σ x², so 2z dz = 2 Σ x dx: the gradient is the unit vector along x. For (3, 4), z = 5.
     >>> x = z2g.tensor([3.0, 4.0], requires_grad=True); x.norm().backward(); x.grad
@@ -376,8 +376,16 @@ def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> T
         raise RuntimeError(f"norm: expected floating point, got {x.dtype}; convert first: x.float().norm()")
     if p in (1, math.inf):
         return sum(input.abs(), dim, keepdim) if p == 1 else amax(input.abs(), dim, keepdim)
+    if p == -math.inf:
+        return amin(input.abs(), dim, keepdim)
+    if p == 0:
+        return constant(input, (x != 0).sum(axis=many_dims(dim, x.ndim, "norm"), keepdims=keepdim, dtype=x.dtype))
     if p not in (2, "fro"):
-        raise NotImplementedError(f"norm: p = {p!r} is not offered; p = 1, 2, 'fro' and inf are")
+        if isinstance(p, str):
+            raise RuntimeError(f"norm: got p = {p!r}, expected a number or 'fro'; for 'nuc' see linalg.matrix_norm")
+        powers = sum(input.abs() ** p, dim, keepdim)
+        flat = constant(input, powers.array == 0)  # where the slope would be infinite, and infinity times 0 NaN
+        return masked_fill(masked_fill(powers, flat, 1.0) ** (1 / p), flat, 0.0)
     dims, xp = many_dims(dim, x.ndim, "norm"), of(x)
     z = row_major(xp.sqrt(kernels.total(x * x, dims, keepdim)))
 

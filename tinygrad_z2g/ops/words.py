@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..backend import of
 from ..engine import Variable
+from . import decompositions
 from .common import constant
 from .elementwise import (  # noqa: F401 - for rules to use
     abs,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from ..tensor import Tensor
 
 bmm = matmul
+linalg = decompositions
 fill = masked_fill
 
 

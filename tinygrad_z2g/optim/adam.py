@@ -12,7 +12,7 @@ from .. import kernels
 from ..backend import Array, silent
 from ..replay import capturing
 from ..tensor import Tensor
-from .optimizer import Optimizer, check_range, memory
+from .optimizer import Optimizer, check_implementation, check_range, climbing, memory, uphill
 
 
 class Adam(Optimizer):
@@ -28,9 +28,15 @@ class Adam(Optimizer):
 
     def __init__(
         self, params: Iterable, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-        weight_decay: float = 0.0,
+        weight_decay: float = 0.0, amsgrad: bool = False, *, foreach: bool | None = None, maximize: bool = False,
+        capturable: bool = False, differentiable: bool = False, fused: bool | None = None,
     ):  # fmt: skip
+        check_implementation(
+            type(self).__name__, amsgrad=amsgrad, foreach=foreach, capturable=capturable,
+            differentiable=differentiable, fused=fused,
+        )  # fmt: skip
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        defaults |= climbing(type(self).__name__, maximize)
         check_range(type(self).__name__, "learning rate", lr, 0)
         self.check_settings(type(self).__name__, defaults)
         super().__init__(params, {**defaults, "betas": tuple(betas)})
@@ -56,7 +62,7 @@ class Adam(Optimizer):
     def _parts(self, params: list[Tensor], group: dict[str, Any]) -> Iterator[tuple[Array, Array, Array, Array, int]]:
         """w, g, m, v and the number of the step of each parameter, prepared as its turn comes."""
         for p in params:
-            grad, state = p._grad.array, self.state.setdefault(p, {})
+            grad, state = uphill(p._grad.array, group), self.state.setdefault(p, {})
             if group["weight_decay"] and not self.decoupled:
                 grad = grad + group["weight_decay"] * p.array  # the gradient of L + weight_decay / 2 · w²
             m, v = memory(state, "exp_avg", p), memory(state, "exp_avg_sq", p)
@@ -75,6 +81,6 @@ class AdamW(Adam):
 
     def __init__(
         self, params: Iterable, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-        weight_decay: float = 0.01,
+        weight_decay: float = 0.01, amsgrad: bool = False, **settings: Any,
     ):  # fmt: skip
-        super().__init__(params, lr, betas, eps, weight_decay)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, **settings)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 import numbers
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -29,13 +31,14 @@ class Optimizer:
 
     _repeats = False  # whether a group holds a parameter twice
     remembers: dict[str, type] | None = None  # what `state` holds for a parameter; None: an optimizer's own affair
+    sometimes: tuple[str, ...] = ()  # what of it may be absent, depending on the settings
 
     def __init__(self, params: Iterable, defaults: dict[str, Any]):
         if isinstance(params, Tensor):
             raise TypeError(f"{type(self).__name__}: expected an iterable of Tensors or dicts, got one Tensor")
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
-        self.state: dict[Tensor, dict[str, Any]] = {}
+        self.state: dict[Tensor, dict[str, Any]] = defaultdict(dict)
         groups = list(params)
         if not groups:
             raise ValueError(f"{type(self).__name__}: got an empty parameter list; does the model have parameters?")
@@ -147,7 +150,7 @@ class Optimizer:
         """Settings and state, with parameters as numbers in order: what `load_state_dict` takes."""
         number = {id(p): i for i, p in enumerate(p for group in self.param_groups for p in group["params"])}
         state = {
-            number[id(p)]: {k: Tensor.make(v) if _is_array(v) else v for k, v in values.items()}
+            number[id(p)]: {k: _tensors(v) for k, v in values.items()}
             for p, values in self.state.items()
         }
         groups = [{**group, "params": [number[id(p)] for p in group["params"]]} for group in self.param_groups]
@@ -165,7 +168,7 @@ class Optimizer:
                 raise TypeError(f"{name}: expected a dict with a {kind.__name__} '{part}', as state_dict() returns")
         groups, order = self._checked_groups(name, state_dict["param_groups"])
         params = dict(zip(order, self._all(), strict=True))
-        state: dict[Tensor, dict[str, Any]] = {}
+        state: dict[Tensor, dict[str, Any]] = defaultdict(dict)
         for number, values in state_dict["state"].items():
             number = int(number) if isinstance(number, str) and number.isdigit() else number  # as JSON spells it
             if number not in params:
@@ -210,15 +213,19 @@ class Optimizer:
         """What is remembered for p, its arrays copied to where p is."""
         if not isinstance(values, dict):
             raise TypeError(f"{where} has the state {values!r}, expected a dict")
-        if self.remembers is not None and values.keys() - self.remembers.keys():
+        if self.remembers is None:  # an optimizer of the user's own, which knows what it keeps
+            return {k: v.to(p.device, copy=True) if isinstance(v, Tensor) else deepcopy(v) for k, v in values.items()}
+        if values.keys() - self.remembers.keys():
             wrong = sorted(map(str, values.keys() - self.remembers.keys()))[0]
             raise ValueError(f"{where} has '{wrong}', which {type(self).__name__} does not keep")
         state = {}
-        for key in values if self.remembers is None else self.remembers if values else ():
+        for key in self.remembers if values else ():
             if key not in values:
+                if key in self.sometimes:
+                    continue
                 raise ValueError(f"{where} has no '{key}', which {type(self).__name__} keeps")
             value = values[key]
-            kind = type(value) if self.remembers is None else self.remembers[key]
+            kind = self.remembers[key]
             if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
                 raise TypeError(f"{where} has '{key}' = {value!r}, expected {kind.__name__}")
             if kind is int and value < 0:
@@ -249,6 +256,13 @@ def _is_array(value: Any) -> bool:
     return hasattr(value, "ndim") and not isinstance(value, (Tensor, np.generic))
 
 
+def _tensors(value: Any) -> Any:
+    """What is remembered, with tensors in place of the arrays in it."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_tensors, value))
+    return Tensor.make(value) if _is_array(value) else value
+
+
 def memory(state: dict[str, Any], key: str, p: Tensor) -> Array:
     """The array that `state` remembers for p under `key`: zeros at first; it follows p to another device or dtype."""
     if key not in state:
@@ -261,6 +275,28 @@ def memory(state: dict[str, Any], key: str, p: Tensor) -> Array:
     elif device_of(state[key]) != p.device or state[key].dtype != p.dtype:
         state[key] = to_device(state[key], p.device).astype(p.dtype)
     return state[key]
+
+
+def check_implementation(owner: str, **settings: Any) -> None:
+    """`fused`, `foreach` and `capturable` choose between implementations in torch: accepted, there is one here. What
+    would change the result (`differentiable`, `amsgrad`) raises NotImplementedError where it is asked for."""
+    for name, value in settings.items():
+        if value not in (None, True, False):
+            raise TypeError(f"{owner}: invalid {name}: got {value!r}, expected True, False or None")
+        if value and name not in ("fused", "foreach", "capturable"):
+            raise NotImplementedError(f"{owner}: {name}=True is not offered")
+
+
+def climbing(owner: str, maximize: bool) -> dict[str, bool]:
+    """The setting `maximize`, where it is asked for: states of optimizers that descend do without it."""
+    if not isinstance(maximize, bool):
+        raise TypeError(f"{owner}: invalid maximize: got {maximize!r}, expected True or False")
+    return {"maximize": True} if maximize else {}
+
+
+def uphill(g: Array, group: dict[str, Any]) -> Array:
+    """The gradient, or its reverse for a group with `maximize`."""
+    return -g if group.get("maximize") else g
 
 
 def check_range(owner: str, name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> None:

@@ -12,14 +12,14 @@ from .. import kernels, replay
 from ..backend import quiet
 from ..replay import number
 from ..tensor import Tensor
-from .optimizer import Optimizer, check_range, memory
+from .optimizer import Optimizer, check_implementation, check_range, climbing, memory, uphill
 
 
 class SGD(Optimizer):
     """w -= lr · v, where v = g, or with momentum v = momentum · v + (1 - dampening) · g: a ball that keeps rolling.
 
     The first step takes v = g. `nesterov` looks ahead: w -= lr · (g + momentum · v). `weight_decay` adds
-    weight_decay · w to g. (Polyak 1964; Sutskever et al. 2013)
+    weight_decay · w to g, `maximize` climbs. (Polyak 1964; Sutskever et al. 2013)
     """
 
     capturable = True
@@ -27,10 +27,12 @@ class SGD(Optimizer):
 
     def __init__(
         self, params: Iterable, lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
-        weight_decay: float = 0.0, nesterov: bool = False,
+        weight_decay: float = 0.0, nesterov: bool = False, *, maximize: bool = False, foreach: bool | None = None,
+        differentiable: bool = False, fused: bool | None = None,
     ):  # fmt: skip
+        check_implementation("SGD", foreach=foreach, differentiable=differentiable, fused=fused)
         defaults = {"lr": lr, "momentum": momentum, "dampening": dampening}
-        defaults |= {"weight_decay": weight_decay, "nesterov": nesterov}
+        defaults |= {"weight_decay": weight_decay, "nesterov": nesterov, **climbing("SGD", maximize)}
         check_range("SGD", "learning rate", lr, 0)
         self.check_settings("SGD", defaults)
         super().__init__(params, defaults)
@@ -55,7 +57,7 @@ class SGD(Optimizer):
     def _move(self, params: list[Tensor], group: dict[str, Any]) -> None:
         lr, momentum, decay = group["lr"], group["momentum"], group["weight_decay"]
         for p in params:
-            g = p._grad.array
+            g = uphill(p._grad.array, group)
             if decay:
                 g = g + decay * p.array
             if momentum:

@@ -1,0 +1,16 @@
+"""cuDNN's switches: they can be set, and change nothing, for it is not used. It knows nothing of convolutions."""
+
+enabled = True
+benchmark = False
+deterministic = False
+allow_tf32 = False
+
+
+def is_available() -> bool:
+    """False: convolutions are products of matrices here."""
+    return False
+
+
+def version() -> None:
+    """None: there is no cuDNN here."""
+    return
