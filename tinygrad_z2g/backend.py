@@ -114,7 +114,7 @@ def of(array: Array) -> ModuleType:
     if isinstance(array, (np.ndarray, np.generic)):
         return np
     # A GPU array can exist only once CuPy is loaded, so there is no import to wait for here.
-    return getattr(array, "words", None) or sys.modules["cupy"]
+    return getattr(array, "_words", None) or sys.modules["cupy"]
 
 
 def device_of(array: Array) -> Device:
@@ -164,7 +164,7 @@ def to_device(array: Array, device: Device) -> Array:
     """`array` on `device` (a resolved one): itself if it is there already, otherwise a copy."""
     if isinstance(array, (np.ndarray, np.generic)) and device.type == "cpu":
         return array
-    if getattr(array, "words", None):  # a tensor
+    if getattr(array, "_words", None):  # a tensor
         return array.to(device)
     if device_of(array) == device:
         return array

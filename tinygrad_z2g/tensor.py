@@ -39,7 +39,7 @@ class Tensor(Methods, Variable):
     __slots__ = ("__dict__",)  # for attributes of the user's own: p.tag = 1
     __array_ufunc__ = None  # `numpy_array * tensor` is left to Tensor.__rmul__ instead of being taken apart
     __hash__ = object.__hash__  # by identity, although == compares elements
-    words = words  # what `of` finds: the library that computes with tensors
+    _words = words  # what `of` finds: the library that computes with tensors
 
     def __init__(self, *data: Any, device: Any = None):
         """`Tensor(list or array)`, always in the default dtype, or `Tensor(2, 3)`, sizes. Prefer `tensor`, `empty`."""

@@ -35,7 +35,7 @@ def either(name: str, asked: int = 0, least: int = LARGE) -> Callable:
         else:
             arrays = a if isinstance(a, list) else [a]
             if not isinstance(arrays[0], (np.ndarray, np.generic)):
-                words = getattr(arrays[0], "words", None)  # a tensor, in a walk that is recorded
+                words = getattr(arrays[0], "_words", None)  # a tensor, in a walk that is recorded
                 return (getattr(words, name, plain) if words else on_gpu)(*args)
             if sum([x.size for x in arrays]) < least:
                 return plain(*args)
@@ -56,7 +56,7 @@ def product(a: Any, b: Any, row: Any = None) -> Any:
             return loops.ready.product(a, b, row)
         z = a.dot(b)
     else:
-        z = a @ b if getattr(a, "words", None) else cuda.product(a, b)
+        z = a @ b if getattr(a, "_words", None) else cuda.product(a, b)
     if row is not None:
         z += row
     return z

@@ -1,0 +1,109 @@
+"""Dropout: what is kept is drawn anew at every call, and nothing of it is learned.
+
+It knows nothing of layers: whether a model is training, it is told.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .. import kernels
+from ..backend import of, quiet
+from ..engine import record
+from ..ops import elementwise
+from ..ops.common import as_array, as_floating, check_floating, laid_out, number
+from ..ops.inplace import update
+from ..random import default_generator
+from ..replay import number as replayed
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """z = x m: each element is dropped (m = 0) with probability p, or else scaled by m = 1 / (1 - p).
+
+    The scale keeps the expected value, so that nothing changes when `training` is False: then z = x. The same m
+    serves backward. (Srivastava et al. 2014)
+
+    z = x m with m drawn beforehand, a constant: ∂L/∂x = grad m. What was dropped has no part in z.
+    >>> x = z2g.ones(8, requires_grad=True); z = F.dropout(x, 0.5); z.sum().backward()
+    >>> z2g.equal(x.grad, z)  # since x = 1, z is m
+    True
+    """
+    p = number(p, "dropout: p")
+    check_probability(p, "dropout")
+    if inplace:
+        return update(input, "dropout_", dropout, p, training)
+    if not training or p == 0:
+        return input
+    a = as_array(input, "dropout")
+    if p == 1:
+        return record("dropout", laid_out(of(a).zeros_like(a), a), (input, elementwise.flat))
+    check_floating(a, "dropout")
+    z, m = quiet.run(kernels.dropout, a, p, replayed(default_generator.next_key, np.uint32))
+    return record("dropout", laid_out(z, a), (input, lambda grad, m: grad * m, m))
+
+
+def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """`dropout` of whole channels: x (N, C, L) or (C, L). (Tompson et al. 2015, arXiv:1411.4280)
+
+    >>> x = z2g.ones(1, 8, 5, requires_grad=True); z = F.dropout1d(x, 0.5); z.sum().backward(); z2g.equal(x.grad, z)
+    True
+    >>> z2g.equal(z, z[:, :, :1].expand(1, 8, 5))  # a channel stays or goes as one
+    True
+    """
+    return _dropout_channels("dropout1d", input, (2, 3), p, training, inplace)
+
+
+def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """`dropout` of whole channels: x (N, C, H, W), or (N, C, L) as in torch. (Tompson et al. 2015, arXiv:1411.4280)
+
+    >>> x = z2g.ones(1, 8, 5, 5, requires_grad=True); z = F.dropout2d(x, 0.5); z.sum().backward(); z2g.equal(x.grad, z)
+    True
+    """
+    return _dropout_channels("dropout2d", input, (3, 4), p, training, inplace)
+
+
+def _dropout_channels(name: str, x: Tensor, ndims: tuple, p: float, training: bool, inplace: bool) -> Tensor:
+    p = number(p, f"{name}: p")
+    check_probability(p, name)
+    a = as_array(x, name)
+    if a.ndim not in ndims:
+        raise RuntimeError(f"{name}: expected {' or '.join(map(str, ndims))} dimensions, got shape {tuple(a.shape)}")
+    if not training or p == 0:
+        return x
+    lead = 1 if a.ndim == 2 else 2  # (C, L) has no batch
+    kept = dropout(x.make(of(a).ones((*a.shape[:lead], *[1] * (a.ndim - lead)), as_floating(x, name).dtype)), p)
+    return update(x, f"{name}_", elementwise.mul, kept) if inplace else x * kept
+
+
+def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+    """z = a (x m - s (1 - m)) + a s p, m = 0 with probability p or else 1: the dropout that goes with `selu`.
+
+    s = 1.7581 is what selu tends to on the left; a = 1 / √((1 + s² p) (1 - p)) keeps mean 0 and variance 1.
+    (Klambauer et al. 2017, arXiv:1706.02515)
+    >>> x = z2g.ones(5, requires_grad=True); F.alpha_dropout(x, training=False).sum().backward(); x.grad
+    tensor([1., 1., 1., 1., 1.])
+    """
+    p = number(p, "alpha_dropout: p")
+    check_probability(p, "alpha_dropout")
+    if inplace:
+        return update(input, "alpha_dropout_", alpha_dropout, p, training)
+    if not training or p == 0:
+        return input
+    a = as_floating(input, "alpha_dropout")
+    if p == 1:
+        return input * 0
+    kept = dropout(input.make(of(a).ones(a.shape, a.dtype)), p) != 0
+    s = 1.7580993408473766
+    scale = 1 / math.sqrt((s * s * p + 1) * (1 - p))
+    return elementwise.where(kept, input * scale, -s * scale) + s * scale * p
+
+
+def check_probability(p: float, name: str) -> None:
+    if not 0 <= p <= 1:
+        raise ValueError(f"{name}: probability has to be between 0 and 1, got {p}")
