@@ -136,7 +136,7 @@ class Story:
             step.sent.append(("", target))
             return
         step.formula, name, code, values = read(rule, numbers, node, i)
-        told = f" = {code}" if code and (len(code) <= 40 or self.level == 3) else ""
+        told = f" = {code}" if code and (len(code) <= 50 or self.level == 3) else ""
         if part.shape != sent.shape:
             told += f", summed to {tuple(part.shape)}"
         for key, value in values:
