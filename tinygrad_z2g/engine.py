@@ -524,7 +524,7 @@ def with_history(like: Variable, array: Array, end: Node | Variable | None) -> T
             return end
         end = source(end) if needs_grad(end) else None
         if isinstance(end, Variable):
-            end = Node("leaf", array, [(end, unchanged, ())], None, [])  # its .data were replaced meanwhile
+            end = Node("leaf", array, [(end, unchanged, ())], None, [])  # its .data were replaced, or these are a copy
     x = like.make(array)
     x.node, x._requires_grad = end, end is not None
     return x
@@ -543,11 +543,18 @@ def _by_twin(
     """The parts of a gradient from the operation done again, with operations that have rules for tensors."""
     targets = {edge[0] for edge in edges if edge is not None}
     again = [record("alias", x.array, (x, unchanged)) if needs_grad(x) else x for x in inputs]
-    ways = {x.node: source(y) for x, y in zip(again, inputs, strict=True) if x is not y}
+    ways = {x.node: _end(y) for x, y in zip(again, inputs, strict=True) if x is not y}
     grads, _, _ = walk([(function(*again), grad)], True, set(ways), True)
     for end, target in ways.items():
         if target in targets and end in grads:
             yield target, grads[end]
+
+
+def _end(x: Variable) -> Node | Variable:
+    """Where the gradient of a twin's input goes: past the node that `with_history` puts between a leaf and numbers that
+    are no longer, or not exactly, the leaf's own."""
+    end = source(x)
+    return end.edges[0][0] if type(end) is Node and end.name == "leaf" else end
 
 
 def reachable(roots: Iterable[Node | Variable], end: Node | Variable | None = None) -> list[Node]:

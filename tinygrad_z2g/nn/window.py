@@ -20,7 +20,7 @@ import numpy as np
 
 from .. import dtypes, kernels, precision
 from ..backend import Array, of, silent
-from ..engine import record
+from ..engine import Derived, needs_grad, record, with_history
 from ..kernels import pictures
 from ..ops.casting import lowered
 from ..ops.common import as_array, as_int, linear_rule, row_major, same_device
@@ -108,7 +108,8 @@ def _convolve(
     N, C, O, K = *x.shape[:2], w.shape[0], w.shape[2:]  # noqa: E741
     steps, spread = _sizes(name, "stride", stride, n), _sizes(name, "dilation", dilation, n)
     pads = _conv_padding(name, padding, [d * (k - 1) for d, k in zip(spread, K, strict=True)], steps)
-    windows, add_back = _windows(name, x, K, steps, pads, spread, 0)  # (N, C, K, L')
+    x_shape, (padded, shown) = x.shape, _padded(x, pads, 0)
+    windows, _ = _windows(name, padded, K, steps, [(0, 0)] * n, spread, 0)  # (N, C, K, L')
     lengths, fan_in = windows.shape[2 + n :], C // groups * math.prod(K)
     W = w.reshape(O, -1) if groups == 1 else w.reshape(groups, O // groups, -1)  # (O, C, K) -> (O, C K)
     xp, width = of(x), math.prod(lengths)
@@ -130,7 +131,10 @@ def _convolve(
     if bias is not None:
         z += bias.array.reshape(*split, O // groups, 1)
 
-    inputs = (input, weight) if bias is None else (input, weight, bias)
+    read: Any = input
+    if shown is not x and x.dtype == dtype and needs_grad(weight):  # padding made a copy, so the input itself may die
+        read = Derived(shown, lambda array, x: with_history(x, array, x), input)
+    inputs = (read, weight) if bias is None else (read, weight, bias)
 
     def grad_x(grad: Array, _: Array) -> Array:
         inside = all(max(side) <= d * (k - 1) for side, d, k in zip(pads, spread, K, strict=True))
@@ -149,7 +153,7 @@ def _convolve(
         if groups > 1:
             return _grad_of_groups(grad.reshape(z_shape), columns, blocks).reshape(w_shape).astype(wide)
         if small and pictures.pays(C, lengths):
-            return pictures.conv_weight(x, grad, K, steps, pads, spread)
+            return pictures.conv_weight(shown, grad, K, steps, pads, spread)
         grad, g = grad.reshape(z_shape), xp.zeros((C, math.prod(K), O), np.float64 if wide == np.float32 else wide)
         piece = min(max(width, 1), 1024) if xp is np else max(width, 1)  # BLAS adds up longer ones less exactly
 
@@ -164,10 +168,11 @@ def _convolve(
         kernels.each(some, kernels.shares(C, grad.size), grad.size)
         return g.reshape(fan_in, O).T.reshape(w_shape).astype(wide)
 
-    x_shape, z_shape, w_shape, places, wide = x.shape, z.shape, w.shape, (0, *range(2, n + 2)), x.dtype
+    add_back = _adder(K, steps, pads, spread, x_shape[2:], lengths)
+    z_shape, w_shape, places, wide = z.shape, w.shape, (0, *range(2, n + 2)), x.dtype
     return record(
         name, (z if z.dtype == dtype else dtypes.rounded(z, dtype)).reshape(N, O, *lengths),
-        (input, grad_x, weight), (weight, grad_w, input), (bias, lambda grad: kernels.total(grad, places, False)),
+        (input, grad_x, weight), (weight, grad_w, read), (bias, lambda grad: kernels.total(grad, places, False)),
         twin=(lambda x, w, b=None: _plain_convolution(x, w, b, steps, pads, spread, lengths), *inputs),
     )  # fmt: skip
 
@@ -498,12 +503,7 @@ def _windows(
     if min(lengths) < 1:
         span, got = (tuple(v) if n > 1 else v[0] for v in ([r + 1 for r in reach], padded_sizes))
         raise RuntimeError(f"{name}: a kernel that spans {span} does not fit an input of size {got}, padding included")
-    inner = (..., *(slice(left, left + size) for (left, _), size in zip(pads, sizes, strict=True)))
-    xp, padded = of(x), x
-    if padded_sizes != list(sizes):
-        padded = xp.full((*x.shape[:2], *padded_sizes), outside, x.dtype)
-        padded[inner] = x
-
+    xp, (padded, _) = of(x), _padded(x, pads, outside)
     example, channel, *place = padded.strides  # in bytes: how far apart in memory neighbours lie
     along = [[step * b for step, b in zip(steps, place, strict=True)] for steps in (dilation, stride)]
     windows = xp.lib.stride_tricks.as_strided(
@@ -511,6 +511,19 @@ def _windows(
     )
 
     return windows, _adder(kernel, stride, pads, dilation, sizes, lengths)
+
+
+def _padded(x: Array, pads: list[tuple[int, int]], outside: float) -> tuple[Array, Array]:
+    """x with its padding, and of that the part that is x; x itself, twice, if there is no padding."""
+    if not any(map(any, pads)):
+        return x, x
+    sizes = x.shape[2:]
+    padded = of(x).full(
+        (*x.shape[:2], *(size + sum(pad) for size, pad in zip(sizes, pads, strict=True))), outside, x.dtype
+    )
+    inner = padded[(..., *(slice(left, left + size) for (left, _), size in zip(pads, sizes, strict=True)))]
+    inner[...] = x
+    return padded, inner
 
 
 def _adder(
