@@ -88,7 +88,7 @@ SURFACE = {
     "tinygrad_z2g.cuda": "is_available device_count synchronize manual_seed compile_step",
     "tinygrad_z2g.utils.data": "Dataset TensorDataset DataLoader random_split",
     "tinygrad_z2g.amp": "autocast GradScaler",
-    "tinygrad_z2g.autograd": "grad gradcheck Function set_detect_anomaly",
+    "tinygrad_z2g.autograd": "grad gradcheck gradgradcheck Function set_detect_anomaly",
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..backend import of
+from ..dtypes import promote
 from ..engine import Variable
 from .common import constant
 from .elementwise import (  # noqa: F401 - for rules to use
@@ -41,8 +42,14 @@ from .shape import stack as _stack
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
-bmm = matmul
 fill = masked_fill
+
+
+def bmm(x: Tensor, y: Tensor) -> Tensor:
+    """The product of two tensors in the wider of their dtypes: NumPy's rule. A float16 gradient meets factors that were
+    widened to float32."""
+    wide = promote(x.array.dtype, y.array.dtype)
+    return matmul(x.to(wide), y.to(wide))
 
 
 def where(condition: Any, x: Any, y: Any) -> Any:
