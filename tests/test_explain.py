@@ -274,14 +274,14 @@ def test_a_gradient_to_start_with():
         (lambda x, y: x.detach() / y, "∂L/∂y = -grad * (x / y) / y"),
         (lambda x, y: x.detach() @ y, "∂L/∂y = product(x.T, grad)"),
         (lambda x, y: x.detach() ** y, "∂L/∂y = "),
-        (lambda x, y: F.linear(x.detach(), y), "∂L/∂W = product(grad.reshape(n, n_out).T, x)"),
+        (lambda x, y: F.linear(x.detach(), y), "∂L/∂W = product(grad.reshape(n, n_out).T, x.reshape(n, n_in))"),
         (lambda x, y: F.linear(x.detach(), y.detach(), x[0]), "∂L/∂b = "),
         (lambda x, y: F.layer_norm(x.detach(), [2], y[0]), "∂L/∂w = "),
         (lambda x, y: F.layer_norm(x, [2], y[0].detach()), "∂L/∂x = "),
         (lambda x, y: F.mse_loss(x.detach(), y), "∂L/∂target = d * (grad * (-2 / n))"),
         (lambda x, y: F.embedding(z2g.tensor([1]), y), "∂L/∂weight = "),
         (lambda x, y: F.scaled_dot_product_attention(x.detach(), y, x.detach()), "∂L/∂k = "),
-        (lambda x, y: z2g.where(x > 1, x.detach(), y), "∂L/∂y = xp.where(c, 0, grad)"),
+        (lambda x, y: z2g.where(x > 1, x.detach(), y), "∂L/∂y = where(c, 0, grad)"),
         (lambda x, y: x.reshape(4), "∂L/∂x = grad.reshape(before)"),
         (lambda x, y: x[0], "∂L/∂x = "),
         (lambda x, y: F.conv1d(x.detach()[None], y[:, :, None]), "∂L/∂W = "),
@@ -387,7 +387,7 @@ def graph(root):
         node = todo.pop()
         if isinstance(node, Node) and node not in found:
             found[node] = [id(node.edges), id(node.joint), id(node.reads), node.hooks, node.kept_by, node.number]
-            found[node] += [(id(target), id(rule)) for target, rule in filter(None, node.edges)]
+            found[node] += [(id(target), id(rule)) for target, rule, _ in filter(None, node.edges)]
             todo += [edge[0] for edge in node.edges if edge is not None]
     return found
 

@@ -22,7 +22,7 @@ from .dtypes import (
     set_default_dtype, uint8,
 )  # fmt: skip
 from .draw import draw
-from .engine import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from .modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .gradcheck import gradcheck, gradgradcheck
 from .ops.elementwise import (
     abs, acos, add, allclose, asin, atan, ceil, clamp, cos, cosh, div, eq, equal, erf, exp, expm1, floor,

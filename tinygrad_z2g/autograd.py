@@ -13,24 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from . import engine
+from . import asking, engine
 from .anomaly import detect_anomaly, set_detect_anomaly
+from .asking import seed_gradient
 from .backend import Array, of
-from .engine import (
-    enable_grad,
-    inference_mode,
-    is_grad_enabled,
-    needs_grad,
-    no_grad,
-    record,
-    record_joint,
-    seed_gradient,
-    set_grad_enabled,
-    source,
-    walk,
-    with_history,
-)
+from .engine import needs_grad, record, record_joint, source, walk, with_history
 from .gradcheck import gradcheck, gradgradcheck
+from .modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .ops.common import linear_rule
 from .tensor import Tensor
 
@@ -63,7 +52,7 @@ def backward(
 
     `inputs`, a tensor or several, leaves or not: only theirs. See `Tensor.backward`.
     """
-    only = None if inputs is None else engine.wanted(inputs)
+    only = None if inputs is None else asking.wanted(inputs)
     engine.backward(_seeds(_several(tensors), grad_tensors, create_graph), retain_graph, only, create_graph)
 
 

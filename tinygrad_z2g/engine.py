@@ -17,19 +17,18 @@ The engine knows nothing of the Tensor class beyond `Variable` below, and of arr
 
 from __future__ import annotations
 
-import functools
 import heapq
-import inspect
 import itertools
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import kernels, replay
-from .backend import Array, device_of, of
+from .backend import Array, of
+from .modes import mode, set_grad_enabled
 from .trace import observers
 from .views import Spot
 
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from .tensor import Tensor
 
 Rule = Callable[..., "Array | Part"]  # ∂L/∂output, and the numbers it reads -> ∂L/∂input; reads, never writes
-_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class Variable:
@@ -147,10 +145,10 @@ RESULT = _Result()
 
 
 class Derived:
-    """Numbers that a rule reads though they are neither an operand nor the result: the normalised rows of a layer norm.
+    """Numbers that a rule reads though they are neither an operand nor the result: normalised rows, a mask.
 
-    `remake(array, *inputs)` gives them their history, as a tensor, for a walk that is recorded. Of the inputs it may use
-    the history alone, not the numbers, which nobody keeps; an input without history is None.
+    `remake(array, *inputs)` gives them their history, as a tensor, for a walk that is recorded. Of the inputs it may
+    use the history alone, not the numbers, which nobody keeps; an input without history is None.
     """
 
     __slots__ = ("array", "inputs", "remake")
@@ -178,7 +176,7 @@ def record(name: str, array: Array, *edges: tuple, twin: tuple | None = None) ->
     first = edges[0][0]
     result = (first if isinstance(first, Variable) else edges[1][0]).make(array)  # `2 * x` has its tensor second
     ways: list = []
-    if _mode.enabled:
+    if mode.enabled:
         for edge in edges:
             x = edge[0]
             if isinstance(x, Variable):
@@ -225,7 +223,7 @@ def record_joint(
     if observers:
         for observer in observers:
             observer.computed(name, result.array, inputs)
-    if _mode.enabled:
+    if mode.enabled:
         edges = [(source(x), None, ()) if needs_grad(x) else None for x in inputs]
         if any(edges):
             histories: list = []
@@ -268,7 +266,7 @@ def _kept(twin: tuple, reads: Any) -> tuple:
         numbers.append(_read(x, x, histories))
         if not any(read is x for read in reads):
             numbers[-1] = of(x.array).broadcast_to(of(x.array).zeros((), x.array.dtype), x.array.shape)
-            histories[-1] = _PRIVATE, 0, histories[-1][2]
+            histories[-1] = _PRIVATE, 0, x.node if x.node is not None else x if x._requires_grad else None
     return function, numbers, histories
 
 
@@ -379,7 +377,7 @@ def walk(
     """
     if create_graph:
         retain_graph = retain_graph is None or retain_graph
-        if not _mode.enabled:
+        if not mode.enabled:
             with set_grad_enabled(True):
                 return walk(roots, retain_graph, wanted, True)
     grads: dict[Node | Variable, Any] = {}
@@ -520,11 +518,13 @@ def _revived(like: Variable, node: Node, numbers: Any, read: tuple) -> Any:
 
 
 def with_history(like: Variable, array: Array, end: Node | Variable | None) -> Tensor:
-    """A tensor of these numbers, whose gradient goes to `end`: the node that made them, or the leaf that holds them."""
-    if end is not None and type(end) is not Node:
-        if end.array is array or not end._requires_grad:
+    """A tensor of these numbers, whose gradient goes to `end`: the node that made them or the tensor that held them."""
+    if isinstance(end, Variable):
+        if end.array is array:
             return end
-        end = Node("leaf", array, [(end, unchanged, ())], None, [])  # its .data were replaced meanwhile
+        end = source(end) if needs_grad(end) else None
+        if isinstance(end, Variable):
+            end = Node("leaf", array, [(end, unchanged, ())], None, [])  # its .data were replaced meanwhile
     x = like.make(array)
     x.node, x._requires_grad = end, end is not None
     return x
@@ -602,8 +602,11 @@ def _deposit(grads: Iterable[tuple[Variable, Array]], shared: set[int]) -> None:
                     f"backward: a gradient of shape {tuple(grad.shape)} does not add to the .grad of shape "
                     f"{tuple(kept.array.shape)} from before; set .grad to None after changing .data"
                 )
-            kept.array += grad
-            kept.version[0] += 1
+            if x.node is None:
+                kept.array += grad
+                kept.version[0] += 1
+            else:  # of a computed tensor the `.grad` from before may be somebody's own
+                x._grad = x.make(kept.array + grad)
     finally:
         _depositing.release()
 
@@ -661,182 +664,3 @@ def _whole(part: Any, place: Any, shape: tuple, dtype: np.dtype) -> Any:
     whole = of(numbers).zeros(shape, dtype)
     whole[place] = numbers
     return record("put", whole, (part, lambda grad: grad[place])) if isinstance(part, Variable) else whole
-
-
-def seed_gradient(root: Variable, gradient: Variable | None, create_graph: bool = False) -> Any:
-    """The gradient that a backward pass starts with: 1 for a scalar, otherwise what the caller gave, checked. An array;
-    if the walk is to be recorded, a tensor."""
-    if not root._requires_grad and not needs_grad(root):
-        raise RuntimeError("backward: this tensor does not require grad and has no grad_fn; nothing to differentiate")
-    array = root.array
-    if gradient is None:
-        if array.size != 1:
-            raise RuntimeError(
-                f"backward: grad can be implicitly created only for scalar outputs, got shape {tuple(array.shape)}; "
-                "reduce it first (.sum(), .mean()) or pass gradient="
-            )
-        one = of(array).array(1, array.dtype).reshape(array.shape)  # a quarter of the time of ones_like
-        return root.make(one) if create_graph else one
-    if not isinstance(gradient, Variable):
-        raise TypeError(f"backward: gradient must be a Tensor or None, got {type(gradient).__name__}")
-    if gradient.array.shape != array.shape:
-        raise RuntimeError(
-            f"backward: gradient has shape {tuple(gradient.array.shape)}, expected the tensor's {tuple(array.shape)}"
-        )
-    if gradient.array.device != array.device:  # asked of the arrays: a tenth of the time of `device_of`
-        raise RuntimeError(f"backward: gradient is on {device_of(gradient.array)}, the tensor on {device_of(array)}")
-    if not create_graph:
-        return gradient.array if gradient.array.dtype is array.dtype else gradient.array.astype(array.dtype, copy=False)
-    return match(gradient, root)
-
-
-def wanted(inputs: Any) -> set[Node | Variable]:
-    """Where the gradients of `inputs` go, the tensors that alone shall get a `.grad`."""
-    xs = (inputs,) if isinstance(inputs, Variable) else tuple(inputs)
-    if not xs:
-        raise RuntimeError("backward: inputs is empty; leave it out to fill the .grad of every leaf")
-    for x in xs:
-        if not isinstance(x, Variable):
-            raise TypeError(f"backward: inputs must be Tensors, got {type(x).__name__}")
-        if not needs_grad(x):
-            raise RuntimeError("backward: one of the inputs does not require grad; call requires_grad_() on it first")
-        keep_grad(x)
-    return {source(x) for x in xs}
-
-
-def keep_grad(x: Variable) -> None:
-    """Let a walk give `x` a `.grad` though it is no leaf."""
-    made_by = source(x)
-    if made_by is not x:
-        made_by.kept_by = weakref.ref(x)  # weak: the node must not keep the tensor alive
-
-
-def check_gradient(x: Variable, grad: Any) -> None:
-    """Raise TypeError or RuntimeError unless `grad` may be assigned as the gradient of x."""
-    if not isinstance(grad, Variable):
-        raise TypeError(f"grad: expected a Tensor or None, got {type(grad).__name__}")
-    if grad is x:
-        raise RuntimeError("grad: a tensor cannot be its own gradient; assign a clone()")
-    got, want = ((tuple(a.shape), a.dtype, device_of(a)) for a in (grad.array, x.array))
-    if got != want:
-        told = [f"shape {shape}, {dtype}, on {device}" for shape, dtype, device in (got, want)]
-        raise RuntimeError(f"grad: assigned a gradient of {told[0]}; expected {told[1]}, as its tensor")
-
-
-# --- Switching recording off -------------------------------------------------------------------------------------
-
-
-class _Mode(threading.local):
-    enabled = True  # each thread starts with recording on
-
-
-_mode = _Mode()
-
-
-def is_grad_enabled() -> bool:
-    """Whether operations are being recorded in this thread."""
-    return _mode.enabled
-
-
-class set_grad_enabled:
-    """Switch recording on or off: as a statement, as a context (`with`), which restores, or as a decorator."""
-
-    def __init__(self, mode: bool):
-        self._mode = bool(mode)
-        self._outer = [_mode.enabled]
-        _mode.enabled = self._mode
-
-    def __enter__(self) -> None:
-        _mode.enabled = self._mode
-
-    def __exit__(self, *exc_info: object) -> None:
-        _mode.enabled = self._outer[-1]
-
-    def __call__(self, function: _F) -> _F:
-        _mode.enabled = self._outer[-1]  # decorating must not switch the mode of the code around it
-        return _decorate(function, self._mode)
-
-
-class _Switch:
-    """A context and decorator that sets the mode inside and restores it after, also when nested or reused."""
-
-    _inside: bool
-
-    def __init__(self) -> None:
-        self._outer: dict[int, list[bool]] = {}  # of each thread, for one object may serve several at once
-
-    def __enter__(self) -> None:
-        self._outer.setdefault(threading.get_ident(), []).append(_mode.enabled)
-        _mode.enabled = self._inside
-
-    def __exit__(self, *exc_info: object) -> None:
-        _mode.enabled = self._outer[threading.get_ident()].pop()
-
-    def __call__(self, function: _F) -> _F:
-        return _decorate(function, self._inside)
-
-    def __new__(cls, function: Callable | None = None) -> Any:
-        # `@no_grad` without parentheses works like `@no_grad()`
-        return super().__new__(cls) if function is None else _decorate(function, cls._inside)
-
-
-class no_grad(_Switch):
-    """Record nothing inside: `with no_grad(): ...` or `@no_grad()`. Saves the graph's memory and time."""
-
-    _inside = False
-
-
-class enable_grad(_Switch):
-    """Record again inside a `no_grad` block."""
-
-    _inside = True
-
-
-class inference_mode(_Switch):
-    """The same as `no_grad` here: there is nothing further to save. `inference_mode(False)` records."""
-
-    _inside = False
-
-    def __new__(cls, mode: bool | Callable = True) -> Any:
-        if callable(mode):
-            return _decorate(mode, cls._inside)
-        return object.__new__(cls) if mode else enable_grad()
-
-    def __init__(self, mode: bool = True):
-        super().__init__()
-
-
-def _decorate(function: _F, enabled: bool) -> _F:
-    """`function` run with recording on or off. A generator gets its mode in each step, its caller keeps its own."""
-    if inspect.isgeneratorfunction(function):
-
-        @functools.wraps(function)
-        def generator(*args: Any, **kwargs: Any) -> Iterator:
-            steps = function(*args, **kwargs)
-            send, value = steps.send, None
-            while True:
-                outer, _mode.enabled = _mode.enabled, enabled
-                try:
-                    item = send(value)
-                except StopIteration as stop:
-                    return stop.value
-                finally:
-                    _mode.enabled = outer
-                try:
-                    value = yield item
-                    send = steps.send
-                except BaseException as error:  # GeneratorExit too: clean-up runs in the generator's own mode
-                    send, value = steps.throw, error
-
-        return generator  # type: ignore[return-value]
-
-    @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        outer = _mode.enabled
-        try:  # before the mode changes, so that Ctrl-C at any moment restores it
-            _mode.enabled = enabled
-            return function(*args, **kwargs)
-        finally:
-            _mode.enabled = outer
-
-    return wrapper  # type: ignore[return-value]

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from .asking import seed_gradient
 from .backend import Array, to_host
-from .engine import Node, Part, Variable, match, reachable, seed_gradient, source, walk
+from .engine import Node, Part, Variable, match, reachable, source, walk
 from .formula import read
 
 SMALL = 12  # so many numbers are printed in full

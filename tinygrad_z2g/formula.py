@@ -87,7 +87,7 @@ def _body(rule: Callable) -> tuple[str, str]:
 def _values(
     rule: Callable, numbers: list | tuple = (), seen: frozenset[Callable] = frozenset()
 ) -> Iterator[tuple[str, Any]]:
-    """The arrays and numbers that a rule is given beside the gradient, and the settings that it, or a function it calls,
+    """The arrays and numbers that a rule is given beside the gradient, and those that it, or a function it calls,
     remembers (its closure)."""
     if not inspect.isfunction(rule) or rule in seen:
         return

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from . import backend, dtypes, engine, showing, views
+from . import asking, backend, dtypes, engine, showing, views
 from .backend import Array, Device
 from .console import say
 from .engine import Variable, needs_grad, record, source, unchanged
@@ -147,7 +147,7 @@ class Tensor(Variable):
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
         if value is not None:
-            engine.check_gradient(self, value)
+            asking.check_gradient(self, value)
         self._grad = value
 
     def backward(
@@ -160,8 +160,8 @@ class Tensor(Variable):
         `create_graph` records the walk, so that the gradients can be differentiated again.
         RuntimeError if there is nothing to differentiate or the graph was used up before.
         """
-        only = None if inputs is None else engine.wanted(inputs)
-        seed = engine.seed_gradient(self, gradient, create_graph)
+        only = None if inputs is None else asking.wanted(inputs)
+        seed = asking.seed_gradient(self, gradient, create_graph)
         engine.backward([(self, seed)], retain_graph, only, create_graph)
 
     def explain(
@@ -201,7 +201,7 @@ class Tensor(Variable):
         """Keep the gradient of this computed tensor in `.grad` too, as for a leaf."""
         if not self.requires_grad:
             raise RuntimeError("retain_grad: this tensor does not require grad")
-        engine.keep_grad(self)
+        asking.keep_grad(self)
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
         """Call `hook(gradient)` when this tensor's gradient is complete; what it returns replaces the gradient."""

@@ -20,7 +20,7 @@ import numpy as np
 from .anomaly import Search
 from .backend import Array, of, to_host
 from .console import say
-from .engine import is_grad_enabled
+from .modes import is_grad_enabled
 from .nn import Module, Parameter, ReLU
 from .page.document import Page
 from .page.run import run_page

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ..backend import Array, of
-from ..engine import Node, Variable, enable_grad, reachable, source, walk
+from ..engine import Node, Variable, reachable, source, walk
+from ..modes import enable_grad
 from ..nn import Module, Parameter
 from ..random import default_generator
 from ..tensor import Tensor

@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import backend, dtypes
-from ..engine import enable_grad, no_grad, source, walk
+from ..engine import source, walk
+from ..modes import enable_grad, no_grad
 from ..tensor import Tensor
 
 # One central difference is best at a step near the cube root of float64's epsilon, 6e-6. Two, extrapolated, have a

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine import no_grad
+from ..modes import no_grad
 from . import _analytic, _checked, _outputs, _place, _weights
 
 STEP = 1e-60

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import creation, kernels
 from ..backend import to_device, to_host
-from ..engine import no_grad
+from ..modes import no_grad
 from ..nn import Cache, Module
 from ..random import Generator
 from ..tensor import Tensor

@@ -6,7 +6,8 @@ It knows nothing of models, nor of how queries, keys and values are made.
 from __future__ import annotations
 
 from ..backend import Array, of
-from ..engine import is_grad_enabled, needs_grad
+from ..engine import needs_grad
+from ..modes import is_grad_enabled
 from ..tensor import Tensor
 from . import functional as F
 from .module import Module

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from ..engine import no_grad
+from ..modes import no_grad
 from ..ops.common import as_array
 from ..random import Generator, default_generator
 from ..tensor import Tensor

@@ -6,8 +6,9 @@ know nothing of models, and of gradients only their own rules.
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from .. import dtypes, kernels, precision
 from ..backend import Array, of, quiet, silent
 from ..engine import RESULT, Derived, needs_grad, record, unchanged
 from ..ops.casting import cast, half_for, in_float32, raised
-from ..ops.common import as_array, as_int, check_ids, fits, laid_out, number, same_device
+from ..ops.common import as_array, as_int, check_floating, check_ids, fits, laid_out, number, same_device
 from ..ops.softmax import log_softmax
 
 if TYPE_CHECKING:
@@ -36,12 +37,6 @@ def check_reduction(reduction: str, name: str) -> None:
 
 class _ShapeError(ValueError, RuntimeError):
     """A target of the wrong shape, for which torch raises now the one and now the other."""
-
-
-def check_floating(x: Array, name: str) -> None:
-    """NotImplementedError, a RuntimeError as in torch, for integers and bools."""
-    if x.dtype.kind != "f":
-        raise NotImplementedError(f"{name}: expected floating-point numbers, got {x.dtype}; convert first: x.float()")
 
 
 def weighted(losses: Tensor, weight: Tensor | None, name: str) -> Tensor:
@@ -181,13 +176,15 @@ def cross_entropy(
         with np.errstate(all="ignore"):  # every target ignored: the mean of nothing is NaN, its gradient 0
             z, share = losses.sum() / total, xp.where(total == 0, 0, 1 / total)
 
+    by_row = functools.partial(_by_row, counted)
+
     def classes_first(g: Any) -> Any:
         if len(shape) < 3:
             return g.reshape(shape)
         return of(g).moveaxis(g.reshape((*expected, C)), -1, 1)  # (N d, C) -> (N, d, C) -> (N, C, d)
 
     def rule(grad: Any, slopes: Any) -> Any:
-        return classes_first(slopes * (grad.reshape(-1, 1) if reduction == "none" else grad * share))
+        return classes_first(slopes * by_row(grad.reshape(-1) if reduction == "none" else grad * share))
 
     def remake(slopes: Array, x: Tensor) -> Tensor:
         """slopes = w[t] (p - onehot(t)): by x they have the slopes of the softmax, times w[t]"""
@@ -200,6 +197,11 @@ def cross_entropy(
         return classes_first(kernels.softmax_backward(p, grad, 1))
 
     return record("cross_entropy", z, (input, rule, Derived(slopes, remake, input)))
+
+
+def _by_row(counted: Array, grad: Any) -> Any:
+    """(N,) or () -> (N, 1): the gradient of each row's loss; of an ignored target 0, though it is NaN."""
+    return of(grad).where(counted, grad, 0)[:, None]
 
 
 def _soft_cross_entropy(

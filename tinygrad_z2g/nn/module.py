@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from ..engine import no_grad
+from ..modes import no_grad
 from ..tensor import RemovableHandle, Tensor
 
 

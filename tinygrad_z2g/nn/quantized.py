@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import kernels
 from ..backend import Array, silent
 from ..engine import record
 from ..kernels import quantized
@@ -41,10 +42,10 @@ def quantized_linear(input: Tensor, quants: Tensor, scales: Tensor, offsets: Ten
     shape, out = a.shape, q.shape[2]
 
     def back(grad: Array) -> Array:
-        return quantized.product_transposed(grad.reshape(-1, out), q, s, o).reshape(shape)
+        return kernels.quantized_product_transposed(grad.reshape(-1, out), q, s, o).reshape(shape)
 
     def there(x: Array) -> Array:
-        return quantized.product(x.reshape(-1, shape[-1]), q, s, o).reshape(*shape[:-1], out)
+        return kernels.quantized_product(x.reshape(-1, shape[-1]), q, s, o).reshape(*shape[:-1], out)
 
     rule = linear_rule("quantized_linear", back, there)
     return record("quantized_linear", there(a), (input, rule, quants, scales, offsets))

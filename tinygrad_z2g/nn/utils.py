@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from .. import kernels
-from ..engine import no_grad
+from ..modes import no_grad
 from ..ops.shape import cat
 from ..tensor import Tensor
 

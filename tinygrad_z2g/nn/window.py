@@ -159,7 +159,7 @@ def _plain_convolution(
     x: Tensor, w: Tensor, b: Tensor | None, stride: Sizes, pads: list, dilation: Sizes, lengths: Sizes
 ) -> Tensor:
     """The convolution as a sum over the taps of the window, each of which is a product of matrices."""
-    n, (N, C), taps = len(lengths), x.array.shape[:2], w.array.shape[2:]
+    (N, C), taps = x.array.shape[:2], w.array.shape[2:]
     for axis, (left, right) in enumerate(pads, 2):  # zeros before and after
         shape = [*x.array.shape]
         ends = [x.make(of(x.array).zeros((*shape[:axis], size, *shape[axis + 1 :]), x.dtype)) for size in (left, right)]
@@ -304,10 +304,7 @@ def _windows(
     def add_back(seen: Array) -> Array:
         many = math.prod(kernel) > 4096 and seen.dtype == np.float32  # as in `kernels.total`
         out = xp.zeros((*seen.shape[:2], *padded_sizes), np.float64 if many else seen.dtype)
-        for at in itertools.product(*map(range, kernel)):  # where this place of the window goes as the window moves
-            firsts = [k * d for k, d in zip(at, dilation, strict=True)]
-            moves = (slice(f, f + s * (m - 1) + 1, s) for f, s, m in zip(firsts, stride, lengths, strict=True))
-            out[(..., *moves)] += seen[(slice(None), slice(None), *at)]
+        kernels.add_windows(out, seen, stride, dilation)
         return out[inner].astype(seen.dtype, copy=False)
 
     return windows, add_back

@@ -14,7 +14,8 @@ import numpy as np
 
 from .. import dtypes
 from ..backend import Array, device_of, of, to_device
-from ..engine import Variable, is_grad_enabled, record
+from ..engine import Variable, record
+from ..modes import is_grad_enabled
 
 
 def numpy_names(function: Any) -> Any:
@@ -43,6 +44,19 @@ def as_floating(x: Any, name: str) -> Array:
     """The array of a tensor, in the default dtype if it held integers or bools."""
     array = x.array if isinstance(x, Variable) else as_array(x, name)
     return array if array.dtype.kind == "f" else array.astype(dtypes.get_default_dtype())
+
+
+def check_floating(x: Array, name: str) -> None:
+    """NotImplementedError, a RuntimeError as in torch, for integers and bools."""
+    if x.dtype.kind != "f":
+        raise NotImplementedError(f"{name}: expected floating-point numbers, got {x.dtype}; convert first: x.float()")
+
+
+def floating(x: Any, name: str) -> Array:
+    """The array of a tensor of floating-point numbers, the only ones that this operation takes."""
+    array = as_array(x, name)
+    check_floating(array, name)
+    return array
 
 
 def operands(x: Any, y: Any, name: str, floating: bool = False) -> tuple[Any, Any, Any, Any]:

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..backend import Array
-from ..engine import Variable, follow, is_grad_enabled, needs_grad, record, record_joint, unchanged
+from ..engine import Variable, follow, needs_grad, record, record_joint, unchanged
+from ..modes import is_grad_enabled
 from ..views import Spot, overlaps, same_place
 from .common import as_array, linear_rule
 
@@ -77,13 +78,11 @@ def update(x: Tensor, name: str, op: Callable[..., Tensor], *args: Any, **settin
     def put(numbers: Array) -> Array:
         return spot.spread(numbers)
 
-    joint = lambda grad: (
-        tuple(  # noqa: E731
-            linear_rule("copy_slices", *ways)(grad) for ways in ((whole, whole), (part, put))
-        )
-        if isinstance(grad, Variable)
-        else rule(grad)
-    )
+    def joint(grad: Any) -> tuple[Any, Any]:
+        if not isinstance(grad, Variable):
+            return rule(grad)
+        return linear_rule("copy_slices", whole, whole)(grad), linear_rule("copy_slices", part, put)(grad)
+
     take_up(base, record_joint("copy_slices", base.array, (base, z), joint))
     return x
 

@@ -347,9 +347,12 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _factors(x: Tensor, y: Tensor, name: str) -> tuple[np.dtype, Tensor, Tensor, Array, Array]:
-    """The dtype of the product of two tensors, which must be of one dtype and device; these; and their arrays. float16 comes as float32 on the CPU: sums of products would be rounded after
-    each addition, and NumPy has no fast product of float16; rules that meet a float16 gradient then give float32, which
-    the engine rounds. (On a GPU, cuBLAS reads float16 and adds up in float32.)"""
+    """The dtype of the product of two tensors, which must be of one dtype and device; these; their arrays.
+
+    float16 comes as float32 on the CPU: sums of products would be rounded after each addition, and NumPy has no fast
+    product of float16; rules that meet a float16 gradient then give float32, which the engine rounds. (On a GPU, cuBLAS
+    reads float16 and adds up in float32.)
+    """
     if isinstance(x, Variable) and isinstance(y, Variable):  # the usual case: nothing to widen or to refuse
         a, b = x.array, y.array
         if a.dtype is b.dtype is FLOAT32 and type(a) is type(b) is np.ndarray:

@@ -282,6 +282,8 @@ def relu(input: Tensor) -> Tensor:
     tensor([0., 0., 1.])
     """
     x = as_array(input, "relu")
+    if x.dtype.kind == "b":
+        raise RuntimeError("relu: got a bool tensor, expected numbers; convert it with .int()")
     z = quiet.run(kernels.relu, x)
     return record("relu", z, (input, lambda grad, z: kernels.relu_backward(grad, z), RESULT))
 
