@@ -52,7 +52,7 @@ def as_dtype(dtype: Any) -> np.dtype:
 
 
 def rounded(a: Any, dtype: np.dtype) -> Any:
-    """An array, or a tensor in a walk that is recorded, in `dtype`. What is beyond its range becomes inf without a warning, as on a GPU: float16 ends early."""
+    """As `cast`. What is beyond the range of `dtype` becomes inf without a warning, as on a GPU: float16 ends early."""
     with np.errstate(over="ignore"):
         return cast(a, dtype)
 

@@ -31,8 +31,8 @@ class set_grad_enabled:
 
     def __init__(self, mode: bool):
         self._mode = bool(mode)
-        self._outer = [mode.enabled]
-        mode.enabled = self._mode
+        self._outer = [is_grad_enabled()]  # `mode` is torch's name, which hides ours here
+        self.__enter__()
 
     def __enter__(self) -> None:
         mode.enabled = self._mode

@@ -3,10 +3,10 @@
 float64: the gradient against central differences of the function itself, extrapolated from two steps, which any
 function allows. Complex step: the same against a derivative that is right to the last digits (`complex_step.py`), for
 operations that are written analytically, on the CPU. float32, float16: against the gradient in float64, which by then
-has been checked; the error is rounding. `--order 2` checks second derivatives: the same questions asked of the gradient
-as a function of its own (without the complex step). "Where" is the element with the worst error against differences. Exit code 1
-if anything disagrees, 2 for wrong arguments or a file that cannot be written. It only runs and reports: it knows
-nothing of how a gradient is measured.
+has been checked; the error is rounding. "Where" is the element with the worst error against differences. `--order 2`
+asks the same of second derivatives: the gradient is then the function (without the complex step). Exit code 1 if
+anything disagrees, 2 for wrong arguments or a file that cannot be written. It only runs and reports: it knows nothing
+of how a gradient is measured.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ERRORS = ("float64", "complex step", *ROUNDING)
 
 
 def moved(case: Case, device: str, dtype: str, order: int) -> tuple[Any, list]:
-    """The function and inputs of a case, on a device and in a dtype; of order 2, its gradient and the inputs of that."""
+    """The function and inputs of a case, on a device and in a dtype; for order 2, its gradient and the inputs of it."""
     _, fn, inputs = case
     if isinstance(fn, Module):
         fn = copy.deepcopy(fn).to(device, dtype)
