@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import dtypes, kernels, precision
 from ..backend import Array, of, quiet, silent
-from ..engine import RESULT, Derived, needs_grad, record, unchanged
+from ..engine import RESULT, Derived, needs_grad, record
 from ..ops.casting import cast, half_for, in_float32, raised
 from ..ops.common import as_array, as_int, check_floating, check_ids, fits, laid_out, number, same_device
 from ..ops.softmax import log_softmax
@@ -78,26 +78,19 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tenso
         same_device("mse_loss", input, target)
     if a.dtype == dtypes.float16:  # whose sum may be beyond its range
         return cast(mse_loss(*(cast(x, dtypes.float32) for x in (input, target))), dtypes.float16)
-    d, squares = quiet.run(_differences, a, b)
-    n = d.size or math.nan
-    loss = squares / n
-    saved = Derived(d, _difference, input, target)
+    n = a.size or math.nan
+    loss = quiet.run(_squares, a, b) / n
     return record(
         "mse_loss",
         loss,
-        (input, lambda grad, d: d * (grad * (2 / n)), saved),
-        (target, lambda grad, d: d * (grad * (-2 / n)), saved),
+        (input, lambda grad, a, b: (a - b) * (grad * (2 / n)), input, target),
+        (target, lambda grad, a, b: (b - a) * (grad * (2 / n)), input, target),
     )
 
 
-def _difference(d: Array, input: Tensor, target: Tensor) -> Tensor:
-    return record("sub", d, (input, unchanged), (target, lambda grad: -grad))
-
-
-def _differences(a: Array, b: Array) -> tuple[Array, Array]:
-    """a - b, and the sum of its squares."""
-    d = a - b
-    return d, kernels.sum_squares(d)
+def _squares(a: Array, b: Array) -> Array:
+    """Σ (a - b)²"""
+    return kernels.sum_squares(a - b)
 
 
 @in_float32
