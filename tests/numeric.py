@@ -119,7 +119,7 @@ def check_grad(fn: Callable, arrays: Sequence[np.ndarray], seed: int = 0) -> Non
 
 
 def check_grad_twice(fn: Callable, arrays: Sequence[np.ndarray], seed: int = 0, device: str = "cpu") -> None:
-    """Raise AssertionError unless a recorded walk through `fn` gives the gradient of the plain walk, and a walk through
+    """Raise AssertionError unless a recorded walk through `fn` gives the gradient of a plain walk, and a walk through
     the recorded one the second derivatives: the slopes of ψ(x, v) = <w, ∂<v, fn(x)>/∂x>, measured with plain walks.
     """
     rng = np.random.default_rng(seed)
@@ -132,7 +132,9 @@ def check_grad_twice(fn: Callable, arrays: Sequence[np.ndarray], seed: int = 0, 
     plain = gradients(fn, leaves(originals, device=device), seeds)
     for i, (g, p) in enumerate(zip(recorded, plain, strict=True)):
         if g.dtype != np.float64 or tuple(g.shape) != p.shape:
-            raise AssertionError(f"the recorded gradient of input {i} is {g.dtype} {tuple(g.shape)}, expected {p.shape}")
+            raise AssertionError(
+                f"the recorded gradient of input {i} is {g.dtype} {tuple(g.shape)}, expected {p.shape}"
+            )
         if not np.allclose(host(g), p, rtol=1e-10, atol=1e-10, equal_nan=True):
             raise AssertionError(f"the recorded gradient of input {i} is not that of a plain walk:\n{host(g)}\n{p}")
     weights = cotangents(list(recorded), rng)

@@ -78,14 +78,16 @@ def gradgradcheck(
     The gradient of <v, f(x)> is a function like any other, of x and of v; `gradcheck` is asked whether a backward pass
     through that one, recorded by `create_graph`, gives what is measured. `grad_outputs`, v: a tensor for each output
     that requires grad, or one; None draws them. A gradient that is constant (of a staircase: 0) may have no history.
+    Compared as well: the gradient of the recorded walk with that of a plain one.
 
-    What is raised is what `gradcheck` raises.
+    What is raised is what `gradcheck` raises, and RuntimeError for grad_outputs of other shapes than the outputs.
     """
     gradient, xs = gradient_of(fn, inputs, grad_outputs, seed)
     report = compare(gradient, xs, eps=eps, atol=atol, rtol=rtol, seed=seed)
-    if report.failures and raise_exception:
-        raise GradcheckError(f"gradgradcheck: {report.message}")
-    return not report.failures
+    message = gradient.differs(xs) or report.message
+    if message and raise_exception:
+        raise GradcheckError(f"gradgradcheck: {message}")
+    return not message
 
 
 def gradient_of(
@@ -140,6 +142,24 @@ class Gradient:
             targets = [source(x) for _, x in _checked(self.fn, xs)]
             found, _, _ = walk(list(zip(self.outputs(xs), vs, strict=True)), True, set(targets), True)
         return tuple(found[target] for target in targets if target in found)
+
+    def differs(self, args: Sequence[Any]) -> str:
+        """What the recorded walk computes otherwise than a plain one, which leaves no history; "" if nothing."""
+        xs, vs = args[: self.inputs], args[self.inputs :]
+        checked = _checked(self.fn, xs)
+        with enable_grad():
+            outputs = self.outputs(xs)
+        found, _, _ = walk(
+            [(z, v.array) for z, v in zip(outputs, vs, strict=True)], True, {source(x) for _, x in checked}
+        )
+        plain = [(name, found[source(x)]) for name, x in checked if source(x) in found]
+        recorded = self(*args)
+        if len(recorded) != len(plain):
+            return f"a recorded walk gives {len(recorded)} gradients, a plain one {len(plain)}"
+        for (name, a), b in zip(plain, recorded, strict=True):
+            if not np.allclose(backend.to_host(a), backend.to_host(b.array), 1e-9, 1e-9, equal_nan=True):
+                return f"the gradient of {name} in a recorded walk is not that of a plain one"
+        return ""
 
 
 def compare(

@@ -62,6 +62,9 @@ def check(case: Case, device: str, order: int = 1) -> dict[str, Any]:
         row["complex step"], where = complex_step(*moved(case, device, "float64", order))
         if not row["complex step"] <= LAST_DIGITS:
             row["message"] = row["message"] or f"{where} differs from the complex step by {row['complex step']:.2g}"
+    if order == 2:
+        fn, xs = moved(case, device, "float64", order)
+        row["message"] = row["message"] or fn.differs(xs)
     double = gradients(*moved(case, device, "float64", order))
     for dtype, bound in ROUNDING.items():
         pairs = zip(gradients(*moved(case, device, dtype, order)), double, strict=True)
