@@ -50,3 +50,349 @@ def test_second_derivatives(op: Op) -> None:
 def twice(name: str, case: Case, seed: int) -> None:
     """One example of `test_second_derivatives` once more."""
     check_grad_twice(bind(next(op for op in TABLE if op.name == name), case), case.inputs, seed)
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case[0])
+def test_gradgradcheck_of_every_case(case: tuple) -> None:
+    """Of every operation and layer that the command checks, parameters included."""
+    _, fn, inputs = case
+    assert gradgradcheck(fn, inputs)
+
+
+ON_EVERY_DEVICE = ("mul", "div", "pow", "where", "sum", "var", "amax", "softmax", "log_softmax", "matmul", "einsum",
+                   "permute", "x[index]", "x[index] = v", "gather", "cat", "cumsum", "sort", "F.gelu", "F.linear",
+                   "F.cross_entropy", "F.layer_norm", "F.rms_norm", "F.embedding", "F.conv1d", "F.max_pool1d",
+                   "F.attention", "lstm_scan")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ON_EVERY_DEVICE)
+def test_second_derivatives_on_every_device(name: str, device: str) -> None:
+    """Rules that get tensors use nothing of NumPy's on CuPy's arrays."""
+    op = next(op for op in TABLE if op.name == name)
+
+    @settings(max_examples=2)
+    @given(op.cases, SEEDS)
+    def check(case: Case, seed: int) -> None:
+        check_grad_twice(bind(op, case, device=device), case.inputs, seed, device)
+
+    check()
+
+
+# --- gradgradcheck itself -----------------------------------------------------------------------------------------
+
+
+def leaf(values: Any, dtype: Any = z2g.float64) -> Tensor:
+    """A tensor that requires grad."""
+    return z2g.tensor(values, dtype=dtype, requires_grad=True)
+
+
+def cubed(factor: float, wrong_forward: float = 1.0) -> Callable[[Tensor], Tensor]:
+    """x³ with the rule 3 x²; in recorded walks with a second derivative that is `factor` times the right one."""
+
+    def slope(grad: Any, x: Any) -> Any:
+        if not isinstance(x, Tensor):
+            return grad * 3 * x * x * wrong_forward
+        value = grad * 3 * x * x
+        return value * factor - (value * (factor - 1)).detach()
+
+    return lambda x: record("cubed", x.array**3, (x, slope, x))
+
+
+def test_gradgradcheck_sees_a_wrong_second_derivative() -> None:
+    x = leaf([0.5, -1.5])
+    assert gradgradcheck(cubed(1.0), x)
+    with pytest.raises(GradcheckError, match=r"gradgradcheck: gradient of .*input 0 of shape \(2,\)"):
+        gradgradcheck(cubed(1.001), x)
+    assert gradgradcheck(cubed(1.001), x, raise_exception=False) is False
+    assert gradgradcheck(cubed(1.001), x, rtol=1e-2)
+
+
+def test_gradgradcheck_sees_a_recorded_walk_that_differs_from_a_plain_one() -> None:
+    with pytest.raises(GradcheckError, match="not that of a plain one"):
+        gradgradcheck(cubed(1.0, wrong_forward=1.5), leaf([0.5, -1.5]))
+
+
+def test_gradgradcheck_sees_a_gradient_without_history() -> None:
+    """A rule that computes outside of the graph is right once, and 0 the second time."""
+    forgetful = lambda x: record("forgetful", x.array**2, (x, lambda grad, x: grad.detach() * 2 * x.detach()
+                                 if isinstance(grad, Tensor) else grad * 2 * x, x))  # noqa: E731  # fmt: skip
+    with pytest.raises(GradcheckError, match="analytic 0, measured"):
+        gradgradcheck(forgetful, leaf([0.5, -1.5]))
+
+
+def test_gradgradcheck_takes_what_gradcheck_takes() -> None:
+    x, v = leaf([[0.5, -1.5]]), leaf([[1.0, 2.0]])
+    assert gradgradcheck(lambda x: x.exp(), [x], v)
+    assert gradgradcheck(lambda x: (x.exp(), x.sin().sum()), (x,), [v, leaf(3.0)])
+    assert gradgradcheck(lambda x: (x.exp(), x.sign().long()), x)
+    assert gradgradcheck(lambda x: x.sign(), x)  # constant: no history
+    layer = nn.Linear(2, 2).double()
+    assert gradgradcheck(nn.Sequential(layer, nn.Tanh()), x.detach())
+    assert layer.weight.grad is None and x.grad is None and x.tolist() == [[0.5, -1.5]]
+    with z2g.no_grad():
+        assert gradgradcheck(lambda x: x.exp(), x)
+    with pytest.raises(RuntimeError, match=r"have the shapes \[\(2,\)\], the outputs that require grad \[\(1, 2\)\]"):
+        gradgradcheck(lambda x: x.exp(), x, leaf([1.0, 2.0]))
+    with pytest.raises(ValueError, match="no input requires grad"):
+        gradgradcheck(lambda x: x.exp(), x.detach())
+    with pytest.raises(ValueError, match="no output requires grad"):
+        gradgradcheck(lambda x: x.detach(), x)
+    with pytest.raises(ValueError, match="float64"):
+        gradgradcheck(lambda x: x.exp(), x.detach().float().requires_grad_())
+    with pytest.raises(TypeError, match="expected a function"):
+        gradgradcheck(x, x)
+    with pytest.raises(TypeError, match="sequence of inputs, got int"):
+        gradgradcheck(lambda x: x, 3)
+
+
+# --- Fused routines against the same, composed ---------------------------------------------------------------------
+
+
+def rows(*shape: int, seed: int = 0) -> Tensor:
+    """Normal numbers that require grad."""
+    return leaf(np.random.default_rng(seed).normal(size=shape))
+
+
+def centred(x: Tensor, dims: Any) -> Tensor:
+    return x - x.mean(dims, keepdim=True)
+
+
+def composed_layer_norm(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    c = centred(x, -1)
+    return c / ((c * c).mean(-1, keepdim=True) + 1e-5).sqrt() * w + b
+
+
+def composed_attention(q: Tensor, k: Tensor, v: Tensor, allowed: Any = None, groups: int = 1, kept: Any = 1) -> Tensor:
+    if groups > 1:
+        k, v = k.repeat_interleave(groups, -3), v.repeat_interleave(groups, -3)
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    if allowed is not None:
+        scores = z2g.where(allowed, scores, -1e300)
+    e = (scores - scores.detach().amax(-1, keepdim=True)).exp()
+    return e / e.sum(-1, keepdim=True) * kept @ v
+
+
+def composed_lstm(x: Tensor, h: Tensor, c: Tensor, w: Tensor) -> Tensor:
+    hs = []
+    for t in range(len(x)):
+        s = x[t] + h @ w.t()
+        i, f, g, o = (s[:, k * 2 : k * 2 + 2] for k in range(4))
+        c = 1 / (1 + (-f).exp()) * c + 1 / (1 + (-i).exp()) * g.tanh()
+        h = 1 / (1 + (-o).exp()) * c.tanh()
+        hs.append(h)
+    return z2g.cat([*hs, c])
+
+
+def composed_gelu(x: Tensor, approximate: str) -> Tensor:
+    if approximate == "none":
+        return 0.5 * x * (1 + (x / math.sqrt(2)).erf())
+    return 0.5 * x * (1 + (math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)).tanh())
+
+
+def composed_conv1d(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    """Stride 2, padding 1."""
+    x = z2g.cat([x[:, :, :1] * 0, x, x[:, :, :1] * 0], 2)
+    seen = [x[:, :, 2 * t : 2 * t + 3].reshape(2, 6) for t in range(3)]
+    return z2g.stack([s @ w.reshape(3, 6).t() + b for s in seen], 2)
+
+
+def composed_conv2d(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    seen = [[x[:, :, i : i + 2, j : j + 2].reshape(1, 8) for j in range(3)] for i in range(2)]
+    return z2g.stack([z2g.stack([s @ w.reshape(2, 8).t() + b for s in row], 2) for row in seen], 2)
+
+
+def composed_cross_entropy(x: Tensor, target: Tensor, smoothing: float) -> Tensor:
+    logs = x - x.exp().sum(1, keepdim=True).log()
+    hot = F.one_hot(target, 4).double()
+    return -(logs * (hot * (1 - smoothing) + smoothing / 4)).sum(1).mean()
+
+
+MASK = np.array([[1, 0, 1, 1], [0, 1, 1, 0], [1, 1, 1, 1]], bool)
+
+
+def dropped_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    z2g.manual_seed(3)
+    return F.scaled_dot_product_attention(q, k, v, dropout_p=0.4)
+
+
+def what_was_kept(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Equal scores and the identity as values show the mask."""
+    return dropped_attention(q.detach() * 0, k.detach() * 0, z2g.eye(4, dtype=z2g.float64).expand(2, 4, 4)) * 4
+
+
+Q, K, V = (2, 3, 2), (2, 4, 2), (2, 4, 3)
+FUSED: dict[str, tuple] = {
+    "layer_norm": (lambda x, w, b: F.layer_norm(x, (4,), w, b), composed_layer_norm, [(3, 4), (4,), (4,)]),
+    "rms_norm": (lambda x, w: F.rms_norm(x, (4,), w, 1e-6),
+                 lambda x, w: x / ((x * x).mean(-1, keepdim=True) + 1e-6).sqrt() * w, [(3, 4), (4,)]),
+    "softmax": (lambda x: x.softmax(1), lambda x: x.exp() / x.exp().sum(1, keepdim=True), [(2, 3, 2)]),
+    "log_softmax": (lambda x: x.log_softmax(1), lambda x: x - x.exp().sum(1, keepdim=True).log(), [(2, 3, 2)]),
+    "logsumexp": (lambda x: x.logsumexp(1), lambda x: x.exp().sum(1).log(), [(3, 4)]),
+    "cross_entropy": (lambda x: F.cross_entropy(x, z2g.tensor([1, 3])),
+                      lambda x: composed_cross_entropy(x, z2g.tensor([1, 3]), 0.0), [(2, 4)]),
+    "cross_entropy, smoothed": (lambda x: F.cross_entropy(x, z2g.tensor([1, 3]), label_smoothing=0.2),
+                                lambda x: composed_cross_entropy(x, z2g.tensor([1, 3]), 0.2), [(2, 4)]),
+    "attention": (F.scaled_dot_product_attention, composed_attention, [Q, K, V]),
+    "attention, mask": (lambda q, k, v: F.scaled_dot_product_attention(q, k, v, z2g.tensor(MASK)),
+                        lambda q, k, v: composed_attention(q, k, v, z2g.tensor(MASK)), [Q, K, V]),
+    "attention, added mask": (
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, z2g.tensor(np.where(MASK, 0.0, -math.inf))),
+        lambda q, k, v: composed_attention(q, k, v, z2g.tensor(MASK)), [Q, K, V]),
+    "attention, causal": (
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
+        lambda q, k, v: composed_attention(q, k, v, z2g.tensor(np.tri(4, dtype=bool))), [K, K, V]),
+    "attention, grouped": (
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, enable_gqa=True),
+        lambda q, k, v: composed_attention(q, k, v, groups=2), [(4, 3, 2), K, V]),
+    "attention, dropout": (
+        dropped_attention, lambda q, k, v: composed_attention(q, k, v, kept=what_was_kept(q, k, v)), [Q, K, V]),
+    "gelu": (F.gelu, lambda x: composed_gelu(x, "none"), [(3, 4)]),
+    "gelu, tanh": (lambda x: F.gelu(x, "tanh"), lambda x: composed_gelu(x, "tanh"), [(3, 4)]),
+    "bias_gelu": (F.bias_gelu, lambda x, b: composed_gelu(x + b, "none"), [(3, 4), (4,)]),
+    "bias_gelu, tanh": (lambda x, b: F.bias_gelu(x, b, "tanh"), lambda x, b: composed_gelu(x + b, "tanh"),
+                        [(3, 4), (4,)]),
+    "lstm": (lambda *xs: z2g.cat([nn.recurrent.lstm_scan(*xs)[0].reshape(6, 2), nn.recurrent.lstm_scan(*xs)[1]]),
+             composed_lstm, [(3, 2, 8), (2, 2), (2, 2), (8, 2)]),
+    "conv1d": (lambda x, w, b: F.conv1d(x, w, b, 2, 1), composed_conv1d, [(2, 2, 5), (3, 2, 3), (3,)]),
+    "conv2d": (F.conv2d, composed_conv2d, [(1, 2, 3, 4), (2, 2, 2, 2), (2,)]),
+    "max_pool1d": (lambda x: F.max_pool1d(x, 2), lambda x: z2g.maximum(x[:, 0::2], x[:, 1::2]), [(3, 4)]),
+    "max_pool2d": (lambda x: F.max_pool2d(x, (1, 2)), lambda x: z2g.maximum(x[..., 0::2], x[..., 1::2]), [(1, 2, 3, 4)]),
+    "avg_pool1d": (lambda x: F.avg_pool1d(x, 2), lambda x: (x[:, 0::2] + x[:, 1::2]) / 2, [(3, 4)]),
+    "std": (lambda x: x.std(1), lambda x: (centred(x, 1).square().sum(1) / 3).sqrt(), [(3, 4)]),
+    "var": (lambda x: x.var(0), lambda x: centred(x, 0).square().sum(0) / 2, [(3, 4)]),
+    "norm": (lambda x: x.norm(dim=1), lambda x: x.square().sum(1).sqrt(), [(3, 4)]),
+    "mse_loss": (F.mse_loss, lambda x, y: (x - y).square().mean(), [(3, 4), (3, 4)]),
+    "linear": (F.linear, lambda x, w, b: (x[:, :, None] * w.t()).sum(1) + b, [(3, 4), (2, 4), (2,)]),
+}  # fmt: skip
+
+
+def derivatives(fn: Callable, sizes: list) -> list[np.ndarray]:
+    """The result, the first and the second derivatives of a function whose last result is squashed, so that no second
+    derivative of it vanishes."""
+    xs = [rows(*size, seed=i) for i, size in enumerate(sizes)]
+    z = fn(*xs)
+    w = z2g.tensor(np.random.default_rng(9).normal(size=z.shape))
+    first = grad((z.sin() * w).sum(), xs, create_graph=True)
+    ws = [z2g.tensor(np.random.default_rng(20 + i).normal(size=size)) for i, size in enumerate(sizes)]
+    second = grad(first, xs, ws)
+    return [host(x) for x in (z, *first, *second)]
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_fused_and_composed_agree_to_the_last_digits(name: str) -> None:
+    fused, composed, sizes = FUSED[name]
+    for a, b in zip(derivatives(fused, sizes), derivatives(composed, sizes), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
+        assert np.abs(a).max() > 1e-3  # nothing is compared with nothing
+
+
+# --- Higher orders -------------------------------------------------------------------------------------------------
+
+THIRD = {  # f: (point, f''' there)
+    "exp": (0.5, math.exp(0.5)),
+    "log": (0.5, 16.0),
+    "sin": (0.3, -math.cos(0.3)),
+    "cos": (0.3, math.sin(0.3)),
+    "tan": (0.3, 2 * (1 + 3 * math.tan(0.3) ** 2) * (1 + math.tan(0.3) ** 2)),
+    "sinh": (0.3, math.cosh(0.3)),
+    "cosh": (0.3, math.sinh(0.3)),
+    "tanh": (0.3, (6 * math.tanh(0.3) ** 2 - 2) * (1 - math.tanh(0.3) ** 2)),
+    "sqrt": (4.0, 3 / 8 * 4.0**-2.5),
+    "rsqrt": (4.0, -15 / 8 * 4.0**-3.5),
+    "reciprocal": (2.0, -6 / 16),
+    "asin": (0.5, (1 + 2 * 0.25) / 0.75**2.5),
+    "acos": (0.5, -(1 + 2 * 0.25) / 0.75**2.5),
+    "atan": (0.5, (6 * 0.25 - 2) / 1.25**3),
+    "log1p": (1.0, 2 / 8),
+    "log2": (2.0, 2 / 8 / math.log(2)),
+    "expm1": (0.5, math.exp(0.5)),
+    "erf": (0.5, 2 / math.sqrt(math.pi) * math.exp(-0.25) * (4 * 0.25 - 2)),
+}
+
+
+@pytest.mark.parametrize("name", THIRD)
+def test_third_derivatives(name: str) -> None:
+    at, expected = THIRD[name]
+    x = leaf(at)
+    assert nth(getattr(z2g, name), x, 3) == pytest.approx(expected, rel=1e-12, abs=1e-14)
+
+
+def test_sigmoid_gelu_and_powers_three_times() -> None:
+    """σ''' = σ' (1 - 6 σ + 6 σ²); the others against differences of the second."""
+    x = leaf(0.4)
+    s = 1 / (1 + math.exp(-0.4))
+    assert third(lambda x: x.sigmoid(), x) == pytest.approx(s * (1 - s) * (1 - 6 * s + 6 * s * s), rel=1e-12)
+    assert third(lambda x: x**4, x) == pytest.approx(24 * 0.4)
+    assert third(lambda x: x**-1.5, x) == pytest.approx(-1.5 * -2.5 * -3.5 * 0.4**-4.5)
+    assert third(lambda x: 2**x, x) == pytest.approx(math.log(2) ** 3 * 2**0.4)
+    for fn in (F.gelu, lambda x: F.gelu(x, "tanh"), F.silu, F.softplus):
+        h = 1e-4
+        up, down = (nth(fn, leaf(0.4 + step), 2) for step in (h, -h))
+        assert third(fn, x) == pytest.approx((up - down) / (2 * h), rel=1e-6)
+
+
+def nth(fn: Callable, x: Tensor, n: int) -> float:
+    y = fn(x)
+    for _ in range(n):
+        (y,) = grad(y, x, create_graph=True)
+    return y.item()
+
+
+def third(fn: Callable, x: Tensor) -> float:
+    return nth(fn, x, 3)
+
+
+def test_the_tenth_derivative() -> None:
+    """Of sin it is -sin, of x⁵ it is 0: the graph grows, the answer stays."""
+    x = leaf([0.3, 0.7])
+    y = x.sin()
+    for _ in range(10):
+        (y,) = grad(y.sum(), x, create_graph=True)
+    np.testing.assert_allclose(y.tolist(), [-math.sin(0.3), -math.sin(0.7)], rtol=1e-12)
+
+
+class Small(nn.Module):
+    """Every kind of layer that language models have, 6 → 3."""
+
+    def __init__(self) -> None:
+        self.norm, self.up, self.attend = nn.LayerNorm(6), nn.Linear(6, 6), nn.MultiheadAttention(6, 2)
+        self.down = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm(x)
+        h, _ = self.attend(h, h, h)
+        return self.down(F.gelu(self.up(h)) + x)
+
+
+def test_hessian_vector_products_against_differences_of_gradients() -> None:
+    """H v = ∂<grad, v>/∂θ ≈ (grad(θ + h v) - grad(θ - h v)) / 2h, for all parameters of a model at once."""
+    model = Small().double()
+    x, target = rows(5, 2, 6).detach(), z2g.tensor(np.arange(10) % 3)
+    params = list(model.parameters())
+    rng = np.random.default_rng(1)
+    vs = [z2g.tensor(rng.normal(size=p.shape)) for p in params]
+
+    def gradient(create_graph: bool = False) -> tuple:
+        loss = F.cross_entropy(model(x).reshape(10, 3), target)
+        return grad(loss, params, create_graph=create_graph)
+
+    product = grad(gradient(True), params, vs)
+    h, sides = 1e-5, []
+    for sign in (1, -1):
+        with z2g.no_grad():
+            for p, v in zip(params, vs, strict=True):
+                p.add_(v * (sign * h))
+        sides.append(gradient())
+        with z2g.no_grad():
+            for p, v in zip(params, vs, strict=True):
+                p.sub_(v * (sign * h))
+    for hv, up, down in zip(product, *sides, strict=True):
+        np.testing.assert_allclose(host(hv), (host(up) - host(down)) / (2 * h), rtol=1e-5, atol=1e-8)
+
+
+def test_a_hessian_is_symmetric_and_right() -> None:
+    """f = x² y + sin y: H = ((2y, 2x), (2x, -sin y))."""
+    p = leaf([1.5, 0.7])
+    (g,) = grad(p[0].square() * p[1] + p[1].sin(), p, create_graph=True)
+    hessian = [grad(g[i], p, retain_graph=True)[0].tolist() for i in range(2)]
+    np.testing.assert_allclose(hessian, [[1.4, 3.0], [3.0, -math.sin(0.7)]], rtol=1e-12)

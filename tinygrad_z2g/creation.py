@@ -65,7 +65,7 @@ def _host_array(data: Any, dtype: Any) -> np.ndarray:
     elif isinstance(data, (np.ndarray, np.generic)):
         array = np.asarray(data)
     elif isinstance(data, (bool, int, float)):
-        array = np.asarray(data, dtypes.get_default_dtype() if isinstance(data, float) else None)
+        array = np.asarray(data, dtypes.get_default_dtype() if isinstance(data, float) and dtype is None else None)
     else:
         raise TypeError(f"tensor: expected numbers, lists of them or an array, got {type(data).__name__}")
     if dtype is not None:
