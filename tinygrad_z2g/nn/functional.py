@@ -21,6 +21,7 @@ from ..ops.casting import in_float32, lowered, through_float32
 from ..ops.common import (
     as_array,
     as_int,
+    beside,
     check_broadcast,
     check_floating,
     check_ids,
@@ -537,19 +538,22 @@ def scaled_dot_product_attention(
     _check_probability(dropout_p, "scaled_dot_product_attention")
     scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else number(scale, "attention: scale")
     bias = _attention_bias(q, k, attn_mask, is_causal)
+    version = 0 if attn_mask is None else attn_mask.version[0]
     seed = replayed(default_generator.next_key, np.uint32) if dropout_p else 0
     z, saved = quiet.run(kernels.attention, q, k, v, bias, is_causal, scale, dropout_p, seed)
 
     def plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         scores = q @ k.transpose(-2, -1) * scale  # (..., T, d) @ (..., d, S) -> (..., T, S)
         if bias is not None:
-            scores = scores + bias
+            if attn_mask.version[0] != version:
+                raise RuntimeError("backward: the attn_mask of this attention was modified by an inplace operation")
+            scores = scores + beside(scores, bias)
         T, S = scores.shape[-2:]
         if is_causal:
             scores = scores.masked_fill(scores.make(of(q.array).tri(T, S, dtype=bool)).logical_not(), -math.inf)
         p = softmax(scores, -1)
         if dropout_p:
-            p = p * kernels.dropout_mask(p.array, dropout_p, seed)
+            p = p * beside(p, kernels.dropout_mask(p.array, dropout_p, seed))
         return p @ v  # (..., T, S) @ (..., S, e) -> (..., T, e)
 
     return record_joint(
