@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from . import llm, mpi, ops, peers, profiling, workloads
+from . import llm, loops, mpi, ops, peers, profiling, workloads
 from .workloads import WORKLOADS
 
 INNER = {"W4": 50, "tiny": 500}  # steps per measurement, so that each takes some milliseconds
@@ -232,6 +232,7 @@ def main() -> None:
     parser.add_argument("--scaling", action="store_true", help="W2 against context, width, batch and depth")
     parser.add_argument("--picture", metavar="FILE", help="with --scaling: draw it (needs matplotlib)")
     parser.add_argument("--ops", action="store_true", help="each operation against its size")
+    parser.add_argument("--loops", action="store_true", help="each compiled loop beside NumPy; compile times")
     parser.add_argument("--peers", action="store_true", help="beside MyGrad, autograd, JAX, tinygrad if installed")
     parser.add_argument("--mpi", type=int, metavar="N", help="W2 (or --workload W3) over N processes")
     parser.add_argument("--llm", metavar="FILE", help="a real language model, a GGUF file of architecture llama")
@@ -266,6 +267,9 @@ def main() -> None:
     elif args.ops:
         figures["ops"] = ops.table(workloads.ours(), library("torch"))
         ops.show(figures["ops"])
+    elif args.loops:
+        figures["loops"], figures["first steps, s"] = loops.table(), loops.first_steps()
+        loops.show(figures["loops"], figures["first steps, s"])
     elif args.llm:
         figures["llm"] = llm.compare(args.llm)
     elif args.peers:

@@ -92,6 +92,14 @@ def windows_arguments(N: int, C: int, n: int) -> tuple:
     return normal(m, 2, *sizes), normal(m, 2, *(3,) * n, *lengths), steps, spread
 
 
+def rotated_arguments(N: int, C: int) -> list[tuple]:
+    """Heads that are views of a product, heads that are not, a plain matrix; both kinds of pairs."""
+    n, half = max(N // 8, 1), max(C // 4, 1)
+    cos, sin = normal(n, half), normal(n, half)
+    heads = normal(3, n, 2, 2 * half).swapaxes(1, 2)
+    return [(a, cos, sin, pairs) for a in (heads, heads.copy(), heads[0, 0].copy()) for pairs in (False, True)]
+
+
 def quantized_arguments(n: int, C: int, transposed: bool = False) -> list[tuple]:
     """Blocks of four bits, of eight, and of four without offsets, which no loop takes; x has a number for each weight
     of a row, or, where it is a gradient, for each row of weights."""
@@ -137,6 +145,7 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "relu": lambda N, C: [(normal(N, C),)],
     "rms_norm": lambda N, C: [(normal(N, C) + 3, 1e-5)],
     "rms_norm_backward": lambda N, C: [(normal(N, C), *reference.rms_norm(normal(N, C), 1e-5))],
+    "rotate": rotated_arguments,
     "scale_shift": lambda N, C: [(normal(N, C), normal(C), normal(C)), (normal(N, C), normal(C), None)],
     "sgd": lambda N, C: [(normal(N, C), normal(N, C), 0.1)],
     "softmax": lambda N, C: [(normal(N, C, scale=scale), -1) for scale in (1, 30)] + [(normal(2, N, C), 2)],

@@ -694,7 +694,7 @@ def test_mixed_dtypes(device: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
-@pytest.mark.parametrize("name", "matmul softmax layer_norm linear attention gelu conv1d lstm".split())
+@pytest.mark.parametrize("name", ["matmul", "softmax", "layer_norm", "linear", "attention", "gelu", "conv1d", "lstm"])
 def test_low_precision_stays_and_is_close(name: str, dtype: str) -> None:
     """First and second derivatives in float16 and float32 have that dtype, and differ from float64's by rounding."""
     fn, sizes = {

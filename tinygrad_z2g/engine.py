@@ -28,7 +28,7 @@ import numpy as np
 
 from . import kernels, replay
 from .backend import Array, of
-from .modes import mode, set_grad_enabled
+from .modes import grad_mode, set_grad_enabled
 from .trace import observers
 from .views import Spot
 
@@ -177,7 +177,7 @@ def record(name: str, array: Array, *edges: tuple, twin: tuple | None = None) ->
     result = (first if isinstance(first, Variable) else edges[1][0]).make(array)  # `2 * x` has its tensor second
     ways: list = []
     histories: list = []
-    if mode.enabled:
+    if grad_mode.enabled:
         for edge in edges:
             x = edge[0]
             if isinstance(x, Variable):
@@ -223,7 +223,7 @@ def record_joint(
     if observers:
         for observer in observers:
             observer.computed(name, result.array, inputs)
-    if mode.enabled:
+    if grad_mode.enabled:
         edges = [(source(x), None, ()) if needs_grad(x) else None for x in inputs]
         if any(edges):
             histories: list = []
@@ -377,7 +377,7 @@ def walk(
     """
     if create_graph:
         retain_graph = retain_graph is None or retain_graph
-        if not mode.enabled:
+        if not grad_mode.enabled:
             with set_grad_enabled(True):
                 return walk(roots, retain_graph, wanted, True)
     grads: dict[Node | Variable, Any] = {}

@@ -18,12 +18,12 @@ class _Mode(threading.local):
     enabled = True  # each thread starts with recording on
 
 
-mode = _Mode()  # `mode.enabled` is what `record` asks
+grad_mode = _Mode()  # `grad_mode.enabled` is what `record` asks
 
 
 def is_grad_enabled() -> bool:
     """Whether operations are being recorded in this thread."""
-    return mode.enabled
+    return grad_mode.enabled
 
 
 class set_grad_enabled:
@@ -31,17 +31,17 @@ class set_grad_enabled:
 
     def __init__(self, mode: bool):
         self._mode = bool(mode)
-        self._outer = [is_grad_enabled()]  # `mode` is torch's name, which hides ours here
-        self.__enter__()
+        self._outer = [grad_mode.enabled]
+        grad_mode.enabled = self._mode
 
     def __enter__(self) -> None:
-        mode.enabled = self._mode
+        grad_mode.enabled = self._mode
 
     def __exit__(self, *exc_info: object) -> None:
-        mode.enabled = self._outer[-1]
+        grad_mode.enabled = self._outer[-1]
 
     def __call__(self, function: _F) -> _F:
-        mode.enabled = self._outer[-1]  # decorating must not switch the mode of the code around it
+        grad_mode.enabled = self._outer[-1]  # decorating must not switch the mode of the code around it
         return _decorate(function, self._mode)
 
 
@@ -54,11 +54,11 @@ class _Switch:
         self._outer: dict[int, list[bool]] = {}  # of each thread, for one object may serve several at once
 
     def __enter__(self) -> None:
-        self._outer.setdefault(threading.get_ident(), []).append(mode.enabled)
-        mode.enabled = self._inside
+        self._outer.setdefault(threading.get_ident(), []).append(grad_mode.enabled)
+        grad_mode.enabled = self._inside
 
     def __exit__(self, *exc_info: object) -> None:
-        mode.enabled = self._outer[threading.get_ident()].pop()
+        grad_mode.enabled = self._outer[threading.get_ident()].pop()
 
     def __call__(self, function: _F) -> _F:
         return _decorate(function, self._inside)
@@ -103,13 +103,13 @@ def _decorate(function: _F, enabled: bool) -> _F:
             steps = function(*args, **kwargs)
             send, value = steps.send, None
             while True:
-                outer, mode.enabled = mode.enabled, enabled
+                outer, grad_mode.enabled = grad_mode.enabled, enabled
                 try:
                     item = send(value)
                 except StopIteration as stop:
                     return stop.value
                 finally:
-                    mode.enabled = outer
+                    grad_mode.enabled = outer
                 try:
                     value = yield item
                     send = steps.send
@@ -120,11 +120,11 @@ def _decorate(function: _F, enabled: bool) -> _F:
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        outer = mode.enabled
+        outer = grad_mode.enabled
         try:  # before the mode changes, so that Ctrl-C at any moment restores it
-            mode.enabled = enabled
+            grad_mode.enabled = enabled
             return function(*args, **kwargs)
         finally:
-            mode.enabled = outer
+            grad_mode.enabled = outer
 
     return wrapper  # type: ignore[return-value]

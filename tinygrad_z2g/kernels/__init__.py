@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import cuda, loops, quantized, recurrent, reference
-from .reference import dropout_mask, finite_max, log_of_sum, rotate, sum_squares
+from .reference import dropout_mask, finite_max, log_of_sum, sum_squares
 
 LARGE = loops.LARGE
 FLOAT32 = np.dtype(np.float32)
@@ -116,6 +116,7 @@ relu = either("relu")
 relu_backward = either("relu_backward")
 rms_norm = either("rms_norm")
 rms_norm_backward = either("rms_norm_backward")
+rotate = either("rotate")
 set_numbers = either("set_numbers")
 scale_shift = either("scale_shift")
 sgd = either("sgd")

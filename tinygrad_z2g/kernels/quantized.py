@@ -92,6 +92,7 @@ def rows(ids: Array, quants: Array, scales: Array, offsets: Array | None) -> Arr
 
 
 def slices(n: int, step: int) -> list[slice]:
+    """0..n in slices of `step`, the last of what is left."""
     return [slice(i, min(i + step, n)) for i in range(0, n, step)]
 
 

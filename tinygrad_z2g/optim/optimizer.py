@@ -235,15 +235,14 @@ class Optimizer:
 
 def _turns(params: list[Tensor]) -> list[list[Tensor]]:
     """The parameters, each once; then those that are there a second time, and so on: a kernel may move all at once."""
-    turns: list[list[Tensor]] = []
+    turns: list[dict[int, Tensor]] = []  # by id
     for p in params:
-        for turn in turns:
-            if not any(p is other for other in turn):
-                turn.append(p)
-                break
+        turn = next((turn for turn in turns if id(p) not in turn), None)
+        if turn is None:
+            turns.append({id(p): p})
         else:
-            turns.append([p])
-    return turns
+            turn[id(p)] = p
+    return [list(turn.values()) for turn in turns]
 
 
 def _is_array(value: Any) -> bool:

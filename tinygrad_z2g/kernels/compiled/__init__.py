@@ -17,6 +17,7 @@ from .gates import lstm, lstm_backward
 from .jit import cache_folder, threads
 from .norms import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
 from .products import bmm, each, product, shares
+from .rotary import rotate
 from .rows import cross_entropy, log_softmax, softmax, softmax_backward
 from .updates import adam_all, clip, norm, sgd
 from .windows import add_windows

@@ -1,10 +1,12 @@
-"""Attention, an example at a time: its scores are scaled, masked, normalised in one pass, while they are in the cache.
+"""Attention, some examples at a time: scores are scaled, masked, normalised in one pass, while they are in the cache.
 
 The products are NumPy's; threads share the examples. What is saved for the backward pass is as in the reference, so
 that either can follow the other. It knows nothing of where queries, keys and values come from.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from .products import alone
 from .rows import SHORT, dot, softmax_row
 
 INF = np.float32(np.inf)
+NEAR = 2**16  # scores worked on at a time: W2 0.58 in place of 0.70 ms, W1-sized heads 0.7 in place of 1.2
 
 
 @loop
@@ -63,7 +66,7 @@ def attention(
     ]
 
     def some(start: int, stop: int) -> None:
-        for i in range(start, stop):
+        for i in _few(start, stop, batch, T * S):
             if kept is not None:
                 fill_mask(kept, i, drop, key)
             for (rows, seen), (p, mask) in zip(parts, saved, strict=True):
@@ -90,7 +93,7 @@ def attention_backward(grad: Array, q: Array, k: Array, v: Array, saved: list, s
     parts = reference.blocks(T, S) if len(saved) > 1 else [(slice(0, T), S)]
 
     def some(start: int, stop: int) -> None:
-        for i in range(start, stop):
+        for i in _few(start, stop, q.shape[:-2], T * S):
             for (rows, seen), (p, kept) in reversed(list(zip(parts, saved, strict=True))):
                 g, used = grad[i, ..., rows, :], p[i] if kept is None else p[i] * kept[i]
                 s = np.matmul(g, v[i, ..., :seen, :].swapaxes(-1, -2))  # (..., b, e) @ (..., e, S) -> (..., b, S)
@@ -109,6 +112,12 @@ def attention_backward(grad: Array, q: Array, k: Array, v: Array, saved: list, s
     with alone():
         together(some, cuts(len(q), q.size * S))
     return grad_q, grad_k, grad_v
+
+
+def _few(start: int, stop: int, batch: tuple[int, ...], scores: int) -> list[slice]:
+    """The examples start..stop, so many at a time that they have NEAR scores, given the `scores` of one head."""
+    n = max(1, NEAR // (math.prod(batch[1:]) * scores))
+    return [slice(i, min(i + n, stop)) for i in range(start, stop, n)]
 
 
 def _alike(q: Array, k: Array, v: Array) -> bool:

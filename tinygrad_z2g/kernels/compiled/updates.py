@@ -61,7 +61,7 @@ TOGETHER = 2**20  # numbers of parameters that are prepared before they are chan
 
 
 def _pieces(n: int, step: int, *args) -> list[tuple]:  # type: ignore[no-untyped-def]
-    return [(start, min(start + step, n), *args) for start in range(0, n, step)]
+    return [(0, n, *args)] if n <= step else [(i, min(i + step, n), *args) for i in range(0, n, step)]
 
 
 def _run(function, pieces: list[tuple], numbers: int) -> None:  # type: ignore[no-untyped-def]
@@ -73,15 +73,16 @@ def adam_all(
     beta2: float, eps: float, decay: float = 0.0,
 ) -> None:  # fmt: skip
     """See `reference.adam_all`."""
-    f, pieces, numbers = np.float32, [], 0
+    pieces, numbers, last = [], 0, 0
     for w, g, m, v, step in parts:
         if not fits(w, g, m, v):
             reference.adam(w, g, m, v, step, lr, beta1, beta2, eps, decay)
             continue
-        root = math.sqrt(1 - beta2**step)  # √v̂ + ε = (√v + ε root) / root: the two corrections become numbers
-        rate = lr * root / (1 - beta1**step)
-        flat = (w.reshape(-1), g.reshape(-1), m.reshape(-1), v.reshape(-1))
-        pieces += _pieces(w.size, PIECE, *flat, f(beta1), f(beta2), f(rate), f(eps * root), f(lr * decay))
+        if step != last:
+            last, root = step, math.sqrt(1 - beta2**step)  # √v̂ + ε = (√v + ε root) / root: both become numbers
+            rate = lr * root / (1 - beta1**step)
+            settings = tuple(map(np.float32, (beta1, beta2, rate, eps * root, lr * decay)))
+        pieces += _pieces(w.size, PIECE, w.reshape(-1), g.reshape(-1), m.reshape(-1), v.reshape(-1), *settings)
         numbers += w.size
         if numbers > TOGETHER:
             _run(_adam, pieces, numbers)
