@@ -118,6 +118,55 @@ def check_grad(fn: Callable, arrays: Sequence[np.ndarray], seed: int = 0) -> Non
             )
 
 
+def check_grad_twice(fn: Callable, arrays: Sequence[np.ndarray], seed: int = 0, device: str = "cpu") -> None:
+    """Raise AssertionError unless a recorded walk through `fn` gives the gradient of a plain walk, and a walk through
+    the recorded one the second derivatives: the slopes of ψ(x, v) = <w, ∂<v, fn(x)>/∂x>, measured with plain walks.
+    """
+    rng = np.random.default_rng(seed)
+    originals = [np.array(a, np.float64) for a in arrays]
+    xs = leaves(originals, device=device)
+    outputs = floating(fn(*xs))
+    seeds = cotangents(outputs, rng)
+    vs = leaves(seeds, device=device)
+    recorded = z2g.autograd.grad(outputs, xs, vs, create_graph=True)
+    plain = gradients(fn, leaves(originals, device=device), seeds)
+    for i, (g, p) in enumerate(zip(recorded, plain, strict=True)):
+        if g.dtype != np.float64 or tuple(g.shape) != p.shape:
+            raise AssertionError(
+                f"the recorded gradient of input {i} is {g.dtype} {tuple(g.shape)}, expected {p.shape}"
+            )
+        if not np.allclose(host(g), p, rtol=1e-10, atol=1e-10, equal_nan=True):
+            raise AssertionError(f"the recorded gradient of input {i} is not that of a plain walk:\n{host(g)}\n{p}")
+    weights = cotangents(list(recorded), rng)
+    live = [(g, z2g.tensor(w, device=device)) for g, w in zip(recorded, weights, strict=True) if g.requires_grad]
+    seconds: Sequence = [None] * (len(xs) + len(vs))
+    if live:  # a constant gradient, as that of a staircase, may have no history
+        seconds = z2g.autograd.grad([g for g, _ in live], [*xs, *vs], [w for _, w in live], allow_unused=True)
+    at = [*originals, *seeds]
+    found = [np.zeros_like(a) if s is None else host(s) for s, a in zip(seconds, at, strict=True)]
+    if not any(a.size for a in originals):
+        return
+
+    def psi(moved: list[np.ndarray]) -> np.ndarray:
+        """ψ, and Σ |w g|, as `phi` of `check_grad`."""
+        grads = gradients(fn, leaves(moved[: len(xs)], device=device), moved[len(xs) :])
+        parts = [g * w for g, w in zip(grads, weights, strict=True)]
+        return np.array([sum(p.sum() for p in parts), sum(np.abs(p).sum() for p in parts)])
+
+    for only in (slice(len(xs)), slice(len(xs), None)):  # ∂ψ/∂x, often the smaller one, and ∂ψ/∂v
+        along = [np.zeros_like(a) for a in at]
+        along[only] = [rng.uniform(0.5, 1.0, a.shape) * rng.choice([-1.0, 1.0], a.shape) for a in at[only]]
+        analytic = sum((s * v).sum() for s, v in zip(found, along, strict=True))
+        size = sum(np.abs(s * v).sum() for s, v in zip(found, along, strict=True))
+        measured, allowed = slope(psi, at, along, size, weights)
+        if not abs(analytic - measured) <= allowed:
+            raise AssertionError(
+                f"second derivatives along a random direction: analytic {analytic:.12g}, measured {measured:.12g}, "
+                f"difference {abs(analytic - measured):.3g} > {allowed:.3g} (seed {seed})\n"
+                + per_element(psi, at, found, weights)
+            )
+
+
 def slope(phi: Callable, at: list, along: list, size: float, weights: list) -> tuple[float, float]:
     """The measured derivative of phi along a direction, and how far from it a right gradient may be.
 

@@ -97,7 +97,7 @@ SURFACE = {
     "tinygrad_z2g.utils.data": "Dataset TensorDataset DataLoader random_split ConcatDataset IterableDataset",
     "tinygrad_z2g.amp": "autocast GradScaler",
     "tinygrad_z2g.distributions": "Normal Categorical Bernoulli Uniform kl_divergence",
-    "tinygrad_z2g.autograd": "Variable grad gradcheck Function set_detect_anomaly",
+    "tinygrad_z2g.autograd": "Variable grad gradcheck gradgradcheck Function set_detect_anomaly",
 }  # fmt: skip
 
 

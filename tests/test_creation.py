@@ -493,3 +493,9 @@ def test_multinomial_refuses(weights, n, words):
 
 def test_more_samples_than_weights_need_replacement():
     assert z2g.multinomial(z2g.tensor([1.0, 1.0]), 9, replacement=True).shape == (9,)
+
+
+def test_a_number_keeps_its_digits_in_float64():
+    """It is not rounded to the default dtype on the way."""
+    assert z2g.tensor(0.3, dtype=z2g.float64).item() == 0.3 == z2g.tensor([0.3], dtype=z2g.float64)[0].item()
+    assert z2g.tensor(1e300, dtype=z2g.float64).item() == 1e300 == z2g.as_tensor(1e300, dtype=z2g.float64).item()

@@ -67,9 +67,9 @@ def as_dtype(dtype: Any) -> np.dtype:
 
 
 def rounded(a: Any, dtype: np.dtype) -> Any:
-    """The array in `dtype`. What is beyond its range becomes inf without a warning, as on a GPU: float16 ends early."""
+    """As `cast`. What is beyond the range of `dtype` becomes inf without a warning, as on a GPU: float16 ends early."""
     with np.errstate(over="ignore"):
-        return a.astype(dtype)
+        return cast(a, dtype)
 
 
 def cast(a: Any, dtype: np.dtype) -> Any:

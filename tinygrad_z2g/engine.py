@@ -486,7 +486,7 @@ def _parts(node: Node, edges: list, grad: Tensor, like: Variable) -> Iterator[tu
     if node.twin is not None:
         function, numbers, histories = node.twin
         inputs = [_revived(like, node, *pair) for pair in zip(numbers, histories, strict=True)]
-        yield from _by_twin(function, inputs, edges, grad)
+        yield from _by_twin(function, inputs, [_target(read[2]) for read in histories], edges, grad)
         return
     reads = iter(node.reads)
     if node.joint is not None:
@@ -530,6 +530,15 @@ def with_history(like: Variable, array: Array, end: Node | Variable | None) -> T
     return x
 
 
+def _target(history: Any) -> Node | Variable | None:
+    """Where the gradient of what has this history goes."""
+    if isinstance(history, Variable):
+        return source(history) if needs_grad(history) else None
+    if type(history) is tuple:  # of something derived from one input
+        return history[1][0]
+    return history if isinstance(history, Node) else None
+
+
 def _blank(end: Node | Variable) -> Array:
     """An array as `end` has it, but for its numbers."""
     if type(end) is not Node:
@@ -538,23 +547,19 @@ def _blank(end: Node | Variable) -> Array:
 
 
 def _by_twin(
-    function: Callable[..., Tensor], inputs: list, edges: list, grad: Tensor
+    function: Callable[..., Tensor], inputs: list, ends: list, edges: list, grad: Tensor
 ) -> Iterator[tuple[Node | Variable, Any]]:
     """The parts of a gradient from the operation done again, with operations that have rules for tensors."""
     targets = {edge[0] for edge in edges if edge is not None}
     again = [record("alias", x.array, (x, unchanged)) if needs_grad(x) else x for x in inputs]
-    ways = {x.node: _end(y) for x, y in zip(again, inputs, strict=True) if x is not y}
-    grads, _, _ = walk([(function(*again), grad)], True, set(ways), True)
-    for end, target in ways.items():
-        if target in targets and end in grads:
-            yield target, grads[end]
-
-
-def _end(x: Variable) -> Node | Variable:
-    """Where the gradient of a twin's input goes: past the node that `with_history` puts between a leaf and numbers that
-    are no longer, or not exactly, the leaf's own."""
-    end = source(x)
-    return end.edges[0][0] if type(end) is Node and end.name == "leaf" else end
+    ways = [(x, end) for x, y, end in zip(again, inputs, ends, strict=True) if x is not y and end in targets]
+    z = function(*again)
+    grads = walk([(z, grad)], True, {x.node for x, _ in ways}, True)[0] if needs_grad(z) else {}
+    for x, target in ways:
+        if x.node in grads:
+            yield target, grads[x.node]
+        else:  # z does not depend on it: an LSTM of no steps
+            yield target, x.make(of(x.array).zeros_like(x.array))
 
 
 def reachable(roots: Iterable[Node | Variable], end: Node | Variable | None = None) -> list[Node]:

@@ -3,9 +3,10 @@
 float64: the gradient against central differences of the function itself, extrapolated from two steps, which any
 function allows. Complex step: the same against a derivative that is right to the last digits (`complex_step.py`), for
 operations that are written analytically, on the CPU. float32, float16: against the gradient in float64, which by then
-has been checked; the error is rounding. "Where" is the element with the worst error against differences. Exit code 1
-if anything disagrees, 2 for wrong arguments or a file that cannot be written. It only runs and reports: it knows
-nothing of how a gradient is measured.
+has been checked; the error is rounding. "Where" is the element with the worst error against differences. `--order 2`
+asks the same of second derivatives: the gradient is then the function (without the complex step). Exit code 1 if
+anything disagrees, 2 for wrong arguments or a file that cannot be written. It only runs and reports: it knows nothing
+of how a gradient is measured.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from .. import backend
 from ..console import report
 from ..nn import Module
 from ..tensor import Tensor
-from . import _analytic, _outputs, compare
+from . import _analytic, _checked, _outputs, compare, gradient_of
 from .cases import Case, cases
 from .complex_step import NOT_ANALYTIC, complex_step
 from .further import NOT_HALF
@@ -35,8 +36,8 @@ LAST_DIGITS = 1e-13  # of a complex step, which is accurate to 1e-15
 ERRORS = ("float64", "complex step", *ROUNDING)
 
 
-def moved(case: Case, device: str, dtype: str) -> tuple[Any, list]:
-    """The function and inputs of a case, on a device and in a dtype."""
+def moved(case: Case, device: str, dtype: str, order: int) -> tuple[Any, list]:
+    """The function and inputs of a case, on a device and in a dtype; for order 2, its gradient and the inputs of it."""
     _, fn, inputs = case
     if isinstance(fn, Module):
         fn = copy.deepcopy(fn).to(device, dtype)
@@ -44,31 +45,33 @@ def moved(case: Case, device: str, dtype: str) -> tuple[Any, list]:
         x.detach().to(device, dtype if x.is_floating_point() else x.dtype).requires_grad_(x.requires_grad)
         for x in inputs
     ]
-    return fn, xs
+    return (fn, xs) if order == 1 else gradient_of(fn, xs)
 
 
 def gradients(fn: Any, xs: list[Tensor]) -> list[np.ndarray]:
     """The gradients of all inputs and parameters, with weights that depend on the shapes of the outputs alone."""
     outputs = _outputs(fn(*xs))
     weights = [np.cos(np.arange(z.numel())).reshape(z.shape) for z in outputs]
-    own = list(fn.parameters()) if isinstance(fn, Module) else []
-    return _analytic(outputs, weights, [x for x in [*xs, *own] if x.requires_grad])
+    return _analytic(outputs, weights, [x for _, x in _checked(fn, xs)], getattr(fn, "constant", False))
 
 
-def check(case: Case, device: str) -> dict[str, Any]:
+def check(case: Case, device: str, order: int = 1) -> dict[str, Any]:
     """One case: the worst relative error of each kind (None if not measured), where, and what disagrees or ""."""
-    report = compare(*moved(case, device, "float64"))
+    report = compare(*moved(case, device, "float64", order))
     row = {"float64": report.error, "complex step": None, "where": report.where, "message": report.message}
-    if device == "cpu" and case[0] not in NOT_ANALYTIC:
-        row["complex step"], where = complex_step(*moved(case, device, "float64"))
+    if device == "cpu" and order == 1 and case[0] not in NOT_ANALYTIC:
+        row["complex step"], where = complex_step(*moved(case, device, "float64", order))
         if not row["complex step"] <= LAST_DIGITS:
             row["message"] = row["message"] or f"{where} differs from the complex step by {row['complex step']:.2g}"
-    double = gradients(*moved(case, device, "float64"))
+    if order == 2:
+        fn, xs = moved(case, device, "float64", order)
+        row["message"] = row["message"] or fn.differs(xs)
+    double = gradients(*moved(case, device, "float64", order))
     for dtype, bound in ROUNDING.items():
         if dtype == "float16" and case[0] in NOT_HALF:
             row[dtype] = None
             continue
-        pairs = zip(gradients(*moved(case, device, dtype)), double, strict=True)
+        pairs = zip(gradients(*moved(case, device, dtype, order)), double, strict=True)
         errors = [np.abs(a - b).max(initial=0) / max(1.0, np.abs(b).max(initial=0)) for a, b in pairs]
         row[dtype] = float(max(errors, default=0.0))
         if not row[dtype] <= bound:
@@ -76,10 +79,10 @@ def check(case: Case, device: str) -> dict[str, Any]:
     return row
 
 
-def tried(case: Case, device: str) -> dict[str, Any]:
+def tried(case: Case, device: str, order: int = 1) -> dict[str, Any]:
     """As `check`; an operation that raises has failed."""
     try:
-        return check(case, device)
+        return check(case, device, order)
     except Exception as error:
         return {**dict.fromkeys(ERRORS), "where": "", "message": f"{type(error).__name__}: {error}"}
 
@@ -94,6 +97,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tinygrad_z2g.gradcheck", description=__doc__)
     parser.add_argument("--op", metavar="NAME", action="append", help="only this operation or layer (may be repeated)")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--order", type=int, choices=(1, 2), default=1, help="2: second derivatives")
     parser.add_argument("--json", metavar="FILE", help="write the table to a file too")
     args = parser.parse_args()
     try:
@@ -117,7 +121,7 @@ def main() -> int:
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     start, rows = time.perf_counter(), {}
     for case in chosen:
-        rows.setdefault(case[0], []).append(tried(case, args.device))
+        rows.setdefault(case[0], []).append(tried(case, args.device, args.order))
     lines = [f"{'operation':36}{'cases':>6}{''.join(f'{e:>14}' for e in ERRORS)}   where (worst errors, {args.device})"]
     table = []
     for name, found in rows.items():

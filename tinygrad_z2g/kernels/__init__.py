@@ -55,8 +55,10 @@ def product(a: Any, b: Any, row: Any = None) -> Any:
         if loops.ready is not None:
             return loops.ready.product(a, b, row)
         z = a.dot(b)
+    elif words := getattr(a, "_words", None):
+        z = words.bmm(a, b)
     else:
-        z = a @ b if getattr(a, "_words", None) else cuda.product(a, b)
+        z = cuda.product(a, b)
     if row is not None:
         z += row
     return z

@@ -14,7 +14,7 @@ from .. import dtypes, kernels, precision
 from ..backend import Array, of, quiet
 from ..engine import needs_grad, record_joint
 from ..ops.casting import lowered
-from ..ops.common import as_array, fits, number, same_device
+from ..ops.common import as_array, beside, fits, number, same_device
 from ..ops.softmax import softmax
 from ..random import default_generator
 from ..replay import number as replayed
@@ -69,6 +69,7 @@ def scaled_dot_product_attention(
     dropout_p = number(dropout_p, "scaled_dot_product_attention: dropout_p")
     check_probability(dropout_p, "scaled_dot_product_attention")
     scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else number(scale, "attention: scale")
+    version = 0 if attn_mask is None else attn_mask.version[0]
     bias = _attention_bias(q, k, attn_mask, is_causal)
     seed = replayed(default_generator.next_key, np.uint32) if dropout_p else 0
     z, saved = quiet.run(kernels.attention, q, k, v, bias, is_causal and bias is None, scale, dropout_p, seed)
@@ -76,13 +77,15 @@ def scaled_dot_product_attention(
     def plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         scores = q @ k.transpose(-2, -1) * scale  # (..., T, d) @ (..., d, S) -> (..., T, S)
         if bias is not None:
-            scores = scores + bias
+            if attn_mask.version[0] != version:
+                raise RuntimeError("backward: the attn_mask of this attention was modified by an inplace operation")
+            scores = scores + beside(scores, bias)
         T, S = scores.shape[-2:]
         if is_causal and bias is None:
             scores = scores.masked_fill(scores.make(of(q.array).tri(T, S, dtype=bool)).logical_not(), -math.inf)
         p = softmax(scores, -1)
         if dropout_p:
-            p = p * kernels.dropout_mask(p.array, dropout_p, seed)
+            p = p * beside(p, kernels.dropout_mask(p.array, dropout_p, seed))
         return p @ v  # (..., T, S) @ (..., S, e) -> (..., T, e)
 
     return record_joint(

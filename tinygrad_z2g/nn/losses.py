@@ -17,7 +17,7 @@ from .. import dtypes, kernels, precision
 from ..backend import Array, of, quiet, silent
 from ..engine import RESULT, Derived, needs_grad, record
 from ..ops.casting import cast, half_for, in_float32, raised
-from ..ops.common import as_array, as_int, check_floating, check_ids, fits, laid_out, number, same_device
+from ..ops.common import as_array, as_int, beside, check_floating, check_ids, fits, laid_out, number, same_device
 from ..ops.elementwise import where
 from ..ops.softmax import log_softmax
 
@@ -244,14 +244,14 @@ def cross_entropy(
         return of(g).moveaxis(g.reshape((*expected, C)), -1, 1)  # (N d, C) -> (N, d, C) -> (N, C, d)
 
     def rule(grad: Any, slopes: Any) -> Any:
-        return classes_first(slopes * by_row(grad.reshape(-1) if reduction == "none" else grad * share))
+        return classes_first(slopes * by_row(grad.reshape(-1) if reduction == "none" else grad * beside(grad, share)))
 
     def remake(slopes: Array, x: Tensor) -> Tensor:
         """slopes = w[t] (p - onehot(t)): by x they have the slopes of the softmax, times w[t]"""
         W = w[:, None]
         p = slopes / xp.where(W == 0, 1, W) + (safe[:, None] == xp.arange(C))  # (N, C)
         p = Derived(p, lambda p, x: record("softmax", p, (x, softmax, RESULT)), x)
-        return record("slopes", slopes, (x, lambda grad, p: softmax(grad * W, p), p))
+        return record("slopes", slopes, (x, lambda grad, p: softmax(grad * beside(grad, W), p), p))
 
     def softmax(grad: Any, p: Any) -> Any:
         return classes_first(kernels.softmax_backward(p, grad, 1))

@@ -17,6 +17,7 @@ from .. import creation, kernels, precision
 from ..backend import Array, device_of, of, to_device
 from ..engine import RESULT, record, record_joint, unchanged
 from ..ops.casting import in_float32, lowered
+from ..ops.common import beside
 from ..ops.linalg import linear
 from ..ops.shape import cat, stack
 from ..tensor import Tensor
@@ -177,7 +178,7 @@ def _plain_scan(inputs: Tensor, h: Tensor, c: Tensor, w: Tensor, gates: Array, c
 def _through_gates(grad: Any, s: Any) -> Any:
     """The rule of i, f, g, o = σ, σ, tanh, σ: grad σ (1 - σ), or grad (1 - tanh²)"""
     is_tanh = (np.arange(s.shape[1]) * 4 // s.shape[1] == 2).astype(s.dtype)
-    is_tanh = to_device(is_tanh, device_of(s.array if isinstance(s, Tensor) else s))
+    is_tanh = beside(s, to_device(is_tanh, device_of(s.array if isinstance(s, Tensor) else s)))
     return grad * (is_tanh + s * (1 - is_tanh) - s * s)
 
 

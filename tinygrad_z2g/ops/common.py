@@ -352,12 +352,18 @@ def constant(like: Variable, array: Array) -> Any:
     return like.make(array)
 
 
+def beside(grad: Any, array: Any) -> Any:
+    """`array`, which a rule knows, as what it can compute with beside `grad`: a tensor, if that is one."""
+    return grad.make(array) if isinstance(grad, Variable) and hasattr(array, "dtype") else array
+
+
 __all__ = [
     "Array",
     "Variable",
     "as_array",
     "as_floating",
     "as_int",
+    "beside",
     "check_broadcast",
     "check_ids",
     "constant",

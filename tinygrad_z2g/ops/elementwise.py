@@ -262,6 +262,10 @@ def pow(input: Any, exponent: Any) -> Tensor:
         raise RuntimeError("pow: integers to negative integer powers are not integers; convert to float first")
     z = _computed(xp.power, x, y)
 
+    def grad_x(grad: Any, x: Any, y: Any) -> Any:
+        xp, power = of(grad), x ** (y - 1)
+        return xp.where((y == 0) & ~xp.isfinite(power), 0, grad * (y * power))  # else 0 · ∞; where it is not, y counts
+
     def grad_y(grad: Any, x: Any, y: Any, z: Any) -> Any:
         xp = of(grad)
         return grad * xp.where((x == 0) & (y >= 0), 0, z * xp.log(x))
@@ -269,7 +273,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
     return record(
         "pow",
         row_major(z) if base_is_number else z,
-        (input, lambda grad, x, y: of(grad).where(y == 0, 0, grad * (y * x ** (y - 1))), input, exponent),
+        (input, grad_x, input, exponent),
         (exponent, grad_y, input, exponent, RESULT),
     )
 

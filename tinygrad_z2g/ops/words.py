@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..backend import of
+from ..dtypes import promote
 from ..engine import Variable
 from . import decompositions
 from .common import constant
@@ -43,9 +44,15 @@ from .shape import stack as _stack
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
-bmm = matmul
 linalg = decompositions
 fill = masked_fill
+
+
+def bmm(x: Tensor, y: Tensor) -> Tensor:
+    """The product of two tensors in the wider of their dtypes: NumPy's rule. A float16 gradient meets factors that were
+    widened to float32."""
+    wide = promote(x.array.dtype, y.array.dtype)
+    return matmul(x.to(wide), y.to(wide))
 
 
 def where(condition: Any, x: Any, y: Any) -> Any:
