@@ -95,9 +95,10 @@ PATH = {
         Step("kernels.recurrent", OPEN, "An LSTM over all steps, and back through time."),
         Step("kernels", OPEN, "NumPy's arrays go to the reference, or to loops; CuPy's to `cuda`.", {
                  "kernels.cuda": "the same routines for a GPU",
-                 "kernels.loops": "whether Numba is there; with it come the same routines as compiled loops"}),
+                 "kernels.loops": "whether Numba is there; with it come the same routines as compiled loops",
+                 "kernels.quantized": "products with weights of four bits, for pretrained models"}),
         Step("replay", OPEN, "For a GPU: which numbers differ from step to step."),
-        Step("nn.window", SKIM, "One picture, the windows; `_convolve` is then three products."),
+        Step("nn.window", OPEN, "One picture, the windows; `_convolve` is then three products."),
         Step("nn.losses", SKIM, "`cross_entropy`: p - onehot."),
         Step("nn.rotary", OPEN, "`rotary_embedding`: why a product of two turned vectors knows their distance alone."),
         Step("nn.functional", SKIM, "`layer_norm`: what the two means remove. Attention. The others are composed and "
@@ -178,7 +179,9 @@ PATH = {
         Step("kernels.compiled.updates", OPEN, "AdamW in four lines."),
         Step("kernels.compiled.products", OPEN, "OpenBLAS on one thread, several times at once."),
         Step("kernels.compiled.windows", OPEN, "Five loops, one in the other."),
-        Step("kernels.compiled.attending", OPEN, "The reference's attention, an example at a time."),
+        Step("kernels.compiled.blocks", OPEN, "Integers that become float32 on their way into a sum."),
+        Step("kernels.compiled.rotary", OPEN, "A pair in, a pair out."),
+        Step("kernels.compiled.attending", OPEN, "The reference's attention, some examples at a time."),
         Step("kernels.compiled.gates", OPEN, "The reference's LSTM, a part of the batch at a time."),
         Step("kernels.compiled", OPEN, "The list."),
         Step("kernels.cuda.launch", OPEN, "How a kernel is compiled and started."),
