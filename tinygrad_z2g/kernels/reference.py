@@ -62,15 +62,8 @@ def total(a: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
     float64, and those of float16 in float32, as torch does.
     """
     n = math.prod(a.shape[i] for i in axis)
-    if (
-        axis == (0,)
-        and a.ndim == 2
-        and isinstance(a, np.ndarray)
-        and 0 < n <= 4096
-        and not keepdims
-        and a.dtype.kind == "f"
-        and a.dtype != np.float16
-    ):
+    rows = axis == (0,) and a.ndim == 2 and isinstance(a, np.ndarray) and not keepdims
+    if rows and 0 < n <= 4096 and a.dtype.kind == "f" and a.dtype != np.float16:
         return ones(n, a.dtype).dot(a)  # 2 to 8 times faster than .sum, and as exact for so few
     if a.dtype == np.float16:
         return a.sum(axis=axis, keepdims=keepdims, dtype=np.float32).astype(a.dtype)

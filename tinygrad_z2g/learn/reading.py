@@ -121,7 +121,7 @@ PATH = {
                  "kernels.loops": "whether Numba is there; with it come the same routines as compiled loops"}),
         Step("kernels.pictures", OPEN, "`conv_input`: a gradient that is a convolution itself."),
         Step("replay", OPEN, "For a GPU: which numbers differ from step to step."),
-        Step("nn.window", SKIM, "One picture, the windows; `_convolve` is then three products."),
+        Step("nn.window", OPEN, "One picture, the windows; `_convolve` is then three products."),
         Step("nn.losses", SKIM, "`cross_entropy`: p - onehot."),
         Step("nn.distances", OPEN, "Lengths and angles."),
         Step("nn.margins", OPEN, "Losses that are content with a lead."),
