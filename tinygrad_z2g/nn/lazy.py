@@ -85,13 +85,12 @@ class _Lazy(Module):
 
     becomes: type
 
-    def _begin(self, device: Any, dtype: Any, learns: bool = True, **settings: Any) -> None:
-        """Be a layer for inputs of width 0, with parameters that wait, if it has some. Nothing is drawn."""
+    def _begin(self, device: Any, dtype: Any, **settings: Any) -> None:
+        """Be a layer for inputs of width 0, with parameters that wait. Nothing is drawn."""
         self.becomes.__init__(self, 0, **{**settings, "bias": False}, device=device, dtype=dtype)  # type: ignore[misc]
         self._settings = settings
         for name in ("weight", "bias") if settings["bias"] else ("weight",):
-            if learns:
-                setattr(self, name, UninitializedParameter(device=device, dtype=dtype))
+            setattr(self, name, UninitializedParameter(device=device, dtype=dtype))
 
     def initialize_parameters(self, input: Tensor) -> None:
         """Become the layer that this input needs: parameters are drawn now, and stay the same objects."""
