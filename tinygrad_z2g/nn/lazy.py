@@ -85,24 +85,23 @@ class _Lazy(Module):
 
     becomes: type
 
-    def _begin(self, bias: bool, device: Any, dtype: Any, **settings: Any) -> None:
+    def _begin(self, device: Any, dtype: Any, **settings: Any) -> None:
         """Be a layer for inputs of width 0, with parameters that wait. Nothing is drawn."""
-        self.becomes.__init__(self, 0, bias=False, **settings)  # type: ignore[misc]
+        self.becomes.__init__(self, 0, **{**settings, "bias": False}, device=device, dtype=dtype)  # type: ignore[misc]
         self._settings = settings
-        for name, wanted in (("weight", True), ("bias", bias)):
-            setattr(self, name, UninitializedParameter(device=device, dtype=dtype) if wanted else None)
+        for name in ("weight", "bias") if settings["bias"] else ("weight",):
+            setattr(self, name, UninitializedParameter(device=device, dtype=dtype))
 
     def initialize_parameters(self, input: Tensor) -> None:
         """Become the layer that this input needs: parameters are drawn now, and stay the same objects."""
-        weight, bias = self.weight, self.bias
-        where = {"device": weight.device, "dtype": weight.dtype}
-        made = self.becomes(self._width(input), bias=bias is not None, **self._settings, **where)
-        for waiting, drawn in ((weight, made.weight), (bias, made.bias)):
-            if waiting is not None:
-                waiting._become(drawn)
+        waiting = dict(self.named_parameters())
+        first = next(iter([*waiting.values(), *self.buffers()]), input)
+        made = self.becomes(self._width(input), **self._settings, device=first.device, dtype=first.dtype)
+        for name, parameter in waiting.items():
+            parameter._become(getattr(made, name))  # type: ignore[attr-defined]
         del self._settings
         self.__class__ = self.becomes
-        self.__dict__.update(made.__dict__ | {"weight": weight, "bias": bias})
+        self.__dict__.update({**made.__dict__, **waiting})
 
     def _width(self, input: Tensor) -> int:
         """What the layer's first argument is for such an input."""
@@ -120,7 +119,7 @@ class LazyLinear(_Lazy, Linear):
     becomes = Linear
 
     def __init__(self, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None):
-        self._begin(bias, device, dtype, out_features=out_features)
+        self._begin(device, dtype, out_features=out_features, bias=bias)
 
     def _width(self, input: Tensor) -> int:
         if not input.ndim:
@@ -138,8 +137,8 @@ class _LazyConv(_Lazy):
         groups: int = 1, bias: bool = True, padding_mode: str = "zeros", device: Any = None, dtype: Any = None,
     ):  # fmt: skip
         self._begin(
-            bias, device, dtype, out_channels=out_channels, kernel_size=kernel_size, stride=stride, padding=padding,
-            dilation=dilation, groups=groups, padding_mode=padding_mode,
+            device, dtype, out_channels=out_channels, kernel_size=kernel_size, stride=stride, padding=padding,
+            dilation=dilation, groups=groups, bias=bias, padding_mode=padding_mode,
         )  # fmt: skip
 
     def _width(self, input: Tensor) -> int:
