@@ -132,7 +132,7 @@ def test_the_list_has_every_operation_with_its_formula(capsys):
 @pytest.mark.parametrize("name, rule, beside", [
     ("softmax", "kernels.softmax_backward(p, grad, axis), RESULT", "∂ │ def softmax_backward("),
     ("F.gelu", "(input, lambda grad: kernels.times(grad, slope))", "  │ def gelu_tanh("),
-        ("max_pool1d", "return _max_pool(", "│ def _windows("),
+        ("max_pool1d", "return _max_pool(", "∂ │ def add_at_best("),
         ("mul", "(input, lambda grad: grad * y, other)", None),
     ("relu", "return z, lambda grad: kernels.relu_backward(grad, z)", None),
     ("nn.LayerNorm", "∂ │     def grad_x(grad: Array) -> Array:", "∂ │ def layer_norm_backward("),
