@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g.kernels import loops, quantized, recurrent, reference
+from tinygrad_z2g.kernels import channels, loops, pooling, quantized, recurrent, reference
 
 ROOT = Path(__file__).parent.parent
 WHY_NOT = (
@@ -127,6 +127,15 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "adam_all": lambda N, C: [adam_arguments(N, C, 0.0), adam_arguments(N, C, 0.1)],
     "add_windows": lambda N, C: [windows_arguments(N, C, 1), windows_arguments(N, C, 2)],
     "attention": attention_arguments,
+    "add_at_best": lambda N, C: [
+        (normal(2, 3, N, C), rng.integers(0, 6, (2, 3, N, C)), (2, 3), (1, 2), (2, 1), (N + 2, 2 * C + 1))
+    ],
+    "batch_norm": lambda N, C: [
+        (normal(4, N, C) + 3, normal(N), normal(N), 1e-5), (normal(2, N, C), None, None, 1e-5)
+    ],
+    "batch_norm_backward": lambda N, C: [
+        (normal(4, N, C), normal(4, N, C), np.abs(normal(N)) + np.float32(0.5), w) for w in (normal(N), None)
+    ],
     "bmm": lambda N, C: [(normal(3, N, C), normal(3, C, 7)), (normal(3, C, N).swapaxes(1, 2), normal(3, C, 5))],
     "clip": lambda N, C: [([normal(N, C), normal(C)], np.float32(3), 1.0)],
     "column_sums": lambda N, C: [(normal(N, C),), (normal(N, C), normal(N, C))],
@@ -143,6 +152,10 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "layer_norm_backward": lambda N, C: [(normal(N, C), *reference.layer_norm(normal(N, C), 1e-5))],
     "log_softmax": lambda N, C: [(normal(N, C, scale=scale), -1) for scale in (1, 30)],
     "lstm": lambda N, C: [lstm_arguments(N, C)],
+    "max_windows": lambda N, C: [
+        (normal(2, 3, N + 2, 2 * C + 1), (2, 3), (1, 2), (2, 1), (N, C)), (np.round(normal(1, 2, N + 8, C + 1)), (9, 2),
+         (1, 1), (1, 1), (N, C)),
+    ],
     "norm": lambda N, C: [([normal(N, C), normal(C), normal(3, N, C)],)],
     "product": lambda N, C: [
         (normal(N, C), normal(C, 2 * N), normal(2 * N)), (normal(C, N).T, normal(C, C), normal(C)),
@@ -210,6 +223,7 @@ def run(module: Any, name: str, args: tuple) -> list[np.ndarray]:
     plain = {
         "product": lambda a, b, row: a @ b + (0 if row is None else row),
         "quantized_product": quantized.product, "quantized_product_transposed": quantized.product_transposed,
+        **vars(channels), **vars(pooling),
     }  # fmt: skip
     plain |= {name: getattr(recurrent, name) for name in ("gru", "lstm", "rnn")}
     function = plain[name] if module is reference and name in plain else getattr(module, name)

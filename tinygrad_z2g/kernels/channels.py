@@ -5,15 +5,18 @@ They know nothing of the layers that hold running averages.
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..backend import Array, of
 from .reference import column_sums, row_dots, row_sums
 
 
 def channel_sums(a: Array, b: Array | None = None) -> Array:
-    """Σ a b over batch and places, or Σ a: (N, C, L) -> (C,). Rows first, so that long sums are exact."""
+    """Σ a b over batch and places, or Σ a: (N, C, L) -> (C,). Rows first, and then these in float64: exact enough for
+    any number of examples, which are few beside the numbers."""
     if a.shape[2] == 1:
         return column_sums(a[:, :, 0], None if b is None else b[:, :, 0])
-    return column_sums((row_sums(a) if b is None else row_dots(a, b))[:, :, 0])
+    return (row_sums(a) if b is None else row_dots(a, b))[:, :, 0].sum(0, dtype=np.float64)
 
 
 def batch_norm(a: Array, w: Array | None, b: Array | None, eps: float) -> tuple[Array, Array, Array, Array]:
@@ -22,11 +25,11 @@ def batch_norm(a: Array, w: Array | None, b: Array | None, eps: float) -> tuple[
     Returns z and d (N, C, L), and the mean and the biased variance (C,).
     """
     m = max(a.shape[0] * a.shape[2], 1)
-    mean = channel_sums(a) / m
+    mean = (channel_sums(a) / m).astype(a.dtype)
     d = a - mean[:, None]
-    more = channel_sums(d) / m  # the first mean is rounded
+    more = (channel_sums(d) / m).astype(a.dtype)  # the first mean is rounded
     d -= more[:, None]
-    var = channel_sums(d, d) / m
+    var = (channel_sums(d, d) / m).astype(a.dtype)
     scale = 1 / of(a).sqrt(var + eps)
     z = d * (scale if w is None else scale * w)[:, None]
     if b is not None:
@@ -40,9 +43,9 @@ def batch_norm_backward(g: Array, d: Array, r: Array, w: Array | None) -> tuple[
     g, d (N, C, L), r and w (C,). As for `layer_norm_backward`, over the numbers of a channel.
     """
     m = max(g.shape[0] * g.shape[2], 1)
-    grad_w, grad_b = channel_sums(g, d) * r, channel_sums(g)
-    out = d * (grad_w * r / -m)[:, None]
+    dots, sums = channel_sums(g, d), channel_sums(g)
+    out = d * (dots * r * r / -m).astype(g.dtype)[:, None]
     out += g
-    out -= (grad_b / m)[:, None]
+    out -= (sums / m).astype(g.dtype)[:, None]
     out *= (r if w is None else r * w)[:, None]
-    return out, grad_w, grad_b
+    return out, (dots * r).astype(g.dtype), sums.astype(g.dtype)

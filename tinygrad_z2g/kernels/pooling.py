@@ -15,7 +15,7 @@ Pair = tuple[int, int]
 def max_windows(padded: Array, kernel: Pair, stride: Pair, dilation: Pair, lengths: Pair) -> tuple[Array, Array]:
     """max over each window, and the number of the place in the window where it stands first. padded (N, C, H, W).
 
-    Returns both as (N, C, *lengths). A NaN is larger than all; of several, which one is found is not said.
+    Returns both as (N, C, *lengths). A NaN is larger than all, and of several the last one is found, as in torch.
 
     Place by place, which is faster than NumPy's maximum along an axis in the middle.
     """
@@ -25,7 +25,7 @@ def max_windows(padded: Array, kernel: Pair, stride: Pair, dilation: Pair, lengt
     best = xp.zeros(z.shape, np.int64)
     for number, at in enumerate(every[1:], 1):
         x = padded[at]
-        best = xp.where(x > z, number, best)
+        best = xp.where((x > z) | (x != x), number, best)
         z = xp.maximum(z, x)
     return z, best
 

@@ -385,7 +385,7 @@ def _max_pool(
 ) -> Any:  # fmt: skip
     """Where tap k is the first with the largest value, the gradient is its own: ∂z/∂column_k = [k = argmax]."""
     frame = _frame(name, n, input, kernel_size, stride, padding, dilation, ceil_mode)
-    xp, x, K, lengths = of(frame.x), frame.x, math.prod(frame.kernel), frame.lengths
+    xp, x, lengths = of(frame.x), frame.x, frame.lengths
     padded_sizes = tuple(size + sum(pad) for size, pad in zip(x.shape[2:], frame.pads, strict=True))
     inner = (..., *(slice(left, left + size) for (left, _), size in zip(frame.pads, x.shape[2:], strict=True)))
     padded = x
@@ -397,10 +397,8 @@ def _max_pool(
     z, best = kernels.max_windows(padded.reshape(*x.shape[:2], *row, *padded_sizes), *settings, row + lengths)
     z, best = (a.reshape(*x.shape[:2], *lengths) for a in (z, best))
     if frame.padded:  # where all of x that is seen is -∞, the first such place is the largest, not the padding
-        best = xp.where(z == -math.inf, xp.asarray(frame.inside().reshape(K, *lengths).argmax(0)), best)
-    if xp is not np or np.isnan(z).any():  # the last NaN, as in torch
-        seen = _windows(*frame[:-1], -math.inf)[0].reshape(*x.shape[:2], K, *lengths)  # (N, C, K1, K2, L')
-        best = xp.where(xp.isnan(z), K - 1 - xp.isnan(seen[:, :, ::-1]).argmax(axis=2), best)
+        inside = frame.inside().reshape(-1, *lengths)  # (K, L')
+        best = xp.where(z == -math.inf, xp.asarray(inside.argmax(0)), best)
     shape, input_shape, wide = _without_batch(input, n, z.shape), input.array.shape, (*z.shape[:2], *row, *lengths)
 
     def grad_x(grad: Array) -> Array:

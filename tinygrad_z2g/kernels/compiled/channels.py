@@ -13,7 +13,7 @@ from ...backend import Array
 from .. import channels
 from .jit import loop, over_rows
 from .layout import FLOAT32, fits
-from .mathematics import ONE
+from .mathematics import ONE, ZERO
 from .rows import dot, total
 
 
@@ -33,7 +33,9 @@ def _batch_norm(start, stop, a, w, b, eps, z, d, mean, var):  # type: ignore[no-
             more += total(d[n, c])
             s += dot(d[n, c], d[n, c])
         rest = np.float32(more / (N * L))  # the first mean is rounded
-        spread = np.float32(max(s / (N * L) - rest * rest, 0.0))
+        spread = np.float32(s / (N * L) - (more / (N * L)) ** 2)
+        if spread < 0:  # by rounding; not for NaN
+            spread = ZERO
         mean[c], var[c] = middle + rest, spread
         scale = w[c] * (ONE / np.float32(math.sqrt(spread + eps)))
         for n in range(N):
