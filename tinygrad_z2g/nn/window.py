@@ -407,7 +407,7 @@ def _max_pool(
 
     def there(x: Array) -> Array:
         again, _ = _windows(*frame._replace(x=x.reshape(frame_shape))[:-1], 0)
-        seen = again.reshape(*frame_shape[:2], K, *lengths)  # (N, C, K1, K2, L') -> (N, C, K, L')
+        seen = again.reshape(*frame_shape[:2], math.prod(frame.kernel), *lengths)  # (N, C, K1, K2, L') -> (N, C, K, L')
         return xp.take_along_axis(seen, best[:, :, None], axis=2).reshape(shape)
 
     indices = input.make(frame.numbers(best).reshape(shape)) if return_indices else None

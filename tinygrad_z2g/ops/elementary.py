@@ -137,8 +137,7 @@ def _erfinv(x: Array) -> Array:
     z = xp.sign(w) * xp.sqrt(xp.sqrt((v + u / 2) ** 2 - u / 0.147) - (v + u / 2))
     for _ in range(4):
         z = z - (kernels.erf(z) - w) * xp.exp(z * z) * (math.sqrt(math.pi) / 2)
-    z = xp.where(inside, z, xp.where(xp.abs(wide) == 1, wide * math.inf, math.nan)).astype(x.dtype)
-    return z
+    return xp.where(inside, z, xp.where(xp.abs(wide) == 1, wide * math.inf, math.nan)).astype(x.dtype)
 
 
 # --- The gamma function ------------------------------------------------------------------------------------------
