@@ -125,7 +125,7 @@ PATH = {
         Step("kernels.quantized", OPEN, "How sixteen bytes are 32 weights; why sums are scaled and not weights."),
         Step("nn.quantized", OPEN, "Layers of four bits."),
         Step("nn.lora", OPEN, "A small correction learns in place of a large weight."),
-        Step("nn.utils.gradients", SKIM, "One norm over all gradients."),
+        Step("nn.utils.gradients", OPEN, "One norm over all gradients."),
         Step("nn.utils", OPEN, "What the package offers."),
         Step("nn", OPEN, "What the package offers."),
     ],
