@@ -23,8 +23,9 @@ PACKAGE = Path(__file__).parent.parent
 NAME = PACKAGE.name
 FAMILIES = (
     "ops.unary", "ops.elementwise", "ops.reduction", "ops.softmax", "ops.sorting", "ops.linalg", "ops.shape",
-    "ops.indexing", "tensor", "nn.functional", "nn.nonlinear", "nn.batch_norm", "nn.losses", "nn.margins",
-    "nn.likelihoods", "nn.distances", "nn.window", "nn.resize", "nn.rotary", "nn.recurrent", "nn.quantized",
+    "ops.indexing", "tensor", "nn.functional", "nn.nonlinear", "nn.dropping", "nn.batch_norm", "nn.losses",
+    "nn.margins", "nn.likelihoods", "nn.distances", "nn.window", "nn.resize", "nn.rotary", "nn.recurrent",
+    "nn.quantized",
 )  # fmt: skip
 RECORD = {"record", "record_view", "record_joint"}
 FUNCTION = (ast.FunctionDef, ast.Lambda)

@@ -24,6 +24,7 @@ from ..ops.common import (
     as_int,
     check_ids,
     fits,
+    held,
     laid_out,
     number,
     same_device,
@@ -39,6 +40,7 @@ from . import losses
 
 # isort: off
 from .batch_norm import batch_norm, group_norm, instance_norm, local_response_norm
+from .dropping import alpha_dropout, check_probability, dropout1d, dropout2d
 from .distances import cosine_similarity, normalize, pairwise_distance
 from .likelihoods import ctc_loss, gaussian_nll_loss, kl_div, poisson_nll_loss
 from .losses import binary_cross_entropy, cross_entropy, huber_loss, l1_loss, mse_loss, nll_loss, smooth_l1_loss
@@ -354,7 +356,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     True
     """
     p = number(p, "dropout: p")
-    _check_probability(p, "dropout")
+    check_probability(p, "dropout")
     if inplace:
         return update(input, "dropout_", dropout, p, training)
     if not training or p == 0:
@@ -364,67 +366,6 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
         return record("dropout", laid_out(of(a).zeros_like(a), a), (input, lambda grad: of(grad).zeros_like(grad)))
     z, m = quiet.run(kernels.dropout, a, p, replayed(default_generator.next_key, np.uint32))
     return record("dropout", laid_out(z, a), (input, lambda grad: grad * m))
-
-
-def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """`dropout` of whole channels: x (N, C, L) or (C, L). (Tompson et al. 2015, arXiv:1411.4280)
-
-    >>> x = z2g.ones(1, 8, 5, requires_grad=True); z = F.dropout1d(x, 0.5); z.sum().backward(); z2g.equal(x.grad, z)
-    True
-    >>> z2g.equal(z, z[:, :, :1].expand(1, 8, 5))  # a channel stays or goes as one
-    True
-    """
-    return _dropout_channels("dropout1d", input, (2, 3), p, training, inplace)
-
-
-def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """`dropout` of whole channels: x (N, C, H, W), or (N, C, L) as in torch. (Tompson et al. 2015, arXiv:1411.4280)
-
-    >>> x = z2g.ones(1, 8, 5, 5, requires_grad=True); z = F.dropout2d(x, 0.5); z.sum().backward(); z2g.equal(x.grad, z)
-    True
-    """
-    return _dropout_channels("dropout2d", input, (3, 4), p, training, inplace)
-
-
-def _dropout_channels(name: str, x: Tensor, ndims: tuple, p: float, training: bool, inplace: bool) -> Tensor:
-    p = number(p, f"{name}: p")
-    _check_probability(p, name)
-    a = as_array(x, name)
-    if a.ndim not in ndims:
-        raise RuntimeError(f"{name}: expected {' or '.join(map(str, ndims))} dimensions, got shape {tuple(a.shape)}")
-    if not training or p == 0:
-        return x
-    lead = 1 if a.ndim == 2 else 2  # (C, L) has no batch
-    kept = dropout(x.make(of(a).ones((*a.shape[:lead], *[1] * (a.ndim - lead)), as_floating(x, name).dtype)), p)
-    return update(x, f"{name}_", elementwise.mul, kept) if inplace else x * kept
-
-
-def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
-    """z = a (x m - s (1 - m)) + a s p, m = 0 with probability p or else 1: the dropout that goes with `selu`.
-
-    s = 1.7581 is what selu tends to on the left; a = 1 / √((1 + s² p) (1 - p)) keeps mean 0 and variance 1.
-    (Klambauer et al. 2017, arXiv:1706.02515)
-    >>> x = z2g.ones(5, requires_grad=True); F.alpha_dropout(x, training=False).sum().backward(); x.grad
-    tensor([1., 1., 1., 1., 1.])
-    """
-    p = number(p, "alpha_dropout: p")
-    _check_probability(p, "alpha_dropout")
-    if inplace:
-        return update(input, "alpha_dropout_", alpha_dropout, p, training)
-    if not training or p == 0:
-        return input
-    a = as_floating(input, "alpha_dropout")
-    if p == 1:
-        return input * 0
-    kept = dropout(input.make(of(a).ones(a.shape, a.dtype)), p) != 0
-    s = 1.7580993408473766
-    scale = 1 / math.sqrt((s * s * p + 1) * (1 - p))
-    return elementwise.where(kept, input * scale, -s * scale) + s * scale * p
-
-
-def _check_probability(p: float, name: str) -> None:
-    if not 0 <= p <= 1:
-        raise ValueError(f"{name}: probability has to be between 0 and 1, got {p}")
 
 
 # --- Embedding and convolution -----------------------------------------------------------------------------------
@@ -556,7 +497,8 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     >>> (F.pad(x, (1, 1)) * z2g.tensor([5.0, 6.0, 7.0, 8.0])).sum().backward(); x.grad
     tensor([6., 7.])
     """
-    a, value = as_array(input, "pad"), number(0.0 if value is None else value, "pad: value")
+    a = as_array(input, "pad")
+    value = held(number(0.0 if value is None else value, "pad: value"), a.dtype, "pad")
     amounts = [as_int(n, "pad") for n in pad]
     if mode not in ("constant", "reflect", "replicate", "circular"):
         raise NotImplementedError(f"pad: unrecognised mode {mode!r}; known are constant, reflect, replicate, circular")
@@ -628,7 +570,7 @@ def scaled_dot_product_attention(
             f"scaled_dot_product_attention: query, key, value are {q.dtype}, {k.dtype}, {v.dtype}; expected one"
         )
     dropout_p = number(dropout_p, "scaled_dot_product_attention: dropout_p")
-    _check_probability(dropout_p, "scaled_dot_product_attention")
+    check_probability(dropout_p, "scaled_dot_product_attention")
     scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else number(scale, "attention: scale")
     bias = _attention_bias(q, k, attn_mask, is_causal)
     seed = replayed(default_generator.next_key, np.uint32) if dropout_p else 0

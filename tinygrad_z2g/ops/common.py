@@ -104,6 +104,13 @@ def number(value: Any, name: str) -> Any:
     raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
 
 
+def held(value: Any, dtype: np.dtype, name: str) -> Any:
+    """`value`, a number to be written into an array. RuntimeError, as in torch, for inf and NaN among integers."""
+    if isinstance(value, float) and dtype.kind in "iu" and value - value != 0:
+        raise RuntimeError(f"{name}: value {value} cannot be held by a tensor of {dtype}; make it floating point first")
+    return value
+
+
 def _one_device(a: Array, b: Array, x: Any, y: Any, name: str) -> tuple[Array, Array]:
     """A NumPy array or a 0-d CPU tensor beside a GPU tensor is uploaded; two tensors apart are a mistake."""
     if isinstance(a, np.ndarray) and (a.ndim == 0 or not isinstance(x, Variable)):
@@ -296,6 +303,7 @@ __all__ = [
     "constant",
     "copied",
     "fits",
+    "held",
     "in_order",
     "laid_out",
     "many_dims",
