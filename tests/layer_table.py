@@ -131,8 +131,8 @@ NORMS = [
 
 @st.composite
 def convolved(draw: Any, n: int, transposed: bool = False, wide: bool = False) -> Case:
-    """Input, filters and a bias or none, in groups; `wide`: with more channels than places in a row."""
-    groups, each_in, each_out = (1, 4, draw(small)) if wide else (draw(st.integers(1, 3)), draw(small), draw(small))
+    """Input, filters and a bias or none, in groups; `wide`: with at least as many channels as places."""
+    groups, each_in, each_out = (1, 4, 4) if wide else (draw(st.integers(1, 3)), draw(small), draw(small))
     kernel = [draw(small) for _ in range(n)]
     kwargs: dict = {"groups": groups}
     for name, low, high in (("stride", 1, 2), ("padding", 0, 2), ("dilation", 1, 2)):

@@ -14,7 +14,7 @@ import numpy as np
 
 from . import backend, dtypes
 from .backend import Array
-from .ops.common import as_array, laid_out, number, sizes
+from .ops.common import as_array, held, laid_out, number, sizes
 from .random import Generator, default_generator
 from .tensor import Tensor
 
@@ -139,6 +139,7 @@ def _constant(size: tuple, value: Any, dtype: Any, device: Any, requires_grad: b
     if any(n < 0 for n in shape):
         raise RuntimeError(f"size: got {list(shape)}, expected sizes >= 0")
     dtype = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
+    held(value, dtype, "full")
     return _finish(_made(device, lambda xp: xp.full(shape, value, dtype)), requires_grad)
 
 

@@ -127,6 +127,7 @@ PATH = {
         Step("nn.margins", OPEN, "Losses that are content with a lead."),
         Step("nn.likelihoods", OPEN, "-ln p of other distributions; `ctc_loss`, a sum over all ways to read a text."),
         Step("nn.nonlinear", OPEN, "A formula a function."),
+        Step("nn.dropping", OPEN, "One number for a whole channel."),
         Step("nn.batch_norm", SKIM, "Which numbers share a mean: the table at the top."),
         Step("nn.resize", OPEN, "`interpolate`: a few neighbours, weighted."),
         Step("nn.rotary", OPEN, "`rotary_embedding`: why a product of two turned vectors knows their distance alone."),

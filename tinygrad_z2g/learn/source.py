@@ -24,8 +24,9 @@ NAME = PACKAGE.name
 FAMILIES = (
     "ops.unary", "ops.elementwise", "ops.reduction", "ops.softmax", "ops.sorting", "ops.linalg", "ops.shape",
     "ops.indexing", "ops.elementary", "ops.grids", "ops.products", "ops.statistics", "ops.writing",
-    "ops.decompositions", "tensor", "nn.functional", "nn.nonlinear", "nn.batch_norm", "nn.losses", "nn.margins",
-    "nn.likelihoods", "nn.distances", "nn.window", "nn.resize", "nn.rotary", "nn.recurrent", "nn.quantized",
+    "ops.decompositions", "tensor", "nn.functional", "nn.nonlinear", "nn.dropping", "nn.batch_norm", "nn.losses",
+    "nn.margins", "nn.likelihoods", "nn.distances", "nn.window", "nn.resize", "nn.rotary", "nn.recurrent",
+    "nn.quantized", "nn.dot_product",
 )  # fmt: skip
 RECORD = {"record", "record_view", "record_joint"}
 SHARED = {"flat", "unchanged"}  # rules that stand elsewhere: no gradient, and the same gradient

@@ -18,7 +18,7 @@ from ..ops.common import as_array, beside, fits, number, same_device
 from ..ops.softmax import softmax
 from ..random import default_generator
 from ..replay import number as replayed
-from .masks import check_probability, dropout
+from .dropping import check_probability, dropout
 
 if TYPE_CHECKING:
     from ..tensor import Tensor

@@ -25,6 +25,7 @@ from ..ops.common import (
     check_floating,
     check_ids,
     floating,
+    held,
     laid_out,
     linear_rule,
     number,
@@ -37,10 +38,10 @@ from ..ops.shape import one_hot
 from ..ops.softmax import log_softmax, softmax
 from . import losses
 from .dot_product import scaled_dot_product_attention
-from .masks import alpha_dropout, dropout, dropout1d, dropout2d
 
 # isort: off
 from .batch_norm import batch_norm, group_norm, instance_norm, local_response_norm
+from .dropping import alpha_dropout, dropout, dropout1d, dropout2d
 from .distances import cosine_similarity, normalize, pairwise_distance
 from .likelihoods import ctc_loss, gaussian_nll_loss, kl_div, poisson_nll_loss
 from .losses import binary_cross_entropy, cross_entropy, huber_loss, l1_loss, mse_loss, nll_loss, smooth_l1_loss
@@ -530,7 +531,8 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     >>> (F.pad(x, (1, 1)) * z2g.tensor([5.0, 6.0, 7.0, 8.0])).sum().backward(); x.grad
     tensor([6., 7.])
     """
-    a, value = as_array(input, "pad"), number(0.0 if value is None else value, "pad: value")
+    a = as_array(input, "pad")
+    value = held(number(0.0 if value is None else value, "pad: value"), a.dtype, "pad")
     amounts = [as_int(n, "pad") for n in pad]
     if mode not in ("constant", "reflect", "replicate", "circular"):
         raise NotImplementedError(f"pad: unrecognised mode {mode!r}; known are constant, reflect, replicate, circular")

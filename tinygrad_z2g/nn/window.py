@@ -626,6 +626,9 @@ def _frame(
         length = (-(-free // s) if ceil_mode else free // s) + 1
         if ceil_mode and (length - 1) * s >= size + p:
             length -= 1  # that window would begin in the right padding
+        if length < 1:
+            span, got = d * (k - 1) + 1, f"{size + 2 * p}, padding included"
+            raise RuntimeError(f"{name}: a kernel that spans {span} does not fit an input of size {got}")
         sides.append((p, p + max(0, (length - 1) * s - free)))
         lengths.append(length)
     return _Frame(name, x, kernel, steps, sides, spread, tuple(lengths))

@@ -153,6 +153,13 @@ def number(value: Any, name: str) -> Any:
     raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
 
 
+def held(value: Any, dtype: np.dtype, name: str) -> Any:
+    """`value`, a number to be written into an array. RuntimeError, as in torch, for inf and NaN among integers."""
+    if isinstance(value, float) and dtype.kind in "iu" and value - value != 0:
+        raise RuntimeError(f"{name}: value {value} cannot be held by a tensor of {dtype}; make it floating point first")
+    return value
+
+
 def _one_device(a: Array, b: Array, x: Any, y: Any, name: str) -> tuple[Array, Array]:
     """A NumPy array or a 0-d CPU tensor beside a GPU tensor is uploaded; two tensors apart are a mistake."""
     if isinstance(a, np.ndarray) and (a.ndim == 0 or not isinstance(x, Variable)):
@@ -371,6 +378,7 @@ __all__ = [
     "copied",
     "fits",
     "given",
+    "held",
     "in_order",
     "laid_out",
     "linear_rule",

@@ -22,6 +22,7 @@ from .common import (
     as_int,
     check_broadcast,
     check_ids,
+    held,
     in_order,
     linear_rule,
     number,
@@ -180,7 +181,7 @@ def _value(x: Tensor, value: Any) -> Any:
         array = to_device(value.array, device_of(x.array))
         return array.astype(x.array.dtype, copy=value.version is x.version)  # its own numbers, as they were before
     if isinstance(value, (bool, int, float)):
-        return value
+        return held(value, x.array.dtype, "index")
     if np.asarray(value).dtype.kind not in "biuf":  # None would become NaN, "3" a 3
         raise TypeError(f"index: expected a tensor, a number or a list of numbers, got {type(value).__name__}")
     return to_device(np.asarray(value, x.array.dtype), device_of(x.array))
@@ -388,7 +389,7 @@ def _places(name: str, x: Tensor, dim: int, index: Tensor) -> tuple:
 def _scattered(name: str, x: Tensor, index: Tensor, src: Any) -> Any:
     """The part of `src` that is written: as large as `index`, of x's dtype; a number as it is."""
     if not isinstance(src, Variable):
-        return number(src, f"{name}: src")
+        return held(number(src, f"{name}: src"), x.array.dtype, name)
     same_device(name, x, src)
     if src.array.dtype != x.array.dtype:
         raise RuntimeError(f"{name}: src is {src.array.dtype}, expected {x.array.dtype}, as x is")

@@ -1,6 +1,6 @@
-"""Dropout: what is kept is drawn anew at every call, and nothing of it is learned.
+"""Dropout of whole channels, and the one that goes with `selu`. They know nothing of whether a model is training.
 
-It knows nothing of layers: whether a model is training, it is told.
+`dropout` itself, which owns a rule, is in `functional`; these multiply by its mask.
 """
 
 from __future__ import annotations
@@ -11,16 +11,31 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import kernels
-from ..backend import of, quiet
+from ..backend import Array, of, quiet
 from ..engine import record
 from ..ops import elementwise
 from ..ops.common import as_array, as_floating, check_floating, laid_out, number
+from ..ops.elementwise import where
 from ..ops.inplace import update
 from ..random import default_generator
 from ..replay import number as replayed
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
+
+
+def check_probability(p: float, name: str) -> None:
+    """ValueError unless p is between 0 and 1."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"{name}: probability has to be between 0 and 1, got {p}")
+
+
+def _mask(like: Array, shape: tuple, p: float) -> Array:
+    """0 with probability p, or else 1 / (1 - p): in this shape, on the device and in the dtype of an array."""
+    ones = of(like).ones(shape, like.dtype)
+    if p == 1:
+        return ones * 0
+    return quiet.run(kernels.dropout, ones, p, replayed(default_generator.next_key, np.uint32))[1]
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -77,7 +92,7 @@ def _dropout_channels(name: str, x: Tensor, ndims: tuple, p: float, training: bo
     if not training or p == 0:
         return x
     lead = 1 if a.ndim == 2 else 2  # (C, L) has no batch
-    kept = dropout(x.make(of(a).ones((*a.shape[:lead], *[1] * (a.ndim - lead)), as_floating(x, name).dtype)), p)
+    kept = x.make(_mask(as_floating(x, name), (*a.shape[:lead], *[1] * (a.ndim - lead)), p))
     return update(x, f"{name}_", elementwise.mul, kept) if inplace else x * kept
 
 
@@ -98,12 +113,7 @@ def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace
     a = as_floating(input, "alpha_dropout")
     if p == 1:
         return input * 0
-    kept = dropout(input.make(of(a).ones(a.shape, a.dtype)), p) != 0
+    kept = input.make(_mask(a, a.shape, p) != 0)
     s = 1.7580993408473766
     scale = 1 / math.sqrt((s * s * p + 1) * (1 - p))
-    return elementwise.where(kept, input * scale, -s * scale) + s * scale * p
-
-
-def check_probability(p: float, name: str) -> None:
-    if not 0 <= p <= 1:
-        raise ValueError(f"{name}: probability has to be between 0 and 1, got {p}")
+    return where(kept, input * scale, -s * scale) + s * scale * p
