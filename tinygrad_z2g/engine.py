@@ -427,7 +427,8 @@ def _deposit(grads: Iterable[tuple[Variable, Array]], shared: set[int]) -> None:
                     f"backward: a gradient of shape {tuple(grad.shape)} does not add to the .grad of shape "
                     f"{tuple(kept.array.shape)} from before; set .grad to None after changing .data"
                 )
-            kept.array += grad
+            with np.errstate(all="ignore"):  # ∞ - ∞ is a result here, too
+                kept.array += grad
             kept.version[0] += 1
     finally:
         _depositing.release()
