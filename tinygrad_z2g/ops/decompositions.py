@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .. import dtypes
-from ..backend import Array, of
+from ..backend import Array, of, quiet
 from ..engine import RESULT, Variable, needs_grad, record
 from ..modes import is_grad_enabled
 from .common import as_array, constant, same_device
@@ -79,10 +79,19 @@ def matrices(x: Any, name: str, square: bool = False) -> Array:
 
 
 def _found(name: str, function: Callable, *args: Any, **settings: Any) -> Any:
+    """What LAPACK finds. LinAlgError where it finds nothing."""
     try:
-        return function(*args, **settings)
+        return quiet.run(function, *args, **settings)
     except np.linalg.LinAlgError as error:
         raise LinAlgError(f"{name}: {str(error).lower()}") from error
+
+
+def _solved(a: Any, b: Any) -> Any:
+    """A⁻¹ b on the way back. NaN where A has become singular by rounding, as an operation does that has no slope."""
+    try:
+        return of(b).linalg.solve(a, b)
+    except (np.linalg.LinAlgError, LinAlgError):
+        return b * math.nan
 
 
 def _T(a: Any) -> Any:
@@ -134,13 +143,15 @@ def det(A: Tensor) -> Tensor:
     def rule(grad: Any, a: Any) -> Any:
         if isinstance(grad, Variable):  # A has an inverse, or no second derivative
             return (grad * det(a))[..., None, None] * _T(inv(a))
+        if xp is np and not np.isfinite(a).all():
+            return np.full_like(a, math.nan)
         u, s, vh = xp.linalg.svd(a)
         n = s.shape[-1]
         others = xp.where(xp.eye(n, dtype=bool), 1, s[..., None, :]).prod(-1) if n else s  # (..., n)
         sign = xp.linalg.det(u) * xp.linalg.det(vh)
         return (grad * sign)[..., None, None] * ((u * others[..., None, :]) @ vh)
 
-    return record("det", np.asarray(xp.linalg.det(a)) if xp is np else xp.linalg.det(a), (A, rule, A))
+    return record("det", _found("det", xp.linalg.det, a), (A, rule, A))
 
 
 def slogdet(A: Tensor) -> SignLogDet:
@@ -153,8 +164,15 @@ def slogdet(A: Tensor) -> SignLogDet:
     """
     a = matrices(A, "slogdet", True)
     xp = of(a)
-    sign, z = xp.linalg.slogdet(a)
-    z = record("slogdet", z, (A, lambda grad, a: grad[..., None, None] * _T(of(grad).linalg.inv(a)), A))
+    sign, z = _found("slogdet", xp.linalg.slogdet, a)
+
+    def rule(grad: Any, a: Any) -> Any:
+        try:
+            return grad[..., None, None] * _T(of(grad).linalg.inv(a))
+        except (np.linalg.LinAlgError, LinAlgError):  # at det A = 0 there is no slope
+            return grad[..., None, None] * a * math.nan
+
+    z = record("slogdet", z, (A, rule, A))
     return SignLogDet(constant(A, sign), z)
 
 
@@ -188,7 +206,7 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     z = _found("solve", of(a).linalg.solve, a, b)
 
     def grad_b(grad: Any, a: Any) -> Any:
-        return of(grad).linalg.solve(_T(a), grad)
+        return _solved(_T(a), grad)
 
     return record("solve", z, (A, lambda grad, a, z: -(grad_b(grad, a) @ _T(z)), A, RESULT), (B, grad_b, A))
 
@@ -225,7 +243,7 @@ def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
         xp = of(grad)
         phi = xp.tril(_T(L) @ xp.tril(grad))
         phi = phi - phi * eye / 2
-        g = xp.linalg.solve(_T(L), _T(xp.linalg.solve(_T(L), _T(phi + _T(phi)))))
+        g = _solved(_T(L), _T(_solved(_T(L), _T(phi + _T(phi)))))
         return g / 2
 
     z = record("cholesky", L, (A, rule, RESULT))
@@ -324,14 +342,14 @@ def qr(A: Tensor, mode: str = "reduced") -> QR:
     if (mode == "complete" and n != m) or n < m:
         if is_grad_enabled() and needs_grad(A):
             raise NotImplementedError("qr: has a gradient for n >= m rows and mode='reduced' alone; detach() it first")
-        return QR(*(constant(A, part) for part in xp.linalg.qr(a, mode)))
+        return QR(*(constant(A, part) for part in _found("qr", xp.linalg.qr, a, mode)))
     Q, R = _found("qr", xp.linalg.qr, a, "reduced")
 
     def rule(grad_Q: Any, grad_R: Any, Q: Any, R: Any) -> Any:
         xp = of(grad_Q)
         M = R @ _T(grad_R) - _T(grad_Q) @ Q
         mirrored = xp.tril(M) + _T(xp.tril(M, -1))
-        return _T(xp.linalg.solve(R, _T(grad_Q + Q @ mirrored)))
+        return _T(_solved(R, _T(grad_Q + Q @ mirrored)))
 
     return QR(*_parts("qr", A, [Q, R], rule))
 
@@ -348,8 +366,8 @@ def pinv(A: Tensor, *, atol: Any = None, rtol: Any = None, hermitian: bool = Fal
     a = matrices(A, "pinv", hermitian)
     xp, (n, m) = of(a), a.shape[-2:]
     u, s, vh = _found("pinv", xp.linalg.svd, a, False)
-    keep = s > _cut_off(xp, s, n, m, atol, rtol)[..., None]
-    z = (_T(vh) * xp.where(keep, 1 / xp.where(keep, s, 1), 0)[..., None, :]) @ _T(u)
+    keep = s > quiet.run(_cut_off, xp, s, n, m, atol, rtol)[..., None]
+    z = quiet.run(lambda: (_T(vh) * xp.where(keep, 1 / xp.where(keep, s, 1), 0)[..., None, :]) @ _T(u))
 
     eyes = xp.eye(n, dtype=a.dtype), xp.eye(m, dtype=a.dtype)
 
@@ -374,7 +392,7 @@ def matrix_rank(
 ) -> Tensor:
     """How many singular values are above max(atol, rtol · largest), int64; see `pinv`. No gradient."""
     a = matrices(A, "matrix_rank", hermitian)
-    s = of(a).linalg.svd(a, compute_uv=False)
+    s = _found("matrix_rank", of(a).linalg.svd, a, compute_uv=False)
     cut = _cut_off(of(a), s, *a.shape[-2:], atol if tol is None else tol, rtol)
     return constant(A, (s > cut[..., None]).sum(-1, dtype=np.int64))
 

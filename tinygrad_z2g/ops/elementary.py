@@ -398,7 +398,7 @@ def sinc(input: Tensor) -> Tensor:
     """
     x = as_floating(input, "sinc")
     xp = of(x)
-    z = xp.sinc(x).astype(x.dtype, copy=False)
+    z = quiet.run(lambda: xp.sinc(x).astype(x.dtype, copy=False))
 
     def rule(grad: Any, x: Any, z: Any) -> Any:
         xp = of(grad)
