@@ -20,7 +20,7 @@ NAME = PACKAGE.name
 # A module imports only from its own row and from rows above it. A new module needs a place here.
 LAYERS = [
     ["backend", "console", "dtypes", "modes", "notebook", "precision", "random", "replay", "size", "trace", "views"],
-    ["anomaly", "engine", "kernels"],
+    ["anomaly", "engine", "folding", "kernels"],
     ["asking", "explain", "formula", "ops", "showing"],
     ["tensor"],
     [
