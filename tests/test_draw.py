@@ -1,5 +1,6 @@
 """`draw`: the right numbers in the right boxes, modules that fold, no overlaps, nothing left behind."""
 
+import contextlib
 import itertools
 import re
 import xml.etree.ElementTree as ElementTree
@@ -163,6 +164,52 @@ def test_three_hundred_nodes_fold_into_a_page():
     loss.backward()
     total = np.sqrt(sum(np.sum(p.grad.array.astype(float) ** 2) for p in model.blocks.parameters()))
     assert block[-1] == f"|grad| of parameters {total:.4g}"
+
+
+class Cell(nn.Module):
+    """One step of a recurrent net."""
+
+    def __init__(self):
+        super().__init__()
+        self.i, self.h = nn.Linear(3, 4), nn.Linear(4, 4)
+
+    def forward(self, x, h):
+        return (self.i(x) + self.h(h)).tanh()
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_net_unrolled_over_time_is_drawn_the_first_and_the_last_time(traced):
+    cell = Cell()
+    with z2g.draw.tracing(cell) if traced else contextlib.nullcontext():
+        h = z2g.zeros(2, 4)
+        for _ in range(40):
+            h = cell(z2g.ones(2, 3), h) * 2
+        loss = h.mean()
+    picture = z2g.draw(loss)
+    shown = cards(picture)
+    assert sum(map(len, shown.values())) <= 30
+    ((title, ((shape, names, *numbers),)),) = ((k, v) for k, v in shown.items() if " × the same " in k)
+    nodes, leaves = size(loss)
+    times, each = map(int, re.fullmatch(r"(\d+) × the same (\d+) operations", title).groups())
+    assert shape == "(2, 4)" and names.count(",") == each - 1 and "mul" in names and times in (37, 38)
+    assert [line.split()[0] for line in numbers] == (["|value|", "|grad|"] if traced else ["|grad|"])
+    assert captions(picture)[0] == f"{nodes} operations, {leaves} leaves"
+    assert "what repeats is drawn the first and the last time: depth=9 draws all" in captions(picture)
+    whole = z2g.draw(loss, depth=9)
+    assert not any("×" in title for title in cards(whole)) and "what repeats" not in " ".join(captions(whole))
+    assert sum(map(len, cards(whole).values())) >= 120
+
+
+def test_a_program_under_trace_shows_its_lines():
+    w = z2g.tensor([1.0, 2.0], requires_grad=True)
+    with z2g.trace():
+        loss = (w * w).sum()
+    picture = z2g.draw(loss)
+    hint = "lines noted by trace(), point at a card; draw.tracing(model) adds modules and values"
+    assert captions(picture)[-1] == hint
+    tips = [tip.text for tip in ElementTree.fromstring(picture.svg()).iter(f"{SVG}title")]
+    line = test_a_program_under_trace_shows_its_lines.__code__.co_firstlineno + 3
+    assert tips == ["leaf w", *(f"{name}  test_draw.py:{line}  loss = (w * w).sum()" for name in ("mul", "sum loss"))]
 
 
 def test_depth_and_open_say_what_is_opened():

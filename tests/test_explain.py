@@ -1,6 +1,7 @@
 """`loss.explain()` tells the truth: every number is checked by hand or against the real backward pass, and nothing
 that is explained changes by it. `trace` notes the right lines, and nothing when it is off."""
 
+import contextlib
 import copy
 import gc
 import itertools
@@ -21,6 +22,7 @@ from tinygrad_z2g import nn, random
 from tinygrad_z2g.autograd import Function, detect_anomaly
 from tinygrad_z2g.engine import Node
 from tinygrad_z2g.explain import story
+from tinygrad_z2g.folding import runs
 from tinygrad_z2g.models import GPT, GPTConfig
 from tinygrad_z2g.trace import PACKAGE, observers
 
@@ -259,6 +261,61 @@ def test_markdown(capsys):
 def test_a_gradient_to_start_with():
     x = z2g.tensor([1.0, 2.0], requires_grad=True)
     assert "x (2,): [30, 300]" in str(story(x * 3, {"x": x}, gradient=z2g.tensor([10.0, 100.0])))
+
+
+# --- What repeats ------------------------------------------------------------------------------------------------
+
+
+def unrolled(steps):
+    """A recurrent net over so many steps: per step two products, two sums, tanh."""
+    w, u, b = (z2g.tensor(np.linspace(-1, 1, n).reshape(shape), requires_grad=True)
+               for n, shape in ((4, (2, 2)), (6, (3, 2)), (2, (2,))))  # fmt: skip
+    x, h = z2g.ones(steps, 1, 3, dtype=z2g.float64), z2g.zeros(1, 2, dtype=z2g.float64)
+    for t in range(steps):
+        h = (x[t] @ u + h @ w + b).tanh()
+    loss = h.square().mean()
+    return locals()
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_of_equal_steps_the_first_and_the_last_are_told_and_the_rest_counted(traced):
+    tensors = {}
+    with z2g.trace() if traced else contextlib.nullcontext():
+        tensors = unrolled(40)
+    made = story(tensors["loss"], tensors)
+    text, all_of_it = str(made), str(story(tensors["loss"], tensors, level=3))
+    assert len(text.splitlines()) < 150 < 1000 < len(all_of_it.splitlines())
+    step, last = r"(?m)^(\d+)\. \w+ →", len(made.steps)
+    assert last == 40 * 5 + 2 and re.findall(step, all_of_it) == [str(i + 1) for i in range(last)]
+    shown = [int(i) for i in re.findall(step, text)]
+    ((first_out, last_out, times, each),) = re.findall(
+        r"(?m)^(\d+)\. \w+ … (\d+)\. \w+\n +(\d+) times the same (\d+) steps: add, add, matmul, matmul, tanh$", text
+    )
+    assert shown == [*range(1, int(first_out)), *range(int(last_out) + 1, last + 1)]
+    assert int(times) * int(each) == int(last_out) - int(first_out) + 1 == 37 * 5
+    assert "b (2,): " in text and re.search(r"\n +… 36 more\n", text) and " more\n" not in all_of_it
+    assert "explain(level=3) tells all" in text and "level=3" not in all_of_it
+    for chapter in (c for c in text.partition("At the end")[0].split("\n\n") if " → " in c):
+        title, *_, last_line = chapter.splitlines()  # what is told of a step is what is told of it anyway
+        assert any(c.startswith(title) and last_line.rpartition(" = ")[2] in c for c in all_of_it.split("\n\n"))
+    assert f"### {first_out}. " in made.markdown()
+
+
+def test_what_does_not_repeat_often_is_told():
+    tensors = unrolled(3)
+    made = story(tensors["loss"], tensors)
+    assert "the same" not in str(made) and len(re.findall(r"(?m)^\d+\. \w+ →", str(made))) == len(made.steps)
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("abcbcbcbcd", "a 4bc d"), ("aaa", "a a a"), ("aaaa", "4a"), ("", ""), ("abab" * 3, "6ab"),
+    ("aaaab" * 4, "4aaaab"), ("xabcabcabcab", "x a b c a b c a b c a b"), ("aaaabbbbb", "4a 5b"),
+])  # fmt: skip
+def test_runs(text, expected):
+    found = runs(text)
+    words = [(str(r.times) if r.times > 1 else "") + text[r.start : r.start + r.length] for r in found]
+    assert " ".join(words) == expected
+    assert "".join(text[r.start : r.start + r.length] * r.times for r in found) == text
 
 
 # --- Which input is which ----------------------------------------------------------------------------------------

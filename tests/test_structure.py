@@ -23,7 +23,7 @@ LAYERS = [
         "absent", "backend", "backends", "console", "dtypes", "modes", "notebook", "precision", "random", "replay",
         "size", "trace", "views",
     ],
-    ["anomaly", "engine", "kernels"],
+    ["anomaly", "engine", "folding", "kernels"],
     ["asking", "explain", "formula", "methods", "ops", "showing"],
     ["tensor"],
     [

@@ -21,9 +21,11 @@ import numpy as np
 from .asking import seed_gradient
 from .backend import Array, to_host
 from .engine import Node, Part, Variable, match, reachable, source, walk
+from .folding import Run, runs
 from .formula import read
 
 SMALL = 12  # so many numbers are printed in full
+MANY_PATHS = 8  # of more parts of one gradient, the first and last two are told
 Target = Any  # where a gradient goes: a Node, or a leaf
 WIDTH = 116
 
@@ -36,7 +38,8 @@ def story(
 
     names     what to call things: a module, or a dict with tensors and modules in it, such as locals()
     level     1: a line for each operation, .weight being the weight of the module named there.
-              2: formulas and gradients, large tensors summarised. 3: all their numbers
+              2: formulas and gradients, large tensors summarised; of steps that repeat, as in a net unrolled over
+              time, the first and the last time. 3: all steps, all numbers
     gradient  ∂L/∂root, needed unless root has one element
     kind      who listens: a subclass of Story
 
@@ -190,7 +193,10 @@ class Story:
 
     def _foot(self) -> list[str]:
         noted = all(hasattr(node, "place") for node in self.steps)
-        return [] if noted else ["\n(Run the forward pass `with z2g.trace():` and each step shows its source line.)"]
+        lines = [] if noted else ["\n(Run the forward pass `with z2g.trace():` and each step shows its source line.)"]
+        if self.level == 2 and any(run.times > 1 for run in self._runs()):
+            lines.append("\n(Of what repeats, the first and the last time is told; explain(level=3) tells all.)")
+        return lines
 
     def _chapters(self) -> Iterator[tuple[str, str, str, list[str]]]:
         """A title, the line of the program, the formula and the lines of numbers of each step; then of the leaves."""
@@ -200,21 +206,46 @@ class Story:
             cells = [[f"{cell:<{n}}" for cell, n in zip(row, widths, strict=True) if n] for row in rows]
             lines = [f"{name} → {'  '.join(middle)} → {goes}" for name, *middle, goes in cells]
             yield "", "", "", [line.rstrip() for line in lines]
-        for node, step in self.steps.items() if self.level > 1 else ():
-            body = self._sum("grad = ", node, step.grad)
-            for name, value in step.values.items():
-                fits = len(body[-1] + name + value) < WIDTH
-                body[-1:] = [f"{body[-1]},  {name} = {value}"] if fits else [body[-1], f"with {name} = {value}"]
-            body += ["(backward() will call this tensor's hooks, which may change grad)"] if node.hooks else []
-            body += [f"{what}   → {self._refer(target)}" for what, target in step.sent]
-            file, line, owner = self._where(node)
-            place = f"{file}  {textwrap.shorten(line, WIDTH - 40, placeholder=' ...')}  {owner}".strip()
-            yield f"{self._refer(node)} → {self._title(node)}", place, step.formula, body
+        nodes = list(self.steps)
+        for run in self._runs() if self.level > 1 else ():
+            first, last = run.start, run.start + run.length * (run.times - 1)
+            yield from map(self._chapter, nodes[first : first + run.length])
+            if run.times > 1:
+                between = nodes[first + run.length : last]
+                names = textwrap.shorten(", ".join(n.name for n in between[: run.length]), 60, placeholder=" ...")
+                times = f"{run.times - 2} times the same {run.length} steps" if run.length > 1 else "the same step"
+                yield f"{self._refer(between[0])} … {self._refer(between[-1])}", "", f"{times}: {names}", []
+                yield from map(self._chapter, nodes[last : last + run.length])
         body = []
         for x, total in self.ends.items():  # a summary has the shape in it
             body += self._sum(f"{self.names[x] if total[0] == '(' else self._title(x)}: ", x, total)
         between = [f"∂L/∂{self.names[x]}" for x in self.ends if isinstance(x, Node)]  # `to`, unless it is a leaf
         yield f"At the end: {(between or ['what backward() adds to .grad'])[0]}", "", "", body
+
+    def _runs(self) -> list[Run]:
+        """The steps, what repeats being counted; at level 3 nothing is taken for a repetition."""
+        return runs([node if self.level == 3 else self._look(node) for node in self.steps])
+
+    def _look(self, node: Node) -> tuple:
+        """Steps that agree in this are repetitions of each other: operation, shapes, formula, line of the program."""
+        step, place = self.steps[node], getattr(node, "place", None)
+        line = place and (place.code, place.instruction)
+        sent = tuple(what.partition(" = ")[0] for what, _ in step.sent)
+        arrived = len(self.arrivals.get(node, ()))
+        return node.name, tuple(node.shape), step.formula, sent, arrived, bool(node.hooks), self.names.get(node), line
+
+    def _chapter(self, node: Node) -> tuple[str, str, str, list[str]]:
+        """What is told of one step."""
+        step = self.steps[node]
+        body = self._sum("grad = ", node, step.grad)
+        for name, value in step.values.items():
+            fits = len(body[-1] + name + value) < WIDTH
+            body[-1:] = [f"{body[-1]},  {name} = {value}"] if fits else [body[-1], f"with {name} = {value}"]
+        body += ["(backward() will call this tensor's hooks, which may change grad)"] if node.hooks else []
+        body += [f"{what}   → {self._refer(target)}" for what, target in step.sent]
+        file, line, owner = self._where(node)
+        place = f"{file}  {textwrap.shorten(line, WIDTH - 40, placeholder=' ...')}  {owner}".strip()
+        return f"{self._refer(node)} → {self._title(node)}", place, step.formula, body
 
     def _row(self, node: Node, step: Step) -> tuple[str, ...]:
         """The columns of a step at level 1; the parameters of its own module by their last names: .weight."""
@@ -233,6 +264,8 @@ class Story:
             return [start + total + (f" (+= of {len(parts)})" if len(parts) > 1 else "")]
         signs = [start, *["+= ".rjust(len(start))] * (len(parts) - 1)]
         lines = [f"{sign}{part}   from {self._refer(node)}" for sign, (part, node) in zip(signs, parts, strict=True)]
+        if self.level < 3 and len(lines) > MANY_PATHS:
+            lines[2:-2] = [f"{'…'.rjust(len(start) - 1)} {len(lines) - 4} more"]
         return [*lines, "= ".rjust(len(start)) + total]
 
     def _refer(self, target: Target) -> str:

@@ -11,12 +11,14 @@ from __future__ import annotations
 import itertools
 import math
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ..backend import Array, of
 from ..engine import Node, Variable, reachable, source, walk
+from ..folding import runs
 from ..modes import enable_grad
 from ..nn import Module, Parameter
 from ..random import default_generator
@@ -55,6 +57,14 @@ class _Group:
         return [type(self.call.module), *((getattr(m, "name", ""), _shape(m)) for m in self.everything())]
 
 
+class _Again(_Group):
+    """What happened between the first and the last of many times the same: `times` times `length` members."""
+
+    def __init__(self, members: list[Any], length: int):
+        super().__init__(None)
+        self.members, self.length, self.times = members, length, len(members) // length
+
+
 class draw:
     """The graph behind a tensor as a picture: `draw(loss)`, or `draw(model, x)`, which calls the model itself.
 
@@ -70,7 +80,9 @@ class draw:
     parameters and of the caller's variables.
 
     depth: how many levels of modules to open; None opens as many as make a picture of at most 25 cards. open: names
-    of modules to open besides, as ["blocks.0"]. Equal folded modules that follow each other are drawn as one.
+    of modules to open besides, as ["blocks.0"]. Equal folded modules that follow each other are drawn as one. If there
+    are still more cards, what repeats at least four times, as in a net unrolled over time, is drawn the first and the
+    last time, with one card for those between; any `depth` draws it all.
 
     TypeError for something that is neither a tensor nor callable, and for a depth or names of another type; ValueError
     for a negative depth, and for a module that was not called; RuntimeError if nothing was recorded, or if backward()
@@ -107,18 +119,25 @@ class draw:
 
     def _lay_out(self, depth: int | None, open: Any) -> None:
         """Decide what is opened, and place the boxes."""
+        top = self._top
         if depth is None:
             depth = next((d for d in range(9, 1, -1) if self._count(self._top, d, open) <= ENOUGH), 1)
+            if self._count(top, depth, open) > ENOUGH:
+                top = self._shortened(top)
         self._box: dict[Any, Box] = {}  # what shows a node, a leaf, an input or a call
-        self._frame = Frame("", self._boxes(self._top, depth, open))
+        self._frame = Frame("", self._boxes(top, depth, open))
         pairs = [*self._given, *((source, node) for node in self._nodes for source in node.inputs())]
         self._edges = [(a, b) for a, b in {(self._box[a], self._box[b]): None for a, b in pairs} if a is not b]
         self._lines = place(self._frame, self._edges)
         self._hints = []  # how to read the picture, and how to get a better one
         if any(text.startswith("|") for box in self._box.values() if not box.parts for _, text in box.texts):
             self._hints.append("|value|, |grad|: the norm √(Σ x²)")
+        if top is not self._top and any(isinstance(member, _Again) for member in top.members):
+            self._hints.append("what repeats is drawn the first and the last time: depth=9 draws all")
         if self._nodes and not any(node in notes for node in self._nodes):
-            self._hints.append("not traced: draw.tracing(model) adds modules and values")
+            lines = any(hasattr(node, "place") for node in self._nodes)
+            found = "lines noted by trace(), point at a card; " if lines else "not traced: "
+            self._hints.append(f"{found}draw.tracing(model) adds modules and values")
 
     def _name(self, root: Tensor, variables: dict[str, Any]) -> None:
         """Names and values of leaves and nodes, from the notes, the modules and the variables of the caller."""
@@ -187,6 +206,22 @@ class draw:
 
     # --- Cards and frames -----------------------------------------------------------------------------------------
 
+    def _shortened(self, group: _Group) -> _Group:
+        """The group with one member in place of all but the first and the last of many times the same."""
+
+        def look(member: Any) -> tuple:
+            if isinstance(member, _Group):
+                return type(member.call.module), tuple(map(look, member.everything()))
+            return getattr(member, "name", None), _shape(member), self._names.get(member)
+
+        short = _Group(group.call)
+        for run in runs([look(member) for member in group.members]):
+            members = group.members[run.start : run.start + run.length * run.times]
+            if run.times > 1:
+                members[run.length : -run.length] = [_Again(members[run.length : -run.length], run.length)]
+            short.members += members
+        return short
+
     def _opened(self, group: _Group, depth: int, open: Any) -> bool:
         """Whether a group is drawn as a frame: by its depth, or because it or one inside it is to be open."""
         start = f"{group.call.name}." if group.call.name else ""
@@ -202,6 +237,11 @@ class draw:
         boxes: list[Box] = []
         run: list[_Group] = []  # folded groups that follow each other and look the same
         for member in [*group.members, None]:
+            if isinstance(member, _Again):
+                boxes += [self._folded(run, group)] if run else []
+                boxes.append(self._again(member))
+                run = []
+                continue
             foldable = isinstance(member, _Group) and len(list(member.everything())) > 1
             folded = foldable and not self._opened(member, depth, open)
             if run and not (folded and member.looks() == run[0].looks()):
@@ -245,6 +285,8 @@ class draw:
             title = name.removeprefix(start) or kind
         kind = "result" if member is self._root else kind
         tip = f"{getattr(member, 'name', kind)} {name}".strip()
+        if (spot := getattr(member, "place", None)) is not None:  # noted by trace()
+            tip += f"  {Path(spot.code.co_filename).name}:{spot.line}  {spot.source}"
         card = Card(kind, title, str(_shape(member)), self._lines_of(member, value), tip)
         self._box[member] = card
         return card
@@ -269,6 +311,18 @@ class draw:
         kind = "result" if last is self._root else "folded"
         card = Card(kind, title, str(_shape(last)), lines, tip, len(run))
         self._box |= dict.fromkeys([*members, *(call for group in run for call in group.calls())], card)
+        return card
+
+    def _again(self, group: _Again) -> Card:
+        """The card of what repeats."""
+        nodes = group.nodes()
+        each = [node.name for node in nodes[: len(nodes) // group.times]]
+        texts = [("s", textwrap.shorten(", ".join(each), 40, placeholder=" …"))]
+        last = nodes[-1]
+        texts += self._lines_of(last, self._values.get(last))
+        title = f"{group.times} × the same {count(len(each), 'operation')}"
+        card = Card("folded", title, str(_shape(last)), texts, f"{group.times} × {', '.join(each)}", group.times)
+        self._box |= dict.fromkeys([*group.everything(), *group.calls()[1:]], card)
         return card
 
     # --- Writing it down ------------------------------------------------------------------------------------------

@@ -103,6 +103,7 @@ PATH = {
              "weights."),
         Step("trace", SKIM, "`Observer`, and `here`: the line of the program that called an operation."),
         Step("anomaly", SKIM, "Who made the first NaN: an observer."),
+        Step("folding", OPEN, "`runs`: what repeats itself in a list."),
         Step("formula", OPEN, "A rule leads to the docstring of its operation."),
         Step("explain", SKIM, "`story`: a copy of the graph, walked by the real `walk` with a listener at each rule. "
              "Or call `loss.explain()`."),
