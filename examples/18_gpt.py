@@ -137,11 +137,34 @@ def beginning(characters: str | list[str]) -> str:
     return "\n\n" if "\n" in characters else characters[0]
 
 
+def surprise(model: GPT, row: z2g.Tensor, n: int) -> float:
+    """The mean of -log p over the last n characters of a row, each given those before it."""
+    scores, _ = model(row[None, :-1])
+    return nn.functional.cross_entropy(scores[0, -n:], row[-n:]).item()
+
+
+@z2g.no_grad()
 def write(model: GPT, tokenizer: text.CharTokenizer, args: argparse.Namespace) -> str:
-    """A text sampled from the model, beginning with the prompt, up to its last whole line."""
-    prompt = tokenizer.encode(args.prompt).unsqueeze(0).to(args.device)
-    ids = model.generate(prompt, args.tokens, args.temperature, args.top_k, generator=z2g.Generator(args.seed))
-    lines = tokenizer.decode(ids[0]).strip("\n").split("\n")
+    """A text that begins with the prompt, up to its last whole line.
+
+    Line by line: the model draws --best-of continuations up to the end of a line, and the one that it finds likeliest
+    is kept. (In the mean over its letters: otherwise short lines would win.) It looks back half a context, so that the
+    other half is free for the line; a longer one is drawn in pieces.
+    """
+    model.eval()
+    half, generator = max(1, model.config.context // 2), z2g.Generator(args.seed)
+    newline = tokenizer.encode("\n").tolist() if "\n" in tokenizer.characters else []
+    ids = tokenizer.encode(args.prompt).tolist()
+    end = len(ids) + args.tokens
+    while len(ids) < end:
+        before = ids[-half:]
+        rows = model.generate(
+            [before] * args.best_of, min(half, end - len(ids)), args.temperature, args.top_k, generator=generator,
+            stop=newline,
+        )  # fmt: skip
+        best = min(rows, key=lambda row: surprise(model, row, len(row) - len(before)))
+        ids += best.tolist()[len(before) :]
+    lines = tokenizer.decode(ids).strip("\n").split("\n")
     return "\n".join(lines[:-1] if len(lines) > 1 else lines)
 
 
@@ -161,6 +184,7 @@ def flags() -> tuple[argparse.Namespace, dict[str, Any] | None]:
     parser.add_argument("--text", type=Path, metavar="FILE", help="any UTF-8 text to learn from (default: our poems)")
     parser.add_argument("--prompt", help="what the sample begins with (default: a blank line, which begins a poem)")
     parser.add_argument("--tokens", type=common.at_least(1), default=600, help="characters to write")
+    parser.add_argument("--best-of", type=common.at_least(1), default=16, help="lines to draw; the likeliest is kept")
     parser.add_argument("--temperature", type=float, default=0.4, help="0: always the likeliest; 1: as learned")
     parser.add_argument("--top-k", type=common.at_least(1), default=None, help="choose among the k likeliest only")
     parser.add_argument("--distributed", action="store_true", help="share the work: mpiexec -n 2 python ...")
