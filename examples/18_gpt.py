@@ -9,7 +9,7 @@ corrects every guess; writing is guessing, rolling a die, and feeding the result
 takes 2 to 3 minutes on 2 idle CPU cores, and leaves out/gpt.html, a web page that holds the model. Two processes
 share the work (pip install 'tinygrad_z2g[mpi]') by
 
-    OMP_NUM_THREADS=1 mpiexec -n 2 python examples/18_gpt.py --distributed --batch 12
+    OMP_NUM_THREADS=1 mpiexec -n 2 python examples/18_gpt.py --distributed --batch 8
 
 with the same losses, but for dropout. Ctrl-C stops after a whole step, and `--resume` goes on as if nothing had
 happened: with the sizes and settings of the checkpoint, but for those given anew. `--write` only writes:
@@ -137,11 +137,35 @@ def beginning(characters: str | list[str]) -> str:
     return "\n\n" if "\n" in characters else characters[0]
 
 
+@z2g.no_grad()
 def write(model: GPT, tokenizer: text.CharTokenizer, args: argparse.Namespace) -> str:
-    """A text sampled from the model, beginning with the prompt, up to its last whole line."""
-    prompt = tokenizer.encode(args.prompt).unsqueeze(0).to(args.device)
-    ids = model.generate(prompt, args.tokens, args.temperature, args.top_k, generator=z2g.Generator(args.seed))
-    lines = tokenizer.decode(ids[0]).strip("\n").split("\n")
+    """A text that begins with the prompt, up to its last whole line.
+
+    Line by line: the model draws --best-of continuations up to the end of a line, and the one that it finds likeliest
+    is kept: by the mean of log p over its letters, or else short lines would win. It looks back half a context, so that
+    the other half is free for the line; a longer one is drawn in pieces.
+    """
+    model.eval()
+    half, generator = max(1, model.config.context // 2), z2g.Generator(args.seed)
+    newline = tokenizer.encode("\n").tolist() if "\n" in tokenizer.characters else []
+    ids = tokenizer.encode(args.prompt).tolist()
+    end = len(ids) + args.tokens
+    while len(ids) < end:
+        start = z2g.tensor([ids[-half:]], device=args.device)  # (1, n)
+        n, longest = start.shape[1], min(half, end - len(ids))
+        rows = model.generate(
+            start.expand(args.best_of, n), longest, args.temperature, args.top_k, generator=generator, stop=newline
+        )  # (best_of, n + m)
+        scores, _ = model(rows[:, :-1])  # (best_of, n + m - 1, V)
+        losses = nn.functional.cross_entropy(
+            scores[:, n - 1 :].flatten(0, 1), rows[:, n:].flatten(), reduction="none"
+        ).view(args.best_of, -1)  # (best_of * m,) -> (best_of, m)
+        drawn = []
+        for row, loss in zip(rows[:, n:].tolist(), losses.tolist(), strict=True):
+            m = row.index(newline[0]) + 1 if newline and newline[0] in row else len(row)
+            drawn.append((sum(loss[:m]) / m, row[:m]))
+        ids += min(drawn)[1]
+    lines = tokenizer.decode(ids).strip("\n").split("\n")
     return "\n".join(lines[:-1] if len(lines) > 1 else lines)
 
 
@@ -157,10 +181,11 @@ def leave_page(model: GPT, tokenizer: text.CharTokenizer, args: argparse.Namespa
 
 def flags() -> tuple[argparse.Namespace, dict[str, Any] | None]:
     """The command line, checked as far as is possible before the text is read, and the checkpoint to go on from."""
-    parser = common.arguments("Train a GPT on poems about cats and let it write one.", steps=1400)
+    parser = common.arguments("Train a GPT on poems about cats and let it write one.", steps=1050)
     parser.add_argument("--text", type=Path, metavar="FILE", help="any UTF-8 text to learn from (default: our poems)")
     parser.add_argument("--prompt", help="what the sample begins with (default: a blank line, which begins a poem)")
     parser.add_argument("--tokens", type=common.at_least(1), default=600, help="characters to write")
+    parser.add_argument("--best-of", type=common.at_least(1), default=16, help="lines to draw; the likeliest is kept")
     parser.add_argument("--temperature", type=float, default=0.4, help="0: always the likeliest; 1: as learned")
     parser.add_argument("--top-k", type=common.at_least(1), default=None, help="choose among the k likeliest only")
     parser.add_argument("--distributed", action="store_true", help="share the work: mpiexec -n 2 python ...")
@@ -171,12 +196,12 @@ def flags() -> tuple[argparse.Namespace, dict[str, Any] | None]:
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--heads", type=int, default=3)
     parser.add_argument("--width", type=int, default=96, help="numbers per character inside")
-    parser.add_argument("--context", type=int, default=64, help="characters it sees")
+    parser.add_argument("--context", type=int, default=128, help="characters it sees")
     parser.add_argument("--dropout", type=float, help="(default: none for a text seen less than 8 times, else 0.1)")
-    parser.add_argument("--batch", type=common.at_least(1), default=24, help="windows per step (and process)")
+    parser.add_argument("--batch", type=common.at_least(1), default=16, help="windows per step (and process)")
     parser.add_argument("--lr", type=float, default=5e-3, help="peak learning rate")
     parser.add_argument("--amp", action="store_true", help="products in float16, for GPUs (a CPU is slower so)")
-    args, saved = common.parse(parser, steps=150, layers=2, heads=4, width=64, context=32), None
+    args, saved = common.parse(parser, steps=150, layers=2, heads=4, width=64, context=32, batch=24), None
     if args.resume or args.write:
         saved = read_checkpoint(args)
         before = settings_of(saved)

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 import tinygrad_z2g as z2g
+from tinygrad_z2g import text
+from tinygrad_z2g.models import GPT, GPTConfig
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -281,6 +283,31 @@ def test_write_needs_no_text_and_changes_nothing(again, trained):
     assert {path.name: path.read_bytes() for path in again.folder.iterdir()} == before
     code, _, err = again("--write", "--prompt", "ж")
     assert code == 2 and err.count("\n") == 1 and "'ж'" in err
+
+
+def test_of_the_lines_drawn_the_likeliest_is_kept(again):
+    """So the model finds what it wrote likelier. Where all lines drawn are the same, their number changes nothing."""
+    saved = z2g.load(again.folder / "checkpoint.safetensors")
+    tokenizer = text.CharTokenizer("".join(saved["characters"]))
+    model = GPT(GPTConfig(**saved["config"]))
+    model.load_state_dict(z2g.load(again.folder / "gpt.safetensors"))
+    model.eval()
+
+    def poem(*flags):
+        code, out, err = again("--write", "--prompt", "The", "--tokens", 120, *flags)
+        assert code == 0 and not err
+        return out.split("result")[0].strip()
+
+    def surprise(written):
+        """Mean of -log p of each character after the four before it."""
+        ids = tokenizer.encode(written)
+        windows = z2g.stack([ids[i : i + 5] for i in range(len(ids) - 5)])  # (n, 5)
+        scores, _ = model(windows[:, :-1])
+        return z2g.nn.functional.cross_entropy(scores[:, -1], windows[:, -1]).item()
+
+    few, many = (surprise(poem("--best-of", n, "--temperature", 1)) for n in (1, 60))
+    assert many < few - 0.1, (few, many)
+    assert poem("--best-of", 1, "--temperature", 0) == poem("--best-of", 3, "--temperature", 0)
 
 
 def test_write_without_a_prompt(again):
