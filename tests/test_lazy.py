@@ -26,12 +26,18 @@ LAYERS: dict[str, tuple] = {  # lazy, the ordinary layer for the input, the inpu
         lambda **kw: nn.Conv2d(4, 3, (2, 1), dilation=2, **kw),
         (2, 4, 6, 5),
     ),
-}
+    "LazyBatchNorm1d": (
+        lambda **kw: nn.LazyBatchNorm1d(momentum=0.2, **kw), lambda **kw: nn.BatchNorm1d(4, momentum=0.2, **kw), (3, 4)
+    ),
+    "LazyBatchNorm2d": (
+        lambda **kw: nn.LazyBatchNorm2d(1e-3, **kw), lambda **kw: nn.BatchNorm2d(4, 1e-3, **kw), (2, 4, 3, 5)
+    ),
+}  # fmt: skip
 every_layer = pytest.mark.parametrize("name", LAYERS)
 
 
 def settings(layer: nn.Module) -> dict:
-    return {name: value for name, value in vars(layer).items() if name[0] != "_" and name not in ("weight", "bias")}
+    return {name: value for name, value in vars(layer).items() if name[0] != "_" and not isinstance(value, z2g.Tensor)}
 
 
 @every_layer
@@ -63,7 +69,7 @@ def test_parameters_stay_the_same_objects(name):
     before = list(layer.parameters())
     assert all(type(p) is UninitializedParameter and p.requires_grad and p.grad is None for p in before)
     optimizer.step()  # there is no gradient: nothing happens
-    layer(z2g.ones(*shape)).sum().backward()
+    (layer(z2g.randn(*shape)) * z2g.randn(*layer(z2g.ones(*shape)).shape)).sum().backward()
     start = [host(p).copy() for p in layer.parameters()]
     optimizer.step()
     assert [id(p) for p in layer.parameters()] == [id(p) for p in before]
@@ -143,3 +149,15 @@ def test_a_first_input_of_the_wrong_kind_leaves_it_lazy(make, shape, words):
     assert type(layer.weight) is UninitializedParameter and type(layer).__name__.startswith("Lazy")
     with pytest.raises(ValueError):
         nn.LazyConv1d(3, 0)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_batch_norm_has_running_averages_after_the_first_call(device, affine):
+    layer = nn.LazyBatchNorm1d(affine=affine).double()
+    assert layer.running_mean.shape == (0,) and len(list(layer.parameters())) == 2 * affine
+    x = np.random.default_rng(0).standard_normal((5, 3))
+    layer(z2g.tensor(x))
+    assert type(layer) is nn.BatchNorm1d and layer.num_batches_tracked.item() == 1
+    np.testing.assert_allclose(host(layer.running_mean), 0.1 * x.mean(0), rtol=1e-12)
+    with pytest.raises(ValueError, match=r"LazyBatchNorm2d.*4 dimensions, got \(2, 3\)"):
+        nn.LazyBatchNorm2d()(z2g.ones(2, 3))

@@ -22,7 +22,7 @@ from .embedding import Embedding, EmbeddingBag
 from .encoder_decoder import (
     Transformer, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer,
 )  # fmt: skip
-from .lazy import LazyConv1d, LazyConv2d, LazyLinear, UninitializedParameter
+from .lazy import LazyBatchNorm1d, LazyBatchNorm2d, LazyConv1d, LazyConv2d, LazyLinear, UninitializedParameter
 from .linear import Flatten, Linear, Unflatten
 from .lora import LoRA, add_lora, load_lora_state_dict, lora_state_dict, merge_lora
 from .loss import (

@@ -16,6 +16,7 @@ from ..tensor import Tensor
 from .conv import Conv1d, Conv2d
 from .linear import Linear
 from .module import Module, Parameter
+from .norm import BatchNorm1d, BatchNorm2d
 
 
 class UninitializedParameter(Parameter):
@@ -85,12 +86,13 @@ class _Lazy(Module):
 
     becomes: type
 
-    def _begin(self, device: Any, dtype: Any, **settings: Any) -> None:
-        """Be a layer for inputs of width 0, with parameters that wait. Nothing is drawn."""
+    def _begin(self, device: Any, dtype: Any, learns: bool = True, **settings: Any) -> None:
+        """Be a layer for inputs of width 0, with parameters that wait, if it has some. Nothing is drawn."""
         self.becomes.__init__(self, 0, **{**settings, "bias": False}, device=device, dtype=dtype)  # type: ignore[misc]
         self._settings = settings
         for name in ("weight", "bias") if settings["bias"] else ("weight",):
-            setattr(self, name, UninitializedParameter(device=device, dtype=dtype))
+            if learns:
+                setattr(self, name, UninitializedParameter(device=device, dtype=dtype))
 
     def initialize_parameters(self, input: Tensor) -> None:
         """Become the layer that this input needs: parameters are drawn now, and stay the same objects."""
@@ -161,3 +163,36 @@ class LazyConv2d(_LazyConv, Conv2d):
     """A `Conv2d` that learns `in_channels` from its first input."""
 
     becomes = Conv2d
+
+
+class _LazyBatchNorm(_Lazy):
+    """What lazy batch norms share: the place of the channels. Running averages are empty until the first call."""
+
+    ndims: tuple[int, ...]
+
+    def __init__(
+        self, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True, track_running_stats: bool = True,
+        device: Any = None, dtype: Any = None, *, bias: bool = True,
+    ):  # fmt: skip
+        self._begin(
+            device, dtype, affine, eps=eps, momentum=momentum, affine=affine, track_running_stats=track_running_stats,
+            bias=bias,
+        )  # fmt: skip
+
+    def _width(self, input: Tensor) -> int:
+        if input.ndim not in self.ndims:
+            expected = " or ".join(f"{n}" for n in self.ndims)
+            raise ValueError(f"{type(self).__name__}: expected {expected} dimensions, got {tuple(input.shape)}")
+        return input.array.shape[1]
+
+
+class LazyBatchNorm1d(_LazyBatchNorm, BatchNorm1d):
+    """A `BatchNorm1d` that learns `num_features` from its first input."""
+
+    becomes = BatchNorm1d
+
+
+class LazyBatchNorm2d(_LazyBatchNorm, BatchNorm2d):
+    """A `BatchNorm2d` that learns `num_features` from its first input."""
+
+    becomes = BatchNorm2d
