@@ -18,17 +18,21 @@ import numpy as np
 import pytest
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g.kernels import loops, recurrent, reference
+from tinygrad_z2g.kernels import loops, quantized, recurrent, reference
 
 ROOT = Path(__file__).parent.parent
-needs_numba = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="Numba is not installed")
+WHY_NOT = (
+    "Numba is not installed" if importlib.util.find_spec("numba") is None
+    else "TINYGRAD_Z2G_COMPILED=0" if os.environ.get("TINYGRAD_Z2G_COMPILED") == "0" else ""
+)  # fmt: skip
+needs_numba = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
 EPS = np.finfo(np.float32).eps
 
 
 @pytest.fixture(scope="module")
 def compiled() -> Any:
-    if importlib.util.find_spec("numba") is None:
-        pytest.skip("Numba is not installed")
+    if WHY_NOT:
+        pytest.skip(WHY_NOT)
     found = loops.find()
     assert found is not None, loops.reason
     return found
@@ -80,9 +84,30 @@ def adam_arguments(N: int, C: int, decay: float) -> tuple:
     return [w], [(w, g, m, m * m, 3)], 0.01, 0.9, 0.99, 1e-8, decay
 
 
+def windows_arguments(N: int, C: int, n: int) -> tuple:
+    """Three taps, a stride of 1 or 2 and a dilation of 2 or 1 along each of n axes."""
+    m = N // 8 + 1
+    steps, spread, lengths = (1, 2)[:n], (2, 1)[:n], (max(1, C // 4),) * n
+    sizes = [s * (length - 1) + 2 * d + 1 for s, d, length in zip(steps, spread, lengths, strict=True)]
+    return normal(m, 2, *sizes), normal(m, 2, *(3,) * n, *lengths), steps, spread
+
+
+def quantized_arguments(n: int, C: int, transposed: bool = False) -> list[tuple]:
+    """Blocks of four bits, of eight, and of four without offsets, which no loop takes; x has a number for each weight
+    of a row, or, where it is a gradient, for each row of weights."""
+    nb, columns, found = max(1, C // 16), C + 3, []
+    for m, with_offsets in ((16, True), (32, False), (16, False)):
+        kind = np.uint8 if m == 16 else np.int8
+        quants = rng.integers(np.iinfo(kind).min, np.iinfo(kind).max, (nb, m, columns), kind)
+        offsets = normal(nb, columns) if with_offsets else None
+        found.append((normal(n, columns if transposed else 32 * nb), quants, normal(nb, columns), offsets))
+    return found
+
+
 # For each routine, arguments for matrices of N rows and C columns. What is changed in place is among the results.
 CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "adam_all": lambda N, C: [adam_arguments(N, C, 0.0), adam_arguments(N, C, 0.1)],
+    "add_windows": lambda N, C: [windows_arguments(N, C, 1), windows_arguments(N, C, 2)],
     "attention": attention_arguments,
     "bmm": lambda N, C: [(normal(3, N, C), normal(3, C, 7)), (normal(3, C, N).swapaxes(1, 2), normal(3, C, 5))],
     "clip": lambda N, C: [([normal(N, C), normal(C)], np.float32(3), 1.0)],
@@ -106,6 +131,8 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     ],
     "product_and_column_sums": lambda N, C: [(normal(2, N, C), normal(2, N, C))],
     "fill": lambda N, C: [(normal(2, N, C), rng.random((N, C)) < 0.5, -7.5), (normal(N, C), rng.random(C) < 0.5, 0)],
+    "quantized_product": lambda N, C: [*quantized_arguments(N, C), *quantized_arguments(2, C)],
+    "quantized_product_transposed": lambda N, C: quantized_arguments(N, C, True),
     "relu_backward": lambda N, C: [(normal(N, C), np.maximum(normal(N, C), 0))],
     "relu": lambda N, C: [(normal(N, C),)],
     "rms_norm": lambda N, C: [(normal(N, C) + 3, 1e-5)],
@@ -154,12 +181,15 @@ def copied(args: Any) -> Any:
     return copy(args)
 
 
-IN_PLACE = {"adam_all", "clip", "sgd"}
+IN_PLACE = {"adam_all", "add_windows", "clip", "sgd"}
 
 
 def run(module: Any, name: str, args: tuple) -> list[np.ndarray]:
     """All results of a routine; of one that changes its arguments, those."""
-    plain = {"product": lambda a, b, row: a @ b + (0 if row is None else row), "lstm": recurrent.lstm}
+    plain = {
+        "lstm": recurrent.lstm, "product": lambda a, b, row: a @ b + (0 if row is None else row),
+        "quantized_product": quantized.product, "quantized_product_transposed": quantized.product_transposed,
+    }  # fmt: skip
     function = plain[name] if module is reference and name in plain else getattr(module, name)
     args = copied(args) if name in IN_PLACE else args
     with np.errstate(all="ignore"):
@@ -219,6 +249,20 @@ def test_attention_of_more_keys_than_queries_or_fewer(T: int, S: int, causal: bo
 
 
 @needs_numba
+@pytest.mark.parametrize("batch", [(2,), (2, 3), (2, 3, 1), (2, 1, 4), (2, 2, 2, 2)], ids=str)
+def test_attention_of_any_batch(batch: tuple[int, ...], compiled: Any) -> None:
+    """Groups of queries that share keys are one dimension more: (B, groups, heads in it, T, d)."""
+    q, k, v, grad = normal(*batch, 5, 8), normal(*batch, 7, 8), normal(*batch, 7, 3), normal(*batch, 5, 3)
+    for drop in (0.0, 0.3):
+        z, saved = compiled.attention(q, k, v, None, True, 0.3, drop, 5)
+        expected, other = reference.attention(q, k, v, None, True, 0.3, drop, 5)
+        np.testing.assert_allclose(z, expected, rtol=1e-5, atol=1e-6)
+        grads = reference.attention_backward(grad, q, k, v, other, 0.3)
+        for a, b in zip(grads, compiled.attention_backward(grad, q, k, v, saved, 0.3), strict=True):
+            np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
+
+
+@needs_numba
 @pytest.mark.parametrize(("L", "N", "H"), [(1, 1, 8), (7, 3, 5), (20, 33, 32)])
 def test_lstm_backward(L: int, N: int, H: int, compiled: Any) -> None:
     args = normal(L, N, 4 * H), normal(N, H), normal(N, H), normal(4 * H, H, scale=0.3)
@@ -246,7 +290,7 @@ def test_infinities_and_nan_are_those_of_the_reference(name: str, compiled: Any)
             rows = np.moveaxis(a, -2, 0)
             for i, value in enumerate(SPECIAL[: len(rows) // 2]):
                 rows[i, ..., 5 % a.shape[-1]] = value
-                rows[i + len(SPECIAL), ...] = value
+                rows[i + len(rows) // 2, ...] = value
             for b, c in zip(run(reference, name, spoiled), run(compiled, name, spoiled), strict=True):
                 if name == "attention":  # of keys that a query may not see it does not even compute the scores
                     b = np.where(np.isfinite(c), c, b)
@@ -332,13 +376,12 @@ def test_functions_are_exact_to_two_units_in_the_last_place(name: str, exact: Ca
 
 def set_threads(monkeypatch: Any, n: int, shared: int = 1) -> None:
     """Loops and products take n threads, however small."""
-    from tinygrad_z2g.kernels.compiled import attending, columns, gates, jit, products
+    from tinygrad_z2g.kernels.compiled import attending, blocks, columns, gates, jit, products, updates
 
-    monkeypatch.setattr(jit, "threads", lambda: n)
-    monkeypatch.setattr(products, "threads", lambda: n)
-    monkeypatch.setattr(jit, "SHARED", shared)
-    monkeypatch.setattr(products, "SHARED", shared)
-    assert attending.cuts is columns.cuts is gates.cuts is jit.cuts  # they all ask there
+    for module in (blocks, jit, products, updates):
+        monkeypatch.setattr(module, "threads", lambda: n)
+        monkeypatch.setattr(module, "SHARED", shared, raising=module is not blocks)
+    assert attending.cuts is blocks.cuts is columns.cuts is gates.cuts is jit.cuts  # they all ask there
 
 
 @needs_numba
@@ -473,6 +516,24 @@ def test_the_number_of_threads_is_that_of_blas(compiled: Any) -> None:
 
 
 @needs_numba
+def test_without_openblas_products_are_left_to_the_library(compiled: Any, monkeypatch: Any) -> None:
+    args = CASES["product"](300, 200)[0]
+    expected = args[0] @ args[1] + args[2]
+    for name in ("blas_threads", "set_blas_threads"):
+        monkeypatch.setattr(compiled.products, name, None)
+        monkeypatch.setattr(compiled.jit, name, None)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    compiled.jit._processors.cache_clear()
+    assert compiled.threads() == 3
+    assert np.array_equal(compiled.product(*args), expected)
+    assert compiled.bmm(normal(40, 30, 20), normal(40, 20, 30)).shape == (40, 30, 30)
+    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")
+    compiled.jit._processors.cache_clear()
+    assert compiled.threads() == (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    compiled.jit._processors.cache_clear()
+
+
+@needs_numba
 def test_a_product_leaves_blas_as_it_was(compiled: Any, monkeypatch: Any) -> None:
     if compiled.jit.blas_threads is None:
         pytest.skip("NumPy's BLAS is not OpenBLAS")
@@ -522,7 +583,7 @@ BROKEN = {
 def test_a_numba_that_cannot_be_used_is_named_once_and_ignored(name: str, tmp_path: Path) -> None:
     source, words = BROKEN[name]
     (tmp_path / "numba.py").write_text(source)
-    run = python(LARGE_AND_SMALL, path=tmp_path)
+    run = python(LARGE_AND_SMALL, path=tmp_path, TINYGRAD_Z2G_COMPILED="1")
     assert run.returncode == 0, run.stderr
     assert run.stdout.split()[2] == "False"
     assert len(run.stderr.splitlines()) == 1 and words in run.stderr and "NumPy computes alone" in run.stderr
@@ -531,7 +592,7 @@ def test_a_numba_that_cannot_be_used_is_named_once_and_ignored(name: str, tmp_pa
 def test_without_numba_nothing_is_said(tmp_path: Path) -> None:
     source = "import importlib.util\nfind = importlib.util.find_spec\n"
     source += "importlib.util.find_spec = lambda name, *rest: None if name == 'numba' else find(name, *rest)\n"
-    run = python(source + textwrap.dedent(LARGE_AND_SMALL))
+    run = python(source + textwrap.dedent(LARGE_AND_SMALL), TINYGRAD_Z2G_COMPILED="1")
     assert run.stdout == "False False False Numba is not installed (pip install 'tinygrad_z2g[fast]')\n"
     assert run.stderr == ""
 

@@ -147,6 +147,13 @@ class EditingASequential(Editing):
         self.kind = kind
         self.net = kind()
 
+    def name_at(self, index):
+        """A Sequential goes by place; in a list, as in torch's, a number is a name. None beyond both ends."""
+        n = len(self.parts)
+        if not -n <= index < n:
+            return None
+        return list(self.parts)[index] if self.kind is nn.Sequential else str(index % n)
+
     def numbered(self, modules):
         self.parts = {str(i): part for i, part in enumerate(modules)}
 
@@ -173,6 +180,12 @@ class EditingASequential(Editing):
     @rule(index=WHERE)
     def insert(self, index):
         modules, part = list(self.parts.values()), self.part()
+        if index > len(modules) and self.kind is nn.ModuleList:
+            while str(index) in self.parts:
+                index += 1
+            self.parts[str(index)] = part
+            self.net.insert(index, part)
+            return
         if not -len(modules) <= index <= len(modules):
             self.is_refused(IndexError, lambda: self.net.insert(index, part))
             return
@@ -182,22 +195,22 @@ class EditingASequential(Editing):
 
     @rule(index=WHERE, how=st.sampled_from(["pop", "del"]))
     def take_out(self, index, how):
-        modules = list(self.parts.values())
+        name = self.name_at(index)
         out = self.net.pop if how == "pop" else self.net.__delitem__
-        if not -len(modules) <= index < len(modules):
-            self.is_refused(IndexError, lambda: out(index))
+        if name not in self.parts:
+            self.is_refused(IndexError if name is None else KeyError, lambda: out(index))
             return
-        part = modules.pop(index)
-        self.numbered(modules)
+        part = self.parts.pop(name)
+        self.numbered(list(self.parts.values()))
         assert out(index) is (part if how == "pop" else None)
 
     @rule(index=WHERE)
     def replace(self, index):
-        names, part = list(self.parts), self.part()
-        if not -len(names) <= index < len(names):
+        name, part = self.name_at(index), self.part()
+        if name is None:
             self.is_refused(IndexError, lambda: self.net.__setitem__(index, part))
             return
-        self.parts[names[index]] = part
+        self.parts[name] = part
         self.net[index] = part
 
     @rule(cut=SLICES)
@@ -226,7 +239,11 @@ class EditingAList(EditingASequential):
     def runs(self):
         modules = list(self.parts.values())
         assert list(self.net) == modules and len(self.net) == len(modules)
-        assert [self.net[i] for i in range(len(modules))] == modules
+        for i in range(-len(modules), len(modules)):
+            if (name := self.name_at(i)) in self.parts:
+                assert self.net[i] is self.parts[name]
+            else:
+                self.is_refused(KeyError, lambda i=i: self.net[i])
 
 
 class EditingASubclass(Editing):

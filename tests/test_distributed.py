@@ -141,6 +141,7 @@ def join(device):
             patch.setitem(sys.modules, "cupyx", package)
             patch.setitem(sys.modules, "cupyx.distributed", cards)
             patch.setattr(distributed, "_mpi", world)
+            patch.setattr(distributed, "_post", world)
             patch.setattr(distributed, "_nccl", None)
             return world
 
@@ -418,15 +419,18 @@ def test_however_one_process_ends_the_others_end_within_seconds(tmp_path, end, w
 
 @needs_mpi
 def test_who_leaves_after_the_last_message_disturbs_nobody(tmp_path):
-    """Three processes leave at different times, and join anew.
+    """Three processes leave at different times, and join anew. MPI's own end finds no message that nobody has read.
 
-    With three times as many processes as cores mpiexec itself killed one, without a word of ours, in 4 of 30 runs; why
-    is not known yet. So one quiet run of three is asked for; what we do wrong would show in each.
+    Such a one made MPI_Finalize fail in each of them, in silence, since it comes after Python's end; then mpiexec
+    killed those that were not quite through when the first had ended. So they call it here, where it can speak.
     """
-    code = """
+    process = launch(tmp_path, """
+        import atexit
         import time
         import tinygrad_z2g as z2g
+        from mpi4py import MPI
         from tinygrad_z2g import distributed
+        atexit.register(MPI.Finalize)  # the first to be registered is the last to run
         for turn in range(3):
             distributed.init_process_group()
             for _ in range(20):
@@ -435,12 +439,8 @@ def test_who_leaves_after_the_last_message_disturbs_nobody(tmp_path):
                 assert x.item() == 3
                 time.sleep(0.002 * distributed.get_rank())
             distributed.destroy_process_group()
-    """
-    for _ in range(3):
-        process = launch(tmp_path, code, n=3)
-        out = finish(process)
-        if "Killed (signal 9)" not in out:
-            break
+    """, n=3)  # fmt: skip
+    out = finish(process)
     assert process.returncode == 0 and not out, out
 
 

@@ -260,19 +260,69 @@ def test_param_groups_have_settings_of_their_own(device):
 def test_bad_groups_are_refused():
     w = nn.Parameter(z2g.ones(1))
     for params, error, words in [
-        ([w, w], ValueError, "twice"),
         ([], ValueError, "empty"),
         (w, TypeError, "iterable"),
         ([w * 2], ValueError, "lea"),
         ([1.0], TypeError, "float"),
-        ([{"params": [w]}, {"params": [w]}], ValueError, "twice"),
+        ([{"params": [w]}, {"params": [w]}], ValueError, "two groups"),
     ]:
         with pytest.raises(error, match=words):
             optim.SGD(params)
     optimizer = optim.SGD([w])
-    with pytest.raises(ValueError, match="twice"):
+    with pytest.raises(ValueError, match="two groups"):
         optimizer.add_param_group({"params": [w]})
     assert len(optimizer.param_groups) == 1
+
+
+TWICE = {  # p = (1, 2) and q = 3 after three steps on p² + q, and the count of p's steps: measured on torch 2.13
+    "SGD": (lambda params: optim.SGD(params, lr=0.1), [0.216, 0.432, 2.7], None),
+    "Adam": (lambda params: optim.Adam(params, lr=0.1), [0.41234, 1.40456, 2.7], 6),
+    "AdamW": (lambda params: optim.AdamW(params, lr=0.1), [0.40801, 1.3942, 2.69131], 6),
+}
+
+
+@pytest.mark.parametrize("make, expected, steps", TWICE.values(), ids=TWICE)
+def test_a_parameter_twice_in_a_group_is_moved_twice_with_a_warning(device, make, expected, steps):
+    def step(optimizer, p, q):
+        optimizer.zero_grad()
+        ((p * p).sum() + q.sum()).backward()
+        optimizer.step()
+
+    p, q = z2g.tensor([1.0, 2.0], requires_grad=True), z2g.tensor([3.0], requires_grad=True)
+    with pytest.warns(UserWarning, match="appears twice in a group") as warned:
+        optimizer = make([p, q, p])
+    assert len(warned) == 1
+    for _ in range(3):
+        step(optimizer, p, q)
+    assert [*p.tolist(), *q.tolist()] == pytest.approx(expected, abs=1e-5)
+    state = optimizer.state_dict()
+    assert state["param_groups"][0]["params"] == [2, 1, 2] and sorted(state["state"]) == ([1, 2] if steps else [])
+    assert [values["step"] for _, values in sorted(state["state"].items())] == ([3, steps] if steps else [])
+    again = [t.detach().clone().requires_grad_() for t in (p, q)]
+    with pytest.warns(UserWarning):
+        other = make([*again, again[0]])
+    other.load_state_dict(state)
+    step(optimizer, p, q)
+    step(other, *again)
+    assert again[0].tolist() == p.tolist() and again[1].tolist() == q.tolist()
+    with pytest.raises(ValueError, match="different numbers for different parameters"):
+        make([z2g.ones(2, requires_grad=True), again[1], again[0]]).load_state_dict(state)
+
+
+def test_a_later_group_has_no_initial_lr_until_the_next_schedule(device):
+    """As in torch: a schedule made later starts from the rate that such a group has by then. Those that run already
+    share the rate that it had before them."""
+    optimizer = optim.SGD([nn.Parameter(z2g.ones(1))], lr=1.0)
+    first, second = lr_scheduler.StepLR(optimizer, 1, 0.5), lr_scheduler.LambdaLR(optimizer, lambda t: 1 / (t + 1))
+    optimizer.add_param_group({"params": [nn.Parameter(z2g.ones(1))], "lr": 0.8})
+    first.step()
+    second.step()
+    assert [group.get("initial_lr") for group in optimizer.param_groups] == [1.0, None]
+    assert first.base_lrs == second.base_lrs == [1.0, 0.8] and optimizer.param_groups[1]["lr"] == 0.4
+    third = lr_scheduler.LambdaLR(optimizer, lambda t: 1 / (t + 1))
+    assert third.base_lrs == [1.0, 0.4] == [group["initial_lr"] for group in optimizer.param_groups]
+    third.step()
+    assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.2]
 
 
 NAN = float("nan")

@@ -768,3 +768,132 @@ def test_tensors_of_sequences():
     for wrong in ({1: 2}, {1, 2}, "ab", b"ab", iter([1])):
         with pytest.raises(TypeError):
             z2g.tensor(wrong)
+
+
+# --- What random programs found that differed in silence (numbers and refusals measured on torch 2.13) ---------------
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("loss", ["cross_entropy", "nll_loss"])
+@pytest.mark.parametrize("seed", [NAN, INF])
+def test_an_ignored_target_sends_nothing_back(device, loss, reduction, smoothing, seed):
+    """Whatever arrives: 0, and not NaN · 0. The row that counts beside it has no finite gradient."""
+    settings = {"label_smoothing": smoothing} if smoothing and loss == "cross_entropy" else {}
+    for targets in ([-100, -100], [0, -100]):
+        x = z2g.tensor([[1.0, 2.0, 4.0], [3.0, 1.0, 0.0]], requires_grad=True)
+        z = getattr(F, loss)(x, z2g.tensor(targets), reduction=reduction, **settings)
+        z.backward(z2g.full(z.shape, seed))
+        same(x.grad[[t == -100 for t in targets].index(True) :].tolist(), np.zeros((targets.count(-100), 3)))
+        assert -100 in targets[:1] or not math.isfinite(x.grad[0, 0].item())
+
+
+WIDENED = {
+    "first": ((1, 4), (3, 4), (4, 1)), "last": ((3, 1), (3, 4), (4, 1)), "both": ((1, 1), (3, 4), (4, 1)),
+    "middle": ((2, 1, 4), (2, 3, 4), (12, 4, 1)), "around": ((1, 3, 1), (2, 3, 4), (12, 4, 1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WIDENED.values(), ids=WIDENED)
+@pytest.mark.parametrize("dtype", [z2g.float16, z2g.float32])
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu_of_an_expanded_tensor_is_contiguous(device, case, dtype, approximate):
+    small, shape, steps = case
+    z = F.gelu(z2g.ones(small).to(dtype).expand(shape), approximate)
+    assert z.is_contiguous() and tuple(n // z.element_size() for n in z.array.strides) == steps
+
+
+REFUSING_INTEGERS = {
+    "softmax": lambda x: F.softmax(x, -1), "log_softmax": lambda x: F.log_softmax(x, -1), "gelu": F.gelu,
+    "silu": F.silu, "softplus": F.softplus, "leaky_relu": F.leaky_relu, "dropout": F.dropout,
+    "layer_norm": lambda x: F.layer_norm(x, (4,)), "rms_norm": lambda x: F.rms_norm(x, (4,)),
+    "softmax of dtype": lambda x: F.softmax(x, -1, dtype=z2g.int64),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("function", REFUSING_INTEGERS.values(), ids=REFUSING_INTEGERS)
+@pytest.mark.parametrize("dtype", [z2g.int64, z2g.int32, z2g.uint8, z2g.bool])
+@pytest.mark.parametrize("shape", [(2, 4), (0, 4)])
+def test_what_torch_computes_for_floats_alone_refuses_integers(device, function, dtype, shape):
+    with pytest.raises(RuntimeError, match=r"expected floating-point numbers, got .*x\.float\(\)"):
+        function(z2g.ones(shape).to(dtype))
+
+
+def test_softmax_converts_where_a_dtype_is_named_and_relu_refuses_bool(device):
+    for function in (F.softmax, F.log_softmax):
+        assert function(z2g.tensor([1, 1]), 0, dtype=z2g.float64).dtype == z2g.float64
+    assert z2g.logsumexp(z2g.tensor([1, 1]), 0).dtype == z2g.float32
+    assert z2g.tensor([-1, 2]).relu().tolist() == [0, 2]
+    with pytest.raises(RuntimeError, match=r"relu: got a bool tensor.*\.int\(\)"):
+        z2g.tensor([True]).relu()
+
+
+@pytest.mark.parametrize("dtype", [z2g.int64, z2g.int32, z2g.uint8, z2g.bool, z2g.float16, z2g.float32])
+@pytest.mark.parametrize("inplace", [False, True])
+def test_dropping_all_keeps_the_dtype(device, dtype, inplace):
+    z = F.dropout(z2g.ones(2, 3).to(dtype), 1.0, inplace=inplace)
+    assert z.dtype == dtype and not z.any()
+
+
+@pytest.mark.parametrize("correction", [3, 3.5, 7])
+def test_a_variance_without_degrees_of_freedom_has_torchs_gradient(device, correction):
+    """∞ where x is not the mean, on both sides of it, and NaN where it is: torch does not ask on which side."""
+    for seed in (1.0, -2.0):
+        x = z2g.tensor([[0.0, 1.0, 2.0], [5.0, 5.0, 5.0]], dtype=z2g.float64, requires_grad=True)
+        z = x.var(1, correction=correction)
+        z.backward(z2g.full((2,), seed, dtype=z2g.float64))
+        same(z.tolist(), [INF, NAN])
+        same(x.grad.tolist(), [[seed * INF, NAN, seed * INF], [NAN] * 3])
+
+
+EMPTY = [(0, 4), (3, 0), (0, 0), (0,), (2, 0), (0, 5)]
+
+
+@pytest.mark.parametrize("dtype", [z2g.float32, z2g.bool, z2g.uint8, z2g.int32, z2g.int64])
+@pytest.mark.parametrize("shape", EMPTY, ids=str)
+@pytest.mark.parametrize("dim", [0, 1])
+def test_an_empty_index_may_be_of_any_dtype_and_shape(device, dtype, shape, dim):
+    x, index = z2g.ones(3, 4, requires_grad=True), z2g.zeros(shape).to(dtype)
+    z = z2g.gather(x, dim, index)
+    z.sum().backward()
+    assert z.shape == shape and z.dtype == z2g.float32 and x.grad.shape == (3, 4) and not x.grad.any()
+    src = z2g.ones(shape, requires_grad=True)
+    for written in (z2g.scatter(x, dim, index, src), z2g.scatter_add(x, dim, index, src)):
+        src.grad = x.grad = None
+        written.sum().backward()
+        assert z2g.equal(written, x) and z2g.equal(x.grad, x) and src.grad.shape == shape
+    assert z2g.equal(z2g.scatter(x, dim, index, value=7.0), x)
+    with pytest.raises(IndexError):
+        z2g.gather(x, 2, index)
+
+
+def test_take_along_dim_refuses_an_empty_index_of_floats(device):
+    with pytest.raises(RuntimeError, match="indices, got float32"):
+        z2g.take_along_dim(z2g.ones(3, 4), z2g.zeros(0, 4), 0)
+
+
+def test_a_computed_tensors_gradient_from_before_is_left_alone(device):
+    """Of a leaf `.grad` is added to in place; of what `retain_grad` keeps, torch makes a new one each time."""
+
+    def pair():
+        x = z2g.ones(2, requires_grad=True)
+        return x, x * 2, z2g.tensor([5.0, 5.0])
+
+    for change in (lambda y: None, lambda y: y.mul_(3), lambda y: y.register_hook(lambda grad: grad * 1)):
+        x, y, mine = pair()
+        y.grad = mine
+        y.retain_grad()
+        change(y)
+        y.sum().backward(retain_graph=True)
+        assert y.grad.tolist() == [6, 6] and mine.tolist() == [5, 5] and y.grad is not mine
+        held = y.grad
+        y.sum().backward()
+        assert y.grad.tolist() == [7, 7] and held.tolist() == [6, 6]
+    x, y, mine = pair()
+    y.grad = mine
+    y.sum().backward(inputs=[y])
+    assert y.grad.tolist() == [6, 6] and mine.tolist() == [5, 5]
+    x, y, mine = pair()
+    x.grad = mine
+    y.sum().backward()
+    assert x.grad is mine and mine.tolist() == [7, 7]

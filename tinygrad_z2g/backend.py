@@ -231,9 +231,10 @@ tune_malloc()
 
 
 def set_num_threads(n: int) -> None:
-    """Let matrix products on the CPU use n threads. ImportError without threadpoolctl; ValueError unless n >= 1.
+    """Let matrix products and compiled loops on the CPU use n threads.
 
-    Results do not depend on n beyond rounding. Without threadpoolctl, set OMP_NUM_THREADS before Python starts.
+    ImportError without threadpoolctl: then set OMP_NUM_THREADS before Python starts. ValueError unless n >= 1. Results
+    do not depend on n beyond rounding.
     """
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise ValueError(f"set_num_threads: got {n!r}, expected an int >= 1")

@@ -42,8 +42,9 @@ _mpi: Any = None  # the module mpi4py.MPI; None: this process is alone
 _nccl: Any = None  # the same for arrays on cards: CuPy's communicator, made when the first of them is sent
 _calls = 0  # messages among all so far, the same number in each process
 _left: dict[int, int] = {}  # who has left, after how many calls
-_FAREWELL, _sessions = 30_000, 0  # the tag of the message that says so; its number differs after joining anew
-_letters: list[Any] = []  # such messages under way: their memory must stay
+_post: Any = None  # the communicator of the letters that say so, apart from all other messages
+_sessions = 0  # their tag: how often this process has joined
+_letters: list[Any] = []  # those under way, each with its memory, which must stay
 
 
 def init_process_group() -> None:
@@ -54,7 +55,7 @@ def init_process_group() -> None:
     for it forever. So does one that waits for another that has left. (If a signal ends one, mpiexec ends the others.)
     ImportError without mpi4py or an MPI library.
     """
-    global _mpi, _calls, _sessions
+    global _mpi, _post, _calls, _sessions
     if _mpi is not None:
         raise RuntimeError("init_process_group: called twice; call destroy_process_group() first")
     try:
@@ -66,18 +67,42 @@ def init_process_group() -> None:
         ) from error
     _mpi, _calls, _sessions = MPI, 0, _sessions + 1
     _left.clear()
+    if _post is None:
+        _post = MPI.COMM_WORLD.Dup()
+        atexit.register(_read_all_letters)  # before MPI's own end, which mpi4py calls after Python's
     atexit.register(_forgot_to_leave)  # runs after the traceback has been printed
 
 
 def destroy_process_group() -> None:
-    """Leave: this process ends well, and the others may go on without it. Those that wait for it will learn of it."""
+    """Leave: this process ends well, and the others may go on without it. Those that wait for it will learn of it.
+
+    As always with MPI, it stays at its very end until all the others have come there.
+    """
     global _mpi, _nccl
     if _mpi is not None:
-        calls, tag = np.array([_calls]), _FAREWELL + _sessions
+        calls = np.array([_calls])
         others = [rank for rank in range(get_world_size()) if rank != get_rank()]
-        _letters.append((calls, [_mpi.COMM_WORLD.Isend(calls, rank, tag) for rank in others]))
+        _letters.extend((_post.Issend(calls, rank, _sessions), calls) for rank in others)
     atexit.unregister(_forgot_to_leave)
     _mpi = _nccl = None
+
+
+def _read_all_letters() -> None:
+    """The end of a process that has left: wait until every letter, to it or from it, has been read.
+
+    MPI_Finalize fails while one is unread; then mpiexec kills those that are still there when the first process ends.
+    An `Issend` ends when it is read; whose own have all been read comes to the barrier, and reads on until all are
+    there, and so no letter is under way.
+    """
+    from mpi4py import MPI
+
+    request = None
+    while not MPI.Is_finalized() and (request is None or not request.Test()):
+        while _post.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG):
+            _post.Recv(np.zeros(1, np.int64), MPI.ANY_SOURCE, MPI.ANY_TAG)
+        if request is None and all(letter.Test() for letter, _ in _letters):
+            request = _post.Ibarrier()
+        time.sleep(0.001)  # the others may need the core, and for long
 
 
 def _forgot_to_leave() -> None:
@@ -181,11 +206,10 @@ def _together(name: str, start: Callable[[Any], Any]) -> None:
 
 def _look_for_the_left(name: str) -> None:
     """End all processes if one has left before this call, the `_calls`-th."""
-    world, tag = _mpi.COMM_WORLD, _FAREWELL + _sessions
     status = _mpi.Status()
-    while world.Iprobe(_mpi.ANY_SOURCE, tag, status):
+    while _post.Iprobe(_mpi.ANY_SOURCE, _sessions, status):
         calls = np.zeros(1, np.int64)
-        world.Recv(calls, status.Get_source(), tag)
+        _post.Recv(calls, status.Get_source(), _sessions)
         _left[status.Get_source()] = int(calls[0])
     for rank, calls in _left.items():
         if calls < _calls:

@@ -427,8 +427,11 @@ def _deposit(grads: Iterable[tuple[Variable, Array]], shared: set[int]) -> None:
                     f"backward: a gradient of shape {tuple(grad.shape)} does not add to the .grad of shape "
                     f"{tuple(kept.array.shape)} from before; set .grad to None after changing .data"
                 )
-            kept.array += grad
-            kept.version[0] += 1
+            if x.node is None:
+                kept.array += grad
+                kept.version[0] += 1
+            else:  # of a computed tensor the `.grad` from before may be somebody's own
+                x._grad = x.make(kept.array + grad)
     finally:
         _depositing.release()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import cuda, loops, recurrent, reference
+from . import cuda, loops, quantized, recurrent, reference
 from .reference import finite_max, log_of_sum, rotate, sum_squares
 
 LARGE = loops.LARGE
@@ -72,7 +72,20 @@ def shares(n: int, numbers: int) -> list[slice]:
     return ((numbers >= LARGE and (loops.ready or loops.load())) or reference).shares(n)
 
 
+def with_quants(name: str) -> Callable:
+    """The routine of `quantized` of that name, or the one in `compiled` for NumPy's arrays, if the weights are many."""
+    plain = getattr(quantized, name)
+
+    @functools.wraps(plain)
+    def routine(x: Any, quants: Any, *rest: Any) -> Any:
+        compiled = isinstance(x, np.ndarray) and quants.size >= LARGE and (loops.ready or loops.load())
+        return (getattr(compiled, f"quantized_{name}") if compiled else plain)(x, quants, *rest)
+
+    return routine
+
+
 adam_all = either("adam_all")
+add_windows = either("add_windows")
 attention = either("attention")
 attention_backward = either("attention_backward")
 bmm = either("bmm")
@@ -91,6 +104,8 @@ lstm = either("lstm")
 lstm_backward = either("lstm_backward")
 norm = either("norm")
 product_and_column_sums = either("product_and_column_sums")
+quantized_product = with_quants("product")
+quantized_product_transposed = with_quants("product_transposed")
 relu = either("relu")
 relu_backward = either("relu_backward")
 rms_norm = either("rms_norm")

@@ -64,8 +64,8 @@ def product(x: Array, quants: Array, scales: Array, offsets: Array | None) -> Ar
     z = xp.zeros((len(x), out), x.dtype) if offsets is None else x.sum(2) @ offsets  # (n, nb) @ (nb, out)
     x = xp.ascontiguousarray(x.swapaxes(0, 1))  # (nb, n, 32)
     low, high = x[:, :, :16], x[:, :, 16:] * (1 / 16)  # the high bits are taken in place, 16 times as much
-    for j in _slices(out, TOGETHER // m):
-        for i in _slices(nb, max(1, TOGETHER // (m * min(out, TOGETHER // m)))):
+    for j in slices(out, TOGETHER // m):
+        for i in slices(nb, max(1, TOGETHER // (m * min(out, TOGETHER // m)))):
             q = quants[i, :, j]
             if m == BLOCK:
                 dots = xp.matmul(x[i], q.astype(x.dtype))  # (b, n, 32) @ (b, 32, out) -> (b, n, out)
@@ -91,10 +91,10 @@ def rows(ids: Array, quants: Array, scales: Array, offsets: Array | None) -> Arr
     return expand(quants[:, :, ids], scales[:, ids], None if offsets is None else offsets[:, ids]).T
 
 
-def _slices(n: int, step: int) -> list[slice]:
+def slices(n: int, step: int) -> list[slice]:
     return [slice(i, min(i + step, n)) for i in range(0, n, step)]
 
 
 def _columns(nb: int, out: int) -> list[slice]:
     """Parts of W with 16 MiB of float32 when expanded."""
-    return _slices(out, max(64, 2**22 // max(nb * BLOCK, 1)))
+    return slices(out, max(64, 2**22 // max(nb * BLOCK, 1)))

@@ -8,6 +8,7 @@ tensors, graphs or layers.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -626,6 +627,22 @@ def set_numbers(places: Array, values: np.ndarray) -> None:
     """places[i] = values[i], 8 bytes each, from the host's memory to the card's. See replay.py."""
     for i, value in enumerate(values):
         places[i] = value
+
+
+# --- Windows -----------------------------------------------------------------------------------------------------
+
+
+def add_windows(out: Array, seen: Array, stride: tuple[int, ...], dilation: tuple[int, ...]) -> None:
+    """Add what a window saw to where it came from: out[..., t · stride + k · dilation] += seen[..., k, t].
+
+    out (N, C, L), seen (N, C, K, L'); in two dimensions L is H, W, and K and L' are two numbers each.
+    """
+    n = len(stride)
+    kernel, lengths = seen.shape[2 : 2 + n], seen.shape[2 + n :]
+    for at in itertools.product(*map(range, kernel)):  # where this place of the window goes as the window moves
+        firsts = [k * d for k, d in zip(at, dilation, strict=True)]
+        moves = (slice(f, f + s * (m - 1) + 1, s) for f, s, m in zip(firsts, stride, lengths, strict=True))
+        out[(..., *moves)] += seen[(slice(None), slice(None), *at)]
 
 
 # --- Several blocks, one after the other -------------------------------------------------------------------------

@@ -177,6 +177,7 @@ PATH = {
         Step("kernels.compiled.dropping", OPEN, "A mask is a hash."),
         Step("kernels.compiled.updates", OPEN, "AdamW in four lines."),
         Step("kernels.compiled.products", OPEN, "OpenBLAS on one thread, several times at once."),
+        Step("kernels.compiled.windows", OPEN, "Five loops, one in the other."),
         Step("kernels.compiled.attending", OPEN, "The reference's attention, an example at a time."),
         Step("kernels.compiled.gates", OPEN, "The reference's LSTM, a part of the batch at a time."),
         Step("kernels.compiled", OPEN, "The list."),

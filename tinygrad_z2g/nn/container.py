@@ -42,7 +42,9 @@ class _Container(Module):
 class _Sequence(_Container):
     def append(self, module: Module) -> Any:
         """Add one at the end, named by its number. Returns self."""
-        number = len(self)
+        return self._add(len(self), module)
+
+    def _add(self, number: int, module: Module) -> Any:
         while str(number) in self.__dict__:  # after `delattr`, which leaves the other numbers as they are
             number += 1
         self.add_module(str(number), self._check(module))
@@ -78,8 +80,8 @@ class _Sequence(_Container):
         for number, module in enumerate(modules):
             self.add_module(str(number), module)
 
-    def _name(self, index: int) -> str:
-        names, number = list(self._parts()), operator.index(index)
+    def _name(self, index: int, names: list[str]) -> str:
+        number = operator.index(index)
         if not -len(names) <= number < len(names):
             raise IndexError(f"{type(self).__name__}: index {index} is out of range, there are {len(names)}")
         return names[number]
@@ -90,15 +92,22 @@ class _Sequence(_Container):
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return self._of(list(self._parts().items())[index])
-        return getattr(self, self._name(index))
+        parts = self._parts()
+        name = self._name(index, list(parts))
+        if name not in parts:
+            raise KeyError(f"{type(self).__name__}: no module has the number {name}, those there are {list(parts)}")
+        return parts[name]
 
     def __setitem__(self, index: int, module: Module) -> None:
-        setattr(self, self._name(index), self._check(module))
+        self.add_module(self._name(index, list(self._parts())), self._check(module))
 
     def __delitem__(self, index: int | slice) -> None:
-        modules = list(self)
-        del modules[index]
-        self._number(modules)
+        parts = self._parts()
+        names = list(parts)
+        gone = names[index] if isinstance(index, slice) else [self._name(index, names)]
+        if gone and gone[0] not in parts:
+            self[index]  # KeyError
+        self._number([module for name, module in parts.items() if name not in gone])
 
 
 class Sequential(_Sequence):
@@ -143,10 +152,22 @@ class Sequential(_Sequence):
 
 
 class ModuleList(_Sequence):
-    """A list of modules. It computes nothing itself: loop over it in `forward`."""
+    """A list of modules. It computes nothing itself: loop over it in `forward`.
+
+    As in torch its numbers are names: without its first module, after `delattr(modules, "0")`, `modules[1]` is what it
+    was, and `modules[0]` raises KeyError.
+    """
 
     def __init__(self, modules: Iterable[Module] = ()):
         self.extend(modules)
+
+    def insert(self, index: int, module: Module) -> Any:
+        """Add one before that of this number, and name all by their numbers; beyond the end, under this number."""
+        return self._add(index, module) if index > len(self) else super().insert(index, module)
+
+    def _name(self, index: int, names: list[str]) -> str:
+        super()._name(index, names)  # IndexError
+        return str(operator.index(index) % len(names))
 
     def _of(self, parts: list[tuple[str, Module]]) -> ModuleList:
         modules = [module for _, module in parts]

@@ -20,11 +20,12 @@ from ..ops import elementwise
 from ..ops.casting import in_float32, lowered, through_float32
 from ..ops.common import (
     as_array,
-    as_floating,
     as_int,
     check_broadcast,
+    check_floating,
     check_ids,
     fits,
+    floating,
     laid_out,
     number,
     same_device,
@@ -77,7 +78,7 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
     s = number(negative_slope, "leaky_relu: negative_slope")
     if inplace:
         return update(input, "leaky_relu_", leaky_relu, s)
-    x = as_array(input, "leaky_relu")
+    x = floating(input, "leaky_relu")
     xp = of(x)
     z = xp.where(x > 0, x, x * s)
     return record("leaky_relu", z, (input, lambda grad: xp.where(x > 0, grad, grad * s), input))
@@ -95,10 +96,10 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     tensor([0.5000, 1.0000])
     """
     _check_approximate("gelu", approximate)
-    a = as_floating(input, "gelu")
+    a = floating(input, "gelu")
     kernel = kernels.gelu_tanh if approximate == "tanh" else kernels.gelu_exact
     z, slope = (out.reshape(a.shape) for out in kernel(a.reshape(a.shape or (1,))))
-    return record("gelu", z, (input, lambda grad: kernels.times(grad, slope)))
+    return record("gelu", laid_out(z, a), (input, lambda grad: kernels.times(grad, slope)))
 
 
 @silent
@@ -118,7 +119,7 @@ def bias_gelu(input: Tensor, bias: Tensor, approximate: str = "none") -> Tensor:
     _check_approximate("bias_gelu", approximate)
     if precision.blocks:  # x is a product that waits for its bias
         input, bias = lowered(input, bias)
-    a, b = as_floating(input, "bias_gelu"), as_array(bias, "bias_gelu")
+    a, b = floating(input, "bias_gelu"), as_array(bias, "bias_gelu")
     same_device("bias_gelu", input, bias)
     if not a.ndim or b.shape != a.shape[-1:] or b.dtype != a.dtype:
         raise RuntimeError(
@@ -145,7 +146,7 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """
     if inplace:
         return update(input, "silu_", silu)
-    a = as_floating(input, "silu")
+    a = floating(input, "silu")
     s = 1 / (1 + of(a).exp(-a))
     return record("silu", a * s, (input, lambda grad: grad * (s * (1 + a * (1 - s))), input))
 
@@ -159,7 +160,7 @@ def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
     >>> x = z2g.tensor(3.0).log().requires_grad_(); F.softplus(x).backward(); x.grad
     tensor(0.7500)
     """
-    a = as_floating(input, "softplus")
+    a = floating(input, "softplus")
     beta, threshold = number(beta, "softplus: beta"), number(threshold, "softplus: threshold")
     xp = of(a)
     s = a * beta
@@ -189,7 +190,7 @@ def binary_cross_entropy_with_logits(
     name = "binary_cross_entropy_with_logits"
     losses.check_reduction(reduction, name)
     for x in losses.same_shape(input, target, name):
-        losses.check_floating(x, name)
+        check_floating(x, name)
     if pos_weight is not None and as_array(pos_weight, name).dtype.kind == "b":
         raise RuntimeError(f"{name}: pos_weight must be numbers, got bool")
     factor = 1 if pos_weight is None else 1 + (losses.weight_for(input, pos_weight, name, "pos_weight") - 1) * target
@@ -219,7 +220,7 @@ def layer_norm(
     >>> F.layer_norm(x, 4, eps=0.0)[0].backward(); x.grad  # grad - 1/4 + n / 4
     tensor([ 0.5000, -0.5000,  0.0000,  0.0000])
     """
-    a, eps = as_floating(input, "layer_norm"), number(eps, "layer_norm: eps")
+    a, eps = floating(input, "layer_norm"), number(eps, "layer_norm: eps")
     whole = a.shape
     shape = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
     if not shape or whole[-len(shape) :] != shape:
@@ -269,7 +270,7 @@ def rms_norm(
     tensor([ 0.1680, -0.0240])
     """
     shape = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
-    a = as_floating(input, "rms_norm")
+    a = floating(input, "rms_norm")
     whole = a.shape
     if not shape or whole[-len(shape) :] != shape:
         raise RuntimeError(f"rms_norm: input {tuple(whole)} does not end in normalized_shape {shape}")
@@ -344,9 +345,10 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
         return update(input, "dropout_", dropout, p, training)
     if not training or p == 0:
         return input
-    a = as_floating(input, "dropout")
+    a = as_array(input, "dropout")
     if p == 1:
         return record("dropout", laid_out(of(a).zeros_like(a), a), (input, lambda grad: of(grad).zeros_like(grad)))
+    check_floating(a, "dropout")
     z, m = quiet.run(kernels.dropout, a, p, replayed(default_generator.next_key, np.uint32))
     return record("dropout", laid_out(z, a), (input, lambda grad: grad * m))
 

@@ -6,6 +6,7 @@ know nothing of models, and of gradients only their own rules.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from .. import dtypes, kernels, precision
 from ..backend import Array, of, quiet, silent
 from ..engine import needs_grad, record
 from ..ops.casting import cast, half_for, in_float32, raised
-from ..ops.common import as_array, as_int, check_ids, fits, laid_out, number, same_device
+from ..ops.common import as_array, as_int, check_floating, check_ids, fits, laid_out, number, same_device
 from ..ops.softmax import log_softmax
 
 if TYPE_CHECKING:
@@ -36,12 +37,6 @@ def check_reduction(reduction: str, name: str) -> None:
 
 class _ShapeError(ValueError, RuntimeError):
     """A target of the wrong shape, for which torch raises now the one and now the other."""
-
-
-def check_floating(x: Array, name: str) -> None:
-    """NotImplementedError, a RuntimeError as in torch, for integers and bools."""
-    if x.dtype.kind != "f":
-        raise NotImplementedError(f"{name}: expected floating-point numbers, got {x.dtype}; convert first: x.float()")
 
 
 def weighted(losses: Tensor, weight: Tensor | None, name: str) -> Tensor:
@@ -173,13 +168,20 @@ def cross_entropy(
         with np.errstate(all="ignore"):  # every target ignored: the mean of nothing is NaN, its gradient 0
             z, share = losses.sum() / total, xp.where(total == 0, 0, 1 / total)
 
+    by_row = functools.partial(_by_row, counted)
+
     def rule(grad: Array) -> Array:
-        g = slopes * (grad.reshape(-1, 1) if reduction == "none" else grad * share)
+        g = slopes * by_row(grad.reshape(-1) if reduction == "none" else grad * share)
         if len(shape) < 3:
             return g.reshape(shape)
         return xp.moveaxis(g.reshape(*expected, C), -1, 1)
 
     return record("cross_entropy", z, (input, rule))
+
+
+def _by_row(counted: Array, grad: Array) -> Array:
+    """(N,) or () -> (N, 1): the gradient of each row's loss; of an ignored target 0, though it is NaN."""
+    return of(counted).where(counted, grad, 0)[:, None]
 
 
 def _soft_cross_entropy(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import kernels
 from ..backend import Array, silent
 from ..engine import record
 from ..kernels import quantized
@@ -39,10 +40,10 @@ def quantized_linear(input: Tensor, quants: Tensor, scales: Tensor, offsets: Ten
             f"{s.dtype}"
         )
     shape, out = a.shape, q.shape[2]
-    z = quantized.product(a.reshape(-1, shape[-1]), q, s, o)  # (..., in) -> (n, in) -> (n, out)
+    z = kernels.quantized_product(a.reshape(-1, shape[-1]), q, s, o)  # (..., in) -> (n, in) -> (n, out)
 
     def rule(grad: Array) -> Array:
-        return quantized.product_transposed(grad.reshape(-1, out), q, s, o).reshape(shape)
+        return kernels.quantized_product_transposed(grad.reshape(-1, out), q, s, o).reshape(shape)
 
     return record("quantized_linear", z.reshape(*shape[:-1], out), (input, rule, quants, scales, offsets))
 

@@ -11,7 +11,6 @@ layers, and own no weights.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -273,10 +272,7 @@ def _windows(
     def add_back(seen: Array) -> Array:
         many = math.prod(kernel) > 4096 and seen.dtype == np.float32  # as in `kernels.total`
         out = xp.zeros((*seen.shape[:2], *padded_sizes), np.float64 if many else seen.dtype)
-        for at in itertools.product(*map(range, kernel)):  # where this place of the window goes as the window moves
-            firsts = [k * d for k, d in zip(at, dilation, strict=True)]
-            moves = (slice(f, f + s * (m - 1) + 1, s) for f, s, m in zip(firsts, stride, lengths, strict=True))
-            out[(..., *moves)] += seen[(slice(None), slice(None), *at)]
+        kernels.add_windows(out, seen, stride, dilation)
         return out[inner].astype(seen.dtype, copy=False)
 
     return windows, add_back

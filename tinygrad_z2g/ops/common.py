@@ -44,6 +44,19 @@ def as_floating(x: Any, name: str) -> Array:
     return array if array.dtype.kind == "f" else array.astype(dtypes.get_default_dtype())
 
 
+def check_floating(x: Array, name: str) -> None:
+    """NotImplementedError, a RuntimeError as in torch, for integers and bools."""
+    if x.dtype.kind != "f":
+        raise NotImplementedError(f"{name}: expected floating-point numbers, got {x.dtype}; convert first: x.float()")
+
+
+def floating(x: Any, name: str) -> Array:
+    """The array of a tensor of floating-point numbers, the only ones that this operation takes."""
+    array = as_array(x, name)
+    check_floating(array, name)
+    return array
+
+
 def operands(x: Any, y: Any, name: str, floating: bool = False) -> tuple[Any, Any]:
     """`x` and `y`, of which at least one is a tensor, as what `a + b` may be written on: same dtype, same device.
 

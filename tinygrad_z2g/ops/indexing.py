@@ -328,9 +328,11 @@ def _places(name: str, x: Tensor, dim: int, index: Tensor) -> tuple:
     """What NumPy is to be indexed by: `index` along `dim`, and in the other dimensions each position itself."""
     a, ids = as_array(x, name), as_array(index, name)
     same_device(name, x, index)
+    axis = one_dim(dim, a.ndim, name)
+    if a.ndim and not ids.size:  # nothing is looked up, so torch does not ask for its dtype and dimensions
+        return (of(a).zeros(ids.shape, np.int64),) * a.ndim
     if ids.dtype not in (dtypes.int64, dtypes.int32):
         raise RuntimeError(f"{name}: expected int64 or int32 indices, got {ids.dtype}")
-    axis = one_dim(dim, a.ndim, name)
     if ids.ndim != a.ndim or any(m > n for d, (m, n) in enumerate(zip(ids.shape, a.shape, strict=True)) if d != axis):
         raise RuntimeError(
             f"{name}: index of shape {tuple(ids.shape)} must have the dimensions of x, {tuple(a.shape)}, and be no "
@@ -378,6 +380,8 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
             f"take_along_dim: x has {a.ndim} dimensions, indices {ids.ndim}; expected as many, "
             f"got shapes {tuple(a.shape)} and {tuple(ids.shape)}"
         )
+    if ids.dtype not in (dtypes.int64, dtypes.int32):
+        raise RuntimeError(f"take_along_dim: expected int64 or int32 indices, got {ids.dtype}")
     shape = [-1 if d == axis else m if n == 1 else n for d, (m, n) in enumerate(zip(a.shape, ids.shape, strict=True))]
     if isinstance(ids, np.ndarray) and ids.dtype.kind == "i" and a.ndim and (ids < 0).any():  # on a GPU they wrap
         indices = indices.make(of(ids).where(ids < 0, ids + a.shape[axis], ids))

@@ -123,6 +123,7 @@ def var(
     x, dims, scale, keepdim = _moments("var", input, dim, unbiased, keepdim, correction)
     d, z = _variance(x, dims, scale, keepdim)
     z = row_major(z.astype(x.dtype, copy=False))
+    d = abs(d) if scale == math.inf else d  # torch's infinite gradient does not ask on which side of m x is
     return record("var", z, (input, lambda grad: spread(grad, dims, keepdim) * (2 * scale) * d))
 
 

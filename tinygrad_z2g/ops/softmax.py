@@ -12,7 +12,7 @@ from .. import kernels
 from ..backend import of, silent
 from ..engine import RESULT, record
 from .casting import in_float32
-from .common import as_floating, many_dims, numpy_names, one_dim, row_major
+from .common import as_floating, floating, many_dims, numpy_names, one_dim, row_major
 from .reduction import spread
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """
     if dtype is not None:
         input = input.to(dtype=dtype)
-    x = as_floating(input, "softmax")
+    x = floating(input, "softmax")
     axis = one_dim(dim, x.ndim, "softmax")
     p = row_major(kernels.softmax(x.reshape(x.shape or (1,)), axis).reshape(x.shape))
     if not x.ndim:
@@ -60,7 +60,7 @@ def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """
     if dtype is not None:
         input = input.to(dtype=dtype)
-    x = as_floating(input, "log_softmax")
+    x = floating(input, "log_softmax")
     axis, xp = one_dim(dim, x.ndim, "log_softmax"), of(x)
     z = row_major(kernels.log_softmax(x.reshape(x.shape or (1,)), axis).reshape(x.shape))
     if not x.ndim:

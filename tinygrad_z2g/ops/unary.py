@@ -315,6 +315,8 @@ def relu(x: Array, xp: Any) -> Forward:
     >>> x = z2g.tensor([-1.0, 0.0, 2.0], requires_grad=True); x.relu().sum().backward(); x.grad
     tensor([0., 0., 1.])
     """
+    if x.dtype.kind == "b":
+        raise RuntimeError("relu: got a bool tensor, expected numbers; convert it with .int()")
     z = kernels.relu(x)
     return z, lambda grad: kernels.relu_backward(grad, z)
 

@@ -11,9 +11,14 @@ import math
 import types
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ..replay import again
 from .optimizer import Optimizer, check_range
+
+# Of parameter groups that were added to an optimizer: their rates before its schedules, all of which share them. As in
+# torch, such a group gets its "initial_lr", from which a later schedule starts, when the next schedule is made.
+_later: WeakKeyDictionary[Optimizer, dict[int, float]] = WeakKeyDictionary()
 
 
 class LRScheduler:
@@ -29,6 +34,8 @@ class LRScheduler:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"{type(self).__name__}: expected an Optimizer, got {type(optimizer).__name__}")
         self.optimizer = optimizer
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
         self.base_lrs: list[float] = []
         self.last_epoch = 0
         self._apply()
@@ -53,8 +60,12 @@ class LRScheduler:
         again(go, undo)
 
     def _apply(self) -> None:
-        for group in self.optimizer.param_groups[len(self.base_lrs) :]:  # all at first; later those that were added
-            self.base_lrs.append(group.setdefault("initial_lr", group["lr"]))
+        groups = self.optimizer.param_groups
+        for i in range(len(self.base_lrs), len(groups)):  # all at first; later those that were added
+            first = groups[i].get("initial_lr")
+            if first is None:
+                first = _later.setdefault(self.optimizer, {}).setdefault(i, groups[i]["lr"])
+            self.base_lrs.append(first)
         self._set(self.get_lr())
 
     def _set(self, rates: list[float]) -> None:

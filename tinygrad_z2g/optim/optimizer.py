@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -26,6 +27,7 @@ class Optimizer:
     and numbers that a parameter's update remembers.
     """
 
+    _repeats = False  # whether a group holds a parameter twice
     remembers: dict[str, type] | None = None  # what `state` holds for a parameter; None: an optimizer's own affair
 
     def __init__(self, params: Iterable, defaults: dict[str, Any]):
@@ -47,15 +49,17 @@ class Optimizer:
             raise TypeError(f"{name}: expected a dict with 'params', got {type(param_group).__name__}")
         params = param_group["params"]
         params = [params] if isinstance(params, Tensor) else list(params)
-        known = {id(p) for g in self.param_groups for p in g["params"]}
+        others = {id(p) for g in self.param_groups for p in g["params"]}
         for p in params:
             if not isinstance(p, Tensor):
                 raise TypeError(f"{name}: can optimize Tensors, got {type(p).__name__}")
             if not p.is_leaf:
                 raise ValueError(f"{name}: can't optimize a computed tensor, only leaves")
-            if id(p) in known:
-                raise ValueError(f"{name}: a parameter of shape {tuple(p.shape)} appears twice")
-            known.add(id(p))
+            if id(p) in others:
+                raise ValueError(f"{name}: a parameter of shape {tuple(p.shape)} appears twice, in two groups")
+        if len({id(p) for p in params}) != len(params):
+            self._repeats = True
+            warnings.warn(f"{name}: a parameter appears twice in a group: each step moves it twice", stacklevel=4)
         group = {**self.defaults, **param_group, "params": params}
         self.check_settings(name, group)
         self.param_groups.append(group)
@@ -74,7 +78,10 @@ class Optimizer:
             self._take_part(watching)
         for group in self.param_groups:
             params = [p for p in group["params"] if p._grad is not None]
-            if params:
+            if params and self._repeats:
+                for turn in _turns(params):
+                    self._update(turn, group)
+            elif params:
                 self._update(params, group)
         return loss
 
@@ -157,7 +164,7 @@ class Optimizer:
             if not isinstance(state_dict, dict) or not isinstance(state_dict.get(part), kind):
                 raise TypeError(f"{name}: expected a dict with a {kind.__name__} '{part}', as state_dict() returns")
         groups, order = self._checked_groups(name, state_dict["param_groups"])
-        params = dict(zip(order, (p for group in self.param_groups for p in group["params"]), strict=True))
+        params = dict(zip(order, self._all(), strict=True))
         state: dict[Tensor, dict[str, Any]] = {}
         for number, values in state_dict["state"].items():
             number = int(number) if isinstance(number, str) and number.isdigit() else number  # as JSON spells it
@@ -168,6 +175,9 @@ class Optimizer:
         for group, other in zip(self.param_groups, groups, strict=True):
             group.update(other)
 
+    def _all(self) -> list[Tensor]:
+        return [p for group in self.param_groups for p in group["params"]]
+
     def _checked_groups(self, name: str, saved: list[Any]) -> tuple[list[dict[str, Any]], list[int]]:
         """The settings of each saved group, and the numbers of all parameters in their order."""
         lengths = [len(group["params"]) for group in self.param_groups]
@@ -175,8 +185,13 @@ class Optimizer:
         if [len(ids) if isinstance(ids, (list, tuple)) else None for ids in found] != lengths:
             raise ValueError(f"{name}: 'param_groups' do not have the {lengths} 'params' of this optimizer")
         order = [number for ids in found for number in ids]
-        if not all(type(number) is int for number in order) or len(set(order)) != len(order):
-            raise ValueError(f"{name}: 'params' in 'param_groups' are {order}, expected different numbers")
+        mine = [id(p) for p in self._all()]
+        if not all(type(number) is int for number in order) or not (
+            len(set(order)) == len(set(mine)) == len(set(zip(order, mine, strict=True)))
+        ):
+            raise ValueError(
+                f"{name}: 'params' in 'param_groups' are {order}, expected different numbers for different parameters"
+            )
         groups = []
         for i, (group, other) in enumerate(zip(self.param_groups, saved, strict=True)):
             where = f"{name}: param_groups[{i}]"
@@ -216,6 +231,19 @@ class Optimizer:
                 value = to_device(value.array, p.device).copy()
             state[key] = value
         return state
+
+
+def _turns(params: list[Tensor]) -> list[list[Tensor]]:
+    """The parameters, each once; then those that are there a second time, and so on: a kernel may move all at once."""
+    turns: list[list[Tensor]] = []
+    for p in params:
+        for turn in turns:
+            if not any(p is other for other in turn):
+                turn.append(p)
+                break
+        else:
+            turns.append([p])
+    return turns
 
 
 def _is_array(value: Any) -> bool:

@@ -10,6 +10,7 @@ multiples of what OpenBLAS takes at a time, which has given the same bits wherev
 
 from .activations import erf, fill, gelu_exact, gelu_tanh, relu, relu_backward, times
 from .attending import attention, attention_backward
+from .blocks import quantized_product, quantized_product_transposed
 from .columns import column_sums, product_and_column_sums, scale_shift, sum_rows_by_id, total
 from .dropping import dropout
 from .gates import lstm, lstm_backward
@@ -18,3 +19,4 @@ from .norms import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
 from .products import bmm, each, product, shares
 from .rows import cross_entropy, log_softmax, softmax, softmax_backward
 from .updates import adam_all, clip, norm, sgd
+from .windows import add_windows

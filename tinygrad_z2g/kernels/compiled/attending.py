@@ -10,6 +10,7 @@ import numpy as np
 
 from ...backend import Array
 from .. import reference
+from .dropping import fill_mask
 from .jit import cuts, loop, together
 from .layout import FLOAT32
 from .mathematics import ZERO
@@ -52,7 +53,7 @@ def attention(
     if not _alike(q, k, v):
         return reference.attention(q, k, v, bias, causal, scale, drop, key)
     batch, T, S = q.shape[:-2], q.shape[-2], k.shape[-2]
-    kept = reference.dropout_mask(np.broadcast_to(np.zeros((), q.dtype), (*batch, T, S)), drop, key) if drop else None
+    kept = np.empty((*batch, T, S), q.dtype) if drop else None
     bias = None if bias is None else np.broadcast_to(bias, (*batch, T, S))
     z = np.empty_like(q) if v.shape == k.shape else np.empty((*batch, T, v.shape[-1]), q.dtype)  # in memory as q is
     parts = reference.blocks(T, S) if causal and T > reference.BLOCK else [(slice(0, T), S)]
@@ -63,13 +64,16 @@ def attention(
 
     def some(start: int, stop: int) -> None:
         for i in range(start, stop):
+            if kept is not None:
+                fill_mask(kept, i, drop, key)
             for (rows, seen), (p, mask) in zip(parts, saved, strict=True):
                 scores = np.matmul(q[i, ..., rows, :], k[i, ..., :seen, :].swapaxes(-1, -2), out=p[i])
                 if bias is not None:
                     scores *= scale
                     scores += bias[i]
                 first = rows.start if causal else S
-                _weights(scores.reshape(-1, seen), np.float32(1 if bias is not None else scale), first, len(scores[0]))
+                factor = np.float32(1 if bias is not None else scale)
+                _weights(scores.reshape(-1, seen), factor, first, scores.shape[-2])  # (..., b, S) -> (N, S)
                 np.matmul(scores if mask is None else scores * mask[i], v[i, ..., :seen, :], out=z[i, ..., rows, :])
 
     with alone():

@@ -40,6 +40,22 @@ def _dropout(start, stop, a, threshold, kept, key, z, mask):  # type: ignore[no-
         z[i] = a[i] * m
 
 
+@loop
+def _mask(start, stop, threshold, kept, key, mask):  # type: ignore[no-untyped-def]
+    """mask[start..stop] as in `_dropout`."""
+    mask = mask[start:stop]
+    for i in range(mask.size):
+        bits = _mix(uint32(_mix(uint32(start + i)) ^ key))
+        mask[i] = kept if bits >= threshold else ZERO
+
+
+def fill_mask(mask: Array, i: int, p: float, key: int) -> None:
+    """What `reference.dropout_mask` has for example i of `mask`, a contiguous array."""
+    threshold, kept = reference.dropout_numbers(p)
+    n = mask[0].size
+    _mask(i * n, (i + 1) * n, threshold, np.float32(kept), np.uint32(key), mask.reshape(-1))
+
+
 def dropout(a: Array, p: float, key: int) -> tuple[Array, Array]:
     """See `reference.dropout`."""
     if not fits(a) or a.size > 2**32:

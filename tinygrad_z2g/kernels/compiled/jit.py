@@ -8,6 +8,7 @@ lock. It knows nothing of what is computed.
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import sys
 import threading
@@ -176,9 +177,12 @@ blas_threads, set_blas_threads = _openblas("get_num_threads"), _openblas("set_nu
 
 def threads() -> int:
     """As many as OpenBLAS would take, so that what limits it (`set_num_threads`, OMP_NUM_THREADS) limits loops too."""
-    return blas_threads() if blas_threads else _processors
+    return _processors() if blas_threads is None else blas_threads()
 
 
-_processors = int(os.environ.get("OMP_NUM_THREADS", "0")) or len(
-    os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-)
+@functools.cache
+def _processors() -> int:
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

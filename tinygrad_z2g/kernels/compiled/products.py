@@ -24,8 +24,8 @@ ROWS = 48  # a multiple of what OpenBLAS's kernels take at a time, so that each 
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Inside, OpenBLAS takes one thread."""
-    before = blas_threads()
+    """Inside, OpenBLAS takes one thread. (Another library is left to itself.)"""
+    before = 1 if blas_threads is None else blas_threads()
     if before == 1:
         yield
         return
@@ -73,10 +73,11 @@ def bmm(a: Array, b: Array) -> Array:
     """See `reference.bmm`: threads share the first dimension of the batch."""
     if not (a.ndim == b.ndim > 2 and a.shape[:-2] == b.shape[:-2] and a.dtype == b.dtype == FLOAT32):
         return reference.bmm(a, b)
-    z = np.empty((*a.shape[:-1], b.shape[-1]), a.dtype)
+    n, k, m = *a.shape[-2:], b.shape[-1]
+    parts = cuts(len(a), a.size * m // 16)
+    if len(parts) == 1 and n * k * m < SHARED:
+        return a @ b
+    z = np.empty((*a.shape[:-1], m), a.dtype)
     with alone():
-        together(
-            lambda start, stop: np.matmul(a[start:stop], b[start:stop], out=z[start:stop]),
-            cuts(len(a), a.size * b.shape[-1] // 16),
-        )
+        together(lambda start, stop: np.matmul(a[start:stop], b[start:stop], out=z[start:stop]), parts)
     return z

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...backend import Array
 from .. import reference
-from .jit import loop, over_rows, summing
+from .jit import SHARED, loop, over_rows, summing, threads, together
 from .layout import FLOAT32, fits
 from .mathematics import ONE, ZERO
 
@@ -56,20 +56,37 @@ def _scale(start, stop, a, factor):  # type: ignore[no-untyped-def]
         a[i] *= factor
 
 
+PIECE = 2**16  # numbers that a thread takes at a time
+TOGETHER = 2**20  # numbers of parameters that are prepared before they are changed: threads share those
+
+
+def _pieces(n: int, step: int, *args) -> list[tuple]:  # type: ignore[no-untyped-def]
+    return [(start, min(start + step, n), *args) for start in range(0, n, step)]
+
+
+def _run(function, pieces: list[tuple], numbers: int) -> None:  # type: ignore[no-untyped-def]
+    together(function, pieces, threads() if numbers >= 2 * SHARED else 1)
+
+
 def adam_all(
     arrays: list[Array], parts: Iterable[tuple[Array, Array, Array, Array, int]], lr: float, beta1: float,
     beta2: float, eps: float, decay: float = 0.0,
 ) -> None:  # fmt: skip
     """See `reference.adam_all`."""
-    f = np.float32
+    f, pieces, numbers = np.float32, [], 0
     for w, g, m, v, step in parts:
         if not fits(w, g, m, v):
             reference.adam(w, g, m, v, step, lr, beta1, beta2, eps, decay)
             continue
         root = math.sqrt(1 - beta2**step)  # √v̂ + ε = (√v + ε root) / root: the two corrections become numbers
         rate = lr * root / (1 - beta1**step)
-        flat = (x.reshape(-1) for x in (w, g, m, v))
-        over_rows(_adam, w.size, w.size, *flat, f(beta1), f(beta2), f(rate), f(eps * root), f(lr * decay))
+        flat = (w.reshape(-1), g.reshape(-1), m.reshape(-1), v.reshape(-1))
+        pieces += _pieces(w.size, PIECE, *flat, f(beta1), f(beta2), f(rate), f(eps * root), f(lr * decay))
+        numbers += w.size
+        if numbers > TOGETHER:
+            _run(_adam, pieces, numbers)
+            pieces, numbers = [], 0
+    _run(_adam, pieces, numbers)
 
 
 def sgd(w: Array, g: Array, lr: float) -> None:
@@ -84,12 +101,11 @@ def norm(arrays: list[Array]) -> Array:
     """See `reference.norm`."""
     if not fits(*arrays):
         return reference.norm(arrays)
-    total = 0.0
-    for a in arrays:
-        sums = np.empty(-(-a.size // BLOCK), FLOAT32)
-        over_rows(_squares, len(sums), a.size, a.reshape(-1), sums)
-        total += float(sums.sum(dtype=np.float64))
-    return np.asarray(np.float32(math.sqrt(total)))
+    sums = [np.empty(-(-a.size // BLOCK), FLOAT32) for a in arrays]
+    both = zip(arrays, sums, strict=True)
+    pieces = [piece for a, s in both for piece in _pieces(len(s), PIECE // BLOCK, a.reshape(-1), s)]
+    _run(_squares, pieces, sum([a.size for a in arrays]))
+    return np.asarray(np.sqrt(np.concatenate(sums).sum(dtype=np.float64)).astype(FLOAT32))
 
 
 def clip(arrays: list[Array], total: Array, max_norm: float) -> None:
@@ -98,5 +114,5 @@ def clip(arrays: list[Array], total: Array, max_norm: float) -> None:
         reference.clip(arrays, total, max_norm)
         return
     factor = np.float32(np.minimum(max_norm / (total + 1e-6), 1))
-    for a in arrays:
-        over_rows(_scale, a.size, a.size, a.reshape(-1), factor)
+    pieces = [piece for a in arrays for piece in _pieces(a.size, PIECE, a.reshape(-1), factor)]
+    _run(_scale, pieces, sum([a.size for a in arrays]))
