@@ -186,7 +186,7 @@ def flags() -> tuple[argparse.Namespace, dict[str, Any] | None]:
     parser.add_argument("--prompt", help="what the sample begins with (default: a blank line, which begins a poem)")
     parser.add_argument("--tokens", type=common.at_least(1), default=600, help="characters to write")
     parser.add_argument("--best-of", type=common.at_least(1), default=16, help="lines to draw; the likeliest is kept")
-    parser.add_argument("--temperature", type=float, default=0.4, help="0: always the likeliest; 1: as learned")
+    parser.add_argument("--temperature", type=float, default=0.5, help="0: always the likeliest; 1: as learned")
     parser.add_argument("--top-k", type=common.at_least(1), default=None, help="choose among the k likeliest only")
     parser.add_argument("--distributed", action="store_true", help="share the work: mpiexec -n 2 python ...")
     files = parser.add_mutually_exclusive_group()
