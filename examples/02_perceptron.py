@@ -90,6 +90,10 @@ def main() -> None:
                     axis.plot(x, y, "o", color="C1" if target else "C0", markersize=10, markeredgecolor="black")
                 axis.set(title=name, xlabel="first input", xticks=[0, 1], yticks=[0, 1], aspect="equal")
             axes[0].set_ylabel("second input")
+            kinds = [("o", "C1", "1 is right"), ("o", "C0", "0 is right"), ("s", "#ffe2b8", "it says 1")]
+            for mark, colour, label in [*kinds, ("s", "#eeeeee", "it says 0")]:
+                axis.plot([], [], mark, color=colour, markersize=10, markeredgecolor="black", label=label)
+            axis.figure.legend(loc="outside lower center", ncols=4, frameon=False)
     last = {name: errors[-1] if errors else 4 for name, errors in history.items()}
     if args.steps >= 10:
         common.claim(

@@ -79,18 +79,20 @@ def main() -> None:
         series[name] = [float(np.mean((fourier(target, n // 2) - target) ** 2)) for n in sizes]  # n//2 sin + n//2 cos
 
     if not args.no_plot:
-        with common.picture(args.out / "06_sine_layer.png", columns=2, rows=2, width=6.6, height=4) as axes:
+        with common.picture(args.out / "06_sine_layer.png", columns=2, rows=2, width=9, height=5.5) as axes:
             for (left, right), (name, target) in zip(axes, signals.items(), strict=True):
-                left.plot(X, target, color="lightgray", linewidth=4)
+                left.plot(X, target, color="lightgray", linewidth=4, label="to be learned")
                 for nodes in (15, 150):
                     left.plot(X, outputs[name, nodes], label=f"{nodes} random sines")
                 left.plot(X, fourier(target, 7), ":", color="black", label="Fourier, 7 frequencies", linewidth=1)
-                left.set(title=name, xlabel="x")
+                left.set(title=f"{name}, learned at {X.size} points", xlabel="x", ylabel="y")
                 right.loglog(sizes, errors[name], "o-", label="random sines, learned")
                 right.loglog(sizes, np.maximum(series[name], 1e-6), "o:", color="black", label="Fourier series")
-                right.set(xlabel="number of sines", ylabel="mean squared error")
-                for axis in (left, right):
-                    axis.legend(frameon=False, fontsize=8)
+                right.set(title=f"{name}, mean of 5 layers", xlabel="number of sines", ylabel="mean squared error")
+                right.set_xticks(sizes, sizes)
+                right.minorticks_off()
+            axes[0, 0].legend(frameon=False, fontsize=8, loc="lower left")
+            axes[0, 1].legend(frameon=False, fontsize=8, loc="lower left")
     if steps >= 5000:
         common.claim(table[-1] < 1e-4, f"15 sines learn the table of five switches to a loss of {table[-1]:.0e}")
         for name in signals:

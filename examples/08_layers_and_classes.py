@@ -129,13 +129,18 @@ def main() -> None:
         left[name] = loss / float(np.linalg.lstsq(bias(x), t, rcond=None)[1][0])  # second result: Σ (y - t)² of a line
         print(f"{name}: loss {loss:.4f}, {left[name]:.2%} of that of the best line or plane")
     if not args.no_plot:
-        with common.picture(args.out / "08_layers_and_classes.png", columns=3, width=9, height=3.2) as axes:
-            axes[0].plot(dense, nets["bump"].forward(bias(dense)), "C0", *data["bump"], "k.")
+        with common.picture(args.out / "08_layers_and_classes.png", columns=3, width=11, height=3.6) as axes:
+            axes[0].plot(*data["bump"], "k.", label="to be learned")
+            axes[0].plot(dense, nets["bump"].forward(bias(dense)), "C0", label="the net")
+            axes[0].set(title="bump: one input", xlabel="x", ylabel="y", ylim=(-0.2, 1.4))
+            axes[0].legend(frameon=False, fontsize=8, loc="upper left")
             for axis, name in zip(axes[1:], ("exclusive or", "ripples"), strict=True):
                 y = nets[name].forward(bias(grid(81))).reshape(81, 81)  # (81², 1) -> (81, 81)
-                axis.contourf(dense, dense, y, levels=np.linspace(-1.5, 1.5, 7), extend="both", cmap="RdBu_r")
-                axis.scatter(*plane.T, c=data[name][1], cmap="RdBu_r", edgecolors="black", s=14, linewidths=0.5)
-                axis.set_title(name)
+                areas = axis.contourf(dense, dense, y, levels=np.linspace(-1.5, 1.5, 7), extend="both", cmap="RdBu_r")
+                same_scale = {"cmap": "RdBu_r", "vmin": -1.5, "vmax": 1.5}
+                axis.scatter(*plane.T, c=data[name][1], edgecolors="black", s=18, linewidths=0.5, **same_scale)
+                axis.set(title=f"{name}: two inputs", xlabel="x₁", ylabel="x₂", aspect="equal")
+            axes[2].figure.colorbar(areas, ax=axes[1:], label="y: areas of the net, points to be learned")
     if steps >= 8000:
         (small, _, good, large), few = (knobs[NODES, rate][1] for rate in RATES), knobs[10, RATE][1]
         (before, after), most, best = knobs[NODES, RATE], max(left.values()), 100 * good < min(small, large)

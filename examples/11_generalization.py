@@ -119,17 +119,20 @@ def main() -> None:
         print(f"{name:20s} {training:12.4f} {between:14.3f} {beyond:13.3f}")
 
     if not args.no_plot:
-        with common.picture(args.out / "11_generalization.png", columns=3, rows=2, width=7.5, height=4.5) as axes:
+        with common.picture(args.out / "11_generalization.png", columns=3, rows=2, width=9, height=5.5) as axes:
             line = z2g.linspace(-6, 6, 400).unsqueeze(1)  # (400, 1)
             for axis, (name, (net, _, (x, y))) in zip(axes.flat, first.items(), strict=True):
                 with z2g.no_grad():
                     guess = net(line.to(args.device)).numpy()
-                axis.axvspan(-3, 3, color="0.93")
+                axis.axvspan(-3, 3, color="0.93", label="where examples lie")
                 axis.plot(line.numpy(), truth(line).numpy(), color="C7", linestyle="--", label="truth")
                 axis.plot(line.numpy(), guess, color="C0", linewidth=1, label="net")
                 axis.plot(x.numpy(), y.numpy(), "C1.", markersize=4, label="examples")
                 axis.set(ylim=(-6, 6), title=name, xticks=[-6, -3, 0, 3, 6])
-            axes[1, 2].legend(frameon=False, fontsize=8, loc="upper left")
+                axis.label_outer()
+                axis.set(xlabel="x" if axis in axes[1] else "", ylabel="y" if axis in axes[:, 0] else "")
+            handles = axis.get_legend_handles_labels()
+            axis.figure.legend(*handles, loc="outside lower center", ncols=4, frameon=False)
 
     trained, unseen, _ = errors["overfitted"]
     least = min(beyond / between for _, between, beyond in errors.values())

@@ -130,12 +130,15 @@ def main() -> None:
         plane = vectors @ np.linalg.svd(vectors, full_matrices=False)[2][:2].T  # PCA: (n, C) @ (C, 2) -> (n, 2)
         with common.picture(args.out / "13_embedding_conv.png", columns=2, width=10) as (left, right):
             left.barh([f"{name}\n{n} weights" for name, n in weights.items()], list(mean.values()))
-            left.set(xlabel="held-out loss (nats per letter)", xlim=(1, None), ylim=(4.5, -0.5))
+            left.set(title="shorter is better", xlabel="held-out loss (nats per letter)", ylim=(4.5, -0.5))
+            for i, value in enumerate(mean.values()):
+                left.text(value, i, f"{value:.2f} ", ha="right", va="center", color="white")
             right.scatter(*plane.T, s=0)  # sets the limits
             for i, (x, y) in zip(drawn, plane, strict=True):
                 letter = tokenizer.characters[i].replace("\n", "¶").replace(" ", "␣")
                 right.text(x, y, letter, color="C3" if letter in "aeiou" else "C0" if letter.islower() else "C7")
-            right.set(title="the vectors in 2-D (red: vowels)", xticks=[], yticks=[])
+            right.set(title="vectors of vowels (red) and consonants (blue),\nof the space ␣ and the line's end ¶")
+            right.set(xlabel="direction of largest spread", ylabel="direction of second largest spread")
     if steps >= 1500:
         low, high = ({name: pick(values) for name, values in losses.items()} for pick in (min, max))
         numbers, vectors, average, filters, placed = (f"{mean[name]:.2f} {name}" for name in KINDS)

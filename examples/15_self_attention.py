@@ -134,9 +134,10 @@ def main() -> None:
         letters = ["¶" if c == "\n" else c for c in tokenizer.decode(line[0])]
         with common.picture(args.out / "15_self_attention.png", columns=4, width=11, height=3.2) as axes:
             for i, (axis, weights) in enumerate(zip(axes, model.mix.maps, strict=True)):
-                axis.imshow(weights[-1].cpu().numpy(), cmap="Blues")
-                axis.set(title=f"head {i + 1}", xlabel="looks at")
+                shade = axis.imshow(weights[-1].cpu().numpy(), cmap="Blues", vmin=0, vmax=1)
+                axis.set(title=f"head {i + 1}", xlabel="looks at", ylabel="this letter" if i == 0 else "")
                 axis.set(xticks=range(T), yticks=range(T), xticklabels=letters, yticklabels=letters)
+            axes[0].figure.colorbar(shade, ax=axes, label="weight (each row sums to 1)")
     common.claim(looks_ahead(model, line) == 0, "letters to the right change nothing: no head looks ahead")
     if steps >= 2500:
         common.claim(

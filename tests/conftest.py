@@ -6,6 +6,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores; must 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import contextlib
+import sys
+import types
 
 import fakecupy
 import pytest
@@ -47,6 +49,27 @@ def device(request, monkeypatch):
         name = "cpu" if request.param == "cpu" else "cuda"
         monkeypatch.setenv("TINYGRAD_Z2G_DEVICE", name)
         yield name
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The matplotlib figures that the test saves."""
+    from matplotlib.figure import Figure
+
+    figures, save = [], Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (save(self, *a, **k), figures.append(self))[0])
+    return figures
+
+
+@pytest.fixture
+def kernel(monkeypatch):
+    """As in a notebook: a stand-in for IPython with a kernel, which keeps what was displayed in `shown`."""
+    ipython = types.ModuleType("IPython")
+    ipython.shown = []
+    ipython.get_ipython = lambda: types.SimpleNamespace(kernel=object())
+    ipython.display = types.SimpleNamespace(display=ipython.shown.append)
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    return ipython
 
 
 @pytest.fixture

@@ -258,6 +258,19 @@ def test_markdown(capsys):
     assert short.count("```") == 4 and len(re.findall(r"^\d\. ", short, re.M)) == 4
 
 
+def test_a_notebook_shows_the_page(kernel, capsys):
+    """IPython is used only where a kernel runs; the text form stays text."""
+    tensors = diamond()
+    tensors["loss"].explain(tensors, markdown=True)
+    assert capsys.readouterr().out == ""
+    (shown,) = kernel.shown
+    assert shown._repr_markdown_() == story(tensors["loss"], tensors).markdown()
+    tensors["loss"].explain(tensors)
+    kernel.get_ipython = lambda: None  # imported, but this is a plain program
+    tensors["loss"].explain(tensors, markdown=True)
+    assert len(kernel.shown) == 1 and capsys.readouterr().out.count("At the end") == 2
+
+
 def test_a_gradient_to_start_with():
     x = z2g.tensor([1.0, 2.0], requires_grad=True)
     assert "x (2,): [30, 300]" in str(story(x * 3, {"x": x}, gradient=z2g.tensor([10.0, 100.0])))

@@ -185,6 +185,28 @@ def test_an_unknown_name_gets_near_ones_and_exit_code_2(capsys, name, close):
     assert close in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name, title, rule, look", [
+    ("Adam", "optim.Adam", "def adam(", "optim/adam.py: Two averages"),
+    ("optim.sgd", "optim.SGD", "class SGD(Optimizer):", "optim/sgd.py: The rule that everything else refines."),
+    ("backward", "Tensor.backward", "def walk(", "engine.py: The whole idea."),
+    ("Tensor.detach", "Tensor.detach", "def detach(", "tensor.py"),
+    ("no_grad", "no_grad", "class no_grad", ""),
+    ("nn.Module", "nn.Module", "class Module", "nn/module.py"),
+    ("GPT", "models.GPT", "class GPT(", "models/gpt.py"),
+])  # fmt: skip
+def test_what_is_no_operation_leads_to_source_rule_and_reading(capsys, name, title, rule, look):
+    assert learn.main([name]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{title}\n") and rule in out and look in out.partition("\nReading\n")[2]
+    paths = {str(path.relative_to(ROOT)): path for path in FILES.values()}
+    file = None
+    for line in out.splitlines():  # each line shown is that of the file
+        if place := re.match(r"(tinygrad_z2g/\S+):\d+", line):
+            file = paths[place[1]].read_text(encoding="utf-8").splitlines()
+        elif number := re.match(r" *(\d+) [∂ ] │ ?(.*)$", line):
+            assert file[int(number[1]) - 1].rstrip() == number[2].rstrip()
+
+
 @pytest.mark.parametrize("terminal, no_colour", [(True, None), (True, ""), (True, "1"), (False, None)])
 def test_colour_on_a_terminal_only(capsys, monkeypatch, terminal, no_colour):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)

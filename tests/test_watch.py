@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from pictures import unlabelled
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import anomaly, nn, optim
@@ -479,9 +480,28 @@ def test_the_picture(tmp_path, monkeypatch):
     w = train(mlp(*[1] + 14 * [4], 1), steps=10)
     w.plot(tmp_path / "watch.png")
     assert (tmp_path / "watch.png").read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(TypeError, match="only in a notebook it can be left out"):
+        w.plot()
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     with pytest.raises(ImportError, match="needs matplotlib: pip install matplotlib"):
         w.plot(tmp_path / "other.png")
+
+
+def test_a_notebook_shows_the_picture(tmp_path, kernel):
+    w = train(mlp(1, 2, 1), steps=10)
+    w.plot()
+    w.plot(tmp_path / "watch.png")
+    first, second = kernel.shown
+    assert first._repr_png_()[:4] == b"\x89PNG" and second._repr_png_() == (tmp_path / "watch.png").read_bytes()
+
+
+def test_every_panel_of_the_picture_says_what_it_shows(tmp_path, drawn):
+    train(mlp(*[1] + 14 * [4], 1), steps=10).plot(tmp_path / "watch.png")
+    (figure,) = drawn
+    assert unlabelled(figure) == []
+    assert [axes.get_ylabel() for axes in figure.axes] == ["root mean square", "root mean square", "update / weights"]
+    assert figure.legends[0].get_title().get_text() == "12 of 29 layers, first to last"
+    assert [text.get_text() for text in figure.axes[2].get_legend().get_texts()] == ["no complaint", "usual: 0.001"]
 
 
 def test_a_gpu_is_not_waited_for_on_other_steps(monkeypatch):

@@ -1,10 +1,11 @@
-"""How a tensor looks in a notebook: its numbers as a table whose colours show sign and size, and what it is.
+"""How things look in a notebook: a tensor as a table whose colours show sign and size, a picture as a picture.
 
 It knows nothing of tensors: it is given a NumPy array, and facts as text.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,31 @@ def table(host: np.ndarray) -> dict[str, Any]:
         for i in _some(matrix.shape[0]):
             rows.append([None if i is None or j is None else _plain(matrix[i, j]) for j in columns])
     return {"shape": list(host.shape), "facts": " · ".join(facts), "rows": rows}
+
+
+class Picture:
+    """A PNG for a notebook to show."""
+
+    def __init__(self, png: bytes):
+        self.png = png
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+
+def in_notebook() -> bool:
+    """Whether this program runs in a kernel, such as Jupyter's: then IPython is there, and has been imported."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython and ipython.get_ipython()
+    return getattr(shell, "kernel", None) is not None
+
+
+def show(thing: Any) -> bool:
+    """Show what has a `_repr_..._` method, where there is a notebook to show it in. Returns whether there is."""
+    if in_notebook():
+        sys.modules["IPython"].display.display(thing)
+        return True
+    return False
 
 
 def _first_matrix(host: np.ndarray) -> tuple[np.ndarray, list[str]]:

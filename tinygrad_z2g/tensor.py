@@ -22,6 +22,7 @@ from .console import say
 from .engine import Variable, needs_grad, record, source, unchanged
 from .explain import story
 from .methods import Methods
+from .notebook import show
 from .ops import elementwise, indexing, inplace, linalg, reduction, sorting, words
 from .ops import shape as shapes
 from .ops import softmax as softmaxes
@@ -175,7 +176,8 @@ class Tensor(Methods, Variable):
             caller = sys._getframe(1)
             names = {**caller.f_locals, **caller.f_globals, **caller.f_locals}  # of two names the local one counts
         told = story(self, names, to=to, level=level, gradient=gradient)
-        say(told.markdown() if markdown else told)
+        if not (markdown and show(told)):  # a notebook makes a page of it
+            say(told.markdown() if markdown else told)
 
     @property
     def requires_grad(self) -> bool:

@@ -9,6 +9,7 @@ It knows nothing of losses, data or optimizers: it sees a module, gradients, and
 
 from __future__ import annotations
 
+import io
 import math
 from collections import defaultdict
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from .backend import Array, of, to_host
 from .console import say
 from .modes import is_grad_enabled
 from .nn import Module, Parameter, ReLU
+from .notebook import Picture, in_notebook, show
 from .page.document import Page
 from .page.run import run_page
 from .tensor import Tensor
@@ -319,11 +321,14 @@ class watch:
             lines.append("  ".join([f"{name:<{widths[0]}}", *cells]).rstrip())
         return "\n".join(lines + [f"! {remark}" for remark in self.remarks or ["no complaints"]])
 
-    def plot(self, path: str | Path) -> None:
+    def plot(self, path: str | Path | None = None) -> None:
         """Write a PNG: outputs, gradients and updates of each layer over the steps, in colours from first to last.
 
-        ImportError without matplotlib; RuntimeError if nothing has been seen.
+        In a notebook it is shown too, and needs no path. ImportError without matplotlib; RuntimeError if nothing has
+        been seen; TypeError without a path outside of a notebook.
         """
+        if path is None and not in_notebook():
+            raise TypeError('watch.plot: expected a path such as "watch.png"; only in a notebook it can be left out')
         try:
             from matplotlib import colormaps
             from matplotlib.figure import Figure
@@ -331,23 +336,34 @@ class watch:
             raise ImportError("watch.plot: needs matplotlib: pip install matplotlib; print(w) needs nothing") from error
         if not self.seen:
             raise RuntimeError("watch.plot: nothing has been seen; call the model inside the `with` block first")
-        panels = {"output": "outputs", "gradient": "gradients of weights", "update": "update / weights, one step"}
+        panels = {
+            "output": ("outputs", "root mean square"),
+            "gradient": ("gradients of weights", "root mean square"),
+            "update": ("updates of weights, one step", "update / weights"),
+        }
         figure = Figure(figsize=(13, 4.5), layout="constrained")
-        for axes, (quantity, title) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        for axes, (quantity, (title, unit)) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
             for i, label in enumerate(self._order):
                 points = self._points(label, quantity)
                 if points:
                     colour = colormaps["viridis"](i / max(1, len(self._order) - 1))
                     axes.plot(*zip(*points, strict=True), marker=".", linewidth=1, color=colour, label=label)
             if quantity == "update":
-                axes.axhspan(SMALL_UPDATE, LARGE_UPDATE, color="0.95")
-                axes.axhline(1e-3, color="0.6", linestyle="--", linewidth=1)
-            axes.set(title=title, xlabel="step", yscale="log")
+                axes.axhspan(SMALL_UPDATE, LARGE_UPDATE, color="0.95", label="no complaint")
+                axes.axhline(1e-3, color="0.6", linestyle="--", linewidth=1, label="usual: 0.001")
+                marks = axes.get_legend_handles_labels()
+                axes.legend(*(m[-2:] for m in marks), frameon=True, fontsize=8, loc="upper right")
+            axes.set(title=title, xlabel="step", ylabel=unit, yscale="log")
         handles, labels = figure.axes[0].get_legend_handles_labels()
         keep = sorted({round(i * (len(labels) - 1) / 11) for i in range(12)})  # at most 12 names, from first to last
         chosen = [handles[i] for i in keep], [labels[i] for i in keep]
-        figure.legend(*chosen, loc="outside right center", frameon=False, fontsize=8)
-        figure.savefig(path, dpi=100)
+        shown = f"{len(keep)} of {len(labels)} layers" if len(keep) < len(labels) else "layers"
+        figure.legend(*chosen, loc="outside right center", frameon=False, fontsize=8, title=f"{shown}, first to last")
+        written = io.BytesIO()
+        figure.savefig(written, dpi=100)
+        if path is not None:
+            Path(path).write_bytes(written.getvalue())
+        show(Picture(written.getvalue()))
 
     def note(self, **values: float | str | Tensor) -> None:
         """Keep numbers (a loss) or texts (a sample) of the present step for the page: `w.note(loss=1.2, poem="...")`.

@@ -24,7 +24,7 @@ from ..console import report
 from ..gradcheck import compare
 from ..gradcheck.cases import cases
 from . import reading, source
-from .source import Operation, Piece
+from .source import Operation, Piece, Thing
 
 WIDTH = 110
 BOLD, DIM, GREEN, RED = 1, 2, 32, 31
@@ -121,6 +121,26 @@ def explanation(op: Operation) -> tuple[str, bool]:
     return "\n".join(lines), right and agree
 
 
+def description(thing: Thing) -> str:
+    """What is no operation: docstring, source, what it calls, and where it stands in the reading."""
+    first, *others = thing.pieces
+    lines = [paint(thing.name, BOLD), "", thing.doc, "", "Source", "", *shown(first), ""]
+    if others:
+        lines += ["What it calls", ""]
+        for piece in others:
+            lines += [*shown(piece, f"   {' '.join(piece.doc.partition(chr(10) * 2)[0].split())}"), ""]
+    lines += ["Reading", ""]
+    files = {piece.path for piece in thing.pieces}
+    for number, step in enumerate(reading.steps(), 1):
+        if source.path_of(step.module) in files:
+            file = source.path_of(step.module).relative_to(source.PACKAGE)
+            lines.append("  " + filled(f"step {number} of `learn path`, {file}: {step.look}", 2))
+    for question, _, places in reading.QUESTIONS:
+        if any(source.path_of(module) == first.path for module, _ in places):
+            lines.append("  " + filled(f"`learn why` answers: {question}", 2))
+    return "\n".join(lines)
+
+
 # --- Reading -----------------------------------------------------------------------------------------------------
 
 
@@ -165,19 +185,27 @@ def main(argv: list[str] | None = None) -> int:
     """Print what is asked for. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tinygrad_z2g.learn", description="What each operation computes, "
                                      "how its gradient comes about, and how to read the source.")  # fmt: skip
-    parser.add_argument("topic", nargs="?", help="an operation (softmax, F.gelu, nn.LayerNorm), 'path' or 'why'")
+    parser.add_argument(
+        "topic",
+        nargs="?",
+        help="an operation (softmax, F.gelu, nn.LayerNorm), another name (Adam, backward), 'path' or 'why'",
+    )
     topic = parser.parse_args(argv).topic
     right = True
     if topic in (None, "path", "why"):
         text = {None: listing, "path": path, "why": why}[topic]()
     else:
         op = source.find(topic)
-        if op is None:
+        thing = None if op else source.find_thing(topic)
+        if thing:
+            text = description(thing)
+        elif op is None:
             known = {source.key(name): name for op in source.operations().values() for name in (*op.recorded, op.name)}
             close = difflib.get_close_matches(source.key(topic), [*known, "path", "why"])
             hint = f"; did you mean {', '.join(known.get(name, name) for name in close)}?" if close else "."
             parser.error(f"no operation {topic!r}{hint} Without a name this lists them all")
-        text, right = explanation(op)
+        else:
+            text, right = explanation(op)
     report(text)
     return 0 if right else 1
 

@@ -55,7 +55,7 @@ class Piece:
     """A function as it stands in its file: the lines without the docstring, and which of them state a gradient rule."""
 
     path: Path
-    node: ast.FunctionDef
+    node: ast.FunctionDef | ast.ClassDef
     whole: bool = False  # called by a rule, so that all of it is one
 
     @property
@@ -185,6 +185,74 @@ def _recorded(stating: list[Piece]) -> frozenset[str]:
     first = (call.args[0] for call in calls if ast.unparse(call.func) in makers)
     names = {arg.value for arg in first if isinstance(arg, ast.Constant) and isinstance(arg.value, str)}
     return frozenset(names or {stating[0].node.name})  # @unary records under the function's own name
+
+
+# --- What is no operation ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A class, a method or a function that is no operation: what it is called, its file's module, and the source.
+
+    The first piece is its own; the others are what it calls, in the engine, in the kernels and in its own file.
+    """
+
+    name: str
+    module: str
+    pieces: tuple[Piece, ...]
+
+    @property
+    def doc(self) -> str:
+        """The docstring."""
+        return self.pieces[0].doc
+
+
+def find_thing(name: str) -> Thing | None:
+    """What people may mean by a name that is no operation's: Adam, backward, nn.Module, no_grad, GPT."""
+    root = sys.modules[NAME]
+    spaces = {"": root, "Tensor": root.Tensor, "nn": root.nn, "F": root.nn.functional, "optim": root.optim}
+    spaces |= {word: importlib.import_module(f"{NAME}.{word}") for word in ("optim.lr_scheduler", "models", "text")}
+    spaces |= {word: importlib.import_module(f"{NAME}.{word}") for word in ("utils.data", "autograd", "engine")}
+    for space, holder in spaces.items():
+        for word in dir(holder):
+            if word[0] == "_" or key(word) != key(name):
+                continue
+            thing = inspect.unwrap(getattr(holder, word))
+            home = getattr(thing, "__module__", None) or ""
+            code = home.startswith(f"{NAME}.") and (inspect.isfunction(thing) or inspect.isclass(thing))
+            if code and (piece := _own_piece(thing)) is not None:
+                found = _called(piece, home, piece.path)
+                return Thing(f"{space}.{word}".lstrip("."), home[len(NAME) + 1 :], (piece, *found))
+    return None
+
+
+def _own_piece(thing: Any) -> Piece | None:
+    """Where a class or a function is written; None if not as one of these."""
+    path = Path(inspect.getsourcefile(thing) or "")
+    line = inspect.getsourcelines(thing)[1]
+    for node in ast.walk(parsed(path)):
+        named = isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == thing.__name__
+        if named and line in (node.lineno, *(d.lineno for d in node.decorator_list)):
+            return Piece(path, node)
+    return None
+
+
+def _called(piece: Piece, module: str, own: Path, depth: int = 2) -> list[Piece]:
+    """The functions of the engine, of the kernels and of the file itself that are called there, and by those."""
+    names = vars(importlib.import_module(module))
+    found: list[Piece] = []
+    for call in (n for n in ast.walk(piece.node) if isinstance(n, ast.Call)):
+        first, _, rest = ast.unparse(call.func).partition(".")
+        thing = getattr(names.get(first), rest, None) if rest else names.get(first)
+        home = getattr(thing, "__module__", None) or ""
+        near = home in (f"{NAME}.engine", f"{NAME}.asking") or home.startswith(f"{NAME}.kernels")
+        if inspect.isfunction(thing) and (near or (home.startswith(NAME) and inspect.getsourcefile(thing) == str(own))):
+            inner = _own_piece(inspect.unwrap(thing))
+            if inner is not None and inner not in found and inner.node is not piece.node:
+                found.append(inner)
+                deeper = _called(inner, inspect.unwrap(thing).__module__, own, depth - 1) if depth > 1 else []
+                found += [further for further in deeper if further not in found]
+    return found
 
 
 def key(name: str) -> str:
