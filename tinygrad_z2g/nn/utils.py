@@ -1,6 +1,7 @@
 """Gradients of a whole model at once.
 
-They work on whatever tensors they are handed and know nothing of modules, losses or optimizers.
+They work on whatever tensors they are handed and know nothing of layers, losses or optimizers. (What replaces a weight
+by one that is computed stands in `reparametrized`.)
 """
 
 from __future__ import annotations
@@ -14,6 +15,12 @@ from .. import kernels
 from ..engine import no_grad
 from ..ops.shape import cat
 from ..tensor import Tensor
+from .reparametrized import remove_spectral_norm, remove_weight_norm, spectral_norm, weight_norm
+
+__all__ = [
+    "clip_grad_norm_", "clip_grad_value_", "parameters_to_vector", "remove_spectral_norm", "remove_weight_norm",
+    "spectral_norm", "vector_to_parameters", "weight_norm",
+]  # fmt: skip
 
 
 @no_grad()
