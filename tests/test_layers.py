@@ -496,3 +496,51 @@ def test_starting_values_are_uniform_within_the_bound_of_torch(layer, name, boun
 def test_what_is_refused(call, error, words):
     with pytest.raises(error, match=words.replace("(", r"\(")):
         call()
+
+
+# --- Weights that are computed -----------------------------------------------------------------------------------
+
+
+def test_length_and_direction_learn_apart(device):
+    layer = nn.Linear(3, 2, device=device)
+    before = host(layer.weight)
+    assert nn.utils.weight_norm(layer) is layer
+    assert [name for name, _ in layer.named_parameters()] == ["bias", "weight_g", "weight_v"]
+    np.testing.assert_allclose(host(layer.weight_g)[:, 0], np.linalg.norm(before, axis=1), rtol=1e-6)
+    x = tensor(numbers(4, 3), device)
+    np.testing.assert_allclose(host(layer(x)), host(x) @ before.T + host(layer.bias), rtol=1e-5, atol=1e-6)
+    layer(x).sum().backward()
+    v, g = host(layer.weight_v), host(layer.weight_v.grad)
+    np.testing.assert_allclose((v * g).sum(1), 0, atol=1e-5)  # the length of v does not matter
+    with z2g.no_grad():
+        layer.weight_g *= 2
+    np.testing.assert_allclose(host(nn.utils.remove_weight_norm(layer).weight), 2 * before, rtol=1e-6)
+    assert [name for name, _ in layer.named_parameters()] == ["bias", "weight"]
+    with pytest.raises(ValueError, match="weight_norm of 'weight' not found"):
+        nn.utils.remove_weight_norm(layer)
+
+
+def test_a_weight_of_norm_1(device):
+    z2g.manual_seed(0)
+    layer = nn.utils.spectral_norm(nn.Conv2d(2, 3, 2, device=device), n_power_iterations=50)
+    assert list(layer.state_dict()) == ["bias", "weight_orig", "weight_u", "weight_v"]
+    x = tensor(numbers(1, 2, 3, 3), device)
+    layer(x).sum().backward()
+    assert layer.weight_orig.grad is not None
+    matrix = host(layer.weight).reshape(3, -1)
+    assert np.linalg.svd(matrix)[1][0] == pytest.approx(1, rel=1e-4)
+    layer.eval()
+    u = host(layer.weight_u)
+    layer(x)
+    assert np.array_equal(host(layer.weight_u), u)  # no steps of the power method in eval
+    np.testing.assert_allclose(host(nn.utils.remove_spectral_norm(layer).weight).reshape(3, -1), matrix, rtol=1e-5)
+
+
+def test_two_forwards_before_one_backward():
+    """The vectors move in the second forward, and the first one's graph still has its own."""
+    layer = nn.utils.spectral_norm(nn.Linear(3, 2))
+    x = tensor(numbers(4, 3))
+    (layer(x).sum() + layer(x * 2).sum()).backward()
+    assert layer.weight_orig.grad.shape == (2, 3)
+    with pytest.raises(ValueError, match="Linear has no parameter 'weight'"):
+        nn.utils.weight_norm(layer)

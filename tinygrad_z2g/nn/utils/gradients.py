@@ -1,6 +1,7 @@
 """Gradients of a whole model at once.
 
-They work on whatever tensors they are handed and know nothing of modules, losses or optimizers.
+They work on whatever tensors they are handed and know nothing of layers, losses or optimizers. (What replaces a weight
+by one that is computed stands in `reparametrized`.)
 """
 
 from __future__ import annotations
