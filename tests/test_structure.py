@@ -29,6 +29,7 @@ LAYERS = [
         "creation",
         "cuda",
         "distributed",
+        "func",
         "gradcheck",
         "nn",
         "optim",

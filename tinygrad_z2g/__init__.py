@@ -8,7 +8,7 @@ which to read the others.
 # isort: off
 from math import inf, nan, pi
 
-from . import amp, autograd, cuda, distributed, nn, optim, random, utils
+from . import amp, autograd, cuda, distributed, func, nn, optim, random, utils
 from .backend import Device as device
 from .backend import set_num_threads
 from .creation import (

@@ -87,6 +87,9 @@ PATH = {
         Step("formula", OPEN, "A rule leads to the docstring of its operation."),
         Step("explain", SKIM, "`story`: a copy of the graph, walked by the real `walk` with a listener at each rule. "
              "Or call `loss.explain()`."),
+        Step("func", SKIM, "`Level`: stand-ins for the inputs, and who still wants a history. `jvp`: forward, by two "
+             "walks back."),
+        Step("autograd.functional", OPEN, "The same questions asked at a point."),
         Step("autograd", SKIM, "`grad`, and `Function`: an operation of your own in two methods."),
     ],
     "Functions of networks": [
