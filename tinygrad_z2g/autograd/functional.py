@@ -2,7 +2,8 @@
 
 Each takes a function of tensors and its inputs, one tensor or a tuple, and returns numbers, not a function. The
 results have a history only with `create_graph`. `strict` makes an error of an output that does not depend on an input;
-else its derivative is 0. `vectorize` is accepted: it changes nothing here. The work is done in `func.py`.
+else its derivative is 0. `vectorize` is accepted: it changes nothing here. The work is done in `func.py`; this
+file knows nothing of graphs.
 """
 
 from __future__ import annotations
