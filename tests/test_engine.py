@@ -739,7 +739,7 @@ OPS = {
     "F.layer_norm": (lambda x, y: F.layer_norm(x, (3,), y[0], y[1]), "y"),
     "F.cross_entropy": (lambda x, i: F.cross_entropy(x, i[0]), ""),
     "F.nll_loss": (lambda x, i: F.nll_loss(x, i[0]), ""),
-    "F.mse_loss": (lambda x, y: F.mse_loss(x, y), ""),
+    "F.mse_loss": (lambda x, y: F.mse_loss(x, y), "xy"),
     "F.l1_loss": (lambda x, y: F.l1_loss(x, y), ""),
     "F.dropout": (lambda x: F.dropout(x, 0.3), ""),
     "F.embedding": (lambda x, i: F.embedding(i, x), "i"),

@@ -165,6 +165,32 @@ def test_conv1d(device, settings, meaning, bias):
     close(call(layer, x[0]), host(z)[0])  # without a batch
 
 
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("leaf", [True, False])
+def test_the_gradient_of_the_kernel_has_one_by_the_input(device, padding, leaf):
+    """∂/∂x Σ c ∂(Σ a conv(x, w))/∂w = ∂/∂x Σ a conv(x, c): conv is linear in w. With padding the rule reads a copy."""
+    x = z2g.tensor(normal(2, 3, 5), requires_grad=True)
+    w, c = (z2g.tensor(normal(4, 3, 3, seed=seed), requires_grad=True) for seed in (1, 2))
+    a = z2g.tensor(normal(2, 4, 3 + 2 * padding, seed=3))
+    input = x if leaf else x * x
+    z = (a * F.conv1d(input, w, padding=padding)).sum()
+    by_x, g = z2g.autograd.grad(z, (x, w), create_graph=True)
+    z.backward(retain_graph=True)
+    close(by_x, host(x.grad))
+    (found,) = z2g.autograd.grad((c * g).sum(), x)
+    (expected,) = z2g.autograd.grad((a * F.conv1d(x if leaf else x * x, c, padding=padding)).sum(), x)
+    close(found, host(expected))
+
+
+def test_a_recorded_walk_reaches_a_leaf_whose_data_were_replaced(device):
+    x = z2g.tensor(normal(3), requires_grad=True)
+    (expected,) = z2g.autograd.grad(F.gelu(x).sum(), x)
+    z = F.gelu(x).sum()
+    x.data = z2g.tensor(normal(3, seed=1))
+    (found,) = z2g.autograd.grad(z, x, create_graph=True)
+    close(found, host(expected))
+
+
 def test_trap_29_convolution_does_not_flip_the_kernel(device):
     x, w = z2g.tensor([[[1.0, 2.0, 3.0, 4.0]]]), z2g.tensor([[[1.0, 10.0]]])
     assert F.conv1d(x, w).tolist() == [[[21.0, 32.0, 43.0]]]  # 1·1 + 10·2, ...

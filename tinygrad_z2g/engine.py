@@ -524,7 +524,7 @@ def with_history(like: Variable, array: Array, end: Node | Variable | None) -> T
             return end
         end = source(end) if needs_grad(end) else None
         if isinstance(end, Variable):
-            end = Node("leaf", array, [(end, unchanged, ())], None, [])  # its .data were replaced meanwhile
+            end = Node("leaf", array, [(end, unchanged, ())], None, [])  # its .data were replaced, or these are a copy
     x = like.make(array)
     x.node, x._requires_grad = end, end is not None
     return x

@@ -136,11 +136,12 @@ class Story:
             step.sent.append(("", target))
             return
         step.formula, name, code, values = read(rule, numbers, node, i)
-        told = f" = {code}" if code and (len(code) <= 40 or self.level == 3) else ""
+        sizes = r"reshape\([^)]*\)"  # no part of the mathematics
+        told = f" = {code}" if code and (len(re.sub(sizes, "", code)) <= 40 or self.level == 3) else ""
         if part.shape != sent.shape:
             told += f", summed to {tuple(part.shape)}"
         for key, value in values:
-            words = step.formula + re.sub(r"reshape\([^)]*\)", "", told)  # sizes are no part of the mathematics
+            words = step.formula + re.sub(sizes, "", told)
             if hasattr(value, "strides") or re.search(rf"\b{key}\b", words):
                 shown = self.show(value)
                 step.values[key if step.values.get(key, shown) == shown else f"{key} for ∂L/∂{name}"] = shown

@@ -93,6 +93,8 @@ def _values(
         return
     names = [name for name in inspect.signature(rule).parameters if name not in ("grad", "self")]
     for name, value in zip(names, numbers, strict=False):
+        if name[0] == "_":  # watched, not used
+            continue
         if hasattr(value, "strides") or type(value) in (int, float):
             yield name, value
     for name, value in inspect.getclosurevars(rule).nonlocals.items():

@@ -23,7 +23,7 @@ first, second = (z2g.tensor(rng.standard_normal((3, 3))) for _ in range(2))
 def wrong(W: z2g.Tensor, *reads) -> z2g.Tensor:
     a = x @ W  # (40, 3) @ (3, 3)
     y = np.tanh(a.array)
-    h = record("my_tanh", y, (a, lambda grad: grad * (1 - y**2), *reads))
+    h = record("my_tanh", y, (a, lambda grad, *watched: grad * (1 - y**2), *reads))
     h += x  # the mistake
     return h
 
@@ -31,7 +31,7 @@ def wrong(W: z2g.Tensor, *reads) -> z2g.Tensor:
 def right(W: z2g.Tensor) -> z2g.Tensor:
     a = x @ W
     y = np.tanh(a.array)
-    h = record("my_tanh", y, (a, lambda grad: grad * (1 - y**2), RESULT))
+    h = record("my_tanh", y, (a, lambda grad, y: grad * (1 - y**2), RESULT))
     return h + x  # a new array
 
 

@@ -38,15 +38,17 @@ PATH = {
     "The idea": [
         Step("engine", READ, "The whole idea. The three words of the opening paragraph, then `record` (what an "
              "operation leaves behind), `walk` (youngest node first) and `arrive` (where two paths meet: the sum). "
-             "`match` undoes broadcasting. What lies below 'Switching recording off' can wait.", {
+             "`match` undoes broadcasting. What lies below 'Walks that are recorded' can wait.", {
                  "backend": "`of(array)` is NumPy or CuPy, whichever the array belongs to",
                  "kernels": "functions on plain arrays; here only `total`, a sum over some axes. Where an operation "
                      "uses another one, `learn NAME` shows it beside the rule",
+                 "modes": "`grad_mode.enabled` is False under no_grad()",
                  "replay": "`active` is 0, unless a training step is compiled for a GPU",
                  "trace": "`observers` is an empty list, unless somebody asked to look on",
                  "views": "`Spot`, the place of a view in another array; used after in-place writes alone"}),
     ],
     "The ground it stands on": [
+        Step("modes", OPEN, "One flag a thread; `no_grad` is a context and a decorator."),
         Step("backend", SKIM, "`of` and `device_of`; the rest is about finding a GPU."),
         Step("console", OPEN, "Text for a terminal that lacks some characters."),
         Step("dtypes", SKIM, "`promote`: what float32 and int64 make together."),
@@ -56,8 +58,7 @@ PATH = {
         Step("ops", OPEN, "One family a file."),
         Step("ops.common", OPEN, "`operands` and `record_view`; the rest checks arguments and words errors."),
         Step("ops.casting", SKIM, "`lowered` and `raised`: the casts of mixed precision, nothing outside of it."),
-        Step("ops.unary", SKIM, "The decorator `unary`, then three or four functions of your choice: derive, compare, "
-             "run the example."),
+        Step("ops.unary", SKIM, "Three or four functions of your choice: derive, compare, run the example."),
         Step("ops.elementwise", SKIM, "`mul`: the result in one line, then a rule for each input, and what it reads. "
              "`where`: why the rule chooses and does not multiply."),
         Step("ops.linalg", SKIM, "`matmul`: two lines of derivation, and the shapes beside each product. Then "
@@ -71,9 +72,11 @@ PATH = {
         Step("ops.softmax", READ, "The derivation of `softmax`, then its kernel: `python -m tinygrad_z2g.learn "
              "softmax`."),
         Step("ops.sorting", OPEN, "No rule of its own: an order, and `gather`."),
+        Step("ops.words", OPEN, "The same words for tensors, so that a rule can be walked through again."),
     ],
     "The tensor": [
         Step("random", SKIM, "One seed; and why dropout needs no stored mask."),
+        Step("asking", OPEN, "`seed_gradient`: what a backward pass starts with."),
         Step("size", OPEN, "A shape is a tuple that prints as torch's."),
         Step("tensor", SKIM, "The table in the middle, where each operation becomes a method. `backward` is one line. "
              "Then `_version`, `detach`, `retain_grad`.", {
@@ -93,10 +96,12 @@ PATH = {
         Step("autograd", SKIM, "`grad`, and `Function`: an operation of your own in two methods."),
     ],
     "Functions of networks": [
+        Step("kernels.normal", OPEN, "`erf`: two series, one for small numbers."),
         Step("kernels.reference", SKIM, "`softmax_backward`, `cross_entropy`, `layer_norm_backward`, "
              "`attention_backward`, `adam`: each against the formula in its docstring."),
         Step("kernels.recurrent", OPEN, "An LSTM over all steps, and back through time."),
         Step("kernels", OPEN, "NumPy's arrays go to the reference, or to loops; CuPy's to `cuda`.", {
+                 "kernels.quantized": "products with weights of four or eight bits",
                  "kernels.cuda": "the same routines for a GPU",
                  "kernels.loops": "whether Numba is there; with it come the same routines as compiled loops"}),
         Step("replay", OPEN, "For a GPU: which numbers differ from step to step."),
@@ -160,7 +165,7 @@ PATH = {
         Step("notebook", OPEN, "A tensor as a coloured table."),
         Step("showing", OPEN, "A tensor as text."),
         Step("draw.tracing", OPEN, "Which module made which operation: hooks, and the numbers of nodes."),
-        Step("draw.layout", SKIM, "Layers by longest path, order by barycentres: pictures of graphs in general."),
+        Step("draw.layout", OPEN, "Layers by longest path, order by barycentres: pictures of graphs in general."),
         Step("draw.writing", OPEN, "SVG is text."),
         Step("draw.graph", OPEN, "What is worth drawing."),
         Step("draw", OPEN, "The one function."),
@@ -168,7 +173,7 @@ PATH = {
         Step("page.film", OPEN, "What `explain` heard and where `draw` puts it, side by side."),
         Step("page", OPEN, "Two functions."),
         Step("amp", SKIM, "`GradScaler`: why a factor in front of the loss, and who finds it."),
-        Step("distributed", SKIM, "Why the mean of gradients is the gradient of the mean."),
+        Step("distributed", OPEN, "Why the mean of gradients is the gradient of the mean."),
         Step("kernels.loops", OPEN, "Whether compiled loops are used, and if not, why."),
         Step("kernels.compiled.jit", OPEN, "`Job`: how threads share work without waiting for each other."),
         Step("kernels.compiled.layout", OPEN, "What a loop takes."),
@@ -180,6 +185,8 @@ PATH = {
         Step("kernels.compiled.dropping", OPEN, "A mask is a hash."),
         Step("kernels.compiled.updates", OPEN, "AdamW in four lines."),
         Step("kernels.compiled.products", OPEN, "OpenBLAS on one thread, several times at once."),
+        Step("kernels.compiled.blocks", OPEN, "Integers become weights in registers."),
+        Step("kernels.compiled.rotary", OPEN, "Pairs, each read once."),
         Step("kernels.compiled.windows", OPEN, "Five loops, one in the other."),
         Step("kernels.compiled.attending", OPEN, "The reference's attention, an example at a time."),
         Step("kernels.compiled.gates", OPEN, "The reference's LSTM, a part of the batch at a time."),
@@ -187,7 +194,7 @@ PATH = {
         Step("kernels.cuda.launch", OPEN, "How a kernel is compiled and started."),
         Step("kernels.cuda.products", OPEN, "How cuBLAS is told where matrices lie."),
         Step("kernels.cuda", OPEN, "A function a kernel; the kernels themselves are the .cu files beside it."),
-        Step("cuda", SKIM, "`CompiledStep`: a training step as one launch."),
+        Step("cuda", OPEN, "`CompiledStep`: a training step as one launch."),
         Step("gradcheck.cases", OPEN, "What is checked, a line each."),
         Step("gradcheck.complex_step", SKIM, "A derivative without a difference, right to the last digits."),
         Step("gradcheck.__main__", OPEN, "`python -m tinygrad_z2g.gradcheck`: do not believe us."),
@@ -227,7 +234,7 @@ QUESTIONS = [
     Question("What frees the graph?",
              "Dropping the loss: nodes point back to their inputs, never forward, so nothing else holds them and there "
              "is no cycle. And backward() itself takes each node apart as it passes, unless told to retain the graph.",
-             (("engine", r"^class Node"), ("engine", r"if not retain_graph:"))),
+             (("engine", r"^class Node"), ("engine", r"node\.edges = node\.reads = node\.twin = None"))),
     Question("In which order does backward() visit?",
              "Youngest first. A node is numbered when made, and inputs are made before outputs, so every consumer "
              "comes before what it consumed.",

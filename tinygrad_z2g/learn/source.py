@@ -1,8 +1,8 @@
 """Finding operations in the source: where each is written, which lines are its rule, and what else belongs to it.
 
 The files are read as text and as syntax trees, so what is shown is what is there, line numbers included. It knows
-nothing of what a function computes, only the forms in which this package writes a rule: `lambda grad: ...` and
-`def rule(grad): ...`, handed to `record`, `record_view` or `record_joint`.
+nothing of what a function computes, only the forms in which this package writes a rule: `lambda grad, y: ...` and
+`def rule(grad, y): ...`, handed to `record`, `record_view` or `record_joint`; and two rules that many share.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ FAMILIES = (
     "nn.quantized",
 )  # fmt: skip
 RECORD = {"record", "record_view", "record_joint"}
+SHARED = {"flat", "unchanged"}  # rules that stand elsewhere: no gradient, and the same gradient
 FUNCTION = (ast.FunctionDef, ast.Lambda)
 
 
@@ -76,6 +77,7 @@ class Piece:
         first = self.node.body[0]
         doc = range(first.lineno, first.end_lineno + 1) if ast.get_docstring(self.node) else ()
         marked = {i for rule in self.rules() for i in range(rule.lineno, rule.end_lineno + 1)}
+        marked |= {n.lineno for n in ast.walk(self.node) if isinstance(n, ast.Name) and n.id in SHARED}
         numbers = (i for i in range(self.first, self.node.end_lineno + 1) if i not in doc)
         return [(i, text[i - 1], self.whole or i in marked) for i in numbers]
 
@@ -118,8 +120,8 @@ def mentioned(tree: ast.AST) -> set[str]:
 
 
 def states_a_rule(piece: Piece) -> bool:
-    """Whether the function hands a rule to `record` itself, or is made an operation by `@unary`."""
-    return bool((RECORD | {"unary"}) & mentioned(piece.node))
+    """Whether the function hands a rule to `record` itself."""
+    return bool(RECORD & mentioned(piece.node))
 
 
 @functools.cache

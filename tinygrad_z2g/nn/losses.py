@@ -83,8 +83,8 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tenso
     return record(
         "mse_loss",
         loss,
-        (input, lambda grad, a, b: (a - b) * (grad * (2 / n)), input, target),
-        (target, lambda grad, a, b: (b - a) * (grad * (2 / n)), input, target),
+        (input, lambda grad, input, target: (input - target) * (grad * (2 / n)), input, target),
+        (target, lambda grad, input, target: (target - input) * (grad * (2 / n)), input, target),
     )
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from .. import dtypes, kernels, precision
 from ..backend import Array, of, silent
-from ..engine import record
+from ..engine import Derived, needs_grad, record, with_history
 from ..ops.casting import lowered
 from ..ops.common import as_array, as_int, linear_rule, row_major, same_device
 from ..ops.shape import cat
@@ -105,7 +105,7 @@ def _convolve(
     N, C, O, K = *x.shape[:2], w.shape[0], w.shape[2:]  # noqa: E741
     steps, spread = _sizes(name, "stride", stride, n), _sizes(name, "dilation", dilation, n)
     pads = _conv_padding(name, padding, [d * (k - 1) for d, k in zip(spread, K, strict=True)], steps)
-    windows, add_back = _windows(name, x, K, steps, pads, spread, 0)  # (N, C, K, L')
+    windows, add_back, shown = _windows(name, x, K, steps, pads, spread, 0)  # (N, C, K, L')
     lengths, fan_in, W = windows.shape[2 + n :], C * math.prod(K), w.reshape(O, -1)  # (O, C, K) -> (O, C K)
     xp, width = of(x), math.prod(lengths)
     together = N if xp is not np else max(1, CACHED // max(1, fan_in * width))
@@ -120,7 +120,10 @@ def _convolve(
     if bias is not None:
         z += bias.array[:, None]
 
-    inputs = (input, weight) if bias is None else (input, weight, bias)
+    read: Any = input
+    if shown is not x and x.dtype == dtype and needs_grad(weight):  # padding made a copy, so the input itself may die
+        read = Derived(shown, lambda array, x: with_history(x, array, x), input)
+    inputs = (read, weight) if bias is None else (read, weight, bias)
 
     def grad_x(grad: Array, _: Array) -> Array:  # W is the weight
         grad, g = grad.reshape(z_shape), xp.empty(x_shape, wide)
@@ -150,7 +153,7 @@ def _convolve(
     x_shape, z_shape, w_shape, places, wide = x.shape, z.shape, w.shape, (0, *range(2, n + 2)), x.dtype
     return record(
         name, (z if z.dtype == dtype else dtypes.rounded(z, dtype)).reshape(N, O, *lengths),
-        (input, grad_x, weight), (weight, grad_w, input), (bias, lambda grad: kernels.total(grad, places, False)),
+        (input, grad_x, weight), (weight, grad_w, read), (bias, lambda grad: kernels.total(grad, places, False)),
         twin=(lambda x, w, b=None: _plain_convolution(x, w, b, steps, pads, spread, lengths), *inputs),
     )  # fmt: skip
 
@@ -277,10 +280,11 @@ def avg_pool1d(
 
 def _windows(
     name: str, x: Array, kernel: Sizes, stride: Sizes, pads: list[tuple[int, int]], dilation: Sizes, outside: float
-) -> tuple[Array, Callable[[Array], Array]]:
+) -> tuple[Array, Callable[[Array], Array], Array]:
     """x (N, C, L) -> the windows (N, C, K, L'), a view, and the function that adds such windows up into such an x.
 
-    In two dimensions L is H, W and K is K1, K2. The function takes any number of examples.
+    In two dimensions L is H, W and K is K1, K2. The function takes any number of examples. Third, x as the windows show
+    it: itself, or its copy in the middle of the padding.
     """
     n, sizes = len(kernel), x.shape[2:]
     padded_sizes = [size + sum(pad) for size, pad in zip(sizes, pads, strict=True)]
@@ -307,7 +311,7 @@ def _windows(
         kernels.add_windows(out, seen, stride, dilation)
         return out[inner].astype(seen.dtype, copy=False)
 
-    return windows, add_back
+    return windows, add_back, x if padded is x else padded[inner]
 
 
 def _pool_windows(
@@ -328,7 +332,7 @@ def _pool_windows(
     if any(2 * p > k for p, k in zip(pads, kernel, strict=True)):
         raise RuntimeError(f"{name}: padding {padding} must be at most half of kernel_size {kernel_size}")
     x = x if x.ndim == n + 2 else x[None]
-    return _windows(name, x, kernel, steps, [(p, p) for p in pads], dilation, outside)
+    return _windows(name, x, kernel, steps, [(p, p) for p in pads], dilation, outside)[:2]
 
 
 def _inside(
