@@ -23,7 +23,8 @@ from .dtypes import (
 )  # fmt: skip
 from .draw import draw
 from .modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
-from .gradcheck import gradcheck, gradgradcheck
+from .gradcheck import gradcheck
+from .gradcheck.twice import gradgradcheck
 from .ops.elementwise import (
     abs, acos, add, allclose, asin, atan, ceil, clamp, cos, cosh, div, eq, equal, erf, exp, expm1, floor,
     floor_divide, ge, gt, isclose, isfinite, isinf, isnan, le, lerp, log, log1p, log2, logical_and, logical_not,

@@ -18,7 +18,8 @@ from ..anomaly import detect_anomaly, set_detect_anomaly
 from ..asking import seed_gradient
 from ..backend import Array, of
 from ..engine import needs_grad, record, record_joint, source, walk, with_history
-from ..gradcheck import gradcheck, gradgradcheck
+from ..gradcheck import gradcheck
+from ..gradcheck.twice import gradgradcheck
 from ..modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from ..ops.common import linear_rule
 from ..tensor import Tensor
