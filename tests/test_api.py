@@ -47,7 +47,7 @@ def test_the_page_has_every_namespace():
     """Each file that users import from has a section."""
     assert set(SECTIONS) == {f"tinygrad_z2g{suffix}" for suffix in (
         "", ".Tensor", ".nn", ".nn.Module", ".nn.functional", ".nn.init", ".nn.utils", ".nn.utils.rnn", ".optim",
-        ".optim.lr_scheduler", ".optim.swa_utils", ".amp", ".autograd", ".linalg", ".distributions", ".random",
+        ".optim.lr_scheduler", ".optim.swa_utils", ".amp", ".autograd", ".autograd.functional", ".func", ".linalg", ".distributions", ".random",
         ".utils.data", ".cuda", ".distributed", ".text", ".models",
     )}  # fmt: skip
 
@@ -98,6 +98,8 @@ SURFACE = {
     "tinygrad_z2g.amp": "autocast GradScaler",
     "tinygrad_z2g.distributions": "Normal Categorical Bernoulli Uniform kl_divergence",
     "tinygrad_z2g.autograd": "Variable grad gradcheck gradgradcheck Function set_detect_anomaly",
+    "tinygrad_z2g.autograd.functional": "jacobian hessian hvp vhp jvp vjp",
+    "tinygrad_z2g.func": "grad grad_and_value vjp jvp jacrev jacfwd hessian vmap functional_call",
 }  # fmt: skip
 
 
@@ -156,6 +158,13 @@ def test_the_surface_that_was_promised(name):
     (z2g.autocast, "device_type dtype enabled"),
     (z2g.amp.GradScaler, "device init_scale growth_factor backoff_factor growth_interval enabled"),
     (z2g.autograd.grad, "outputs inputs grad_outputs retain_graph create_graph allow_unused"),
+    (z2g.gradgradcheck, "fn inputs grad_outputs eps atol rtol"),
+    (z2g.func.grad, "func argnums has_aux"), (z2g.func.jacrev, "func argnums has_aux"),
+    (z2g.func.vmap, "func in_dims out_dims randomness"), (z2g.func.jvp, "func primals tangents has_aux"),
+    (z2g.func.functional_call, "module parameter_and_buffer_dicts args kwargs tie_weights strict"),
+    (z2g.autograd.functional.jacobian, "func inputs create_graph strict vectorize strategy"),
+    (z2g.autograd.functional.hessian, "func inputs create_graph strict vectorize outer_jacobian_strategy"),
+    (z2g.autograd.functional.hvp, "func inputs v create_graph strict"),
 ], ids=lambda value: getattr(value, "__name__", ""))  # fmt: skip
 def test_parameters_have_torch_s_names_in_torch_s_order(call, keywords):
     parameters = [name for name in inspect.signature(call).parameters if name != "self"]

@@ -33,6 +33,7 @@ LAYERS = [
         "cuda",
         "distributed",
         "distributions",
+        "func",
         "gradcheck",
         "linalg",
         "nn",

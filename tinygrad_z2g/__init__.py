@@ -8,7 +8,7 @@ which to read the others.
 # isort: off
 from math import inf, nan, pi
 
-from . import amp, autograd, backends, cuda, distributed, linalg, nn, optim, random, utils
+from . import amp, autograd, backends, cuda, distributed, func, linalg, nn, optim, random, utils
 from .backend import Device as device
 from .backend import get_default_device, set_default_device, set_num_threads
 from .creation import (
@@ -24,7 +24,8 @@ from .dtypes import (
 from .absent import answers as _answers
 from .draw import draw
 from .modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
-from .gradcheck import gradcheck, gradgradcheck
+from .gradcheck import gradcheck
+from .gradcheck.twice import gradgradcheck
 from .old import (
     BoolTensor, ByteTensor, CharTensor, DoubleTensor, FloatTensor, HalfTensor, IntTensor, LongTensor, ShortTensor,
     range, set_default_tensor_type,

@@ -25,8 +25,6 @@ ABSENT = {
     "sparse_coo_tensor": "tensors are dense; zeros(size).index_put_(indices, values, accumulate=True) makes the same",
     "quantization": "training with rounded weights is not offered; nn.QuantizedLinear holds weights of four bits",
     "ao": "training with rounded weights is not offered; nn.QuantizedLinear holds weights of four bits",
-    "func": "transforms of functions are not offered; autograd.grad gives gradients, batches go in a leading dimension",
-    "vmap": "transforms of functions are not offered; give the tensors a leading dimension: operations broadcast",
     "fft": f"{_COMPLEX}; numpy.fft works on x.numpy()",
     "complex": _COMPLEX,
     "polar": _COMPLEX,

@@ -531,7 +531,9 @@ def with_history(like: Variable, array: Array, end: Node | Variable | None) -> T
 
 
 def _target(history: Any) -> Node | Variable | None:
-    """Where the gradient of what has this history goes."""
+    """Where the gradient of a twin's input of this history goes. (What is `Derived` there is a copy of a tensor.)"""
+    if type(history) is tuple:
+        history = history[1][0]
     if isinstance(history, Variable):
         return source(history) if needs_grad(history) else None
     if type(history) is tuple:  # of something derived from one input

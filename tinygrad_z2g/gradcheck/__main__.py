@@ -26,10 +26,11 @@ from .. import backend
 from ..console import report
 from ..nn import Module
 from ..tensor import Tensor
-from . import _analytic, _checked, _outputs, compare, gradient_of
+from . import _analytic, _checked, _outputs, compare
 from .cases import Case, cases
 from .complex_step import NOT_ANALYTIC, complex_step
 from .further import NOT_HALF
+from .twice import gradient_of
 
 ROUNDING = {"float32": 2e-4, "float16": 1e-2}  # grown by cancellation in the worst case below
 LAST_DIGITS = 1e-13  # of a complex step, which is accurate to 1e-15

@@ -101,12 +101,16 @@ PATH = {
         Step("linalg", OPEN, "torch.linalg: names, and norms."),
         Step("gradcheck", READ, "How to doubt all of this: a slope measured with forward passes alone, and random "
              "weights."),
+        Step("gradcheck.twice", OPEN, "The same of a gradient: second derivatives."),
         Step("trace", SKIM, "`Observer`, and `here`: the line of the program that called an operation."),
         Step("anomaly", SKIM, "Who made the first NaN: an observer."),
         Step("folding", OPEN, "`runs`: what repeats itself in a list."),
         Step("formula", OPEN, "A rule leads to the docstring of its operation."),
         Step("explain", SKIM, "`story`: a copy of the graph, walked by the real `walk` with a listener at each rule. "
              "Or call `loss.explain()`."),
+        Step("func", OPEN, "`Level`: stand-ins for the inputs, and who still wants a history. `jvp`: forward, by two "
+             "walks back."),
+        Step("autograd.functional", OPEN, "The same questions asked at a point."),
         Step("autograd", SKIM, "`grad`, and `Function`: an operation of your own in two methods."),
     ],
     "Functions of networks": [
@@ -250,7 +254,7 @@ PATH = {
         Step("gradcheck.layers", OPEN, "What is checked of layers."),
         Step("gradcheck.further", OPEN, "More of them."),
         Step("gradcheck.cases", OPEN, "What is checked, a line each."),
-        Step("gradcheck.complex_step", SKIM, "A derivative without a difference, right to the last digits."),
+        Step("gradcheck.complex_step", OPEN, "A derivative without a difference, right to the last digits."),
         Step("gradcheck.__main__", OPEN, "`python -m tinygrad_z2g.gradcheck`: do not believe us."),
         Step("", OPEN, "Every public name, and from where."),
         Step("info", OPEN, "`python -m tinygrad_z2g.info`: what is installed here."),
