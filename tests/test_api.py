@@ -47,8 +47,8 @@ def test_the_page_has_every_namespace():
     """Each file that users import from has a section."""
     assert set(SECTIONS) == {f"tinygrad_z2g{suffix}" for suffix in (
         "", ".Tensor", ".nn", ".nn.Module", ".nn.functional", ".nn.init", ".nn.utils", ".nn.utils.rnn", ".optim",
-        ".optim.lr_scheduler", ".optim.swa_utils", ".amp", ".autograd", ".autograd.functional", ".func", ".linalg", ".distributions", ".random",
-        ".utils.data", ".cuda", ".distributed", ".text", ".models",
+        ".optim.lr_scheduler", ".optim.swa_utils", ".amp", ".autograd", ".autograd.functional", ".func", ".linalg",
+        ".distributions", ".random", ".utils.data", ".cuda", ".distributed", ".text", ".models",
     )}  # fmt: skip
 
 

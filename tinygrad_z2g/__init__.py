@@ -24,6 +24,7 @@ from .dtypes import (
 from .absent import answers as _answers
 from .draw import draw
 from .modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from .func import vmap
 from .gradcheck import gradcheck
 from .gradcheck.twice import gradgradcheck
 from .old import (

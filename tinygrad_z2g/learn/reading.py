@@ -91,6 +91,7 @@ PATH = {
         Step("random", SKIM, "One seed; and why dropout needs no stored mask."),
         Step("asking", OPEN, "`seed_gradient`: what a backward pass starts with."),
         Step("methods", OPEN, "More of that table."),
+        Step("notebook", OPEN, "A tensor as a coloured table."),
         Step("tensor", SKIM, "The table in the middle, where each operation becomes a method. `backward` is one line. "
              "Then `_version`, `detach`, `retain_grad`.", {
                  "explain": "tells the backward pass step by step, when asked to",
@@ -136,6 +137,7 @@ PATH = {
         Step("nn.batch_norm", SKIM, "Which numbers share a mean: the table at the top."),
         Step("nn.resize", OPEN, "`interpolate`: a few neighbours, weighted."),
         Step("nn.rotary", OPEN, "`rotary_embedding`: why a product of two turned vectors knows their distance alone."),
+        Step("nn.dot_product", SKIM, "Attention as a function; `plain` is its text in nine lines."),
         Step("nn.functional", SKIM, "`layer_norm`: what the two means remove. Attention. The others are composed and "
              "need no rule."),
     ],
@@ -216,7 +218,6 @@ PATH = {
         Step("page.document", OPEN, "One file that loads nothing: how a page is put together."),
         Step("page.run", OPEN, "What `watch` saw, as a page."),
         Step("watch", OPEN, "`_ill`: what makes a layer look ill, with the numbers that decide."),
-        Step("notebook", OPEN, "A tensor as a coloured table."),
         Step("showing", OPEN, "A tensor as text."),
         Step("draw.tracing", OPEN, "Which module made which operation: hooks, and the numbers of nodes."),
         Step("draw.layout", OPEN, "Layers by longest path, order by barycentres: pictures of graphs in general."),

@@ -228,7 +228,7 @@ class Transformer(Module):
         """What is added to scores so that no position sees a later one: -inf above the diagonal of (sz, sz), else 0.
 
         >>> nn.Transformer.generate_square_subsequent_mask(2)
-        tensor([[0.0000,   -inf],
-                [0.0000, 0.0000]])
+        tensor([[0., -inf],
+                [0., 0.]])
         """
         return creation.full((sz, sz), -math.inf, device=device, dtype=dtype).triu(1)
