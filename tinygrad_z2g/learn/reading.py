@@ -63,7 +63,7 @@ PATH = {
     "Operations: the result, and beside it the rule": [
         Step("ops", OPEN, "One family a file."),
         Step("ops.common", OPEN, "`operands` and `record_view`; the rest checks arguments and words errors."),
-        Step("ops.casting", SKIM, "`lowered` and `raised`: the casts of mixed precision, nothing outside of it."),
+        Step("ops.casting", OPEN, "`lowered` and `raised`: the casts of mixed precision, nothing outside of it."),
         Step("ops.counting", OPEN, "Places and counts: no gradient."),
         Step("ops.unary", SKIM, "Three or four functions of your choice: derive, compare, run the example."),
         Step("ops.elementwise", SKIM, "`mul`: the result in one line, then a rule for each input, and what it reads. "
@@ -144,7 +144,7 @@ PATH = {
     "Layers": [
         Step("nn.module", SKIM, "How a module finds its parameters without registering them."),
         Step("nn.container", OPEN, "Modules in order, in a list, under names."),
-        Step("nn.init", SKIM, "Why 1 / fan_in."),
+        Step("nn.init", OPEN, "Why 1 / fan_in."),
         Step("nn.linear", READ, "The smallest layer that learns: two parameters and one call."),
         Step("nn.activation", OPEN, "Settings, and a call each."),
         Step("nn.dropout", READ, "The one layer that asks whether it is training."),
@@ -158,7 +158,7 @@ PATH = {
         Step("nn.utils.rnn", OPEN, "Sequences of different lengths, packed without padding."),
         Step("nn.recurrent", OPEN, "`lstm_step` says what an LSTM is; `lstm_scan` the same as one operation. Then "
              "`_run`: layers and directions."),
-        Step("nn.attention", SKIM, "`split_heads` and the masks."),
+        Step("nn.attention", OPEN, "`split_heads` and the masks."),
         Step("nn.cache", OPEN, "`extend`: nothing is copied for a new token."),
         Step("nn.transformer", READ, "Attention, then a small network, each added to what came in."),
         Step("nn.encoder_decoder", OPEN, "The same for two sequences: one is read, the other written."),
