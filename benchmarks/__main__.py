@@ -4,9 +4,10 @@ Each runs in a process of its own, with the threads it takes by default: ours wi
 installed), ours with NumPy alone (`numpy`), torch; a block of steps each, in turn, seven times. (In one process, which
 --together asks for, the idle threads of one library hold the cores that the other needs, torch's more so: that flatters
 us.) Figures are medians; a ratio is that of two neighbouring blocks' medians, of which the median and the range are
-shown. Also measured: peak memory of W2's process, the time that the import takes, the rate of matrix products, which
-gives the floor (no step can be faster than its FLOPs at that rate), and, before and after each workload, how far apart
-two cores are: 1 where they share a cache, 2 and more where they do not. A virtual machine's cores may be moved.
+shown. With --cpu it is processor time on one thread, which other work on the machine spoils less. Also measured: peak
+memory of W2's process, the time that the import takes, the rate of matrix products, which gives the floor (no step can
+be faster than its FLOPs at that rate), and, before and after each workload, how far apart two cores are: 1 where they
+share a cache, 2 and more where they do not. A virtual machine's cores may be moved.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ from .workloads import WORKLOADS
 INNER = {"W4": 50, "tiny": 500}  # steps per measurement, so that each takes some milliseconds
 
 
-def clock(step: Callable, name: str) -> float:
+def clock(step: Callable, name: str, now: Callable[[], float] = time.perf_counter) -> float:
     """Seconds per step."""
     inner = INNER.get(name, 1)
-    start = time.perf_counter()
+    start = now()
     for _ in range(inner):
         step()
-    return (time.perf_counter() - start) / inner
+    return (now() - start) / inner
 
 
 def library(name: str) -> Any:
@@ -66,12 +67,13 @@ SETS = ("z2g", "numpy", "torch", "compile")  # compiled loops; NumPy alone; torc
 BLOCKS = 7
 
 
-def apart(name: str, reps: int, sets: tuple[str, ...]) -> dict[str, Any]:
+def apart(name: str, reps: int, sets: tuple[str, ...], cpu: bool) -> dict[str, Any]:
     """One workload on each of the sets, in processes of their own, a block of steps each in turn."""
     blocks: dict[str, list[list[float]]] = {who: [] for who in sets}
     for _ in range(BLOCKS):
         for who, found in blocks.items():
             command = [sys.executable, "-m", "benchmarks", "--block", who, "--workload", name, "--reps", str(reps)]
+            command += ["--cpu"] if cpu else []
             switch = {"numpy": {"TINYGRAD_Z2G_COMPILED": "0"}}.get(who, {})
             run = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **switch})
             if run.returncode:
@@ -103,14 +105,14 @@ def summary(name: str, times: list[list[float]]) -> dict[str, Any]:
     return row
 
 
-def peak_gflops(n: int = 1024) -> float:
+def peak_gflops(now: Callable[[], float], n: int = 1024) -> float:
     """The rate of float32 matrix products, the best of ten."""
     a = np.ones((n, n), np.float32)
     times = []
     for _ in range(10):
-        start = time.perf_counter()
+        start = now()
         a @ a
-        times.append(time.perf_counter() - start)
+        times.append(now() - start)
     return 2 * n**3 / min(times) / 1e9
 
 
@@ -227,6 +229,7 @@ def main() -> None:
     parser.add_argument("--workload", choices=list(WORKLOADS), help="only this one")
     parser.add_argument("--reps", type=int, default=15, help="steps in a block, or pairs (default 15; of W3 a third)")
     parser.add_argument("--together", action="store_true", help="ours and torch in one process, a step each in turn")
+    parser.add_argument("--cpu", action="store_true", help="processor time on one thread: where others use the machine")
     parser.add_argument("--torch-compile", action="store_true", help="also W2 and W3 by torch.compile")
     parser.add_argument("--profile", action="store_true", help="where the time goes by operation (needs --workload)")
     parser.add_argument("--scaling", action="store_true", help="W2 against context, width, batch and depth")
@@ -243,9 +246,12 @@ def main() -> None:
         parser.error("--reps must be at least 1")
     if args.mpi is not None and (args.mpi < 1 or (args.workload or "W2") not in mpi.SIZES):
         parser.error("--mpi takes a number of processes >= 1, with --workload W2 or W3")
+    if args.cpu:
+        os.environ["OMP_NUM_THREADS"] = "1"  # of the processes to come
+    now = time.process_time if args.cpu else time.perf_counter
     if args.block:
         step = WORKLOADS[args.workload][0](library("z2g" if args.block == "numpy" else args.block))
-        print(json.dumps([clock(step, args.workload) for _ in range(args.reps + 3)][3:]))
+        print(json.dumps([clock(step, args.workload, now) for _ in range(args.reps + 3)][3:]))
         return
     if args.profile:
         if not args.workload:
@@ -254,7 +260,7 @@ def main() -> None:
         return
     figures: dict[str, Any] = {
         "machine": platform.platform(), "python": platform.python_version(), "numpy": np.__version__,
-        "cores": os.cpu_count(), "threads": os.environ.get("OMP_NUM_THREADS", "default"), "gflops": peak_gflops(),
+        "cores": os.cpu_count(), "threads": os.environ.get("OMP_NUM_THREADS", "default"), "gflops": peak_gflops(now),
     }  # fmt: skip
     print(" ".join(f"{key}={value}" for key, value in figures.items()))
     if args.scaling:
@@ -268,7 +274,7 @@ def main() -> None:
         figures["ops"] = ops.table(workloads.ours(), library("torch"))
         ops.show(figures["ops"])
     elif args.loops:
-        figures["loops"], figures["first steps, s"] = loops.table(), loops.first_steps()
+        figures["loops"], figures["first steps, s"] = loops.table(args.cpu), loops.first_steps(args.cpu)
         loops.show(figures["loops"], figures["first steps, s"])
     elif args.llm:
         figures["llm"] = llm.compare(args.llm)
@@ -287,7 +293,7 @@ def main() -> None:
             reps = max(3, args.reps // 3) if name == "W3" else args.reps
             before = core_distance()
             sets = SETS if args.torch_compile and name in ("W2", "W3") else SETS[:3]
-            row = paired(name, reps) if args.together else apart(name, reps, sets)
+            row = paired(name, reps) if args.together else apart(name, reps, sets, args.cpu)
             figures["rows"].append({**row, "cores apart": [before, core_distance()]})
             show(figures["rows"][-1], figures["gflops"])
         if not args.workload:

@@ -1,8 +1,9 @@
 """`python -m benchmarks --loops`: what each compiled loop brings, and what compiling takes.
 
 Each routine of `kernels/reference.py` beside the loop of the same name, on one thread and on as many as OpenBLAS takes,
-in turn in one process; milliseconds, the least of many. Then the seconds that a new process takes for the first step of
-W2's training: without loops, with loops that lie compiled on the disk, and with loops that must be compiled first.
+in turn in one process; milliseconds, the least of many. (With --cpu processor time, all on one thread.) Then the
+seconds that a new process takes for the first step of W2's training: without loops, with loops that must be compiled
+first, and with loops that lie compiled on the disk.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-SECONDS = 0.5  # for each routine
+SECONDS = 0.2  # for each routine
 
 
 def cases() -> Iterator[tuple[str, str, tuple]]:
@@ -82,50 +83,51 @@ def plain(name: str) -> Callable:
     return found or getattr(quantized, name.removeprefix("quantized_"))
 
 
-def table() -> list[dict[str, Any]]:
+def table(cpu: bool) -> list[dict[str, Any]]:
     """Milliseconds of each routine. SystemExit where there are no loops."""
     from tinygrad_z2g.kernels import loops
 
     compiled = loops.find()
     if compiled is None:
         sys.exit(f"--loops: {loops.reason}")
-    set_threads, many = compiled.jit.set_blas_threads, compiled.threads()
-    found = []
+    set_threads, many = compiled.jit.set_blas_threads, 1 if cpu else compiled.threads()
+    now, found = time.process_time if cpu else time.perf_counter, []
     for what, name, args in cases():
         variants = {"NumPy": (plain(name), many), "one": (getattr(compiled, name), 1)}
-        variants |= {"all": (getattr(compiled, name), many)} if set_threads is not None else {}
+        variants |= {"all": (getattr(compiled, name), many)} if set_threads is not None and not cpu else {}
         times: dict[str, list[float]] = {who: [] for who in variants}
-        end = time.perf_counter() + SECONDS
-        while time.perf_counter() < end or len(times["NumPy"]) < 5:
+        end = now() + SECONDS
+        while now() < end or len(times["NumPy"]) < 5:
             for who, (function, threads) in variants.items():
                 if set_threads is not None:
                     set_threads(threads)
-                start = time.perf_counter()
+                start = now()
                 with np.errstate(all="ignore"):
                     function(*args)
-                times[who].append(time.perf_counter() - start)
+                times[who].append(now() - start)
         found.append({"what": what, **{who: min(all_of) * 1e3 for who, all_of in times.items()}})
     return found
 
 
 FIRST_STEP = """
 import time
-start = time.perf_counter()
+start = time.{now}()
 from benchmarks import workloads
 step = workloads.small_gpt(workloads.ours())
 step()
-print(time.perf_counter() - start)
+print(time.{now}() - start)
 """
 
 
-def first_steps() -> dict[str, float]:
+def first_steps(cpu: bool) -> dict[str, float]:
     """Seconds of a new process up to the end of W2's first step."""
+    code = FIRST_STEP.format(now="process_time" if cpu else "perf_counter")
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for what in ("NumPy alone", "loops to be compiled", "loops compiled before"):
             settings = {"TINYGRAD_Z2G_COMPILED": "0"} if what == "NumPy alone" else {}
             run = subprocess.run(
-                [sys.executable, "-c", FIRST_STEP], capture_output=True, text=True, check=True,
+                [sys.executable, "-c", code], capture_output=True, text=True, check=True,
                 env={**os.environ, "NUMBA_CACHE_DIR": folder, **settings},
             )  # fmt: skip
             found[what] = float(run.stdout)
