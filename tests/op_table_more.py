@@ -196,6 +196,9 @@ GRIDS = [
     Op("rot90", z2g.rot90, lambda a, k, dims: np.rot90(a, k, dims), case(ANY, shapes=MATRIX_LIKE, extra=turning)),
     Op("diag_embed", z2g.diag_embed, diag_embed, case(ANY, shapes=WITH_DIM, offset=st.integers(-2, 2))),
     Op("diagflat", z2g.diagflat, lambda a, offset: np.diagflat(a, offset), case(ANY, offset=st.integers(-2, 2))),
+    Op("take", lambda x, index: z2g.take(x, index), lambda a, index: np.take(a, index),
+       case(ANY, shapes=FILLED, index=lambda s: integers((2, 2), -math.prod(s), math.prod(s) - 1)), (z2g.take,)),
+    Op("msort", z2g.msort, lambda a: np.sort(a, 0), case(DISTINCT, shapes=WITH_DIM)),
     Op("unfold", grids.unfold, unfold, case(ANY, shapes=shape_of(1, 3, least=1), extra=windows), (Tensor.unfold,)),
 ]  # fmt: skip
 
@@ -563,16 +566,18 @@ EXEMPT_MORE = {
     "a new tensor, without history: test_names.py": """
         new_tensor new_zeros new_ones new_empty new_full new resize_ resize_as_ volatile nelement ndimension""",
     "the operation, written over x: test_names.py compares each with it": """
-        abs_ neg_ square_ sqrt_ rsqrt_ reciprocal_ exp_ expm1_ log_ log2_ log10_ log1p_ sin_ cos_ tan_ tanh_ sigmoid_
-        relu_ erfinv_ floor_ ceil_ round_ trunc_ sign_ clip_ clamp_min_ clamp_max_ nan_to_num_ lerp_ fmod_ addcmul_
-        addcdiv_ addmm_ addmv_ addr_ baddbmm_ addbmm_ tril_ triu_ index_fill_ index_copy_ index_add_ index_put_
-        masked_scatter_ scatter_reduce_ subtract_ multiply_ divide_ t_ transpose_ swapaxes_ swapdims_ squeeze_
-        unsqueeze_ logical_and_ logical_or_ logical_not_ fill_diagonal_ detach_ apply_""",
+        abs_ neg_ square_ sqrt_ rsqrt_ reciprocal_ exp_ expm1_ log_ log2_ log10_ log1p_ sin_ cos_ tan_ tanh_
+        sigmoid_ relu_ erfinv_ floor_ ceil_ round_ trunc_ sign_ clip_ clamp_min_ clamp_max_ nan_to_num_ lerp_
+        fmod_ addcmul_ addcdiv_ addmm_ addmv_ addr_ baddbmm_ addbmm_ tril_ triu_ index_fill_ index_copy_
+        index_add_ index_put_ erf_ sinh_ cosh_ asin_ acos_ atan_ true_divide_ masked_scatter_ scatter_reduce_
+        subtract_ multiply_ divide_ t_ transpose_ swapaxes_ swapdims_ squeeze_ unsqueeze_ logical_and_
+        logical_or_ logical_not_ fill_diagonal_ detach_ apply_""",
+    "draws numbers of the rows": "multinomial",
     "fills with random numbers": "random_ bernoulli_ exponential_ log_normal_ geometric_ cauchy_ bernoulli",
     "questions, and other names for what is tested: test_names.py": """
         is_cuda itemsize is_sparse is_mps is_quantized is_meta H mH is_complex is_signed is_pinned is_shared is_nonzero
         is_same_size is_set_to data_ptr stride get_device pin_memory share_memory_ short char byte __copy__ reshape_as
-        sum_to_size""",
+        sum_to_size is_cpu bfloat16""",
     "no gradient passes: the result is bool or integer, or a step": """
         argwhere bincount bucketize histc isin nonzero searchsorted unique unique_consecutive heaviside isneginf
         isposinf logical_xor signbit bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift

@@ -133,7 +133,8 @@ def test_default_types_and_devices(device):
 M = [[0.5, -0.75], [0.25, 0.625]]
 ALONE = [
     "abs", "neg", "square", "exp", "expm1", "sin", "cos", "tan", "tanh", "sigmoid", "relu", "erfinv", "floor",
-    "ceil", "round", "trunc", "sign", "nan_to_num", "tril", "triu", "t",
+    "ceil", "round", "trunc", "sign", "nan_to_num", "tril", "triu", "t", "erf", "sinh",
+    "cosh", "asin", "acos", "atan",
 ]  # fmt: skip
 POSITIVE = ["sqrt", "rsqrt", "reciprocal", "log", "log2", "log10", "log1p"]
 WITH_NUMBERS = {
@@ -393,6 +394,13 @@ def test_questions(device):
     assert x.pin_memory() is x.share_memory_() is x and x.is_set_to(x.detach()) and not x.is_set_to(x + 0)
     assert x.data_ptr() == x.view(6).data_ptr() and x.reshape_as(x.t()).shape == (3, 2)
     assert [x.short().dtype, x.char().dtype, x.byte().dtype] == [z2g.int16, z2g.int8, z2g.uint8]
+    assert x.is_cpu == (device == "cpu") and z2g.broadcast_shapes((2, 1), (3,)) == (2, 3)
+    assert z2g.positive(x) is x and z2g.detach(x).is_set_to(x) and not z2g.clone(x).is_set_to(x)
+    assert T([0.0, 1.0]).multinomial(2, True).tolist() == [1, 1] and z2g.asarray([1.0], copy=True).tolist() == [1]
+    with pytest.raises(TypeError, match="bfloat16"):
+        x.bfloat16()
+    with pytest.raises(RuntimeError, match="broadcast"):
+        z2g.broadcast_shapes((2,), (3,))
     assert x.sum_to_size(1, 3).tolist() == [[2, 2, 2]] and x.sum_to_size(3).tolist() == [2, 2, 2]
     shared = copy.copy(x)
     x += 1

@@ -12,7 +12,7 @@ from . import amp, autograd, backends, cuda, distributed, func, linalg, nn, opti
 from .backend import Device as device
 from .backend import get_default_device, set_default_device, set_num_threads
 from .creation import (
-    arange, as_tensor, bernoulli, empty, empty_like, eye, from_numpy, full, full_like, linspace, logspace,
+    arange, as_tensor, asarray, bernoulli, empty, empty_like, eye, from_numpy, full, full_like, linspace, logspace,
     multinomial, normal, ones, ones_like, rand, rand_like, randint, randint_like, randn, randn_like, randperm,
     scalar_tensor, tensor, tril_indices, triu_indices, zeros, zeros_like,
 )  # fmt: skip
@@ -45,12 +45,13 @@ from .ops.elementwise import (
     abs, acos, add, allclose, asin, atan, bitwise_and, bitwise_left_shift, bitwise_not, bitwise_or,
     bitwise_right_shift, bitwise_xor, ceil, clamp, cos, cosh, div, eq, equal, erf, exp, expm1, floor,
     floor_divide, ge, gt, isclose, isfinite, isinf, isnan, le, lerp, log, log1p, log2, logical_and, logical_not,
-    logical_or, lt, masked_fill, maximum, minimum, mul, ne, neg, pow, reciprocal, relu, remainder, round, rsqrt,
+    logical_or, lt, masked_fill, maximum, minimum, mul, ne, neg, pow, reciprocal, relu, remainder, round, rsqrt, rsub,
     sigmoid, sign, sin, sinh, sqrt, square, sub, tan, tanh, where,
 )  # fmt: skip
 from .ops.grids import (
     atleast_1d, atleast_2d, atleast_3d, block_diag, broadcast_tensors, cartesian_prod, column_stack, combinations,
-    diag_embed, diagflat, dsplit, dstack, fliplr, flipud, hsplit, meshgrid, ravel, rot90, tensor_split, vsplit,
+    diag_embed, diagflat, dsplit, dstack, fliplr, flipud, hsplit, meshgrid, ravel, rot90, take,
+    tensor_split, vsplit,
 )  # fmt: skip
 from .ops.indexing import (
     gather, index_select, masked_select, repeat_interleave, scatter, scatter_add, select, take_along_dim,
@@ -71,7 +72,7 @@ from .ops.shape import (
 from .ops.softmax import log_softmax, logsumexp, softmax
 from .ops.sorting import argsort, sort, topk
 from .ops.statistics import (
-    aminmax, cummax, cummin, kthvalue, median, mode, nanmean, nanmedian, nanquantile, nansum, quantile, std_mean,
+    aminmax, cummax, cummin, kthvalue, median, mode, msort, nanmean, nanmedian, nanquantile, nansum, quantile, std_mean,
     var_mean,
 )  # fmt: skip
 from .ops.writing import (
@@ -80,9 +81,10 @@ from .ops.writing import (
 from .page import page, play
 from .precision import autocast
 from .questions import (
-    are_deterministic_algorithms_enabled, can_cast, compile, finfo, get_float32_matmul_precision, get_num_threads,
-    iinfo, is_complex, is_floating_point, is_nonzero, is_storage, is_tensor, numel, promote_types, result_type,
-    set_float32_matmul_precision, typename, use_deterministic_algorithms,
+    are_deterministic_algorithms_enabled, broadcast_shapes, can_cast, clone, compile, detach, finfo,
+    get_float32_matmul_precision, get_num_threads, iinfo, is_complex, is_floating_point, is_nonzero, is_storage,
+    is_tensor, numel, positive, promote_types, result_type, set_float32_matmul_precision, typename,
+    use_deterministic_algorithms,
 )  # fmt: skip
 from .random import Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 from .serialization import load, save
@@ -98,7 +100,7 @@ swapaxes = swapdims = transpose
 moveaxis = movedim
 row_stack = vstack
 clip = clamp
-absolute, negative = abs, neg
+absolute, negative, sgn = abs, neg, sign
 subtract, multiply, divide, true_divide = sub, mul, div, div
 greater, greater_equal, less, less_equal, not_equal = gt, ge, lt, le, ne
 arcsin, arccos, arctan, arctan2 = asin, acos, atan, atan2

@@ -458,3 +458,14 @@ def multinomial(
     ]
     out = np.stack(drawn).astype(np.int64)
     return Tensor.make(backend.to_device(out if weights.ndim == 2 else out[0], input.device))
+
+
+def asarray(
+    obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False
+) -> Tensor:
+    """A tensor of `obj`, sharing memory where it can unless `copy`."""
+    made = tensor(obj, dtype=dtype, device=device) if copy else as_tensor(obj, dtype, device)
+    return made.requires_grad_() if requires_grad else made
+
+
+Tensor.multinomial = multinomial  # type: ignore

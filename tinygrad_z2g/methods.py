@@ -86,6 +86,7 @@ class Methods:
     rot90 = grids.rot90
     diag_embed = grids.diag_embed
     diagflat = grids.diagflat
+    take = grids.take
     unfold = grids.unfold
     moveaxis = shape.movedim
     swapdims = shape.transpose
@@ -121,6 +122,7 @@ class Methods:
 
     # ops/statistics.py
     kthvalue = statistics.kthvalue
+    msort = statistics.msort
     median = statistics.median
     nanmedian = statistics.nanmedian
     mode = statistics.mode
@@ -170,6 +172,7 @@ class Methods:
     scatter_reduce = writing.scatter_reduce
 
     # Second names, and operators by name
+    sgn = unary.sign
     absolute = unary.abs
     negative = unary.neg
     arcsin = unary.asin
@@ -238,7 +241,13 @@ class Methods:
     scatter_reduce_ = _in_place(writing.scatter_reduce)
     subtract_ = _in_place(elementwise.sub)
     multiply_ = _in_place(elementwise.mul)
-    divide_ = _in_place(elementwise.div)
+    divide_ = true_divide_ = _in_place(elementwise.div)
+    erf_ = _in_place(unary.erf)
+    sinh_ = _in_place(unary.sinh)
+    cosh_ = _in_place(unary.cosh)
+    asin_ = _in_place(unary.asin)
+    acos_ = _in_place(unary.acos)
+    atan_ = _in_place(unary.atan)
 
     t_ = _turned(shape.t)
     transpose_ = swapaxes_ = swapdims_ = _turned(shape.transpose)
@@ -326,6 +335,11 @@ class Methods:
     def is_cuda(self: Any) -> bool:
         """Whether it is on a GPU."""
         return self.device.type == "cuda"
+
+    @property
+    def is_cpu(self: Any) -> bool:
+        """Whether it is on the CPU."""
+        return self.device.type == "cpu"
 
     @property
     def itemsize(self: Any) -> int:
@@ -421,6 +435,10 @@ class Methods:
         made.version, made._requires_grad = self.version, self._requires_grad
         made.__dict__.update(self.__dict__)
         return made
+
+    def bfloat16(self: Any) -> Tensor:
+        """TypeError: there is no bfloat16 here; see `half`."""
+        return self.to(dtype=dtypes.bfloat16)
 
     def reshape_as(self: Any, other: Tensor) -> Tensor:
         """`reshape` to the shape of another tensor."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from . import dtypes
 from .ops.common import as_array
+from .size import Size
 from .tensor import Tensor
 
 
@@ -43,6 +44,29 @@ def is_nonzero(input: Tensor) -> bool:
 def numel(input: Tensor) -> int:
     """The number of elements."""
     return int(as_array(input, "numel").size)
+
+
+def clone(input: Tensor) -> Tensor:
+    """A copy with memory of its own, through which gradients pass: `x.clone()`."""
+    return input.clone()
+
+
+def detach(input: Tensor) -> Tensor:
+    """The same memory without history: `x.detach()`."""
+    return input.detach()
+
+
+def positive(input: Tensor) -> Tensor:
+    """x itself: +x."""
+    return input
+
+
+def broadcast_shapes(*shapes: Any) -> Size:
+    """The shape that these broadcast to. RuntimeError if there is none."""
+    try:
+        return Size(np.broadcast_shapes(*shapes))
+    except ValueError as error:
+        raise RuntimeError(f"broadcast_shapes: {', '.join(map(str, shapes))} do not broadcast") from error
 
 
 def typename(obj: Any) -> str:

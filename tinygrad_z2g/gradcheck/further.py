@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .. import creation
-from ..ops import decompositions, elementary, grids, products, statistics, writing
+from ..ops import decompositions, elementary, elementwise, grids, products, statistics, writing
 from ..tensor import Tensor
 
 NOT_HALF = {  # they refuse float16, as in torch: LAPACK has none
@@ -55,6 +55,9 @@ def add_further(add: Callable, any_: Callable, positive: Callable, inside: Calla
     add("block_diag", grids.block_diag, any_(2, 3), any_(2))
     for name in ("fliplr", "flipud", "rot90", "diag_embed"):
         add(name, getattr(grids, name), any_(2, 3))
+    add("rsub", elementwise.rsub, any_(2, 3), any_(3))
+    add("take", lambda x: grids.take(x, ids), any_(2, 3))
+    add("msort", statistics.msort, any_(3, 2))
     add("unfold", lambda x: grids.unfold(x, 1, 2, 1), any_(2, 3))
 
     add("addmm", lambda x, a, b: products.addmm(x, a, b, beta=2, alpha=3), any_(4), any_(2, 3), any_(3, 4))

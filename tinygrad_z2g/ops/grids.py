@@ -334,6 +334,17 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
     return movedim(out, (-2, -1), (dim1, dim2))
 
 
+def take(input: Tensor, index: Tensor) -> Tensor:
+    """The elements whose numbers, counted through all of x, are in `index`, in its shape.
+
+    >>> x = z2g.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    >>> z2g.take(x, z2g.tensor([3, 0, 3])).sum().backward(); x.grad
+    tensor([[1., 0.],
+            [0., 2.]])
+    """
+    return getitem(reshape(input, -1), index)
+
+
 def diagflat(input: Tensor, offset: int = 0) -> Tensor:
     """All elements as the diagonal number `offset` of a matrix.
 

@@ -117,6 +117,15 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
     return _picked(input, to_device(np.moveaxis(found, -1, axis), device_of(a)), axis, keepdim)
 
 
+def msort(input: Tensor) -> Tensor:
+    """The elements in order along the first dimension; see `sort`.
+
+    >>> x = z2g.tensor([3.0, 1.0], requires_grad=True); z2g.msort(x)[0].backward(); x.grad
+    tensor([0., 1.])
+    """
+    return sort(input, 0).values
+
+
 _INTERPOLATIONS = ("linear", "lower", "higher", "midpoint", "nearest")
 
 
