@@ -28,7 +28,7 @@ import tinygrad_z2g as z2g
 from tinygrad_z2g import amp, cuda, kernels, nn, optim, replay
 from tinygrad_z2g.kernels.cuda import products
 from tinygrad_z2g.models import GPT, GPTConfig
-from tinygrad_z2g.nn import functional as F
+from tinygrad_z2g.nn import dropping
 from tinygrad_z2g.optim import adam, lr_scheduler, sgd
 
 pytestmark = pytest.mark.skipif(not cuda_on_cpu.available(), reason="no g++")
@@ -146,7 +146,7 @@ def baked(compute: Callable, dtype: Any) -> Any:
 
 
 WRONG: dict[str, tuple[str, Any, str, Any]] = {
-    "the key of the masks": ("adamw", F, "replayed", baked),
+    "the key of the masks": ("adamw", dropping, "replayed", baked),
     "the learning rate of SGD": ("sgd", sgd, "number", baked),
     "Adam's learning rate and step": ("adamw", adam, "capturing", lambda: False),
     "Adam's step": ("adamw", replay.Recording, "replays", property(lambda self: 0, lambda self, value: None)),

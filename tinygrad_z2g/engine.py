@@ -311,18 +311,16 @@ def renew(x: Variable) -> None:
         observer.recorded(x.node)
 
 
-def _seen_through(spot: Spot) -> Rule:
+def _seen_through(spot: Spot, back: bool = True) -> Rule:
     """The rule of a view: its gradient at its place, 0 elsewhere; and the rule of that: what stands at the place."""
 
-    def look(whole: Any) -> Any:
-        if isinstance(whole, Variable):
-            return record("as_strided", look(whole.array), (whole, rule))
-        return spot.both(whole)[1]
+    def moved(grad: Array) -> Array:
+        return spot.spread(grad) if back else spot.both(grad)[1]
 
     def rule(grad: Any) -> Any:
         if isinstance(grad, Variable):
-            return record("as_strided", spot.spread(grad.array), (grad, look))
-        return spot.spread(grad)
+            return record("as_strided", moved(grad.array), (grad, _seen_through(spot, not back)))
+        return moved(grad)
 
     return rule
 

@@ -193,7 +193,7 @@ class Function:
                 return whole
 
             def look(whole: Array) -> Array:
-                return whole[ends[i] - sizes[i] : ends[i]].reshape(z.array.shape)
+                return whole[ends[i] - sizes[i] : ends[i]].reshape(like[i][0])
 
             if not flows[i]:
                 return z

@@ -90,7 +90,7 @@ def _normalised(
     def plain(x: Tensor, *given: Tensor) -> Tensor:
         """n w + b from the numbers of d, which alone are known"""
         per_channel = iter(given)
-        d = record("deviation", centred, (x, _centred))
+        d = record("deviation", centred, (x.reshape(shape), _centred))
         z = d * (d.square().mean((0, 2), keepdim=True) + eps).rsqrt()
         z = z if weight_given is None else z * next(per_channel).reshape(-1, 1)
         return (z if bias_given is None else z + next(per_channel).reshape(-1, 1)).reshape(x.array.shape)

@@ -7,8 +7,9 @@ function here owns nothing: it knows nothing of modules and parameters, and of t
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -323,16 +324,7 @@ def layer_norm(
         g = g if w is None else kernels.scale_shift(g, w.reshape(columns), None)
         return kernels.layer_norm_backward(g, n, r).reshape(whole)
 
-    # What n and r are derived by; each reads the other
-    def remade_n(n: Array, x: Tensor) -> Tensor:
-        rule = lambda grad, n, r: kernels.layer_norm_backward(grad, n, r).reshape(whole)  # noqa: E731
-        return record("normalised", n, (x, rule, RESULT, Derived(r, remade_r, x)))
-
-    def remade_r(r: Array, x: Tensor) -> Tensor:
-        rule = lambda grad, r, n: (grad * (-1 / columns) * r * r * n).reshape(whole)  # noqa: E731 - -r² n / C
-        return record("deviation", r, (x, rule, RESULT, Derived(n, remade_n, x)))
-
-    n_, r_ = Derived(n, remade_n, input), Derived(r, remade_r, input)
+    n_, r_ = _known_rows(n, r, input, kernels.layer_norm_backward)
     return record(
         "layer_norm",
         z.reshape(whole),
@@ -379,21 +371,38 @@ def rms_norm(
         g = g if w is None else kernels.scale_shift(g, w.reshape(columns), None)
         return kernels.rms_norm_backward(g, n, r).reshape(whole)
 
-    def remade_n(n: Array, x: Tensor) -> Tensor:
-        rule = lambda grad, n, r: kernels.rms_norm_backward(grad, n, r).reshape(whole)  # noqa: E731
-        return record("normalised", n, (x, rule, RESULT, Derived(r, remade_r, x)))
-
-    def remade_r(r: Array, x: Tensor) -> Tensor:
-        rule = lambda grad, r, n: (grad * (-1 / columns) * r * r * n).reshape(whole)  # noqa: E731 - -r² n / C
-        return record("deviation", r, (x, rule, RESULT, Derived(n, remade_n, x)))
-
-    n_, r_ = Derived(n, remade_n, input), Derived(r, remade_r, input)
+    n_, r_ = _known_rows(n, r, input, kernels.rms_norm_backward)
     return record(
         "rms_norm",
         kernels.scale_shift(n, w, None).reshape(whole),
         (input, grad_x, weight, n_, r_),
         (weight, lambda grad, n: kernels.column_sums(grad.reshape(rows), n).reshape(shape), n_),
     )
+
+
+def _known_rows(n: Array, r: Array, input: Tensor, backward: Callable) -> tuple[Derived, Derived]:
+    """What the rules of the two norms read: the normalised rows n (N, C), and r (N, 1), with ∂r/∂x = -r² n / C."""
+    known = {"shape": input.array.shape, "backward": backward}
+    return (
+        Derived(n, functools.partial(_remade_n, r=r, **known), input),
+        Derived(r, functools.partial(_remade_r, n=n, **known), input),
+    )
+
+
+def _remade_n(n: Array, x: Tensor, r: Array, shape: tuple, backward: Callable) -> Tensor:
+    def rule(grad: Any, n: Any, r: Any) -> Any:
+        return backward(grad, n, r).reshape(shape)
+
+    again = Derived(r, functools.partial(_remade_r, n=n, shape=shape, backward=backward), x)
+    return record("normalised", n, (x, rule, RESULT, again))
+
+
+def _remade_r(r: Array, x: Tensor, n: Array, shape: tuple, backward: Callable) -> Tensor:
+    def rule(grad: Any, r: Any, n: Any) -> Any:
+        return (grad * (-1 / n.shape[1]) * r * r * n).reshape(shape)
+
+    again = Derived(n, functools.partial(_remade_n, r=r, shape=shape, backward=backward), x)
+    return record("deviation", r, (x, rule, RESULT, again))
 
 
 # --- Embedding and convolution -----------------------------------------------------------------------------------

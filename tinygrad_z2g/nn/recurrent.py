@@ -67,7 +67,7 @@ def _plain_rnn(inputs: Tensor, h: Tensor, w: Tensor, out: Array, relu: bool) -> 
     for t, x in enumerate(inputs):
         h = record("step", out[t], (x + linear(h, w), rule, RESULT))
         steps.append(h)
-    return stack(steps)
+    return stack(steps) if steps else h.make(out)
 
 
 def gru_step(inputs: Tensor, sums: Tensor, h: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ def _plain_gru(inputs: Tensor, h: Tensor, w: Tensor, b: Tensor | None, gates: Ar
         n = record("gate", n, (xn + r * sums, lambda grad, n: grad * (1 - n * n), RESULT))
         h = (1 - z) * n + z * h
         steps.append(h)
-    return stack(steps)
+    return stack(steps) if steps else h.make(gates[..., : h.array.shape[1]])
 
 
 def lstm_step(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:

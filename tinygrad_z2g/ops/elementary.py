@@ -321,7 +321,7 @@ def xlogy(input: Any, other: Any) -> Tensor:
         "xlogy",
         _computed(value, x, y),
         (input, lambda grad, y: grad * of(grad).log(y), other),
-        (other, lambda grad, x, y: grad * of(grad).where(x == 0, 0, x / y), input, other),
+        (other, lambda grad, x, y: grad * of(grad).where((x == 0) & (y == 0), 0, x / y), input, other),
     )
 
 
@@ -403,7 +403,7 @@ def sinc(input: Tensor) -> Tensor:
     def rule(grad: Any, x: Any, z: Any) -> Any:
         xp = of(grad)
         slope = (xp.cos(math.pi * x) - z) / xp.where(x == 0, 1, x)
-        return grad * xp.where(x == 0, 0, slope)
+        return grad * xp.where(x == 0, -(math.pi**2) / 3 * x, slope)  # its series near 0, for its own slope there
 
     return record("sinc", z, (input, rule, input, RESULT))
 
