@@ -228,6 +228,8 @@ def test_the_casts_are_recorded(device: str) -> None:
     with half(device):
         z = F.linear(x, W)
     (cast,) = z.grad_fn.inputs()
+    if cast.dtype != F16:  # on the CPU the product itself is computed in float32
+        (cast,) = cast.inputs()
     assert cast.name == "to" and cast.inputs()[0] is W and z.grad_fn.dtype == cast.dtype == F16
     with half(device), z2g.no_grad():
         assert F.linear(x, W).grad_fn is None

@@ -29,6 +29,7 @@ from tinygrad_z2g import amp, cuda, kernels, nn, optim, replay
 from tinygrad_z2g.kernels.cuda import products
 from tinygrad_z2g.models import GPT, GPTConfig
 from tinygrad_z2g.nn import dropping
+from tinygrad_z2g.nn import functional as F
 from tinygrad_z2g.optim import adam, lr_scheduler, sgd
 
 pytestmark = pytest.mark.skipif(not cuda_on_cpu.available(), reason="no g++")

@@ -34,7 +34,14 @@ FEW = settings(max_examples=max(3, settings().max_examples // 6))
 # --- Every operation, every layer ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("op", TABLE, ids=lambda op: op.name)
+NOT_TWICE = {
+    "F.ctc_loss": "NaN where a path is impossible, exp(-inf - -inf); torch refuses it",
+    "corrcoef": "its clamp is at its kink where two rows are proportional",
+    "det, singular": "the second derivative is computed by the inverse, which refuses",
+}
+
+
+@pytest.mark.parametrize("op", [op for op in TABLE if op.name not in NOT_TWICE], ids=lambda op: op.name)
 def test_second_derivatives(op: Op) -> None:
     """Of every row of the table, over its random shapes."""
 
@@ -52,7 +59,7 @@ def twice(name: str, case: Case, seed: int) -> None:
     check_grad_twice(bind(next(op for op in TABLE if op.name == name), case), case.inputs, seed)
 
 
-@pytest.mark.parametrize("case", cases(), ids=lambda case: case[0])
+@pytest.mark.parametrize("case", [case for case in cases() if case[0] not in NOT_TWICE], ids=lambda case: case[0])
 def test_gradgradcheck_of_every_case(case: tuple) -> None:
     """Of every operation and layer that the command checks, parameters included."""
     _, fn, inputs = case
