@@ -1,9 +1,11 @@
 """Saving and loading: what goes in comes out; broken files say so; an interrupted save leaves the old file."""
 
 import errno
+import io
 import json
 import math
 import os
+import pickle
 import stat
 import struct
 import subprocess
@@ -634,3 +636,63 @@ def test_a_tensor_may_have_any_name(tmp_path):
     z2g.save({"structure": z2g.ones(2), "tensors": z2g.zeros(1)}, path)
     loaded = z2g.load(path)
     assert loaded["structure"].tolist() == [1.0, 1.0] and loaded["tensors"].tolist() == [0.0]
+
+
+# --- Whole modules, single tensors, what is already open -----------------------------------------------------------
+
+
+RAN = []
+
+
+class Planted:
+    """What a pickle can do when it is read: call any function."""
+
+    def __reduce__(self):
+        return note_that_it_ran, ()
+
+
+def note_that_it_ran():
+    RAN.append(1)
+
+
+def test_a_module_is_pickled_and_read_only_when_told_to(tmp_path):
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    path = tmp_path / "model.pt"
+    for stored in (model, {"model": model, "epoch": 3}):
+        z2g.save(stored, path)
+        for default in ({}, {"weights_only": True}, {"weights_only": None}):
+            with pytest.raises(ValueError, match=r"model\.pt.*weights_only=False"):
+                z2g.load(path, **default)
+        found = z2g.load(path, weights_only=False)
+        twin = found if stored is model else found["model"]
+        assert z2g.equal(twin(z2g.ones(1, 2)), model(z2g.ones(1, 2))) and isinstance(twin[0].weight, nn.Parameter)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_code_in_a_file_runs_by_default(tmp_path):
+    path = tmp_path / "bad.pt"
+    path.write_bytes(pickle.dumps(Planted()))
+    for default in ({}, {"weights_only": True}):
+        with pytest.raises(ValueError, match="any code"):
+            z2g.load(path, **default)
+    assert RAN == []
+    z2g.load(path, weights_only=False)
+    assert RAN == [1]
+
+
+def test_a_safe_file_is_read_safely_also_when_pickles_are_allowed(tmp_path):
+    z2g.save({"x": z2g.ones(2)}, tmp_path / "x")
+    assert z2g.load(tmp_path / "x", weights_only=False)["x"].tolist() == [1, 1]
+
+
+def test_single_tensors_lists_and_open_files(tmp_path):
+    z2g.save(z2g.arange(3), tmp_path / "one")
+    assert z2g.load(tmp_path / "one").tolist() == [0, 1, 2]
+    z2g.save([z2g.ones(1), ("a", 2)], tmp_path / "several")
+    found = z2g.load(tmp_path / "several")
+    assert found[0].tolist() == [1] and found[1] == ("a", 2)
+    buffer = io.BytesIO()
+    z2g.save({"w": z2g.ones(2)}, buffer)
+    buffer.seek(0)
+    assert z2g.load(buffer, map_location=lambda storage, where: storage)["w"].tolist() == [1, 1]
+    assert z2g.load(tmp_path / "one", map_location={"cuda:0": "cpu"}).device.type == "cpu"
