@@ -127,7 +127,7 @@ def _losses(add: Callable, any_: Maker, positive: Maker, unit: Maker) -> None:
         add("F.poisson_nll_loss", functools.partial(F.poisson_nll_loss, full=True, **how), any_(4), positive(4))
         add("F.gaussian_nll_loss", functools.partial(F.gaussian_nll_loss, **how), any_(4), any_(4), positive(4))
         add("F.soft_margin_loss", functools.partial(F.soft_margin_loss, target=signs, **how), any_(4))
-        hinge = functools.partial(F.hinge_embedding_loss, target=signs, **how)
+        hinge = functools.partial(F.hinge_embedding_loss, target=signs, margin=2.1, **how)
         add("F.hinge_embedding_loss", hinge, positive(4))
         ranking = functools.partial(F.margin_ranking_loss, target=signs, margin=0.1, **how)
         add("F.margin_ranking_loss", ranking, any_(4), any_(4))
