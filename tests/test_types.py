@@ -31,7 +31,3 @@ def test_user_code_has_types(tmp_path):
     found = complaints(wrong, tmp_path / "cache")
     codes = [line.rpartition("[")[2] for line in found]
     assert codes == ["assert-type]", "assert-type]", "attr-defined]"]
-        "assert-type]",
-        "assert-type]",
-        "attr-defined]",
-    ]
