@@ -30,10 +30,11 @@ def arguments(description: str, steps: int, device: bool = True) -> argparse.Arg
 def parse(parser: argparse.ArgumentParser, **quick: Any) -> argparse.Namespace:
     """The checked flags. With --quick, `quick` are the defaults. An unusable device or folder ends the program."""
     terminal.behave()
-    args = parser.parse_args()
+    given = [] if "ipykernel" in sys.modules else sys.argv[1:]  # in a notebook they are those of the kernel
+    args = parser.parse_args(given)
     if args.quick:
         parser.set_defaults(**quick)
-        args = parser.parse_args()
+        args = parser.parse_args(given)
     if hasattr(args, "device"):
         from tinygrad_z2g.backend import resolve, set_device
 

@@ -208,6 +208,33 @@ def test_what_is_no_operation_leads_to_source_rule_and_reading(capsys, name, tit
             assert file[int(number[1]) - 1].rstrip() == number[2].rstrip()
 
 
+def test_the_lines_of_a_gpt_are_those_that_run(capsys, monkeypatch):
+    assert learn.main(["path", "--gpt"]) == 0
+    out = capsys.readouterr().out
+    told = r"([\d,]+) lines of functions in (\d+) files .* about ([\d.]+) hours"
+    total, files, hours = re.search(told, " ".join(out.split())).groups()
+    rows = re.findall(r"(?m)^(\S+\.py) +(\d+) lines +(\d+|<1) min  (.+)$", out)
+    assert len(rows) == int(files) and sum(int(row[1]) for row in rows) == int(total.replace(",", ""))
+    assert float(hours) == round(int(total.replace(",", "")) / 600, 1)
+    names = [row[0] for row in rows]
+    assert names[0] == "engine.py" and {"models/gpt.py", "optim/adam.py", "models/generation.py"} < set(names)
+    assert not {"nn/conv.py", "optim/sgd.py", "watch.py"} & set(names)
+    ran = reading.lines_of_a_gpt()
+    path = source.path_of("optim.adam")
+    text = path.read_text(encoding="utf-8").splitlines()
+    assert any("kernels.adam_all(" in text[number - 1] for number in ran[str(path)])
+    assert not any(text[number - 1].lstrip().startswith(("raise", "import", "class")) for number in ran[str(path)])
+    monkeypatch.setattr(reading, "PROGRAM", "raise SystemExit('broken')")
+    with pytest.raises(RuntimeError, match="the traced program failed: broken"):
+        reading.lines_of_a_gpt()
+
+
+def test_gpt_without_path_is_an_error(capsys):
+    with pytest.raises(SystemExit):
+        learn.main(["why", "--gpt"])
+    assert "--gpt belongs to `path`" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("terminal, no_colour", [(True, None), (True, ""), (True, "1"), (False, None)])
 def test_colour_on_a_terminal_only(capsys, monkeypatch, terminal, no_colour):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)

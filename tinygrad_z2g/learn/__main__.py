@@ -172,6 +172,43 @@ def path() -> str:
     return "\n".join([*lines, "", "Questions, and where they are answered: python -m tinygrad_z2g.learn why"])
 
 
+def path_of_a_gpt() -> str:
+    """The lines that run when a small GPT trains and generates, file by file, in the order of `path`."""
+    ran = reading.lines_of_a_gpt()
+    rows = []
+    for step in reading.steps():
+        numbers = ran.pop(str(source.path_of(step.module)), set())
+        if numbers:
+            rows.append((source.path_of(step.module).relative_to(source.PACKAGE), numbers))
+    rows += [(source.Path(file).relative_to(source.PACKAGE), numbers) for file, numbers in ran.items()]
+    total = sum(len(numbers) for _, numbers in rows)
+    pace = 10  # lines a minute, assumed: code that is new, with its docstrings beside it
+    told = (
+        f"When a small GPT trains for three steps, is clipped, updated by AdamW and generates, {total:,} lines of "
+        f"functions in {len(rows)} files run (counted now, with NumPy alone; docstrings, `def` lines and imports are "
+        "not counted). "
+        f"At {pace} such lines a minute, an assumed pace for code read with its docstrings, that is about "
+        f"{total / pace / 60:.1f} hours."
+    )
+    lines = [filled(told, 0), ""]
+    for file, numbers in rows:
+        minutes = round(len(numbers) / pace) or "<1"
+        lines.append(f"{file!s:28}{len(numbers):4} lines  {minutes:>3} min  {spans(numbers)}")
+    return "\n".join([*lines, "", "The whole source, in order: python -m tinygrad_z2g.learn path"])
+
+
+def spans(numbers: set[int]) -> str:
+    """Where the lines stand, in short: runs that are less than ten lines apart are one."""
+    found: list[list[int]] = []
+    for number in sorted(numbers):
+        if found and number - found[-1][1] < 10:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    text = ", ".join(f"{first}-{last}" if first < last else str(first) for first, last in found)
+    return textwrap.shorten(text, WIDTH - 50, placeholder=" ...")
+
+
 def why() -> str:
     """Questions, answers, and the lines where they stand."""
     lines = []
@@ -190,9 +227,15 @@ def main(argv: list[str] | None = None) -> int:
         nargs="?",
         help="an operation (softmax, F.gelu, nn.LayerNorm), another name (Adam, backward), 'path' or 'why'",
     )
-    topic = parser.parse_args(argv).topic
+    parser.add_argument("--gpt", action="store_true", help="with `path`: only the lines that run when a GPT is trained")
+    args = parser.parse_args(argv)
+    topic = args.topic
     right = True
-    if topic in (None, "path", "why"):
+    if args.gpt and topic != "path":
+        parser.error("--gpt belongs to `path`: python -m tinygrad_z2g.learn path --gpt")
+    if args.gpt:
+        text = path_of_a_gpt()
+    elif topic in (None, "path", "why"):
         text = {None: listing, "path": path, "why": why}[topic]()
     else:
         op = source.find(topic)

@@ -7,10 +7,13 @@ exists. It knows nothing of what is in the files, beyond the sentences below.
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from typing import NamedTuple
 
-from .source import path_of, title
+from .source import PACKAGE, path_of, title
 
 READ, SKIM, OPEN = 30, 120, 600  # lines a minute, assumed: every line; names, docstrings; the first paragraph
 
@@ -270,6 +273,53 @@ PATH = {
 def steps() -> list[Step]:
     """All steps in order."""
     return [step for part in PATH.values() for step in part]
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+import numpy
+lines = {}
+def local(frame, event, arg):
+    if event == "line":
+        lines.setdefault(frame.f_code.co_filename, set()).add(frame.f_lineno)
+    return local
+def look(frame, event, arg):
+    inside = frame.f_code.co_filename.startswith(sys.argv[1]) and frame.f_code.co_name != "<module>"
+    return local if inside else None
+import tinygrad_z2g as z2g
+from tinygrad_z2g import nn, optim
+from tinygrad_z2g.models import GPT, GPTConfig
+sys.settrace(look)
+model = GPT(GPTConfig(vocab_size=7, context=8, layers=2, heads=2, width=8, dropout=0.1))
+optimizer = optim.AdamW(model.parameters(), lr=1e-2)
+for step in range(3):
+    ids = z2g.randint(0, 7, (2, 9))
+    loss = model(ids[:, :-1], ids[:, 1:])[1]
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+model.eval().generate(z2g.tensor([[1]]), 5)
+sys.settrace(None)
+for file, numbers in lines.items():
+    print(file, *sorted(numbers), sep="\\t")
+"""
+
+
+def lines_of_a_gpt() -> dict[str, set[int]]:
+    """Which lines of functions run when a small GPT trains, is clipped, and generates: by file, in its own process.
+
+    Plain NumPy: without the compiled loops, whose insides no trace sees.
+    """
+    environment = {**os.environ, "TINYGRAD_Z2G_COMPILED": "0", "TINYGRAD_Z2G_DEVICE": "cpu"}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-c", PROGRAM, str(PACKAGE)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, encoding="utf-8", check=False)
+    if done.returncode:
+        raise RuntimeError(f"learn path --gpt: the traced program failed: {done.stderr.strip().splitlines()[-1]}")
+    rows = (line.split("\t") for line in done.stdout.splitlines())
+    return {file: set(map(int, numbers)) for file, *numbers in rows}
 
 
 class Question(NamedTuple):

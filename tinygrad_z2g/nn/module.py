@@ -15,7 +15,7 @@ import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from ..modes import no_grad
 from ..tensor import RemovableHandle, Tensor
@@ -43,6 +43,15 @@ class Parameter(Tensor):
 
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_M = TypeVar("_M", bound="Module")
+_P = ParamSpec("_P")
+_R = TypeVar("_R", covariant=True)
+
+
+class _Forward(Protocol[_P, _R]):
+    """What has a forward of its own."""
+
+    def forward(self, *args: _P.args, **kwargs: _P.kwargs) -> _R: ...
 
 
 def _ends(otherwise: Callable[[Any], Any]) -> Callable[[_F], _F]:
@@ -97,19 +106,25 @@ class Module:
         """The computation. Every subclass writes its own."""
         raise NotImplementedError(f"{type(self).__name__} has no forward(); define it to say what the module computes")
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not self._forward_pre_hooks and not self._forward_hooks:
-            return self.forward(*args, **kwargs)
-        for hook in list(self._forward_pre_hooks.values()):
-            changed = hook(self, args)
-            if changed is not None:
-                args = changed if isinstance(changed, tuple) else (changed,)
-        result = self.forward(*args, **kwargs)
-        for hook in list(self._forward_hooks.values()):
-            changed = hook(self, args, result)
-            if changed is not None:
-                result = changed
-        return result
+    if TYPE_CHECKING:  # model(x) has the type that forward gives
+
+        def __call__(self: _Forward[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R: ...
+
+    else:
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            if not self._forward_pre_hooks and not self._forward_hooks:
+                return self.forward(*args, **kwargs)
+            for hook in list(self._forward_pre_hooks.values()):
+                changed = hook(self, args)
+                if changed is not None:
+                    args = changed if isinstance(changed, tuple) else (changed,)
+            result = self.forward(*args, **kwargs)
+            for hook in list(self._forward_hooks.values()):
+                changed = hook(self, args, result)
+                if changed is not None:
+                    result = changed
+            return result
 
     # --- Parts ---------------------------------------------------------------------------------------------------
 
@@ -398,7 +413,7 @@ class Module:
 
     # --- Changing all of it --------------------------------------------------------------------------------------
 
-    def train(self, mode: bool = True) -> Module:
+    def train(self: _M, mode: bool = True) -> _M:
         """Training behaviour (dropout on) here and in all parts. Returns self."""
         if not isinstance(mode, bool):
             raise ValueError(f"train: expected True or False, got {mode!r}")
@@ -406,7 +421,7 @@ class Module:
             module.training = mode
         return self
 
-    def eval(self) -> Module:
+    def eval(self: _M) -> _M:
         """Evaluation behaviour: `train(False)`."""
         return self.train(False)
 
@@ -418,13 +433,13 @@ class Module:
             elif parameter.grad is not None:
                 parameter.grad.zero_()
 
-    def requires_grad_(self, requires_grad: bool = True) -> Module:
+    def requires_grad_(self: _M, requires_grad: bool = True) -> _M:
         """Let all parameters learn, or freeze them. Returns self."""
         for parameter in self.parameters():
             parameter.requires_grad_(requires_grad)
         return self
 
-    def apply(self, fn: Callable[[Module], Any]) -> Module:
+    def apply(self: _M, fn: Callable[[Module], Any]) -> _M:
         """Call `fn` on every part, innermost first, then on this module. Returns self."""
         for module in self._inside_out():
             fn(module)
@@ -434,7 +449,7 @@ class Module:
     def _inside_out(self) -> list[Module]:
         return [*itertools.chain.from_iterable(child._inside_out() for child in self.children()), self]
 
-    def to(self, *args: Any, **kwargs: Any) -> Module:
+    def to(self: _M, *args: Any, **kwargs: Any) -> _M:
         """Move all parameters and buffers to a device and/or floating dtype: `to("cuda")`, `to(float64)`.
 
         The data inside the Parameter objects is replaced, so optimizers go on working. Integer buffers keep their

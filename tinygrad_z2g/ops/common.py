@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import numbers
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,12 +18,14 @@ from ..engine import Variable, record
 from ..modes import is_grad_enabled
 from ..size import Size
 
+_R = TypeVar("_R")
 
-def numpy_names(function: Any) -> Any:
+
+def numpy_names(function: Callable[..., _R]) -> Callable[..., _R]:
     """Let `axis` and `keepdims`, NumPy's words, stand for `dim` and `keepdim`, as torch does."""
 
     @functools.wraps(function)
-    def renamed(*args: Any, **kwargs: Any) -> Any:
+    def renamed(*args: Any, **kwargs: Any) -> _R:
         for theirs, ours in (("axis", "dim"), ("keepdims", "keepdim")):
             if theirs in kwargs:
                 if ours in kwargs:

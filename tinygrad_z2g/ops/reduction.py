@@ -8,7 +8,7 @@ layers or losses, nor of what the dimensions stand for.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
@@ -240,6 +240,21 @@ def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype:
 # --- Extremes ----------------------------------------------------------------------------------------------------
 
 
+@overload
+def max(input: Tensor) -> Tensor:
+    """The largest element of all."""
+
+
+@overload
+def max(input: Tensor, dim: int, keepdim: bool = False) -> ValuesIndices:
+    """The largest along a dimension, and where they stand."""
+
+
+@overload
+def max(input: Tensor, dim: Tensor) -> Tensor:
+    """The largest of two, element by element."""
+
+
 @numpy_names
 def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The largest element; with a `dim`, (values, indices) along it; with a tensor, `maximum`.
@@ -253,6 +268,21 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
             [1., 0.]])
     """
     return _extreme("max", input, dim, keepdim)
+
+
+@overload
+def min(input: Tensor) -> Tensor:
+    """The smallest element of all."""
+
+
+@overload
+def min(input: Tensor, dim: int, keepdim: bool = False) -> ValuesIndices:
+    """The smallest along a dimension, and where they stand."""
+
+
+@overload
+def min(input: Tensor, dim: Tensor) -> Tensor:
+    """The smallest of two, element by element."""
 
 
 @numpy_names
