@@ -1,8 +1,8 @@
 """Physics: a net that was never shown the answer, only the law.
 
-A law of nature is often an equation between a quantity and its derivatives. Let a net be that quantity, ask the framework
-for its derivatives in time and space, and call loss what is left of the equation. Here a walk back is recorded
-(`create_graph=True`) twice: the loss is made of u', u'', and its own gradient goes through both. (Raissi et al. 2019)
+A law of nature is often an equation between a quantity and its derivatives. Let a net be that quantity, ask the
+framework for its derivatives in time and space, and call loss what is left of the equation. Here two walks back are
+recorded (`create_graph=True`): the loss is made of u' and u'', and its gradient goes through both. (Raissi et al. 2019)
 
     an oscillator:    u'' + 2 d u' + w² u = 0,    u(0) = 1, u'(0) = 0
     heat in a bar:    ∂u/∂t = k ∂²u/∂x²,          u = sin(πx) at t = 0, and 0 at both ends
