@@ -1,14 +1,14 @@
 """Newton: the slope says where down is, the curvature says how far.
 
-Descent (step 05) follows the slope g and must be told how long a step is. Newton's method asks the second derivatives as
-well: near a point f is a parabola, whose lowest place is x - H⁻¹ g, H the matrix of second derivatives. Close to the
+Descent (step 05) follows the slope g and must be told how long a step is. Newton's method asks the second derivatives
+as well: near a point f is a parabola, whose lowest place is x - H⁻¹ g, H the matrix of second derivatives. Close to the
 minimum every step doubles the number of right digits. The framework has no rule for H: the walk back that gives g is
 recorded, and walked back itself. Gauss-Newton takes a sum of squares Σ r² and needs first derivatives only: with
 J = ∂r/∂x it steps by -(JᵀJ)⁻¹ Jᵀ r, as if every r were a straight line.
 
 The playground is Rosenbrock's valley (1960), f = (1 - x)² + 100 (y - x²)²: bent, flat along its floor, 2,500 times
-steeper across. Why are networks not trained so? H of n weights has n² numbers, 18 million million for step 18's; and far
-from a minimum Newton goes to any place where the slope is 0.
+more curved across. Why are networks not trained so? H of n weights has n² numbers; and far from a minimum Newton goes
+to any place where the slope is 0.
 
     python examples/29_newton.py
 
@@ -96,7 +96,8 @@ def main() -> None:
                 right.plot(np.arange(len(way)) + 1, errors[name] + 1e-17, marker="o" if few else None, label=name)
             left.plot(*MINIMUM, "k*", markersize=12)
             left.set(xlabel="x", ylabel="y", title="the way through the valley")
-            right.set(xscale="log", yscale="log", xlabel="step + 1", title="distance from the minimum", ylim=(1e-17, 10))
+            right.set(xscale="log", yscale="log", xlabel="step + 1", title="distance from the minimum")
+            right.set_ylim(1e-17, 10)
             right.legend(frameon=False, loc="lower left")
     count = {name: len(way) - 1 for name, way in ways.items()}
     leftover = errors["descent"][-1]

@@ -50,17 +50,17 @@ def imports(tree):
 
 
 def test_the_ladder_is_whole():
-    assert [int(name[:2]) for name in NAMES] == [*range(1, 29)]
+    assert [int(name[:2]) for name in NAMES] == [*range(1, 31)]
 
 
 @pytest.fixture
 def weights(script):
-    """The scripts from 26 on run models that others trained: fetched into the cache where they look, or skipped."""
-    if script.name >= "26":
+    """The scripts 26 to 28 run models that others trained: fetched into the cache where they look, or skipped."""
+    if "26" <= script.name < "29":
         (real_models.minilm if "meaning" in script.name else real_models.smollm)()
 
 
-without = pytest.mark.parametrize("script", STEPS[-3:], ids=NAMES[-3:])
+without = pytest.mark.parametrize("script", STEPS[25:28], ids=NAMES[25:28])
 
 
 @without

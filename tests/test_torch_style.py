@@ -29,7 +29,7 @@ def script(device):
 def test_only_import_lines_name_the_package():
     """The promise: a torch script runs when its import lines change, and nothing else."""
     paths = sorted(FOLDER.glob("*.py"))
-    assert len(paths) == 6
+    assert len(paths) == 9
     for path in paths:
         lines = [line for line in path.read_text().splitlines() if "tinygrad_z2g" in line]
         assert lines and all(line.startswith(("import tinygrad_z2g", "from tinygrad_z2g")) for line in lines)
@@ -395,6 +395,68 @@ def test_sequences(script):
     model.zero_grad()
     value.backward()
     check_gradients(loss, list(model.parameters()))
+
+
+# --- 6. Derivatives of derivatives ---------------------------------------------------------------------------------
+
+
+def test_penalty(script):
+    """The critic's loss with its slope written out, ∂f/∂x = ((1 - h²) w₂) W₁, and differences of it."""
+    run = script("penalty")
+    assert run["costs"][-1] < -1 and np.mean(run["penalties"][-10:]) < 0.3 < run["penalties"][0]
+    names = [name for name, _ in run["critic"].named_parameters()]
+    real, fake, alpha = host(run["real"]), host(run["fake"]), host(run["alpha"])
+
+    def loss(arrays):
+        p = dict(zip(names, arrays, strict=True))
+
+        def critic(x):
+            return mlp({k.removeprefix("main."): v for k, v in p.items()}, x)[:, 0] + p["main.2.bias"]
+
+        between = alpha * real + (1 - alpha) * fake
+        h = np.tanh(between @ p["main.0.weight"].T + p["main.0.bias"])
+        slopes = ((1 - h * h) * p["main.2.weight"]) @ p["main.0.weight"]
+        penalty = 10 * ((np.sqrt((slopes**2).sum(1)) - 1) ** 2).mean()
+        return critic(fake).mean() - critic(real).mean() + penalty
+
+    net = run["critic"]
+    net.zero_grad()
+    ours = net(run["fake"]).mean() - net(run["real"]).mean()
+    ours = ours + run["calc_gradient_penalty"](net, run["real"], run["fake"], run["alpha"])
+    assert abs(ours.item() - loss([host(p) for p in net.parameters()])) < 1e-4
+    ours.backward()
+    check_gradients(loss, list(net.parameters()), tolerance=1e-3)
+
+
+def test_maml(script):
+    """The loss after an inner step whose gradients are derived by hand, and differences of that through the step."""
+    run = script("maml")
+    x_spt, y_spt, x_qry, y_qry = (host(a) for a in run["task"])
+    assert np.mean(run["losses"][-10:]) < 0.6 * np.mean(run["losses"][:10])
+
+    def loss(arrays):
+        W1, b1, W2, b2 = arrays
+        h = np.tanh(x_spt @ W1.T + b1)
+        dz = 2 * (h @ W2.T + b2 - y_spt) / len(y_spt)
+        dh = dz @ W2 * (1 - h * h)
+        grads = [dh.T @ x_spt, dh.sum(0), dz.T @ h, dz.sum(0)]
+        W1, b1, W2, b2 = (a - 0.1 * g for a, g in zip(arrays, grads, strict=True))
+        return ((np.tanh(x_qry @ W1.T + b1) @ W2.T + b2 - y_qry) ** 2).mean()
+
+    check_gradients(loss, run["params"], tolerance=1e-3)
+
+
+def test_newton(script):
+    """The Hessian is Xᵀ diag(p (1 - p)) X / n + 0.02; the minimum is one; each step squares the error."""
+    run = script("newton")
+    X, y, w = host(run["X"]), host(run["y"]), host(run["w"])
+    p = sigmoid(X @ w)
+    expected = X.T @ np.diag(p * (1 - p)) @ X / 40 + 0.02 * np.eye(3)
+    for name in ("by_functional", "by_func"):
+        np.testing.assert_allclose(host(run[name]), expected, rtol=1e-10)
+    np.testing.assert_allclose(host(run["product"]), expected @ host(run["true"]), rtol=1e-10)
+    assert np.abs(X.T @ (p - y) / 40 + 0.02 * w).max() < 1e-12
+    assert run["norms"][-1] < 1e-12 and run["norms"][4] < 10 * run["norms"][3] ** 2
 
 
 # --- Weights move both ways ----------------------------------------------------------------------------------------
