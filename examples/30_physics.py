@@ -8,8 +8,8 @@ recorded (`create_graph=True`): the loss is made of u' and u'', and its gradient
     heat in a bar:    ∂u/∂t = k ∂²u/∂x²,          u = sin(πx) at t = 0, and 0 at both ends
 
 What holds at the edges is built in, u = 1 + (1 - e⁻ᵗ)² net(t) and u = sin(πx) + t x (1 - x) net(x, t), so nothing has
-to be traded against the law. Both have solutions on paper, to measure the error with. Where there are none, the leftover of
-the law is all one sees; a solver on a grid is far faster for such small problems.
+to be traded against the law. Both have solutions on paper, to measure the error with. Where there are none, the
+leftover of the law is all one sees; a solver on a grid is far faster for such small problems.
 
     python examples/30_physics.py
 
