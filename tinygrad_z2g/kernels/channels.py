@@ -16,7 +16,13 @@ def channel_sums(a: Array, b: Array | None = None) -> Array:
     any number of examples, which are few beside the numbers."""
     if a.shape[2] == 1:
         return column_sums(a[:, :, 0], None if b is None else b[:, :, 0])
-    return (row_sums(a) if b is None else row_dots(a, b))[:, :, 0].sum(0, dtype=np.float64)
+    rows = (row_sums(a) if b is None else row_dots(a, b))[:, :, 0]
+    return rows.sum(0, dtype=np.float64 if a.dtype == np.float32 else None)
+
+
+def _rounded(sums: Array, a: Array) -> Array:
+    """Sums that were made in float64, in the dtype of `a`."""
+    return sums.astype(np.float32, copy=False) if a.dtype == np.float32 else sums
 
 
 def batch_norm(a: Array, w: Array | None, b: Array | None, eps: float) -> tuple[Array, Array, Array, Array]:
@@ -25,11 +31,11 @@ def batch_norm(a: Array, w: Array | None, b: Array | None, eps: float) -> tuple[
     Returns z and d (N, C, L), and the mean and the biased variance (C,).
     """
     m = max(a.shape[0] * a.shape[2], 1)
-    mean = (channel_sums(a) / m).astype(a.dtype)
+    mean = _rounded(channel_sums(a) / m, a)
     d = a - mean[:, None]
-    more = (channel_sums(d) / m).astype(a.dtype)  # the first mean is rounded
+    more = _rounded(channel_sums(d) / m, a)  # the first mean is rounded
     d -= more[:, None]
-    var = (channel_sums(d, d) / m).astype(a.dtype)
+    var = _rounded(channel_sums(d, d) / m, a)
     scale = 1 / of(a).sqrt(var + eps)
     z = d * (scale if w is None else scale * w)[:, None]
     if b is not None:
@@ -44,8 +50,8 @@ def batch_norm_backward(g: Array, d: Array, r: Array, w: Array | None) -> tuple[
     """
     m = max(g.shape[0] * g.shape[2], 1)
     dots, sums = channel_sums(g, d), channel_sums(g)
-    out = d * (dots * r * r / -m).astype(g.dtype)[:, None]
+    out = d * _rounded(dots * r * r / -m, g)[:, None]
     out += g
-    out -= (sums / m).astype(g.dtype)[:, None]
+    out -= _rounded(sums / m, g)[:, None]
     out *= (r if w is None else r * w)[:, None]
-    return out, (dots * r).astype(g.dtype), sums.astype(g.dtype)
+    return out, _rounded(dots * r, g), _rounded(sums, g)
