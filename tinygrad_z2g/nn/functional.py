@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -380,7 +380,7 @@ def rms_norm(
     )
 
 
-def _known_rows(n: Array, r: Array, input: Tensor, backward: Callable) -> tuple[Derived, Derived]:
+def _known_rows(n: Array, r: Array, input: Tensor, backward: Any) -> tuple[Derived, Derived]:
     """What the rules of the two norms read: the normalised rows n (N, C), and r (N, 1), with ∂r/∂x = -r² n / C."""
     known = {"shape": input.array.shape, "backward": backward}
     return (
@@ -389,7 +389,7 @@ def _known_rows(n: Array, r: Array, input: Tensor, backward: Callable) -> tuple[
     )
 
 
-def _remade_n(n: Array, x: Tensor, r: Array, shape: tuple, backward: Callable) -> Tensor:
+def _remade_n(n: Array, x: Tensor, r: Array, shape: tuple, backward: Any) -> Tensor:
     def rule(grad: Any, n: Any, r: Any) -> Any:
         return backward(grad, n, r).reshape(shape)
 
@@ -397,7 +397,7 @@ def _remade_n(n: Array, x: Tensor, r: Array, shape: tuple, backward: Callable) -
     return record("normalised", n, (x, rule, RESULT, again))
 
 
-def _remade_r(r: Array, x: Tensor, n: Array, shape: tuple, backward: Callable) -> Tensor:
+def _remade_r(r: Array, x: Tensor, n: Array, shape: tuple, backward: Any) -> Tensor:
     def rule(grad: Any, r: Any, n: Any) -> Any:
         return (grad * (-1 / n.shape[1]) * r * r * n).reshape(shape)
 

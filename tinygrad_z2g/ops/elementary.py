@@ -403,7 +403,7 @@ def sinc(input: Tensor) -> Tensor:
     def rule(grad: Any, x: Any, z: Any) -> Any:
         xp = of(grad)
         slope = (xp.cos(math.pi * x) - z) / xp.where(x == 0, 1, x)
-        return grad * xp.where(x == 0, -(math.pi**2) / 3 * x, slope)  # its series near 0, for its own slope there
+        return grad * xp.where(x == 0, 0 - math.pi**2 / 3 * x, slope)  # its series near 0, for its own slope there
 
     return record("sinc", z, (input, rule, input, RESULT))
 
