@@ -6,6 +6,8 @@ Each is a function of a `Library`, which holds the modules `torch`, `nn`, `F` an
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -320,6 +322,49 @@ def tiny_op(lib: Library) -> Callable:
     return step
 
 
+def hessian_vector(lib: Library, C: int = 128, T: int = 64, B: int = 12, V: int = 64) -> Callable:
+    """A Hessian-vector product of W2's model: its gradient recorded, and walked back along random directions.
+
+    torch computes attention from primitives here: its fused one has no second derivative.
+    """
+    torch, F = lib.torch, lib.F
+    model, data = _gpt(lib, 4, 4, C, T, V), torch.randint(0, V, (B, T + 1))
+    params = list(model.parameters())
+    directions = [torch.randn(*p.shape) for p in params]
+    plainly: Callable = contextlib.nullcontext
+    if lib.name != "z2g":
+        attention = torch.nn.attention
+        plainly = functools.partial(attention.sdpa_kernel, attention.SDPBackend.MATH)
+
+    def step():
+        with plainly():
+            loss = F.cross_entropy(model(data[:, :-1]).reshape(-1, V), data[:, 1:].reshape(-1))
+        grads = torch.autograd.grad(loss, params, create_graph=True)
+        return torch.autograd.grad(grads, params, directions)
+
+    return step
+
+
+def gradient_penalty(lib: Library, B: int = 64) -> Callable:
+    """A critic's step with a gradient penalty: an MLP 2 -> 64 -> 64 -> 1, batch 64, Adam."""
+    torch, nn = lib.torch, lib.nn
+    torch.manual_seed(0)
+    critic = nn.Sequential(nn.Linear(2, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1))
+    real, fake = torch.randn(B, 2) + 1, torch.randn(B, 2)
+    optimizer = lib.optim.Adam(critic.parameters(), lr=1e-3)
+
+    def step():
+        x = ((real + fake) / 2).requires_grad_()
+        (slope,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+        loss = critic(fake).mean() - critic(real).mean() + 10 * ((slope.norm(dim=1) - 1) ** 2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
 def generation(lib: Library, n: int = 48) -> Callable:
     """48 tokens by W2's model, batch 1: ours with its KV cache, torch without one."""
     torch, F = lib.torch, lib.F
@@ -357,6 +402,8 @@ WORKLOADS: dict[str, tuple[Callable[[Library], Callable], float]] = {
     "digits": (digits, 1.00),
     "generate": (generation, 0.60),
     "tiny": (tiny_op, 0.40),
+    "hvp": (hessian_vector, 1.30),
+    "penalty": (gradient_penalty, 0.70),
 }
 
 

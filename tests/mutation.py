@@ -47,12 +47,16 @@ FILES = [*sorted(PACKAGE.glob("ops/*.py")), *sorted(PACKAGE.glob("nn/*.py")),
          PACKAGE / "kernels/reference.py", PACKAGE / "engine.py"]  # fmt: skip
 RULES = {  # those whose first argument is not called `grad`
     "reference.py": {"cross_entropy", "gelu_exact", "gelu_tanh", "sum_rows_by_id"},  # a gradient or slope is returned
-    "engine.py": {"arrive", "match"},  # the sum over paths, and the reverse of broadcasting
-    "window.py": {"add_back"},
+    "engine.py": {"arrive", "match", "_by_twin", "_whole"},  # the sum over paths, the reverse of broadcasting, twins
+    "functional.py": {"plain", "plain_gelu", "remake", "remade_n", "remade_r", "there"},  # for walks that are recorded
+    "losses.py": {"remake"},
+    "recurrent.py": {"_plain_scan"},
+    "shape.py": {"there"},
+    "window.py": {"add_back", "there", "_plain_convolution"},
     "reduction.py": {"spread"},
 }
 MODULES = {"xp", "np", "math", "kernels", "of", "heapq"}  # not operands
-TESTS = ["ops", "nn", "attention", "traps_ops", "engine", "autograd", "amp"]
+TESTS = ["ops", "nn", "attention", "traps_ops", "engine", "autograd", "amp", "second_order"]
 CHOSEN = "not layout and not history and not print and not (fake and not test_device)"
 
 
@@ -241,14 +245,15 @@ def timed(run: Callable[[], str]) -> Check:
 
 
 class Case(NamedTuple):
-    """A case of gradcheck."""
+    """A case of gradcheck, for first or second derivatives."""
 
     case: tuple
+    order: int = 1
 
     def __call__(self) -> str:
         with np.errstate(all="ignore"):
             try:
-                return "differs" if check(self.case, "cpu")["message"] else ""
+                return "differs" if check(self.case, "cpu", self.order)["message"] else ""
             except Exception:
                 return "crashes"
 
@@ -370,7 +375,7 @@ class Plugin:
                 FUNCTIONS.setdefault((code.co_filename, code.co_name, code.co_firstlineno), []).append(f)
         for file in FILES:
             note_executions(file)
-        by_cases = [timed(Case(case)) for case in cases()]
+        by_cases = [timed(Case(case, order)) for order in (1, 2) for case in cases()]
         gc.freeze()
         left = self.those_that_survive(by_cases, self.chosen)
         self.say(
