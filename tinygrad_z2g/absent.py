@@ -45,7 +45,6 @@ ABSENT = {
     "utils.checkpoint": "recomputing instead of keeping is not offered; take smaller batches and add up gradients",
     "utils.model_zoo": "nothing is downloaded; load(f) reads safetensors files",
     "distributed.fsdp": "sharded training is not offered; see distributed.average_gradients",
-    "autograd.functional": "Jacobians are not offered; autograd.grad of each output gives their rows",
     "autograd.profiler": "there is no profiler; python -m cProfile shows where the time goes",
     "autograd.forward_ad": "forward derivatives are not offered; autograd.grad gives backward ones",
 }
