@@ -265,16 +265,21 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 def test_the_command_checks_everything_and_prints_a_table(device, monkeypatch, capsys, tmp_path) -> None:
     path = tmp_path / "table.json"
+    if device != "cpu":  # the fake takes 70 s for all of them; each is tried on it by test_ops, too
+        some = cases()[::8]
+        monkeypatch.setattr(importlib.import_module("tinygrad_z2g.gradcheck.__main__"), "cases", lambda: some)
     assert run(monkeypatch, "--json", str(path), "--device", "cpu" if device == "cpu" else "cuda") == 0
     out = capsys.readouterr().out
     table = json.loads(path.read_text())
     assert f"{len(table)} operations" in out and "0 failed" in out and "\033" not in out
     assert all(row["ok"] and row["float64"] < 1e-6 and row["float32"] < 2e-4 for row in table)
-    assert {row["op"] for row in table if row["float16"] is None} == NOT_HALF
+    assert {row["op"] for row in table if row["float16"] is None} == NOT_HALF & {row["op"] for row in table}
     assert all(row["float16"] < 1e-2 for row in table if row["float16"] is not None)
     stepped = {row["op"]: row["complex step"] for row in table if row["complex step"] is not None}
     assert len(stepped) == (len(table) - len(NOT_ANALYTIC) if device == "cpu" else 0)
     assert all(error < 1e-14 for error in stepped.values())
+    if device != "cpu":
+        return
     where = {row["op"]: row["where"] for row in table}
     assert where["exp"].startswith("input 0") and where["nn.LayerNorm"].split("[")[0] in ("input 0", "weight", "bias")
 

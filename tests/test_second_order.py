@@ -59,7 +59,17 @@ def twice(name: str, case: Case, seed: int) -> None:
     check_grad_twice(bind(next(op for op in TABLE if op.name == name), case), case.inputs, seed)
 
 
-@pytest.mark.parametrize("case", [case for case in cases() if case[0] not in NOT_TWICE], ids=lambda case: case[0])
+LARGE = ("nn.Transformer", "nn.LSTM, both directions, packed", "nn.GRU, both directions, packed")  # 15 s each
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case[0], marks=[pytest.mark.slow] if case[0] in LARGE else [])
+        for case in cases()
+        if case[0] not in NOT_TWICE
+    ],
+)
 def test_gradgradcheck_of_every_case(case: tuple) -> None:
     """Of every operation and layer that the command checks, parameters included."""
     _, fn, inputs = case

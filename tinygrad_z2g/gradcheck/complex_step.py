@@ -33,7 +33,7 @@ NOT_ANALYTIC = {
     "F.conv2d, many channels", "F.conv1d, many channels", "F.max_pool2d, large windows", "F.avg_pool2d",
     "F.adaptive_avg_pool1d", "F.adaptive_avg_pool2d", "nn.ConvTranspose2d", "nn.Conv2d, reflected", "F.interpolate",
     "F.unfold", "F.fold", "F.softsign", "F.mish", "F.logsigmoid", "F.smooth_l1_loss", "F.huber_loss",
-    "F.pairwise_distance", "F.batch_norm", "F.group_norm", "F.instance_norm", "nn.GroupNorm", "nn.InstanceNorm1d",
+    "F.pairwise_distance",
     "gru_scan", "lstm_scan",
     "nn.RNN, both directions, packed", "nn.GRU", "nn.GRU, both directions, packed", "nn.LSTM",
     "nn.LSTM, both directions, packed",
