@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import tinygrad_z2g as z2g
+from tinygrad_z2g import nn
+
 FOLDER = Path(__file__).parent / "torch_style"
 
 
@@ -106,5 +109,43 @@ CHAPTERS = [char_rnn, seq2seq, vae, gan, diffusion, policy_gradient, word2vec, b
 
 
 @pytest.mark.parametrize("check", CHAPTERS, ids=lambda check: check.__name__)
-def test_chapter(check, device):
+def test_chapter(check):
     check(runpy.run_path(str(FOLDER / f"{check.__name__}.py")))
+
+
+# --- What such chapters say in passing --------------------------------------------------------------------------------
+
+
+def test_gradients_of_parameters_as_they_come(device):
+    """`grad(loss, model.parameters())`: a generator, or the values of a dict, are several inputs."""
+    model, x = nn.Linear(2, 3), z2g.tensor([[1.0, 2.0]])
+    for inputs in (model.parameters(), dict(model.named_parameters()).values()):
+        weight, bias = z2g.autograd.grad(model(x).sum(), inputs)
+        assert weight.tolist() == [[1, 2]] * 3 and bias.tolist() == [1, 1, 1]
+
+
+def test_one_place_named_by_a_number(device):
+    """`zeros(10).scatter_(0, tensor(y), value=1)`: one-hot, as in the first tutorial."""
+    two = z2g.tensor(2)
+    assert z2g.zeros(4).scatter_(0, two, value=1).tolist() == [0, 0, 1, 0]
+    x = z2g.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    y = x.gather(0, two)
+    assert y.shape == () and y.item() == 3
+    (5 * y).backward()
+    assert x.grad.tolist() == [0, 0, 5]
+    src = z2g.tensor(7.0, requires_grad=True)
+    z = x.scatter_add(0, two, src)
+    assert z.tolist() == [1, 2, 10]
+    (z * z2g.tensor([1.0, 2.0, 4.0])).sum().backward()
+    assert src.grad.item() == 4 and x.grad.tolist() == [1, 2, 9]
+    if device == "cpu":  # on a GPU nobody looks
+        with pytest.raises(RuntimeError, match="out of range"):
+            x.gather(0, z2g.tensor(3))
+    with pytest.raises(RuntimeError, match="dimensions"):
+        z2g.zeros(2, 2).gather(0, two)
+
+
+def test_parameter_is_found_where_torch_keeps_it():
+    from tinygrad_z2g.nn.parameter import Parameter
+
+    assert Parameter is nn.Parameter

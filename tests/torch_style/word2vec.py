@@ -57,7 +57,7 @@ class SkipGramModel(nn.Module):
 
 model = SkipGramModel(len(vocab), 8)
 optimizer = optim.Adagrad(model.parameters(), lr=0.3)
-data = torch.LongTensor(pairs)
+data = torch.tensor(pairs)
 losses = []
 for epoch in range(8):
     for batch in torch.split(data[torch.randperm(len(data))], 128):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, ValuesView
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,8 @@ __getattr__ = answers(__name__)
 
 
 def _several(x: Any) -> list:
-    return list(x) if isinstance(x, (tuple, list)) else [x]
+    """One or several: `model.parameters()` and the values of a dict are several."""
+    return list(x) if isinstance(x, (tuple, list, Iterator, ValuesView)) else [x]
 
 
 def _seeds(outputs: list[Tensor], gradients: Any, create_graph: bool) -> list:

@@ -168,6 +168,7 @@ PATH = {
         Step("kernels.quantized", OPEN, "How sixteen bytes are 32 weights; why sums are scaled and not weights."),
         Step("nn.quantized", OPEN, "Layers of four bits."),
         Step("nn.lora", OPEN, "A small correction learns in place of a large weight."),
+        Step("nn.parameter", OPEN, "Where torch keeps Parameter."),
         Step("nn.reparametrized", OPEN, "A weight that is computed before each forward."),
         Step("nn.parallel", OPEN, "A name that programs expect."),
         Step("nn.utils.gradients", SKIM, "One norm over all gradients."),

@@ -371,7 +371,12 @@ def _places(name: str, x: Tensor, dim: int, index: Tensor) -> tuple:
         return (of(a).zeros(ids.shape, np.int64),) * a.ndim
     if ids.dtype not in (dtypes.int64, dtypes.int32):
         raise RuntimeError(f"{name}: expected int64 or int32 indices, got {ids.dtype}")
-    if ids.ndim != a.ndim or any(m > n for d, (m, n) in enumerate(zip(ids.shape, a.shape, strict=True)) if d != axis):
+    single = a.ndim == 1 and not ids.ndim  # one place of a row, named by a number
+    fits = single or (
+        ids.ndim == a.ndim
+        and all(m <= n for d, (m, n) in enumerate(zip(ids.shape, a.shape, strict=True)) if d != axis)
+    )
+    if not fits:
         raise RuntimeError(
             f"{name}: index of shape {tuple(ids.shape)} must have the dimensions of x, {tuple(a.shape)}, and be no "
             f"larger except in dim {axis}"
@@ -381,6 +386,8 @@ def _places(name: str, x: Tensor, dim: int, index: Tensor) -> tuple:
     if isinstance(ids, np.ndarray) and ids.size and not 0 <= ids.min() <= ids.max() < a.shape[axis]:
         bad = ids.min() if ids.min() < 0 else ids.max()
         raise RuntimeError(f"{name}: index {bad} is out of range for dim {axis} of size {a.shape[axis]}")
+    if single:
+        return (ids, ...)  # with `...` NumPy gives an array, not a number
     grid = [of(a).arange(n).reshape((-1,) + (1,) * (ids.ndim - 1 - d)) for d, n in enumerate(ids.shape)]
     grid[axis] = ids
     return tuple(grid)
