@@ -99,4 +99,4 @@ def predict(name, n_predictions=2):
         return [(topv[0][i].item(), categories[topi[0][i].item()]) for i in range(n_predictions)]
 
 
-predictions = {name: predict(name) for name in ("kowalewski", "yamakawa", "bertolini")}
+predictions = {name: predict(name) for name in ("kowalewski", "yamakawa", "rossini")}

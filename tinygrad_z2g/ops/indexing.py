@@ -244,7 +244,7 @@ def _item(item: Any, a: Array) -> Any:
         return int(item)
     if isinstance(item, Variable):
         item = item.array
-        if item.ndim == 0 and item.dtype.kind in "iu" and isinstance(item, np.ndarray):
+        if item.ndim == 0 and item.dtype.kind in "iu":  # a view, as of an int; a GPU is waited for, as torch does
             return int(item)
         if device_of(item) != device_of(a) and not isinstance(item, np.ndarray):
             raise RuntimeError(
