@@ -1,4 +1,7 @@
-"""Where torch keeps `Parameter`: `from tinygrad_z2g.nn.parameter import Parameter`. It stands in `module.py`."""
+"""Where torch keeps `Parameter`: `from tinygrad_z2g.nn.parameter import Parameter`. It stands in `module.py`.
+
+This file knows nothing of its own.
+"""
 
 from .lazy import UninitializedParameter
 from .module import Parameter
