@@ -311,16 +311,6 @@ def test_trap_15_zero_dimensional_tensor_is_an_int(device: str) -> None:
     assert x[i, [0, 2]].tolist() == BLOCK[1][[0, 2]].tolist()
 
 
-@pytest.mark.parametrize(
-    "device",
-    [
-        "cpu",
-        pytest.param(
-            "fake", marks=pytest.mark.xfail(strict=True, reason="a 0-d index on the GPU moves the list's dim in front")
-        ),
-    ],
-    indirect=True,
-)
 def test_trap_15_zero_dimensional_tensor_beside_a_list(device: str) -> None:
     """An int does not separate arrays, so the list's dimension stays where it is: the same on every device."""
     x, i = leaf(BLOCK), z2g.tensor(1)
