@@ -96,7 +96,7 @@ class Node:
         self.dtype = array.dtype
         self.edges = edges  # [(Node or leaf, rule, the numbers it reads)], None once the graph has been used up
         self.joint = joint  # one (rule, the numbers it reads) for all edges, or None
-        self.reads = reads  # a `Read` for each of these numbers, in this order
+        self.reads = reads  # (version, its count when recorded, history) of each of these numbers, in this order
         self.twin = twin  # the operation as a composition of others, for walks that are recorded
         self.hooks = None  # {key: function}, called with the gradient of this node's output
         self.kept_by = None  # weak reference to a tensor that asked for its gradient (retain_grad)
@@ -246,14 +246,18 @@ def _read(read: Any, result: Variable, histories: list) -> Any:
         histories.append((result.version, result.version[0], RESULT))
         return result.array
     if type(read) is Derived:
-        ends = [x.node if x.node is not None else x if x._requires_grad else None for x in read.inputs]
-        histories.append((_PRIVATE, 0, (read.remake, ends)))
+        histories.append((_PRIVATE, 0, (read.remake, [_end(x) for x in read.inputs])))
         return read.array
     histories.append((_PRIVATE, 0, _SETTING))
     return read
 
 
 _SETTING = object()  # the history of what is no tensor
+
+
+def _end(x: Variable) -> Node | Variable | None:
+    """Where the gradient of x goes, as `source`, of which nobody keeps the numbers; None if x needs none."""
+    return x.node if x.node is not None else x if x._requires_grad else None
 
 
 def _kept(twin: tuple, reads: Any) -> tuple:
@@ -266,7 +270,7 @@ def _kept(twin: tuple, reads: Any) -> tuple:
         numbers.append(_read(x, x, histories))
         if not any(read is x for read in reads):
             numbers[-1] = of(x.array).broadcast_to(of(x.array).zeros((), x.array.dtype), x.array.shape)
-            histories[-1] = _PRIVATE, 0, x.node if x.node is not None else x if x._requires_grad else None
+            histories[-1] = _PRIVATE, 0, _end(x)
     return function, numbers, histories
 
 
@@ -534,8 +538,6 @@ def _target(history: Any) -> Node | Variable | None:
         history = history[1][0]
     if isinstance(history, Variable):
         return source(history) if needs_grad(history) else None
-    if type(history) is tuple:  # of something derived from one input
-        return history[1][0]
     return history if isinstance(history, Node) else None
 
 

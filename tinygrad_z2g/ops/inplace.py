@@ -75,13 +75,10 @@ def update(x: Tensor, name: str, op: Callable[..., Tensor], *args: Any, **settin
     def part(grad: Array) -> Array:
         return rule(grad)[1]
 
-    def put(numbers: Array) -> Array:
-        return spot.spread(numbers)
-
     def joint(grad: Any) -> tuple[Any, Any]:
         if not isinstance(grad, Variable):
             return rule(grad)
-        return linear_rule("copy_slices", whole, whole)(grad), linear_rule("copy_slices", part, put)(grad)
+        return linear_rule("copy_slices", whole, whole)(grad), linear_rule("copy_slices", part, spot.spread)(grad)
 
     take_up(base, record_joint("copy_slices", base.array, (base, z), joint))
     return x
