@@ -24,7 +24,7 @@ NEAR = 2**16  # scores worked on at a time: W2 0.58 in place of 0.70 ms, W1-size
 
 
 @loop
-def _weights(scores, scale, first, T):  # type: ignore[no-untyped-def]
+def _weights(scores, scale, first, T):
     """In place, p = softmax(scale scores) for rows of which the t-th of each T sees the keys 0..first + t, no other."""
     S = scores.shape[1]
     for i in range(scores.shape[0]):
@@ -41,7 +41,7 @@ def _weights(scores, scale, first, T):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _backward(p, s, scale):  # type: ignore[no-untyped-def]
+def _backward(p, s, scale):
     """In place, s = scale p (s - Σ p s), row by row."""
     for i in range(p.shape[0]):
         mean = dot(p[i], s[i])

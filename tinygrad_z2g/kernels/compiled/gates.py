@@ -20,7 +20,7 @@ from .products import alone, product
 
 
 @loop
-def _lstm_forward(sums, inputs, before, gates, after, bent, h):  # type: ignore[no-untyped-def]
+def _lstm_forward(sums, inputs, before, gates, after, bent, h):
     """i, f, o = σ(gates), g = tanh(gates), gates = inputs + sums; after = f before + i g; h = o tanh after."""
     H = before.shape[1]
     for n in range(before.shape[0]):
@@ -41,7 +41,7 @@ def _lstm_forward(sums, inputs, before, gates, after, bent, h):  # type: ignore[
 
 
 @loop
-def _lstm_backward(grad, gates, before, bent, dh, dc, d):  # type: ignore[no-untyped-def]
+def _lstm_backward(grad, gates, before, bent, dh, dc, d):
     """As in the reference, one step: dh += grad; dc += dh o (1 - tanh² c); d = the gates' gradients; dc *= f."""
     H = before.shape[1]
     for n in range(before.shape[0]):
@@ -62,7 +62,7 @@ def lstm(inputs: Array, h: Array, c: Array, w: Array) -> tuple[Array, Array, Arr
     """See `recurrent.lstm`."""
     if not fits(inputs, h, c, w):
         return recurrent.lstm(inputs, h, c, w)
-    L, N, H = *inputs.shape[:2], w.shape[1]
+    (L, N), H = inputs.shape[:2], w.shape[1]
     columns = np.ascontiguousarray(w.T)  # (4H, H) -> (H, 4H); a third faster than the transposed view
     out, gates = np.empty((L + 1, N, H), inputs.dtype), np.empty(inputs.shape, inputs.dtype)
     cells, bent = np.empty(out.shape, out.dtype), np.empty((L, N, H), out.dtype)
@@ -108,7 +108,7 @@ def lstm_backward(
 
 
 @loop
-def _rnn_forward(inputs, relu, h):  # type: ignore[no-untyped-def]
+def _rnn_forward(inputs, relu, h):
     """h = φ(inputs + h), where h holds the sums before."""
     for n in range(h.shape[0]):
         if relu:
@@ -121,7 +121,7 @@ def _rnn_forward(inputs, relu, h):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _rnn_backward(grad, h, relu, dh, d):  # type: ignore[no-untyped-def]
+def _rnn_backward(grad, h, relu, dh, d):
     """d = (dh + grad) φ'"""
     for n in range(h.shape[0]):
         for j in range(h.shape[1]):
@@ -168,7 +168,7 @@ def rnn_backward(grad: Array, out: Array, h: Array, w: Array, relu: bool) -> tup
 
 
 @loop
-def _gru_forward(sums, inputs, b, before, gates, inner, after):  # type: ignore[no-untyped-def]
+def _gru_forward(sums, inputs, b, before, gates, inner, after):
     """As in the reference, one step, where `sums` holds w h. One loop over all arrays at a time took 2.4 times as long:
     the compiler takes many numbers at once only where it can see that few arrays are apart."""
     H = before.shape[1]
@@ -191,7 +191,7 @@ def _gru_forward(sums, inputs, b, before, gates, inner, after):  # type: ignore[
 
 
 @loop
-def _gru_backward(grad, gates, inner, before, through, dh, d, s):  # type: ignore[no-untyped-def]
+def _gru_backward(grad, gates, inner, before, through, dh, d, s):
     """As in the reference, one step: dh += through + grad, where `through` came through the product of the step after;
     d and s = the gradients of inputs and of w h + b; dh *= z."""
     H = before.shape[1]
@@ -213,7 +213,7 @@ def gru(inputs: Array, h: Array, w: Array, b: Array | None) -> tuple[Array, Arra
     """See `recurrent.gru`."""
     if not fits(inputs, h, w) or (b is not None and not fits(b)):
         return recurrent.gru(inputs, h, w, b)
-    L, N, H = *inputs.shape[:2], w.shape[1]
+    (L, N), H = inputs.shape[:2], w.shape[1]
     columns, bias = np.ascontiguousarray(w.T), np.zeros(3 * H, inputs.dtype) if b is None else b
     gates, out = np.empty(inputs.shape, inputs.dtype), np.empty((L, N, H), inputs.dtype)
     inner = np.empty(out.shape, out.dtype)

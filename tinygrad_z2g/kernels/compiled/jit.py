@@ -41,7 +41,7 @@ summing = _compiled({"contract", "reassoc", "nsz"})
 
 
 @loop
-def probe(x):  # type: ignore[no-untyped-def]
+def probe(x):
     """The smallest loop."""
     return x + 1
 
@@ -100,9 +100,9 @@ class Job:
                     self._news.get()
                 except KeyboardInterrupt as error:
                     interrupted = error
-        for error in (interrupted, *self._went):
-            if error is not None:
-                raise error
+        for met in (interrupted, *self._went):
+            if met is not None:
+                raise met
 
 
 _jobs: SimpleQueue = SimpleQueue()

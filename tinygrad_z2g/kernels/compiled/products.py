@@ -73,7 +73,7 @@ def bmm(a: Array, b: Array) -> Array:
     """See `reference.bmm`: threads share the first dimension of the batch."""
     if not (a.ndim == b.ndim > 2 and a.shape[:-2] == b.shape[:-2] and a.dtype == b.dtype == FLOAT32):
         return reference.bmm(a, b)
-    n, k, m = *a.shape[-2:], b.shape[-1]
+    (n, k), m = a.shape[-2:], b.shape[-1]
     parts = cuts(len(a), a.size * m // 16)
     if len(parts) == 1 and n * k * m < SHARED:
         return a @ b
