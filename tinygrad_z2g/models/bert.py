@@ -79,7 +79,7 @@ class Bert(Module):
         self.blocks = ModuleList(BertBlock(config, linear) for _ in range(config.layers))
 
     @staticmethod
-    def load(path: str | os.PathLike) -> tuple[Bert, Any]:
+    def load(path: str | os.PathLike[str]) -> tuple[Bert, Any]:
         """Model and tokenizer from a GGUF file, or a folder with config.json, model.safetensors and tokenizer.json.
 
         ValueError says what is wrong with a file.

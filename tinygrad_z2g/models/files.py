@@ -281,7 +281,7 @@ def fail(path: Path, error: Exception) -> NoReturn:
     raise ValueError(f"load: {path}: {said}") from error
 
 
-def opened(path: str | os.PathLike) -> tuple[Path, dict[str, Any], dict[str, Stored]]:
+def opened(path: str | os.PathLike[str]) -> tuple[Path, dict[str, Any], dict[str, Stored]]:
     """The path, and from a GGUF file its fields and tensors, or from a folder its config.json and tensors."""
     path = Path(path)
     try:

@@ -120,7 +120,7 @@ class Llama(LanguageModel):
             self.tie()
 
     @staticmethod
-    def load(path: str | os.PathLike, dequantize: bool = False) -> tuple[Llama, Any]:
+    def load(path: str | os.PathLike[str], dequantize: bool = False) -> tuple[Llama, Any]:
         """Model and tokenizer from a GGUF file, or a folder with config.json, model.safetensors and tokenizer.json.
 
         Blocks of four and eight bits stay as they are, unless `dequantize`; other blocks become float32, and `info`

@@ -205,7 +205,7 @@ def instance_norm(
     check_floating(a, name)
     if a.ndim < 3:
         raise RuntimeError(f"{name}: expected at least 3 dimensions, (N, C, L, ...), got shape {tuple(a.shape)}")
-    N, C, L = *a.shape[:2], math.prod(a.shape[2:])
+    (N, C), L = a.shape[:2], math.prod(a.shape[2:])
     given = {"weight": weight, "bias": bias, "running_mean": running_mean, "running_var": running_var}
     _check_per_channel(name, input, given, C)
     if not use_input_stats:

@@ -105,7 +105,7 @@ def _convolve(
     dtype = x.dtype
     if dtype == dtypes.float16 and isinstance(x, np.ndarray):  # as in `linalg._factors`: computed in float32
         x, w = x.astype(np.float32), w.astype(np.float32)
-    N, C, O, K = *x.shape[:2], w.shape[0], w.shape[2:]  # noqa: E741
+    (N, C), O, K = x.shape[:2], w.shape[0], w.shape[2:]  # noqa: E741
     steps, spread = _sizes(name, "stride", stride, n), _sizes(name, "dilation", dilation, n)
     pads = _conv_padding(name, padding, [d * (k - 1) for d, k in zip(spread, K, strict=True)], steps)
     x_shape, (padded, shown) = x.shape, _padded(x, pads, 0)
@@ -296,7 +296,7 @@ def _transposed(
             f"expected {places} with equal C, a multiple of groups = {groups}, and equal dtype"
         )
     same_device(name, input, weight, bias)
-    N, C, O, K = *x.shape[:2], w.shape[1] * groups, w.shape[2:]  # noqa: E741
+    (N, C), O, K = x.shape[:2], w.shape[1] * groups, w.shape[2:]  # noqa: E741
     if bias is not None and (as_array(bias, name).shape != (O,) or bias.array.dtype != x.dtype):
         got = f"bias has shape {tuple(bias.array.shape)} and dtype {bias.array.dtype}"
         raise RuntimeError(f"{name}: {got}, expected ({O},) and {x.dtype}")
