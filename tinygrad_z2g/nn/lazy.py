@@ -27,7 +27,7 @@ class UninitializedParameter(Parameter):
         self._requires_grad = bool(requires_grad)
 
     @property
-    def array(self) -> Any:  # type: ignore[override]
+    def array(self) -> Any:
         """RuntimeError: there are no numbers yet."""
         raise RuntimeError(
             "this parameter of a lazy layer is uninitialized: it has no shape and no numbers before the first call. "
@@ -37,11 +37,11 @@ class UninitializedParameter(Parameter):
 
     @array.setter
     def array(self, value: Any) -> None:
-        Variable.array.__set__(self, value)  # type: ignore[attr-defined]
+        vars(Variable)["array"].__set__(self, value)
 
     @property
     def _placeholder(self) -> Any:
-        return Variable.array.__get__(self)  # type: ignore[attr-defined]
+        return vars(Variable)["array"].__get__(self)
 
     @property
     def dtype(self) -> Any:
@@ -168,7 +168,7 @@ class LazyConv2d(_LazyConv, Conv2d):
 class _LazyBatchNorm(_Lazy):
     """What lazy batch norms share: the place of the channels. Running averages are empty until the first call."""
 
-    ndims: tuple[int, ...]
+    ndims: Any  # those of the layer that it becomes
 
     def __init__(
         self, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True, track_running_stats: bool = True,

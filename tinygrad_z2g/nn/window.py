@@ -169,10 +169,10 @@ def _convolve(
         return g.reshape(fan_in, O).T.reshape(w_shape).astype(wide)
 
     add_back = _adder(K, steps, pads, spread, x_shape[2:], lengths)
-    z_shape, w_shape, places, wide = z.shape, w.shape, (0, *range(2, n + 2)), x.dtype
+    z_shape, w_shape, others, wide = z.shape, w.shape, (0, *range(2, n + 2)), x.dtype
     return record(
         name, (z if z.dtype == dtype else dtypes.rounded(z, dtype)).reshape(N, O, *lengths),
-        (input, grad_x, weight), (weight, grad_w, read), (bias, lambda grad: kernels.total(grad, places, False)),
+        (input, grad_x, weight), (weight, grad_w, read), (bias, lambda grad: kernels.total(grad, others, False)),
         twin=(lambda x, w, b=None: _plain_convolution(x, w, b, steps, pads, spread, lengths), *inputs),
     )  # fmt: skip
 
@@ -325,7 +325,7 @@ def _transposed(
     z = row_major(add_back(seen.reshape(N, O, *K, *lengths)))
     if bias is not None:
         z += bias.array.reshape(-1, *[1] * n)
-    x_shape, w_shape, places = x.shape, w.shape, (0, *range(2, n + 2))
+    x_shape, w_shape, others = x.shape, w.shape, (0, *range(2, n + 2))
 
     def columns(grad: Array) -> Array:
         every, _ = _windows(name, grad.astype(wide, copy=False), K, steps, sides, spread, 0)  # (N, O, K, L)
@@ -341,7 +341,7 @@ def _transposed(
     inputs = (input, weight) if bias is None else (input, weight, bias)
     return record(
         name, z if z.dtype == dtype else dtypes.rounded(z, dtype),
-        (input, grad_x, weight), (weight, grad_w, input), (bias, lambda grad: kernels.total(grad, places, False)),
+        (input, grad_x, weight), (weight, grad_w, input), (bias, lambda grad: kernels.total(grad, others, False)),
         twin=(lambda x, w, b=None: _plain_transposed(x, w, b, groups, steps, sides, spread, sizes), *inputs),
     )  # fmt: skip
 
@@ -406,7 +406,7 @@ def _max_pool(
         return g.reshape(*wide[:2], *padded_sizes)[inner].reshape(input_shape)
 
     def there(x: Array) -> Array:
-        again, _ = _windows(*frame._replace(x=x.reshape(frame_shape))[:-1], 0)
+        again, _ = _windows(frame.name, x.reshape(frame_shape), *frame[2:-1], 0)
         seen = again.reshape(*frame_shape[:2], math.prod(frame.kernel), *lengths)  # (N, C, K1, K2, L') -> (N, C, K, L')
         return xp.take_along_axis(seen, best[:, :, None], axis=2).reshape(shape)
 
@@ -477,7 +477,7 @@ def _avg_pool(
         return add_back(part for _ in range(K)).reshape(input_shape)
 
     def there(x: Array) -> Array:
-        again, _ = _windows(*frame._replace(x=x.reshape(frame_shape))[:-1], 0)
+        again, _ = _windows(frame.name, x.reshape(frame_shape), *frame[2:-1], 0)
         return (kernels.total(again, tuple(range(2, 2 + n)), False) / count).reshape(shape)
 
     frame_shape, frame = frame.x.shape, frame._replace(x=None)
