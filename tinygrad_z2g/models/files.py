@@ -76,7 +76,7 @@ class _Header:
     """
 
     def __init__(self, data: np.ndarray):
-        self.bytes, self.size, self.place = memoryview(data), len(data), 0
+        self.bytes, self.size, self.place = data.data, len(data), 0
 
     def take(self, n: int) -> memoryview:
         """The next n bytes."""
@@ -242,11 +242,11 @@ def fill(model: Module, stored: dict[str, Stored], name_of: Callable[[str], str]
             bias = parameter(f"{name}.bias", module.size[:1]) if module.bias else None
             table = child.endswith("embedding")
             if quantized_too and weight.kind in quantized.KINDS:
-                layer = (QuantizedEmbedding if table else QuantizedLinear).from_file(
-                    weight.data.reshape(module.size[0], -1), weight.kind
-                )
-                kept.append(weight.kind)
+                blocks = weight.data.reshape(module.size[0], -1)
+                kind = QuantizedEmbedding if table else QuantizedLinear
+                layer: Module = kind.from_file(blocks, weight.kind)
                 layer.bias = bias
+                kept.append(weight.kind)
             elif table:
                 layer = Embedding.from_pretrained(Tensor.make(weight.floats()), freeze=False)
             else:

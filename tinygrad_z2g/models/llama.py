@@ -221,10 +221,11 @@ def _from_gguf(fields: dict[str, Any]) -> LlamaConfig:
     _refuse_others(of.get("attention.key_length", size), of.get("rope.dimension_count", size), size)
     if of.get("rope.scaling.type", "none") != "none":
         raise ValueError(f"rotary positions scaled by '{of['rope.scaling.type']}' are not offered")
-    names = ("context_length", "block_count", "attention.head_count", "attention.head_count_kv", "embedding_length",
-             "feed_forward_length", "attention.layer_norm_rms_epsilon", "rope.freq_base")  # fmt: skip
-    of = {"attention.head_count_kv": heads, "rope.freq_base": 10000.0} | of
-    return LlamaConfig(1, *(of[name] for name in names), interleaved=True)
+    return LlamaConfig(
+        1, of["context_length"], of["block_count"], heads, of.get("attention.head_count_kv", heads), width,
+        of["feed_forward_length"], of["attention.layer_norm_rms_epsilon"], of.get("rope.freq_base", 10000.0),
+        interleaved=True,
+    )  # fmt: skip
 
 
 def _from_config(config: dict[str, Any]) -> LlamaConfig:
