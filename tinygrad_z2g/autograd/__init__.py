@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable, Iterator, ValuesView
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -102,7 +102,7 @@ class Context:
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keep tensors for backward. If one is changed in place before that, backward raises."""
-        self.saved_tensors = tensors
+        self.saved_tensors = cast("tuple[Tensor, ...]", tensors)  # which is None, the function knows
 
     def mark_non_differentiable(self, *outputs: Tensor) -> None:
         """These outputs get no history, and backward sees zeros as their gradients."""
