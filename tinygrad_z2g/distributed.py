@@ -36,10 +36,10 @@ from .backend import Array, of
 from .random import default_generator
 from .tensor import Tensor
 
-__getattr__ = answers(__name__)
-
 if TYPE_CHECKING:
     from .nn import Module
+else:  # to a type checker a name that is not there is a mistake
+    __getattr__ = answers(__name__)
 
 _mpi: Any = None  # the module mpi4py.MPI; None: this process is alone
 _nccl: Any = None  # the same for arrays on cards: CuPy's communicator, made when the first of them is sent
