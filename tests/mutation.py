@@ -39,8 +39,8 @@ from hypothesis import Phase, settings
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # this checkout, whatever is installed
 import tinygrad_z2g as z2g
-from tinygrad_z2g.gradcheck.__main__ import check
-from tinygrad_z2g.gradcheck.cases import cases
+from tinygrad_z2g.tools.gradcheck.__main__ import check
+from tinygrad_z2g.tools.gradcheck.cases import cases
 
 PACKAGE = Path(z2g.__file__).parent
 FILES = [*sorted(PACKAGE.glob("ops/*.py")), *sorted(PACKAGE.glob("nn/*.py")),

@@ -17,9 +17,10 @@ import pytest
 from numeric import host
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g import distributed, nn, optim
+from tinygrad_z2g import nn, optim
+from tinygrad_z2g.arrays.random import default_generator
 from tinygrad_z2g.models import GPT, GPTConfig
-from tinygrad_z2g.random import default_generator
+from tinygrad_z2g.parallel import processes as distributed
 
 ROOT = Path(__file__).parent.parent
 MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))

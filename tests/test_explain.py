@@ -18,13 +18,14 @@ from op_table import TABLE
 from test_ops import bind, parts
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g import nn, random
+from tinygrad_z2g import nn
+from tinygrad_z2g.arrays import random
 from tinygrad_z2g.autograd import Function, detect_anomaly
-from tinygrad_z2g.engine import Node
-from tinygrad_z2g.explain import story
-from tinygrad_z2g.folding import runs
+from tinygrad_z2g.core.engine import Node
 from tinygrad_z2g.models import GPT, GPTConfig
-from tinygrad_z2g.trace import PACKAGE, observers
+from tinygrad_z2g.tools.explain import story
+from tinygrad_z2g.tools.folding import runs
+from tinygrad_z2g.tools.trace import PACKAGE, observers
 
 F = nn.functional
 columns = pytest.mark.skipif(sys.version_info < (3, 11), reason="Python knows columns of expressions from 3.11 on")

@@ -19,9 +19,9 @@ from test_structure import FILES, GRAPH, NAME, PACKAGE, ROOT, parse
 
 import tinygrad_z2g as z2g
 import tinygrad_z2g.nn.functional as F
-from tinygrad_z2g import kernels, nn
-from tinygrad_z2g.learn import __main__ as learn
-from tinygrad_z2g.learn import reading, source
+from tinygrad_z2g import fast, nn
+from tinygrad_z2g.tools.learn import __main__ as learn
+from tinygrad_z2g.tools.learn import reading, source
 
 OPERATIONS = source.operations()
 GLOBALS = {"z2g": z2g, "nn": nn, "F": F}
@@ -134,14 +134,14 @@ def test_the_list_has_every_operation_with_its_formula(capsys):
 
 
 @pytest.mark.parametrize("name, rule, beside", [
-    ("softmax", "kernels.softmax_backward(p, grad, axis), RESULT", "∂ │ def softmax_backward("),
-    ("F.gelu", "∂ │         (input, lambda grad, slope, _: kernels.times(grad, slope)", "  │ def gelu_tanh("),
+    ("softmax", "fast.softmax_backward(p, grad, axis), RESULT", "∂ │ def softmax_backward("),
+    ("F.gelu", "∂ │         (input, lambda grad, slope, _: fast.times(grad, slope)", "  │ def gelu_tanh("),
     ("max_pool1d", "return _max_pool(", "∂ │ def add_at_best("),
     ("mul", "(input, lambda grad, y: grad * y, other)", None),
     ("sign", "∂ │     return record(\"sign\", quiet.run(signs, x), (input, flat))", None),
-    ("relu", "(input, lambda grad, z: kernels.relu_backward(grad, z), RESULT)", None),
+    ("relu", "(input, lambda grad, z: fast.relu_backward(grad, z), RESULT)", None),
     ("nn.LayerNorm", "∂ │     def grad_x(grad: Any, w: Any, n: Any, r: Any) -> Any:", "∂ │ def layer_norm_backward("),
-    ("attention", "∂ │         lambda grad, q, k, v, saved: kernels.attention", "∂ │ def attention_backward("),
+    ("attention", "∂ │         lambda grad, q, k, v, saved: fast.attention", "∂ │ def attention_backward("),
     ("F.conv2d", "return _convolve(", "∂ │     def grad_w(grad: Array, _: Array) -> Array:"),
     ("clip", "∂ │         return of(grad).where((x >= low) & (x <= high), grad, 0)", None),
     ("maximum", "lambda grad, x, y: _share(grad, x < y, x == y)", "∂ │     return xp.where(loses, 0,"),
@@ -170,7 +170,7 @@ def test_the_lines_shown_are_the_lines_of_the_file():
 
 
 def test_a_rule_that_is_wrong_is_reported(capsys, monkeypatch):
-    monkeypatch.setattr(kernels, "softmax_backward", lambda p, grad, axis: p * grad)
+    monkeypatch.setattr(fast, "softmax_backward", lambda p, grad, axis: p * grad)
     assert learn.main(["softmax"]) == 1
     out = capsys.readouterr().out
     assert "NOT what the docstring says" in out and "FAILED" in out
@@ -223,7 +223,7 @@ def test_the_lines_of_a_gpt_are_those_that_run(capsys, monkeypatch):
     ran = reading.lines_of_a_gpt()
     path = source.path_of("optim.adam")
     text = path.read_text(encoding="utf-8").splitlines()
-    assert any("kernels.adam_all(" in text[number - 1] for number in ran[str(path)])
+    assert any("fast.adam_all(" in text[number - 1] for number in ran[str(path)])
     assert not any(text[number - 1].lstrip().startswith(("raise", "import", "class")) for number in ran[str(path)])
     monkeypatch.setattr(reading, "PROGRAM", "raise SystemExit('broken')")
     with pytest.raises(RuntimeError, match="the traced program failed: broken"):

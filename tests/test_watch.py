@@ -7,10 +7,11 @@ import pytest
 from pictures import unlabelled
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g import anomaly, nn, optim
+from tinygrad_z2g import nn, optim
 from tinygrad_z2g.models import GPT, GPTConfig
 from tinygrad_z2g.nn import functional as F
-from tinygrad_z2g.trace import observers
+from tinygrad_z2g.tools import anomaly
+from tinygrad_z2g.tools.trace import observers
 
 
 def mlp(*widths, activation=nn.Tanh):

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from . import backend, dtypes
-from .backend import Array
+from .arrays import backend, dtypes
+from .arrays.backend import Array
+from .arrays.random import Generator, default_generator
 from .ops.common import as_array, held, laid_out, number, sizes
-from .random import Generator, default_generator
 from .tensor import Tensor
 
 

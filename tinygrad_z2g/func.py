@@ -12,11 +12,11 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .backend import of
-from .engine import Node, Variable, needs_grad, reachable, record, source, unchanged, walk
-from .modes import enable_grad, is_grad_enabled
+from .arrays.backend import of
+from .arrays.random import default_generator
+from .core.engine import Node, Variable, needs_grad, reachable, record, source, unchanged, walk
+from .core.modes import enable_grad, is_grad_enabled
 from .ops.shape import stack
-from .random import default_generator
 from .tensor import Tensor
 
 if TYPE_CHECKING:

@@ -16,19 +16,21 @@ from typing import Any
 
 import numpy as np
 
-from . import asking, backend, dtypes, engine, showing, views
-from .backend import Array, Device
-from .console import say
-from .engine import Variable, needs_grad, record, source, unchanged
-from .explain import story
+from .arrays import backend, dtypes, views
+from .arrays.backend import Array, Device
+from .arrays.random import Generator, default_generator
+from .arrays.size import Size
+from .core import asking, engine
+from .core.engine import Variable, needs_grad, record, source, unchanged
 from .methods import Methods
-from .notebook import show
 from .ops import elementwise, indexing, inplace, linalg, reduction, sorting, words
 from .ops import shape as shapes
 from .ops import softmax as softmaxes
 from .ops.common import as_array, copied, given, laid_out, number, one_dim
-from .random import Generator, default_generator
-from .size import Size
+from .tools import showing
+from .tools.console import say
+from .tools.explain import story
+from .tools.notebook import show
 
 
 class Tensor(Methods, Variable):

@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from .. import asking, engine
 from ..absent import answers
-from ..anomaly import detect_anomaly, set_detect_anomaly
-from ..asking import seed_gradient
-from ..backend import Array, of
-from ..engine import needs_grad, record, record_joint, source, walk, with_history
-from ..gradcheck import gradcheck
-from ..gradcheck.twice import gradgradcheck
-from ..modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from ..arrays.backend import Array, of
+from ..core import asking, engine
+from ..core.asking import seed_gradient
+from ..core.engine import needs_grad, record, record_joint, source, walk, with_history
+from ..core.modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from ..old import Variable
 from ..ops.common import linear_rule
 from ..tensor import Tensor
+from ..tools.anomaly import detect_anomaly, set_detect_anomaly
+from ..tools.gradcheck import gradcheck
+from ..tools.gradcheck.twice import gradgradcheck
 from . import functional
 
 __all__ = [

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..engine import needs_grad
+from ..core.engine import needs_grad
+from ..core.modes import enable_grad
 from ..func import Level, by_columns, by_rows, ones_like, pusher
-from ..modes import enable_grad
 from ..tensor import Tensor
 
 __all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]

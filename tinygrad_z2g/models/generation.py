@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import creation, kernels
-from ..backend import to_device, to_host
-from ..modes import no_grad
+from .. import creation, fast
+from ..arrays.backend import to_device, to_host
+from ..arrays.random import Generator
+from ..core.modes import no_grad
 from ..nn import Cache, Module
-from ..random import Generator
 from ..tensor import Tensor
 
 
@@ -126,7 +126,7 @@ def sample(
     with np.errstate(over="ignore"):  # a tiny temperature
         host = to_host(scores.array).astype(np.float64) / temperature
     order = (-host).argsort(axis=1, kind="stable")  # likeliest first
-    ranked = kernels.softmax(np.take_along_axis(host, order, axis=1), 1)  # (B, V)
+    ranked = fast.softmax(np.take_along_axis(host, order, axis=1), 1)  # (B, V)
     if top_k is not None:
         ranked[:, top_k:] = 0
     if top_p is not None:

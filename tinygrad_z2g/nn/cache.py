@@ -5,9 +5,9 @@ It knows nothing of models, nor of how queries, keys and values are made.
 
 from __future__ import annotations
 
-from ..backend import Array, of
-from ..engine import needs_grad
-from ..modes import is_grad_enabled
+from ..arrays.backend import Array, of
+from ..core.engine import needs_grad
+from ..core.modes import is_grad_enabled
 from ..tensor import Tensor
 from . import functional as F
 from .module import Module

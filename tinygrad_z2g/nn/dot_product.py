@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import dtypes, kernels, precision
-from ..backend import Array, of, quiet
-from ..engine import needs_grad, record_joint
-from ..ops.casting import lowered
+from .. import fast
+from ..arrays import dtypes
+from ..arrays.backend import Array, of, quiet
+from ..arrays.random import default_generator
+from ..core.engine import needs_grad, record_joint
+from ..gpu.replay import number as replayed
+from ..half import precision
+from ..half.casting import lowered
 from ..ops.common import as_array, beside, fits, number, same_device
 from ..ops.softmax import softmax
-from ..random import default_generator
-from ..replay import number as replayed
 from .dropping import check_probability, dropout
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ def scaled_dot_product_attention(
     query (..., T, d), key (..., S, d), value (..., S, e) -> (..., T, e). `is_causal`: query i sees keys 0..i only,
     by position. `attn_mask` broadcasts to (..., T, S): True where a query may look, or numbers added to the scores
     (-inf forbids); with `is_causal`, both hold. A query that may look nowhere gives 0. `dropout_p` drops weights,
-    always: pass 0 when evaluating. (Vaswani et al. 2017, arXiv:1706.03762; gradients: see `kernels.attention_backward`)
+    always: pass 0 when evaluating. (Vaswani et al. 2017, arXiv:1706.03762; gradients: see `fast.attention_backward`)
     `enable_gqa`: query (..., nh, T, d), key and value (..., nk, S, ...) with fewer heads, each of which serves nh / nk
     neighbouring heads of the query (grouped queries, Ainslie et al. 2023, arXiv:2305.13245).
 
@@ -72,7 +74,7 @@ def scaled_dot_product_attention(
     version = 0 if attn_mask is None else attn_mask.version[0]
     bias = _attention_bias(q, k, attn_mask, is_causal)
     seed = replayed(default_generator.next_key, np.uint32) if dropout_p else 0
-    z, saved = quiet.run(kernels.attention, q, k, v, bias, is_causal and bias is None, scale, dropout_p, seed)
+    z, saved = quiet.run(fast.attention, q, k, v, bias, is_causal and bias is None, scale, dropout_p, seed)
 
     def plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         scores = q @ k.transpose(-2, -1) * scale  # (..., T, d) @ (..., d, S) -> (..., T, S)
@@ -85,14 +87,14 @@ def scaled_dot_product_attention(
             scores = scores.masked_fill(scores.make(of(q.array).tri(T, S, dtype=bool)).logical_not(), -math.inf)
         p = softmax(scores, -1)
         if dropout_p:
-            p = p * beside(p, kernels.dropout_mask(p.array, dropout_p, seed))
+            p = p * beside(p, fast.dropout_mask(p.array, dropout_p, seed))
         return p @ v  # (..., T, S) @ (..., S, e) -> (..., T, e)
 
     return record_joint(
         "attention",
         z,
         (query, key, value),
-        lambda grad, q, k, v, saved: kernels.attention_backward(grad, q, k, v, saved, scale),
+        lambda grad, q, k, v, saved: fast.attention_backward(grad, q, k, v, saved, scale),
         query,
         key,
         value,

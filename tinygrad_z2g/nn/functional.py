@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import kernels, precision
-from ..backend import Array, of, silent, to_host
-from ..engine import RESULT, Derived, record, record_joint
-from ..modes import no_grad
+from .. import fast
+from ..arrays.backend import Array, of, silent, to_host
+from ..core.engine import RESULT, Derived, record, record_joint
+from ..core.modes import no_grad
+from ..half import precision
+from ..half.casting import in_float32, lowered, through_float32
 from ..ops import elementwise
-from ..ops.casting import in_float32, lowered, through_float32
 from ..ops.common import (
     as_array,
     as_int,
@@ -125,12 +126,12 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """
     _check_approximate("gelu", approximate)
     a = floating(input, "gelu")
-    kernel = kernels.gelu_tanh if approximate == "tanh" else kernels.gelu_exact
+    kernel = fast.gelu_tanh if approximate == "tanh" else fast.gelu_exact
     z, slope = (out.reshape(a.shape) for out in kernel(a.reshape(a.shape or (1,))))
     return record(
         "gelu",
         laid_out(z, a),
-        (input, lambda grad, slope, _: kernels.times(grad, slope), slope, input),
+        (input, lambda grad, slope, _: fast.times(grad, slope), slope, input),
         twin=(lambda x: plain_gelu(x, approximate), input),
     )
 
@@ -166,13 +167,13 @@ def bias_gelu(input: Tensor, bias: Tensor, approximate: str = "none") -> Tensor:
             f"bias_gelu: input {tuple(a.shape)} of {a.dtype} and bias {tuple(b.shape)} of {b.dtype}: expected (..., C) "
             "and (C,) of one dtype"
         )
-    kernel = kernels.gelu_tanh if approximate == "tanh" else kernels.gelu_exact
+    kernel = fast.gelu_tanh if approximate == "tanh" else fast.gelu_exact
     z, slope = kernel(a, b)
     return record_joint(
         "bias_gelu",
         z,
         (input, bias),
-        lambda grad, slope, _x, _b: kernels.product_and_column_sums(grad, slope),
+        lambda grad, slope, _x, _b: fast.product_and_column_sums(grad, slope),
         slope,
         input,
         bias,
@@ -312,25 +313,25 @@ def layer_norm(
     same_device("layer_norm", input, weight, bias)
     columns = math.prod(shape)
     rows = (math.prod(whole[: -len(shape)]), columns)
-    n, r = kernels.layer_norm(a.reshape(rows), eps)  # (..., *shape) -> (N, C)
+    n, r = fast.layer_norm(a.reshape(rows), eps)  # (..., *shape) -> (N, C)
     w = None if weight is None else weight.array.reshape(columns)
-    z = kernels.scale_shift(n, w, None if bias is None else bias.array.reshape(columns))
+    z = fast.scale_shift(n, w, None if bias is None else bias.array.reshape(columns))
 
     def shaped(sums: Array) -> Array:
         return sums if len(shape) == 1 else sums.reshape(shape)  # the engine copies views before a leaf may keep them
 
     def grad_x(grad: Any, w: Any, n: Any, r: Any) -> Any:
         g = grad.reshape(rows)
-        g = g if w is None else kernels.scale_shift(g, w.reshape(columns), None)
-        return kernels.layer_norm_backward(g, n, r).reshape(whole)
+        g = g if w is None else fast.scale_shift(g, w.reshape(columns), None)
+        return fast.layer_norm_backward(g, n, r).reshape(whole)
 
-    n_, r_ = _known_rows(n, r, input, kernels.layer_norm_backward)
+    n_, r_ = _known_rows(n, r, input, fast.layer_norm_backward)
     return record(
         "layer_norm",
         z.reshape(whole),
         (input, grad_x, weight, n_, r_),
-        (weight, lambda grad, n: shaped(kernels.column_sums(grad.reshape(rows), n)), n_),
-        (bias, lambda grad: shaped(kernels.column_sums(grad.reshape(rows)))),
+        (weight, lambda grad, n: shaped(fast.column_sums(grad.reshape(rows), n)), n_),
+        (bias, lambda grad: shaped(fast.column_sums(grad.reshape(rows)))),
     )
 
 
@@ -363,20 +364,20 @@ def rms_norm(
     columns = math.prod(shape)
     rows = (math.prod(whole[: -len(shape)]), columns)
     eps = float(np.finfo(a.dtype).eps) if eps is None else number(eps, "rms_norm: eps")
-    n, r = kernels.rms_norm(a.reshape(rows), eps)  # (N, C), (N, 1)
+    n, r = fast.rms_norm(a.reshape(rows), eps)  # (N, C), (N, 1)
     w = None if weight is None else weight.array.reshape(columns)
 
     def grad_x(grad: Any, w: Any, n: Any, r: Any) -> Any:
         g = grad.reshape(rows)
-        g = g if w is None else kernels.scale_shift(g, w.reshape(columns), None)
-        return kernels.rms_norm_backward(g, n, r).reshape(whole)
+        g = g if w is None else fast.scale_shift(g, w.reshape(columns), None)
+        return fast.rms_norm_backward(g, n, r).reshape(whole)
 
-    n_, r_ = _known_rows(n, r, input, kernels.rms_norm_backward)
+    n_, r_ = _known_rows(n, r, input, fast.rms_norm_backward)
     return record(
         "rms_norm",
-        kernels.scale_shift(n, w, None).reshape(whole),
+        fast.scale_shift(n, w, None).reshape(whole),
         (input, grad_x, weight, n_, r_),
-        (weight, lambda grad, n: kernels.column_sums(grad.reshape(rows), n).reshape(shape), n_),
+        (weight, lambda grad, n: fast.column_sums(grad.reshape(rows), n).reshape(shape), n_),
     )
 
 
@@ -442,7 +443,7 @@ def embedding(
 
     def rule(grad: Array) -> Array:
         flat = ids.reshape(-1)
-        g = kernels.sum_rows_by_id(flat, grad.reshape(len(flat), C), V)  # (V, C)
+        g = fast.sum_rows_by_id(flat, grad.reshape(len(flat), C), V)  # (V, C)
         if scale_grad_by_freq:
             g /= of(flat).maximum(of(flat).bincount(flat, minlength=V), 1)[:, None].astype(g.dtype)
         if padding_idx is not None:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from .. import creation
-from ..modes import no_grad
+from ..core.modes import no_grad
 from ..tensor import Tensor
 from . import functional as F
 from . import init

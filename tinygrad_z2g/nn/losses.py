@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from .. import dtypes, kernels, precision
-from ..backend import Array, of, quiet, silent
-from ..engine import RESULT, Derived, needs_grad, record
-from ..ops.casting import cast, half_for, in_float32, raised
+from .. import fast
+from ..arrays import dtypes
+from ..arrays.backend import Array, of, quiet, silent
+from ..core.engine import RESULT, Derived, needs_grad, record
+from ..half import precision
+from ..half.casting import cast, half_for, in_float32, raised
 from ..ops.common import as_array, as_int, beside, check_floating, check_ids, fits, laid_out, number, same_device
 from ..ops.elementwise import where
 from ..ops.softmax import log_softmax
@@ -110,7 +112,7 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tenso
 
 def _squares(a: Array, b: Array) -> Array:
     """Σ (a - b)²"""
-    return kernels.sum_squares(a - b)
+    return fast.sum_squares(a - b)
 
 
 @old_reduction
@@ -225,7 +227,7 @@ def cross_entropy(
     check_ids(safe, C, "cross_entropy", "target")
     rows = xp.moveaxis(a, 1, -1).reshape(len(ids), C) if a.ndim > 1 else a[None]  # (N, C, d) -> (N d, C)
     w = counted.astype(a.dtype) if weight is None else as_array(weight, "cross_entropy")[safe] * counted
-    losses, slopes = kernels.cross_entropy(rows, safe, w)  # (N,), (N, C)
+    losses, slopes = fast.cross_entropy(rows, safe, w)  # (N,), (N, C)
 
     if reduction == "none":
         z, share = losses.reshape(expected), 1
@@ -254,7 +256,7 @@ def cross_entropy(
         return record("slopes", slopes, (x, lambda grad, p: softmax(grad * beside(grad, W), p), p))
 
     def softmax(grad: Any, p: Any) -> Any:
-        return classes_first(kernels.softmax_backward(p, grad, 1))
+        return classes_first(fast.softmax_backward(p, grad, 1))
 
     return record("cross_entropy", z, (input, rule, Derived(slopes, remake, input)))
 

@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
-from ..modes import no_grad
+from ..core.modes import no_grad
 from ..tensor import RemovableHandle, Tensor
 
 

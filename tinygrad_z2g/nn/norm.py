@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import creation, dtypes
+from .. import creation
+from ..arrays import dtypes
 from ..tensor import Tensor
 from . import functional as F
 from .module import Module, Parameter

@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .. import dtypes
-from ..backend import CPU, Array, device_of, of, to_device
-from ..engine import Variable, record
-from ..modes import is_grad_enabled
-from ..size import Size
+from ..arrays import dtypes
+from ..arrays.backend import CPU, Array, device_of, of, to_device
+from ..arrays.size import Size
+from ..core.engine import Variable, record
+from ..core.modes import is_grad_enabled
 
 _R = TypeVar("_R")
 

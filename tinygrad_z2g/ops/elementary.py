@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import kernels
-from ..backend import Array, of, quiet
-from ..engine import RESULT, Variable, needs_grad, record, unchanged
+from .. import fast
+from ..arrays.backend import Array, of, quiet
+from ..core.engine import RESULT, Variable, needs_grad, record, unchanged
 from .common import as_array, as_floating, constant, operands
 from .elementwise import (
     _comparison,
@@ -136,7 +136,7 @@ def _erfinv(x: Array) -> Array:
     u, v = xp.log1p(-w * w), 2 / (math.pi * 0.147)
     z = xp.sign(w) * xp.sqrt(xp.sqrt((v + u / 2) ** 2 - u / 0.147) - (v + u / 2))
     for _ in range(4):
-        z = z - (kernels.erf(z) - w) * xp.exp(z * z) * (math.sqrt(math.pi) / 2)
+        z = z - (fast.erf(z) - w) * xp.exp(z * z) * (math.sqrt(math.pi) / 2)
     return xp.where(inside, z, xp.where(xp.abs(wide) == 1, wide * math.inf, math.nan)).astype(x.dtype)
 
 

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import dtypes, kernels
-from ..backend import Array, of, quiet, silent
-from ..engine import RESULT, Variable, record
-from .casting import in_float32
+from .. import fast
+from ..arrays import dtypes
+from ..arrays.backend import Array, of, quiet, silent
+from ..core.engine import RESULT, Variable, record
+from ..half.casting import in_float32
 from .common import (
     as_array,
     check_broadcast,
@@ -460,8 +461,8 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
         except (OverflowError, ValueError) as error:
             raise RuntimeError(f"masked_fill: value {value} cannot be held by a tensor of {x.dtype}") from error
     operands(input, mask, "masked_fill")  # shapes and devices
-    z = quiet.run(kernels.fill, x, m, value)
-    return record("masked_fill", row_major(z), (input, lambda grad, m: kernels.fill(grad, m, 0), mask))
+    z = quiet.run(fast.fill, x, m, value)
+    return record("masked_fill", row_major(z), (input, lambda grad, m: fast.fill(grad, m, 0), mask))
 
 
 # --- Comparisons and logic: results are bool, no gradient passes --------------------------------------------------

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import dtypes
-from ..backend import Array, device_of, of, quiet, to_device, to_host
-from ..engine import Part, Variable, record, unchanged
-from ..views import Spot
-from .casting import in_widest
+from ..arrays import dtypes
+from ..arrays.backend import Array, device_of, of, quiet, to_device, to_host
+from ..arrays.views import Spot
+from ..core.engine import Part, Variable, record, unchanged
+from ..half.casting import in_widest
 from .common import (
     as_array,
     as_int,

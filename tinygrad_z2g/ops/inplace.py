@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..backend import Array
-from ..engine import Variable, follow, needs_grad, record, record_joint, unchanged
-from ..modes import is_grad_enabled
-from ..views import Spot, overlaps, same_place
+from ..arrays.backend import Array
+from ..arrays.views import Spot, overlaps, same_place
+from ..core.engine import Variable, follow, needs_grad, record, record_joint, unchanged
+from ..core.modes import is_grad_enabled
 from .common import as_array, linear_rule
 
 if TYPE_CHECKING:

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import dtypes, kernels, precision
-from ..backend import Array, quiet
-from ..engine import Variable, record
-from ..kernels import product
-from .casting import in_half, in_widest, lowered
+from .. import fast
+from ..arrays import dtypes
+from ..arrays.backend import Array, quiet
+from ..core.engine import Variable, record
+from ..fast import product
+from ..half import precision
+from ..half.casting import in_half, in_widest, lowered
 from .common import as_array, check_broadcast, converted, one_dim, same_device
 
 if TYPE_CHECKING:
@@ -63,18 +65,18 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     x = x[None, :] if row else x  # (..., n, k)
     y = y[:, None] if column else y  # (..., k, m)
     check_broadcast(x.shape[:-2], y.shape[:-2], "matmul: batch")
-    Z = quiet.run(kernels.bmm, x, y)  # (..., n, m)
+    Z = quiet.run(fast.bmm, x, y)  # (..., n, m)
     z = Z.reshape(Z.shape[: -1 - row] + Z.shape[-1:] if not column else Z.shape[: -1 - row]) if row or column else Z
 
     wide = Z.shape  # (..., n, m)
 
     def grad_x(grad: Any, y: Any) -> Any:
         y = y[:, None] if column else y
-        return kernels.bmm(grad.reshape(wide), y.swapaxes(-1, -2))  # (..., n, m) @ (..., m, k)
+        return fast.bmm(grad.reshape(wide), y.swapaxes(-1, -2))  # (..., n, m) @ (..., m, k)
 
     def grad_y(grad: Any, x: Any) -> Any:
         x = x[None, :] if row else x
-        g = kernels.bmm(x.swapaxes(-1, -2), grad.reshape(wide))  # (..., k, n) @ (..., n, m)
+        g = fast.bmm(x.swapaxes(-1, -2), grad.reshape(wide))  # (..., k, n) @ (..., n, m)
         return g[..., 0] if column else g
 
     return record("matmul", _rounded(z, dtype), (input, grad_x, other), (other, grad_y, input))
@@ -340,7 +342,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         same_device("linear", input, bias)
         if b.shape != (n_out,) or b.dtype != dtype:
             raise RuntimeError(f"linear: bias {tuple(b.shape)} of {b.dtype}, expected ({n_out},) of {dtype}")
-        edges.append((bias, lambda grad: kernels.column_sums(grad.reshape(n, n_out))))
+        edges.append((bias, lambda grad: fast.column_sums(grad.reshape(n, n_out))))
     z = quiet.run(product, x.reshape(n, n_in), W.T, b)  # (..., in) -> (n, in); (n, in) @ (in, out)
     z = _rounded(z, dtype)
     return record("linear", z.reshape(*shape[:-1], n_out), *edges)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
-from .. import dtypes, kernels
-from ..backend import Array, of, quiet, silent
-from ..engine import RESULT, Derived, Variable, record
-from .casting import in_float32, through_float32
+from .. import fast
+from ..arrays import dtypes
+from ..arrays.backend import Array, of, quiet, silent
+from ..core.engine import RESULT, Derived, Variable, record
+from ..half.casting import in_float32, through_float32
 from .common import (
     as_array,
     constant,
@@ -75,7 +76,7 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
     dims, shape = many_dims(dim, a.ndim, "sum"), a.shape
     if a.dtype.kind == "b":  # whose sum is "or"
         return any(constant(input, a), dim, keepdim)
-    z = row_major(quiet.run(kernels.total, a, dims, keepdim))
+    z = row_major(quiet.run(fast.total, a, dims, keepdim))
     if z.dtype.kind != "f":
         return constant(input, z.astype(a.dtype, copy=False))
     return record("sum", z, (input, lambda grad: of(grad).broadcast_to(spread(grad, dims, keepdim), shape)))
@@ -97,9 +98,9 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     dims, shape = many_dims(dim, a.ndim, "mean"), a.shape
     n = _count(a, dims) or math.nan
     if a.dtype == dtypes.float16:  # whose sum may be beyond its range
-        z = dtypes.rounded(quiet.run(kernels.total, a.astype(np.float32), dims, keepdim) / n, a.dtype)
+        z = dtypes.rounded(quiet.run(fast.total, a.astype(np.float32), dims, keepdim) / n, a.dtype)
     else:
-        z = quiet.run(kernels.total, a, dims, keepdim) / n
+        z = quiet.run(fast.total, a, dims, keepdim) / n
     return record(
         "mean",
         row_major(z),
@@ -176,8 +177,8 @@ def std(
 def _variance(x: Array, dims: tuple[int, ...], scale: float, keepdim: bool) -> tuple[Array, Array]:
     """d and Σ d² · scale. Where float32 overflows on the way, in float64: the deviation of 10²⁰ has a square that is
     beyond its range. (On a GPU nobody looks.)"""
-    d = x - kernels.total(x, dims, True) / (_count(x, dims) or math.nan)
-    z = kernels.total(d * d, dims, keepdim) * scale
+    d = x - fast.total(x, dims, True) / (_count(x, dims) or math.nan)
+    z = fast.total(d * d, dims, keepdim) * scale
     if x.dtype == dtypes.float32 and of(x) is np and not np.isfinite(z).all():
         return _variance(x.astype(np.float64), dims, scale, keepdim)
     return d, z
@@ -417,7 +418,7 @@ def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> T
         flat = constant(input, powers.array == 0)  # where the slope would be infinite, and infinity times 0 NaN
         return masked_fill(masked_fill(powers, flat, 1.0) ** (1 / p), flat, 0.0)
     dims, xp = many_dims(dim, x.ndim, "norm"), of(x)
-    z = row_major(xp.sqrt(kernels.total(x * x, dims, keepdim)))
+    z = row_major(xp.sqrt(fast.total(x * x, dims, keepdim)))
 
     def rule(grad: Any, x: Any, z: Any) -> Any:
         return x * spread(of(grad).where(z == 0, 0, grad / z), dims, keepdim)

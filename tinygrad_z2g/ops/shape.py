@@ -12,9 +12,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import dtypes, kernels
-from ..backend import Array, of
-from ..engine import Part, Variable, record, unchanged
+from .. import fast
+from ..arrays import dtypes
+from ..arrays.backend import Array, of
+from ..core.engine import Part, Variable, record, unchanged
 from .common import (
     as_array,
     as_int,
@@ -322,7 +323,7 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
     split_shape = [n for pair in zip(times, shape, strict=True) for n in pair]  # (r0, n0, r1, n1, ...)
 
     def rule(grad: Any) -> Any:
-        return kernels.total(grad.reshape(split_shape), tuple(range(0, len(split_shape), 2)), False)
+        return fast.total(grad.reshape(split_shape), tuple(range(0, len(split_shape), 2)), False)
 
     return record("repeat", row_major(of(a).tile(a, times)), (input, rule))
 

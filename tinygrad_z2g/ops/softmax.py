@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from .. import kernels
-from ..backend import of, silent
-from ..engine import RESULT, record
-from .casting import in_float32
+from .. import fast
+from ..arrays.backend import of, silent
+from ..core.engine import RESULT, record
+from ..half.casting import in_float32
 from .common import as_floating, floating, many_dims, numpy_names, one_dim, row_major
 from .reduction import spread
 
@@ -40,10 +40,10 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
         input = input.to(dtype=dtype)
     x = floating(input, "softmax")
     axis = one_dim(dim, x.ndim, "softmax")
-    p = row_major(kernels.softmax(x.reshape(x.shape or (1,)), axis).reshape(x.shape))
+    p = row_major(fast.softmax(x.reshape(x.shape or (1,)), axis).reshape(x.shape))
     if not x.ndim:
         return record("softmax", p, (input, lambda grad: grad * 0))
-    return record("softmax", p, (input, lambda grad, p: kernels.softmax_backward(p, grad, axis), RESULT))
+    return record("softmax", p, (input, lambda grad, p: fast.softmax_backward(p, grad, axis), RESULT))
 
 
 @numpy_names
@@ -62,13 +62,13 @@ def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
         input = input.to(dtype=dtype)
     x = floating(input, "log_softmax")
     axis = one_dim(dim, x.ndim, "log_softmax")
-    z = row_major(kernels.log_softmax(x.reshape(x.shape or (1,)), axis).reshape(x.shape))
+    z = row_major(fast.log_softmax(x.reshape(x.shape or (1,)), axis).reshape(x.shape))
     if not x.ndim:
         return record("log_softmax", z, (input, lambda grad: grad * 0))
     return record(
         "log_softmax",
         z,
-        (input, lambda grad, z: grad - of(grad).exp(z) * kernels.total(grad, (axis,), True), RESULT),
+        (input, lambda grad, z: grad - of(grad).exp(z) * fast.total(grad, (axis,), True), RESULT),
     )
 
 
@@ -85,9 +85,9 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """
     x = as_floating(input, "logsumexp")
     dims, xp = many_dims(dim, x.ndim, "logsumexp"), of(x)
-    m = kernels.finite_max(x, dims)
+    m = fast.finite_max(x, dims)
     m = xp.where(m == math.inf, 0, m)  # ln e^inf is inf; with m = inf it would be NaN
-    z = kernels.log_of_sum(xp.exp(x - m), dims) + m
+    z = fast.log_of_sum(xp.exp(x - m), dims) + m
     z = row_major(z)
     reduced = z if keepdim else z.reshape(tuple(n for i, n in enumerate(x.shape) if i not in dims))
 

@@ -12,10 +12,10 @@ import math
 import operator
 from typing import TYPE_CHECKING, Any
 
-from .. import kernels
-from ..backend import of, quiet, silent
-from ..engine import RESULT, Variable, record
-from .casting import in_float32
+from .. import fast
+from ..arrays.backend import of, quiet, silent
+from ..core.engine import RESULT, Variable, record
+from ..half.casting import in_float32
 from .common import as_array, as_floating, as_int, constant
 
 if TYPE_CHECKING:
@@ -268,7 +268,7 @@ def erf(input: Tensor) -> Tensor:
     tensor(1.1284)
     """
     x = as_floating(input, "erf")
-    z = quiet.run(kernels.erf, x)
+    z = quiet.run(fast.erf, x)
     return record("erf", z, (input, lambda grad, x: grad * (2 / math.sqrt(math.pi) * of(grad).exp(-x * x)), input))
 
 
@@ -284,8 +284,8 @@ def relu(input: Tensor) -> Tensor:
     x = as_array(input, "relu")
     if x.dtype.kind == "b":
         raise RuntimeError("relu: got a bool tensor, expected numbers; convert it with .int()")
-    z = quiet.run(kernels.relu, x)
-    return record("relu", z, (input, lambda grad, z: kernels.relu_backward(grad, z), RESULT))
+    z = quiet.run(fast.relu, x)
+    return record("relu", z, (input, lambda grad, z: fast.relu_backward(grad, z), RESULT))
 
 
 def abs(input: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..backend import of
-from ..dtypes import promote
-from ..engine import Variable
+from ..arrays.backend import of
+from ..arrays.dtypes import promote
+from ..core.engine import Variable
 from . import decompositions
 from .common import constant
 from .elementwise import (  # noqa: F401 - for rules to use

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .. import kernels
-from ..backend import Array, silent
-from ..replay import capturing
+from .. import fast
+from ..arrays.backend import Array, silent
+from ..gpu.replay import capturing
 from ..tensor import Tensor
 from .optimizer import Optimizer, check_implementation, check_range, climbing, memory, uphill
 
@@ -57,7 +57,7 @@ class Adam(Optimizer):
         decay = group["weight_decay"] if self.decoupled else 0.0
         parts = self._parts(params, group)
         lr = (lambda: group["lr"]) if capturing() else group["lr"]  # a replay asks anew
-        kernels.adam_all([p.array for p in params], parts, lr, *group["betas"], group["eps"], decay)
+        fast.adam_all([p.array for p in params], parts, lr, *group["betas"], group["eps"], decay)
 
     def _parts(self, params: list[Tensor], group: dict[str, Any]) -> Iterator[tuple[Array, Array, Array, Array, int]]:
         """w, g, m, v and the number of the step of each parameter, prepared as its turn comes."""

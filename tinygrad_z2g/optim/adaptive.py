@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from ..backend import Array, of, silent
+from ..arrays.backend import Array, of, silent
 from ..tensor import Tensor
 from .optimizer import Optimizer, check_implementation, check_range, climbing, memory, uphill
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..backend import Array, of
-from ..modes import enable_grad, no_grad
+from ..arrays.backend import Array, of
+from ..core.modes import enable_grad, no_grad
 from ..tensor import Tensor
 from .optimizer import Optimizer, check_range
 

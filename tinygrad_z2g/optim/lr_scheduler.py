@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from ..replay import again
+from ..gpu.replay import again
 from .optimizer import Optimizer, check_range
 
 # Of parameter groups that were added to an optimizer: their rates before its schedules, all of which share them. As in

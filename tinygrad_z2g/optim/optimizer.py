@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import replay
-from ..backend import Array, device_of, of, to_device
-from ..modes import enable_grad, no_grad
-from ..replay import Recording, capturing
+from ..arrays.backend import Array, device_of, of, to_device
+from ..core.modes import enable_grad, no_grad
+from ..gpu import replay
+from ..gpu.replay import Recording, capturing
 from ..tensor import Tensor
 
 

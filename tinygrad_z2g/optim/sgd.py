@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .. import kernels, replay
-from ..backend import quiet
-from ..replay import number
+from .. import fast
+from ..arrays.backend import quiet
+from ..gpu import replay
+from ..gpu.replay import number
 from ..tensor import Tensor
 from .optimizer import Optimizer, check_implementation, check_range, climbing, memory, uphill
 
@@ -67,5 +68,5 @@ class SGD(Optimizer):
                 v *= momentum
                 v += g if first else (1 - group["dampening"]) * g
                 g = g + momentum * v if group["nesterov"] else v
-            kernels.sgd(p.array, g, number(lambda: group["lr"], p.dtype) if replay.active else lr)
+            fast.sgd(p.array, g, number(lambda: group["lr"], p.dtype) if replay.active else lr)
             p.version[0] += 1

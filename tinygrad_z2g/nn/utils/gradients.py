@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ... import kernels
-from ...modes import no_grad
+from ... import fast
+from ...core.modes import no_grad
 from ...ops.shape import cat
 from ...tensor import Tensor
 
@@ -32,12 +32,12 @@ def clip_grad_norm_(
     grads = _grads(parameters)
     if not grads:
         return Tensor([0.0]).sum()
-    total = kernels.norm([g.array for g in grads])
+    total = fast.norm([g.array for g in grads])
     if error_if_nonfinite and not math.isfinite(float(total)):
         raise RuntimeError(
             f"clip_grad_norm_: the gradients' norm is {float(total)}; check the loss and the learning rate"
         )
-    kernels.clip([g.array for g in grads], total, max_norm)  # to look at the norm here would make the GPU wait
+    fast.clip([g.array for g in grads], total, max_norm)  # to look at the norm here would make the GPU wait
     for g in grads:
         g.version[0] += 1
     return Tensor.make(total.astype(grads[0].dtype, copy=False))
