@@ -23,8 +23,8 @@ LAYERS = [
         "absent", "arrays", "backends", "core", "core.modes", "gpu", "half", "parallel", "tools", "tools.console",
         "tools.notebook", "tools.trace",
     ],
-    ["core.engine", "fast", "gpu.kernels", "tools.anomaly", "tools.folding"],
-    ["core.asking", "half.casting", "methods", "ops", "tools.explain", "tools.formula", "tools.showing"],
+    ["core.engine", "core.operands", "core.ops", "fast", "gpu.kernels", "tools.anomaly", "tools.folding"],
+    ["core.asking", "fast.forms", "half.casting", "methods", "ops", "tools.explain", "tools.formula", "tools.showing"],
     ["tensor"],
     [
         "amp", "autograd", "creation", "cuda", "distributed", "distributions", "func", "gpu.capture", "gradcheck",
