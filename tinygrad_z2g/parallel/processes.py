@@ -31,12 +31,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..absent import answers
 from ..arrays.backend import Array, of
 from ..arrays.random import default_generator
 from ..tensor import Tensor
 
-__getattr__ = answers(__name__)
 
 if TYPE_CHECKING:
     from ..nn import Module
