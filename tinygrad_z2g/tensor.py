@@ -20,8 +20,8 @@ from .arrays import backend, dtypes, views
 from .arrays.backend import Array, Device
 from .arrays.random import Generator, default_generator
 from .arrays.size import Size
-from .core import asking, engine, ops
-from .core.engine import Variable, needs_grad, record, source, unchanged
+from .core import ops
+from .core.engine import Memory, Node, Variable, needs_grad, record, source, unchanged
 from .methods import Methods
 from .ops import elementwise, indexing, inplace, linalg, reduction, sorting, words
 from .ops import shape as shapes
@@ -31,6 +31,7 @@ from .tools import showing
 from .tools.console import say
 from .tools.explain import story
 from .tools.notebook import show
+from .walks import again, asking
 
 
 class Tensor(Methods, Variable):
@@ -53,10 +54,10 @@ class Tensor(Methods, Variable):
         """A tensor around `array` (not copied), without history."""
         tensor = object.__new__(Tensor)  # then as `begin`, whose call would cost 0.1 of 3 µs an operation
         tensor.array = array if type(array) is np.ndarray or not isinstance(array, np.generic) else np.asarray(array)
-        tensor._grad = tensor.node = tensor.hooks = tensor.base = None
+        tensor._grad = tensor.node = tensor.asked = tensor.base = None
         tensor._requires_grad = False
-        tensor.recorded = 0
-        tensor.version = [0]
+        tensor.rewrites = 0
+        tensor.memory = Memory()
         return tensor
 
     # --- What it is ----------------------------------------------------------------------------------------------
@@ -99,14 +100,14 @@ class Tensor(Methods, Variable):
         return self.grad_fn is None
 
     @property
-    def grad_fn(self) -> engine.Node | None:
+    def grad_fn(self) -> Node | None:
         """The recorded operation that made this tensor; `grad_fn.name` is its name."""
         made_by = source(self)
         return None if made_by is self else made_by
 
     @property
     def _version(self) -> int:
-        return self.version[0]
+        return self.memory.writes
 
     def is_floating_point(self) -> bool:
         """Whether the elements are floating-point numbers."""
@@ -155,7 +156,7 @@ class Tensor(Methods, Variable):
         self, gradient: Tensor | None = None, retain_graph: bool | None = None, create_graph: bool = False,
         inputs: Any = None,
     ) -> None:  # fmt: skip
-        """Add ∂self/∂leaf to `leaf.grad` for every leaf this was computed from. See `engine.backward`.
+        """Add ∂self/∂leaf to `leaf.grad` for every leaf this was computed from. See `core.engine.backward`.
 
         `gradient` is ∂L/∂self, needed unless self has one element. `inputs`: only for these tensors, leaves or not.
         `create_graph` records the walk, so that the gradients can be differentiated again.
@@ -163,7 +164,7 @@ class Tensor(Methods, Variable):
         """
         only = None if inputs is None else asking.wanted(inputs)
         seed = asking.seed_gradient(self, gradient, create_graph)
-        engine.backward([(self, seed)], retain_graph, only, create_graph)
+        again.backward([(self, seed)], retain_graph, only, create_graph)
 
     def explain(
         self, names: Any = None, *, to: Tensor | None = None, level: int = 2, gradient: Tensor | None = None,
@@ -209,15 +210,12 @@ class Tensor(Methods, Variable):
         """Call `hook(gradient)` when this tensor's gradient is complete; what it returns replaces the gradient."""
         if not self.requires_grad:
             raise RuntimeError("register_hook: this tensor does not require grad")
-        owner = source(self)
-        if owner.hooks is None:
-            owner.hooks = {}
-        return RemovableHandle(owner.hooks, hook)
+        return RemovableHandle(asking.asked_of(self).hooks, hook)
 
     def detach(self) -> Tensor:
         """The same memory without history: gradients stop here."""
         out = Tensor.make(self.array)
-        out.version = self.version
+        out.memory = self.memory
         return out
 
     # --- Operations: each a function of its own, see the file named ----------------------------------------------
@@ -660,12 +658,12 @@ class Tensor(Methods, Variable):
             raise RuntimeError("deepcopy: only leaves can be copied with their identity; use .clone() or .detach()")
         copy = memo[id(self)] = object.__new__(type(self))
         copy.begin(views.copied(self.array, memo))
-        copy.version = memo.setdefault(("version", id(self.version)), copy.version)  # what shared memory still does
+        copy.memory = memo.setdefault(("version", id(self.memory)), copy.memory)  # what shared memory still does
         copy._requires_grad = self._requires_grad
         copy._grad = deepcopy(self._grad, memo)
         if self.base is not None and self.base.node is None:
             copy.base = deepcopy(self.base, memo)
-            copy.recorded = min(self.recorded, 0)
+            copy.rewrites = min(self.rewrites, 0)
         copy.__dict__.update(deepcopy(self.__dict__, memo))
         return copy
 

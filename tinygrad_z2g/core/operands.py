@@ -118,11 +118,11 @@ def computed(function: Callable, x: Any, y: Any) -> Array:
 def record_view(name: str, array: Array, x: Variable, rule: Any) -> Any:
     """`record` for a result that shares memory with `x`: in-place writes to one are counted, and recorded, for both."""
     result = record(name, array, (x, rule))
-    result.version = x.version
+    result.memory = x.memory
     base = x if x.base is None else x.base
     result.base = base
-    follows = x.recorded >= 0 and (result.node is not None or is_grad_enabled())
-    result.recorded = base.recorded if follows else ~base.recorded
+    follows = x.rewrites >= 0 and (result.node is not None or is_grad_enabled())
+    result.rewrites = base.rewrites if follows else ~base.rewrites
     return result
 
 

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from .. import fast
 from ..arrays.backend import of, quiet, silent
 from ..arrays.layout import copied, laid_out, row_major
-from ..core import ops
+from ..core import engine, ops
 from ..core.engine import RESULT, Variable, record
 from ..core.operands import as_array, floating, operands
 from ..core.ops import elementwise
+from ..walks.again import record_fused
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -67,7 +68,7 @@ def gelu(input: Tensor, approximate: str = "tanh") -> Tensor:
     elementwise.check_approximate(approximate)
     a = floating(input, "gelu")
     z, slope = (out.reshape(a.shape) for out in fast.gelu_tanh(a.reshape(a.shape or (1,))))
-    return record(
+    return record_fused(
         "gelu",
         laid_out(z, a),
         (input, lambda grad, slope, _: fast.times(grad, slope), slope, input),
@@ -99,4 +100,5 @@ def install() -> bool:
     for name, form in FORMS.items():
         form.__doc__ = getattr(ops, name).__doc__
         setattr(ops, name, form)
+    engine.total = fast.total  # long sums, exact to the dtype's rounding
     return True

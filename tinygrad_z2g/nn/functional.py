@@ -17,7 +17,7 @@ import numpy as np
 from .. import fast
 from ..arrays.backend import Array, of, silent, to_host
 from ..core import ops
-from ..core.engine import RESULT, Derived, record, record_joint
+from ..core.engine import RESULT, Derived, record
 from ..core.modes import no_grad
 from ..half import precision
 from ..half.casting import in_float32, lowered, through_float32
@@ -39,6 +39,7 @@ from ..ops.inplace import update
 from ..ops.linalg import bilinear, linear
 from ..ops.shape import one_hot
 from ..ops.softmax import log_softmax, softmax
+from ..walks.again import record_fused, record_joint_fused
 from . import losses
 from .dot_product import scaled_dot_product_attention
 
@@ -130,7 +131,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
         return ops.gelu(input, approximate)
     a = floating(input, "gelu")
     z, slope = (out.reshape(a.shape) for out in fast.gelu_exact(a.reshape(a.shape or (1,))))
-    return record(
+    return record_fused(
         "gelu",
         laid_out(z, a),
         (input, lambda grad, slope, _: fast.times(grad, slope), slope, input),
@@ -169,7 +170,7 @@ def bias_gelu(input: Tensor, bias: Tensor, approximate: str = "none") -> Tensor:
         )
     kernel = fast.gelu_tanh if approximate == "tanh" else fast.gelu_exact
     z, slope = kernel(a, b)
-    return record_joint(
+    return record_joint_fused(
         "bias_gelu",
         z,
         (input, bias),
@@ -466,7 +467,7 @@ def _shorten(weight: Tensor, ids: Array, max_norm: float, p: float) -> None:
     rows = weight.array[used]
     lengths = (xp.abs(rows) ** p).sum(1, keepdims=True) ** (1 / p)
     weight.array[used] = xp.where(lengths > max_norm, rows * (max_norm / (lengths + 1e-7)), rows)
-    weight.version[0] += 1
+    weight.memory.writes += 1
 
 
 def embedding_bag(

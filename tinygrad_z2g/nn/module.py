@@ -30,7 +30,7 @@ class Parameter(Tensor):
         if not isinstance(data, Tensor):
             raise TypeError(f"Parameter: expected a Tensor, got {type(data).__name__}")
         self.begin(data.array)
-        self.version = data.version  # the same memory
+        self.memory = data.memory  # the same memory
         self.requires_grad_(requires_grad)
 
     def __repr__(self) -> str:
@@ -388,8 +388,8 @@ class Module:
             raise TypeError(f"load_state_dict: expected a dict of tensors, got {type(state_dict).__name__}; see load()")
         own = self.state_dict()
         # A tied tensor has two names but one memory, and files made by torch hold it only once
-        found = {id(tensor.version) for name, tensor in own.items() if name in state_dict}
-        missing = [name for name, tensor in own.items() if name not in state_dict and id(tensor.version) not in found]
+        found = {id(tensor.memory) for name, tensor in own.items() if name in state_dict}
+        missing = [name for name, tensor in own.items() if name not in state_dict and id(tensor.memory) not in found]
         unexpected = [name for name in state_dict if name not in own]
         problems = []
         if strict and missing:

@@ -68,7 +68,7 @@ class Adam(Optimizer):
             m, v = memory(state, "exp_avg", p), memory(state, "exp_avg_sq", p)
             state["step"] = state.get("step", 0) + 1
             yield p.array, grad, m, v, state["step"]
-            p.version[0] += 1
+            p.memory.writes += 1
 
 
 class AdamW(Adam):

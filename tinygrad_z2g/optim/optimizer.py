@@ -116,7 +116,7 @@ class Optimizer:
 
         def count() -> None:  # what `_update` does on the host
             for p in params:
-                p.version[0] += 1
+                p.memory.writes += 1
             for state in counting:
                 state["step"] += 1
 

@@ -69,4 +69,4 @@ class SGD(Optimizer):
                 v += g if first else (1 - group["dampening"]) * g
                 g = g + momentum * v if group["nesterov"] else v
             fast.sgd(p.array, g, number(lambda: group["lr"], p.dtype) if replay.active else lr)
-            p.version[0] += 1
+            p.memory.writes += 1

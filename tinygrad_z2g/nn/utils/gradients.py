@@ -39,7 +39,7 @@ def clip_grad_norm_(
         )
     fast.clip([g.array for g in grads], total, max_norm)  # to look at the norm here would make the GPU wait
     for g in grads:
-        g.version[0] += 1
+        g.memory.writes += 1
     return Tensor.make(total.astype(grads[0].dtype, copy=False))
 
 
