@@ -7,7 +7,10 @@ decides. It knows nothing of tensors.
 
 from __future__ import annotations
 
-from .backend import Array, of
+from collections.abc import Callable
+from typing import Any
+
+from .backend import Array, of, quiet
 
 
 def row_major(z: Array) -> Array:
@@ -59,6 +62,14 @@ def laid_out(z: Array, *inputs: Array) -> Array:
     if z.ndim < 2 or (z.flags.c_contiguous and all(x.flags.c_contiguous for x in inputs)):
         return z
     return in_order(z, [broadcast_strides(x, z.shape) for x in inputs])
+
+
+def computed(function: Callable, x: Any, y: Any) -> Array:
+    """function(x, y) for two arrays, of which one may be a number, laid out in memory as torch does. No warnings."""
+    z = quiet.run(function, x, y)
+    if z.ndim > 1 and hasattr(x, "dtype") and hasattr(y, "dtype") and x.strides != y.strides:
+        return laid_out(z, x, y)
+    return z
 
 
 def in_order(z: Array, strides: list[list[int]]) -> Array:
