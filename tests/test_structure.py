@@ -23,10 +23,10 @@ LAYERS = [
         "absent", "arrays", "backends", "core", "core.modes", "gpu", "half", "parallel", "tools", "tools.console",
         "tools.notebook",
     ],
-    ["core.engine", "fast", "gpu.kernels"],
+    ["core.engine", "core.operands", "core.ops", "fast", "gpu.kernels"],
     ["gpu.replay"],
     ["walks", "tools.anomaly", "tools.folding", "tools.trace"],
-    ["half.casting", "methods", "ops", "tools.explain", "tools.formula", "tools.showing"],
+    ["fast.forms", "half.casting", "methods", "ops", "tools.explain", "tools.formula", "tools.showing"],
     ["tensor"],
     [
         "amp", "autograd", "creation", "cuda", "distributed", "distributions", "func", "gpu.capture", "gradcheck",

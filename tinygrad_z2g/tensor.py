@@ -20,6 +20,7 @@ from .arrays import backend, dtypes, views
 from .arrays.backend import Array, Device
 from .arrays.random import Generator, default_generator
 from .arrays.size import Size
+from .core import ops
 from .core.engine import Memory, Node, Variable, needs_grad, record, source, unchanged
 from .methods import Methods
 from .ops import elementwise, indexing, inplace, linalg, reduction, sorting, words
@@ -220,11 +221,14 @@ class Tensor(Methods, Variable):
     # --- Operations: each a function of its own, see the file named ----------------------------------------------
 
     # ops/elementwise.py
-    add = __add__ = __radd__ = elementwise.add
-    sub = __sub__ = elementwise.sub
+    add = elementwise.add
+    __add__ = __radd__ = ops.add
+    sub = elementwise.sub
+    __sub__ = ops.sub
     __rsub__ = elementwise.rsub
     mul = __mul__ = __rmul__ = elementwise.mul
-    div = true_divide = __truediv__ = elementwise.div
+    div = true_divide = elementwise.div
+    __truediv__ = ops.div
     __rtruediv__ = elementwise.rdiv
     pow = __pow__ = elementwise.pow
     __rpow__ = elementwise.rpow
