@@ -521,6 +521,7 @@ def _places(module: Module) -> dict[str, tuple[Any, Any]]:
     for path, part in module.named_modules():
         start = f"{path}." if path else ""
         lists = {name: (holder, key) for name, _, holder, key in part._listed()}
-        for name, _ in (*part._own(True, part._members()), *part._own(False, [])):
+        parameters = [(name, member) for name, member in part._members() if isinstance(member, Variable)]
+        for name, _ in (*parameters, *part._own_buffers()):
             places[start + name] = lists.get(name) or (part.__dict__, name)
     return places

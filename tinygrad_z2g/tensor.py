@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arrays import backend, dtypes, views
+from .arrays import backend, dtypes, random, views
 from .arrays.backend import Device
-from .arrays.random import Generator, default_generator
+from .arrays.random import Generator
 from .arrays.size import Size
 from .core import ops
 from .core.attach import attach
@@ -462,15 +462,11 @@ class Surface(Methods, _Base):
 
     def normal_(self, mean: float = 0, std: float = 1, *, generator: Generator | None = None) -> Tensor:
         """self = samples of the normal distribution, drawn on the host"""
-        stream = (generator or default_generator).numpy
-        return self._fill_random("normal_", mean + std * stream.standard_normal(self.array.shape, np.float64))
+        return self._fill_random("normal_", random.normal(self.array.shape, mean, std, generator))
 
     def uniform_(self, from_: float = 0, to: float = 1, *, generator: Generator | None = None) -> Tensor:
         """self = samples of the uniform distribution on [from, to), drawn on the host"""
-        stream = (generator or default_generator).numpy
-        samples = (from_ + (to - from_) * stream.random(self.array.shape, np.float64)).astype(self.dtype)
-        below = np.nextafter(self.dtype.type(to), self.dtype.type(from_))  # rounding may have reached `to`
-        return self._fill_random("uniform_", np.where(samples == to, below, samples))
+        return self._fill_random("uniform_", random.uniform(self.array.shape, from_, to, self.dtype, generator))
 
     def _fill_random(self, name: str, samples: Any) -> Tensor:
         indexing.setitem(self, ..., np.asarray(samples).astype(self.dtype))

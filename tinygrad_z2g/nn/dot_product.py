@@ -15,7 +15,6 @@ from ..arrays import dtypes
 from ..arrays.backend import Array, of, quiet
 from ..arrays.random import default_generator
 from ..core.engine import needs_grad
-from ..gpu.replay import number as replayed
 from ..half import precision
 from ..half.casting import lowered
 from ..ops.common import as_array, beside, fits, number, same_device
@@ -74,7 +73,7 @@ def scaled_dot_product_attention(
     scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else number(scale, "attention: scale")
     version = 0 if attn_mask is None else attn_mask.memory.writes
     bias = _attention_bias(q, k, attn_mask, is_causal)
-    seed = replayed(default_generator.next_key, np.uint32) if dropout_p else 0
+    seed = default_generator.next_key() if dropout_p else 0
     z, saved = quiet.run(fast.attention, q, k, v, bias, is_causal and bias is None, scale, dropout_p, seed)
 
     def plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

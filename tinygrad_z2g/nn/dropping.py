@@ -8,13 +8,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from .. import fast
 from ..arrays.backend import Array, of, quiet
 from ..arrays.random import default_generator
 from ..core.engine import record
-from ..gpu.replay import number as replayed
 from ..ops import elementwise
 from ..ops.common import as_array, as_floating, check_floating, laid_out, number
 from ..ops.elementwise import where
@@ -35,7 +32,7 @@ def _mask(like: Array, shape: tuple, p: float) -> Array:
     ones = of(like).ones(shape, like.dtype)
     if p == 1:
         return ones * 0
-    return quiet.run(fast.dropout, ones, p, replayed(default_generator.next_key, np.uint32))[1]
+    return quiet.run(fast.dropout, ones, p, default_generator.next_key())[1]
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -59,7 +56,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     if p == 1:
         return record("dropout", laid_out(of(a).zeros_like(a), a), (input, elementwise.flat))
     check_floating(a, "dropout")
-    z, m = quiet.run(fast.dropout, a, p, replayed(default_generator.next_key, np.uint32))
+    z, m = quiet.run(fast.dropout, a, p, default_generator.next_key())
     return record("dropout", laid_out(z, a), (input, lambda grad, m: grad * m, m))
 
 
