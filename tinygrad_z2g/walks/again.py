@@ -29,7 +29,8 @@ from ..core.engine import (
     source,
     unchanged,
 )
-from ..core.modes import grad_mode, set_grad_enabled
+from ..core.modes import grad_mode
+from ..walks.modes import set_grad_enabled
 from .paths import PathWalk
 
 if TYPE_CHECKING:
