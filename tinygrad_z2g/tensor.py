@@ -12,16 +12,18 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arrays import backend, dtypes, views
-from .arrays.backend import Array, Device
-from .arrays.random import Generator, default_generator
+from .arrays import backend, dtypes, random, views
+from .arrays.backend import Device
+from .arrays.random import Generator
 from .arrays.size import Size
 from .core import ops
-from .core.engine import Memory, Node, Variable, needs_grad, record, source, unchanged
+from .core.attach import attach
+from .core.engine import Node, Variable, needs_grad, record, source, unchanged
+from .core.tensor import Tensor
 from .methods import Methods
 from .ops import elementwise, indexing, inplace, linalg, reduction, sorting, words
 from .ops import shape as shapes
@@ -33,32 +35,20 @@ from .tools.explain import story
 from .tools.notebook import show
 from .walks import again, asking
 
+if TYPE_CHECKING:
+    from .core.engine import Variable as _Base
+else:
+    _Base = object
 
-class Tensor(Methods, Variable):
-    """A multi-dimensional array of one dtype on one device, with reverse-mode differentiation.
 
-    Make one with `tensor(...)`, `zeros(...)`, `randn(...)` and their like. `array` is the NumPy or CuPy array.
-    """
+class Surface(Methods, _Base):
+    """What `Tensor` has beside that which the core gives it."""
 
-    __slots__ = ("__dict__",)  # for attributes of the user's own: p.tag = 1
-    __array_ufunc__ = None  # `numpy_array * tensor` is left to Tensor.__rmul__ instead of being taken apart
-    __hash__ = object.__hash__  # by identity, although == compares elements
     _words = words  # what `of` finds: the library that computes with tensors
 
     def __init__(self, *data: Any, device: Any = None):
         """`Tensor(list or array)`, always in the default dtype, or `Tensor(2, 3)`, sizes. Prefer `tensor`, `empty`."""
         self.begin(backend.to_device(given(data, dtypes.get_default_dtype(), "Tensor"), backend.resolve(device)))
-
-    @staticmethod
-    def make(array: Array) -> Tensor:
-        """A tensor around `array` (not copied), without history."""
-        tensor = object.__new__(Tensor)  # then as `begin`, whose call would cost 0.1 of 3 µs an operation
-        tensor.array = array if type(array) is np.ndarray or not isinstance(array, np.generic) else np.asarray(array)
-        tensor._grad = tensor.node = tensor.asked = tensor.base = None
-        tensor._requires_grad = False
-        tensor.rewrites = 0
-        tensor.memory = Memory()
-        return tensor
 
     # --- What it is ----------------------------------------------------------------------------------------------
 
@@ -71,11 +61,6 @@ class Tensor(Methods, Variable):
         """The shape, or the size of one dimension."""
         return self.shape if dim is None else self.array.shape[one_dim(dim, self.array.ndim, "size")]
 
-    @property
-    def ndim(self) -> int:
-        """The number of dimensions."""
-        return self.array.ndim
-
     def dim(self) -> int:
         """The number of dimensions."""
         return self.array.ndim
@@ -83,11 +68,6 @@ class Tensor(Methods, Variable):
     def numel(self) -> int:
         """The number of elements."""
         return int(self.array.size)
-
-    @property
-    def dtype(self) -> np.dtype:
-        """The type of the elements."""
-        return self.array.dtype
 
     @property
     def device(self) -> Device:
@@ -211,12 +191,6 @@ class Tensor(Methods, Variable):
         if not self.requires_grad:
             raise RuntimeError("register_hook: this tensor does not require grad")
         return RemovableHandle(asking.asked_of(self).hooks, hook)
-
-    def detach(self) -> Tensor:
-        """The same memory without history: gradients stop here."""
-        out = Tensor.make(self.array)
-        out.memory = self.memory
-        return out
 
     # --- Operations: each a function of its own, see the file named ----------------------------------------------
 
@@ -488,15 +462,11 @@ class Tensor(Methods, Variable):
 
     def normal_(self, mean: float = 0, std: float = 1, *, generator: Generator | None = None) -> Tensor:
         """self = samples of the normal distribution, drawn on the host"""
-        stream = (generator or default_generator).numpy
-        return self._fill_random("normal_", mean + std * stream.standard_normal(self.array.shape, np.float64))
+        return self._fill_random("normal_", random.normal(self.array.shape, mean, std, generator))
 
     def uniform_(self, from_: float = 0, to: float = 1, *, generator: Generator | None = None) -> Tensor:
         """self = samples of the uniform distribution on [from, to), drawn on the host"""
-        stream = (generator or default_generator).numpy
-        samples = (from_ + (to - from_) * stream.random(self.array.shape, np.float64)).astype(self.dtype)
-        below = np.nextafter(self.dtype.type(to), self.dtype.type(from_))  # rounding may have reached `to`
-        return self._fill_random("uniform_", np.where(samples == to, below, samples))
+        return self._fill_random("uniform_", random.uniform(self.array.shape, from_, to, self.dtype, generator))
 
     def _fill_random(self, name: str, samples: Any) -> Tensor:
         indexing.setitem(self, ..., np.asarray(samples).astype(self.dtype))
@@ -583,14 +553,6 @@ class Tensor(Methods, Variable):
 
     # --- Out to Python and NumPy: on a GPU each of these waits for it ---------------------------------------------
 
-    def item(self) -> Any:
-        """The one element as a Python number. RuntimeError if there are more or none."""
-        if self.array.size != 1:
-            raise RuntimeError(
-                f"item: a tensor of shape {tuple(self.array.shape)} has {self.array.size} elements, expected 1"
-            )
-        return self.array.item()
-
     def tolist(self) -> Any:
         """The elements as nested lists of Python numbers."""
         return backend.to_host(self.array).tolist()
@@ -671,6 +633,10 @@ class Tensor(Methods, Variable):
         place = self.device
         host = self.array if place == backend.CPU else backend.to_host(self.array)
         return _restored, (type(self), host, str(place), self.requires_grad, self.__dict__)
+
+
+attach(Tensor, Methods)
+attach(Tensor, Surface)
 
 
 def _restored(kind: type, array: np.ndarray, place: str, requires_grad: bool, attributes: dict) -> Tensor:

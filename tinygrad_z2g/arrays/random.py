@@ -85,6 +85,25 @@ def manual_seed(seed: int) -> Generator:
     return default_generator.manual_seed(seed)
 
 
+def normal(shape: tuple, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> np.ndarray:
+    """Samples of the normal distribution, drawn on the host, in float64."""
+    return mean + std * (generator or default_generator).numpy.standard_normal(shape, np.float64)
+
+
+def uniform(shape: tuple, low: float, high: float, dtype: Any, generator: Generator | None = None) -> np.ndarray:
+    """Samples of the uniform distribution on [low, high), drawn on the host in float64 and rounded once."""
+    samples = (low + (high - low) * (generator or default_generator).numpy.random(shape, np.float64)).astype(dtype)
+    below = np.nextafter(dtype.type(high), dtype.type(low))  # rounding may have reached `high`
+    return np.where(samples == high, below, samples)
+
+
+def choices(weights: np.ndarray, n: int, replacement: bool, generator: Generator | None = None) -> np.ndarray:
+    """n indices into each row of (m, k) weights >= 0, drawn with a probability proportional to them: (m, n), int64."""
+    stream = (generator or default_generator).numpy
+    drawn = [stream.choice(len(row), n, replace=replacement, p=row / row.sum(), shuffle=False) for row in weights]
+    return np.stack(drawn).astype(np.int64)
+
+
 # The multipliers and shifts of Chris Wellons' "lowbias32", an integer hash in which each input bit flips each
 # output bit with probability close to 1/2 (github.com/skeeto/hash-prospector, public domain).
 _MULTIPLIERS = (0x7FEB352D, 0x846CA68B)

@@ -188,7 +188,13 @@ def record(name: str, array: Array, *edges: tuple) -> Tensor:
         for observer in observers:
             observer.computed(name, result.array, [edge[0] for edge in edges])
     if ways:
-        _attach(result, Node(name, array, ways, None, reads))
+        node = result.node = object.__new__(Node)  # as Node(...), without the cost of its call
+        node.name, node.number, node.shape, node.dtype = name, next(_numbers), array.shape, array.dtype
+        node.edges, node.joint, node.reads, node.asked, node.twin = ways, None, reads, None, None
+        result._requires_grad = True
+        if observers:
+            for observer in observers:
+                observer.recorded(node)
     return result
 
 
@@ -198,22 +204,16 @@ def record_joint(name: str, array: Array, inputs: tuple, rule: Callable, *reads:
     The one `rule` returns a tuple with a gradient per input; None where it was not needed.
     """
     result = next(x for x in inputs if isinstance(x, Variable)).make(array)
-    if observers:
-        for observer in observers:
-            observer.computed(name, result.array, inputs)
+    for observer in observers:
+        observer.computed(name, result.array, inputs)
     edges = [(source(x), None, ()) if needs_grad(x) else None for x in inputs] if grad_mode.enabled else ()
     if any(edges):
         noted: list = []
         numbers = [read(x, result, noted) for x in reads]
-        _attach(result, Node(name, result.array, edges, (rule, numbers), noted))
-    return result
-
-
-def _attach(result: Variable, node: Node) -> None:
-    result.node, result._requires_grad = node, True
-    if observers:
+        result.node, result._requires_grad = Node(name, result.array, edges, (rule, numbers), noted), True
         for observer in observers:
-            observer.recorded(node)
+            observer.recorded(result.node)
+    return result
 
 
 def read(x: Any, result: Variable, reads: list) -> Any:
@@ -279,7 +279,6 @@ class Walk:
         self.grads: dict[Node | Variable, Any] = {}  # what has arrived so far at nodes not yet visited, and at leaves
         self.sums: set[Node | Variable] = set()  # whose gradient is a sum made here: nobody else holds this array
         self.waiting: list[tuple[int, Node]] = []  # a heap; numbers are negated so that the youngest node comes first
-        self.leaves: list[Variable] = []
         self.shared: set[int] = set()  # ids of gradients that somebody else holds too: no tensor may keep such an array
         self.kept: list[tuple[Variable, Any]] = []  # gradients of tensors in between that asked for theirs
 
@@ -293,14 +292,25 @@ class Walk:
         while waiting:
             node = heapq.heappop(waiting)[1]
             visit(node, grads.pop(node))
-        for leaf in self.leaves:
+        for leaf, grad in grads.items():
             if leaf.asked is not None:  # before any leaf is touched: a hook may raise
-                grads[leaf] = leaf.asked(self, grads[leaf])
+                grads[leaf] = leaf.asked(self, grad)
         return grads
 
     def visit(self, node: Node, grad: Any) -> None:
-        """The gradient of a node's result is complete, for all who use it are younger: send it on."""
-        check(node)
+        """The gradient of a node's result is complete, for all who use it are younger: send it on, if that can be."""
+        if node.edges is None:
+            raise RuntimeError(
+                f"backward: the graph of this result was already used up at '{node.name}' by an earlier backward();"
+                " call that one with retain_graph=True to walk it twice, or compute the result again"
+            )
+        for memory, writes, _ in node.reads:
+            if memory.writes != writes:
+                raise RuntimeError(
+                    f"backward: a tensor that the gradient of '{node.name}' (output shape {tuple(node.shape)}) needs "
+                    f"was modified by an inplace operation: it is at version {memory.writes}, expected version "
+                    f"{writes}; change a clone() instead, or change it after backward()"
+                )
         if node.asked is not None:
             grad = node.asked(self, grad)
         self.send(node, node.edges, grad)
@@ -345,24 +355,6 @@ class Walk:
         grads[target] = grad
         if like is target:
             heapq.heappush(self.waiting, (-target.number, target))
-        else:
-            self.leaves.append(target)
-
-
-def check(node: Node) -> None:
-    """RuntimeError if a node was used up before, or if what its rules read was written over since."""
-    if node.edges is None:
-        raise RuntimeError(
-            f"backward: the graph of this result was already used up at '{node.name}' by an earlier backward();"
-            " call that one with retain_graph=True to walk it twice, or compute the result again"
-        )
-    for memory, writes, _ in node.reads:
-        if memory.writes != writes:
-            raise RuntimeError(
-                f"backward: a tensor that the gradient of '{node.name}' (output shape {tuple(node.shape)}) needs "
-                f"was modified by an inplace operation: it is at version {memory.writes}, expected version "
-                f"{writes}; change a clone() instead, or change it after backward()"
-            )
 
 
 class Part:

@@ -25,7 +25,6 @@ from ..core.engine import RESULT, Derived, Variable, needs_grad, record
 from ..core.operands import arrays_of, as_array, beside, converted, floating, operands
 from ..core.ops import elementwise, network
 from ..core.ops.shape import spread
-from ..gpu.replay import number as replayed
 from ..half import precision
 from ..half.casting import lowered
 from ..walks.again import linear_rule, record_fused, record_joint_fused
@@ -372,7 +371,7 @@ def _remade_r(r: Array, x: Tensor, n: Array, shape: tuple, backward: Any) -> Ten
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
-    """Bits, mask and product in one routine. In a captured step the key of the mask is on the card."""
+    """Bits, mask and product in one routine."""
     p = checks.probability(p, "dropout: p")
     if not training or p == 0:
         return input
@@ -381,7 +380,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
         zeros = laid_out(of(a).zeros_like(a), a)
         return record("dropout", zeros, (input, lambda grad: of(grad).zeros_like(grad)))
     checks.check_floating(a, "dropout")
-    z, m = quiet.run(fast.dropout, a, p, replayed(default_generator.next_key, np.uint32))
+    z, m = quiet.run(fast.dropout, a, p, default_generator.next_key())
     return record("dropout", laid_out(z, a), (input, lambda grad, m: grad * m, m))
 
 
@@ -399,7 +398,7 @@ def scaled_dot_product_attention(
     scale, dropout_p = checks.attention_scale(q, k, v, mask, scale), checks.probability(dropout_p, f"{name}: dropout_p")
     writes = 0 if attn_mask is None else attn_mask.memory.writes
     bias = _attention_bias(q, k, attn_mask, is_causal)
-    seed = replayed(default_generator.next_key, np.uint32) if dropout_p else 0
+    seed = default_generator.next_key() if dropout_p else 0
     z, saved = quiet.run(fast.attention, q, k, v, bias, is_causal and bias is None, scale, dropout_p, seed)
 
     def again(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -19,7 +19,8 @@ from ..arrays.random import default_generator, manual_seed
 from ..old import ON_CUDA
 from ..tensor import Tensor
 from .kernels.products import WORKSPACE, own_cublas
-from .replay import Recording, capturing, watched
+from .replay import Recording, capturing
+from .steps import fixed, watched
 
 __all__ = [
     "ByteTensor", "DoubleTensor", "FloatTensor", "HalfTensor", "IntTensor", "LongTensor", "compile_step",
@@ -240,7 +241,7 @@ class CompiledStep:
                 "boolean mask, z2g.tensor([...]), randn; do these before or after it, or call the function itself"
             ) from error
         self._captured.update(graph=capture.graph, outputs=outputs)
-        self._fixed = [optimizer.fixed(0) for optimizer in self._recording.optimizers]
+        self._fixed = [fixed(optimizer, 0) for optimizer in self._recording.optimizers]
         self._leaves = [_Leaf(p, p.array, p.requires_grad, grad, p.grad) for p, grad in self._before(before)]
 
     def _before(self, known: dict[Tensor, Any]) -> list[tuple[Tensor, Any]]:
@@ -254,7 +255,7 @@ class CompiledStep:
         if not all(leaf.as_captured() for leaf in self._leaves):
             return False
         for optimizer, (arrays, rest) in zip(recording.optimizers, self._fixed, strict=True):
-            now, rest_now = optimizer.fixed(recording.replays)
+            now, rest_now = fixed(optimizer, recording.replays)
             same = len(now) == len(arrays) and all(a is b for a, b in zip(now, arrays, strict=True))
             if not same or rest_now != rest:
                 return False

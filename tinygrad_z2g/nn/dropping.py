@@ -8,14 +8,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from .. import fast
 from ..arrays.backend import Array, of, quiet
 from ..arrays.checks import probability
 from ..arrays.random import default_generator
 from ..core import ops
-from ..gpu.replay import number as replayed
 from ..ops import elementwise
 from ..ops.common import as_array, as_floating
 from ..ops.elementwise import where
@@ -30,7 +27,7 @@ def _mask(like: Array, shape: tuple, p: float) -> Array:
     ones = of(like).ones(shape, like.dtype)
     if p == 1:
         return ones * 0
-    return quiet.run(fast.dropout, ones, p, replayed(default_generator.next_key, np.uint32))[1]
+    return quiet.run(fast.dropout, ones, p, default_generator.next_key())[1]
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:

@@ -30,7 +30,8 @@ from ..core.engine import (
     source,
     unchanged,
 )
-from ..core.modes import grad_mode, set_grad_enabled
+from ..core.modes import grad_mode
+from ..walks.modes import set_grad_enabled
 from .paths import PathWalk
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class RecordedWalk(Walk):
             self.grads[target] = self.grads[target] + grad
 
 
-class RecordedPathWalk(RecordedWalk, PathWalk):
+class RecordedPathWalk(PathWalk, RecordedWalk):
     """Both: a recorded walk that keeps to its paths."""
 
 
@@ -94,6 +95,9 @@ def backward(
 ) -> None:  # fmt: skip
     """As `engine.backward`, only for the leaves `wanted` and tensors on the way that asked for their gradients; with
     `create_graph` the walk is recorded itself, and the gradients have a history."""
+    if wanted is None and not create_graph:
+        engine.backward(roots, bool(retain_graph))
+        return
     grads, kept, shared = walk(roots, retain_graph, wanted, create_graph)
     leaves = [(leaf, grad) for leaf, grad in grads.items() if type(leaf) is not Node]  # who is no leaf is among `kept`
     engine.deposit(leaves + kept, shared)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..core.engine import Node, Variable, Walk, check
+from ..core.engine import Node, Variable, Walk
 
 
 class PathWalk(Walk):
@@ -25,19 +25,21 @@ class PathWalk(Walk):
         self.found: dict[Node | Variable, Any] = {}
 
     def visit(self, node: Node, grad: Any) -> None:
-        """As for any walk, but the gradient of what is not on the paths is not computed."""
+        """As for any walk; the gradient before hooks is remembered."""
         if node.edges is None and node in self.wanted:
             node.edges = node.reads = ()  # the walk ends here
-        check(node)
-        complete = grad
-        if node.asked is not None:
-            grad = node.asked(self, grad)
-        edges = [edge if edge is not None and edge[0] in self.path else None for edge in node.edges]
+        self.complete = grad
+        super().visit(node, grad)
+
+    def send(self, node: Node, edges: Any, grad: Any) -> None:
+        """As for any walk, but the gradient of what is not on the paths is not computed."""
+        edges = [edge if edge is not None and edge[0] in self.path else None for edge in edges]
+        goes_on = any(edges)
         if node in self.wanted:
-            self.found[node] = complete if any(edges) else grad
+            self.found[node] = self.complete if goes_on else grad
             self.shared.add(id(self.found[node]))
-        if any(edges):
-            self.send(node, edges if node.joint is not None else [edge for edge in edges if edge is not None], grad)
+        if goes_on:
+            super().send(node, edges if node.joint is not None else [edge for edge in edges if edge is not None], grad)
 
 
 def _leading_to(wanted: set[Node | Variable], roots: list[Node | Variable]) -> set[Node | Variable]:
