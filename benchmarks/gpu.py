@@ -93,7 +93,7 @@ def rates(cupy: Any, sizes: Sizes, wait: Callable) -> Rates:
 def launches(cupy: Any, sizes: Sizes, wait: Callable) -> Iterator[list[str]]:
     """What one operation on tiny arrays costs, when nothing but the host's work counts."""
     import tinygrad_z2g as z2g
-    from tinygrad_z2g import kernels
+    from tinygrad_z2g import fast
     from tinygrad_z2g.nn import functional as F
 
     a = cupy.ones((4, 4), np.float32)
@@ -103,9 +103,9 @@ def launches(cupy: Any, sizes: Sizes, wait: Callable) -> Iterator[list[str]]:
         "CuPy: a + b": lambda: a + a,
         "CuPy: a @ b, 2-D": lambda: a @ a,
         "CuPy: a @ b, 3-D": lambda: b @ b,
-        "kernels.bmm": lambda: kernels.bmm(b, b),
-        "kernels.softmax": lambda: kernels.softmax(a, 1),
-        "kernels.layer_norm": lambda: kernels.layer_norm(a, 1e-5),
+        "fast.bmm": lambda: fast.bmm(b, b),
+        "fast.softmax": lambda: fast.softmax(a, 1),
+        "fast.layer_norm": lambda: fast.layer_norm(a, 1e-5),
         "x + x, recorded": lambda: x + x,
         "F.softmax, recorded": lambda: F.softmax(x, 1),
         "(x * x).sum().backward()": lambda: (x * x).sum().backward(),
@@ -117,7 +117,8 @@ def launches(cupy: Any, sizes: Sizes, wait: Callable) -> Iterator[list[str]]:
 
 def kernel_rows(cupy: Any, sizes: Sizes) -> Iterator[tuple[str, Callable, Callable | None, float, float]]:
     """(name, with a kernel, the same by CuPy alone, bytes that must move, floating-point operations of products)"""
-    from tinygrad_z2g.kernels import cuda, reference
+    from tinygrad_z2g.fast import reference
+    from tinygrad_z2g.gpu import kernels as cuda
 
     L, H, C, T, B, V, large = sizes[:7]
     N, real = B * T, 4
@@ -179,7 +180,7 @@ def kernel_table(cupy: Any, sizes: Sizes, wait: Callable, card: Rates) -> Iterat
 
 def tiles_table(cupy: Any, sizes: Sizes, wait: Callable) -> Iterator[list[str]]:
     """Causal attention, forward and backward, for 4 sequences: in tiles, and with the whole of p in memory."""
-    from tinygrad_z2g.kernels import cuda
+    from tinygrad_z2g.gpu import kernels as cuda
 
     yield ["positions", "p, MiB", "in tiles, ms", "p held, ms", "ratio"]
     limit = cuda.MOST_SCORES
@@ -321,7 +322,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--tiny", action="store_true", help="sizes that only show whether this program runs")
     args = parser.parse_args(arguments)
     os.environ["TINYGRAD_Z2G_DEVICE"] = "cuda"
-    from tinygrad_z2g import backend
+    from tinygrad_z2g.arrays import backend
 
     try:
         cupy = backend.cupy()

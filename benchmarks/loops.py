@@ -23,7 +23,7 @@ SECONDS = 0.2  # for each routine
 
 def cases() -> Iterator[tuple[str, str, tuple]]:
     """What is computed, the routine's name and its arguments."""
-    from tinygrad_z2g.kernels import recurrent, reference
+    from tinygrad_z2g.fast import recurrent, reference
 
     rng = np.random.default_rng(0)
 
@@ -77,7 +77,7 @@ def cases() -> Iterator[tuple[str, str, tuple]]:
 
 def plain(name: str) -> Callable:
     """The routine in NumPy."""
-    from tinygrad_z2g.kernels import quantized, recurrent, reference
+    from tinygrad_z2g.fast import quantized, recurrent, reference
 
     found = getattr(reference, name, None) or getattr(recurrent, name, None)
     return found or getattr(quantized, name.removeprefix("quantized_"))
@@ -85,7 +85,7 @@ def plain(name: str) -> Callable:
 
 def table(cpu: bool) -> list[dict[str, Any]]:
     """Milliseconds of each routine. SystemExit where there are no loops."""
-    from tinygrad_z2g.kernels import loops
+    from tinygrad_z2g.fast import loops
 
     compiled = loops.find()
     if compiled is None:

@@ -26,7 +26,7 @@ BLOCKS = 5
 
 def train(name: str, reps: int, V: int = 64) -> list[float]:
     """Seconds of each step of one of the processes; all wait for one another in `average_gradients`."""
-    from tinygrad_z2g import distributed
+    from tinygrad_z2g.parallel import processes as distributed
 
     lib = workloads.ours()
     torch, nn, F = lib.torch, lib.nn, lib.F

@@ -1,6 +1,6 @@
 """Where a training step's time goes: by operation, forward and backward.
 
-An observer of recording (`tinygrad_z2g.trace`) reads the clock when an operation has computed its result, and puts a
+An observer of recording (`tools.trace`) reads the clock when an operation has computed its result, and puts a
 stopwatch around each of its rules. To an operation's forward time counts whatever the program did since the operation
 before it: checks, shapes, layers, loops. What is left of the step is the walk itself, the optimizer, and the watching.
 """
@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from tinygrad_z2g.trace import Observer, observers
+from tinygrad_z2g.tools.trace import Observer, observers
 
 
 class Stopwatch(Observer):

@@ -36,7 +36,7 @@ def parse(parser: argparse.ArgumentParser, **quick: Any) -> argparse.Namespace:
         parser.set_defaults(**quick)
         args = parser.parse_args(given)
     if hasattr(args, "device"):
-        from tinygrad_z2g.backend import resolve, set_device
+        from tinygrad_z2g.arrays.backend import resolve, set_device
 
         try:
             device = resolve(args.device)

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g import kernels
+from tinygrad_z2g import fast
 
-kernels.LARGE = int(os.environ.get("LOOPS_FROM", kernels.LARGE))  # 1: compiled loops take every float32 array
+fast.LARGE = int(os.environ.get("LOOPS_FROM", fast.LARGE))  # 1: compiled loops take every float32 array
 
 settings.register_profile("dev", max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 settings.register_profile(

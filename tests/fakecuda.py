@@ -261,7 +261,7 @@ class Library:
 @contextlib.contextmanager
 def cublas_loaded() -> Iterator[None]:
     """The package finds this library instead of the real one."""
-    from tinygrad_z2g.kernels.cuda import products
+    from tinygrad_z2g.gpu.kernels import products
 
     before, products.load_cublas = products.load_cublas, lambda version: Library()
     try:

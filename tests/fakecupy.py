@@ -906,7 +906,7 @@ cupy = _Module(
 @contextlib.contextmanager
 def _without_kernels() -> Iterator[None]:
     """The package has kernels for no dtype."""
-    from tinygrad_z2g.kernels.cuda import launch
+    from tinygrad_z2g.gpu.kernels import launch
 
     before, launch.REAL = launch.REAL, {}
     try:

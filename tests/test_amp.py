@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g import amp, nn, optim, precision
+from tinygrad_z2g import nn, optim
+from tinygrad_z2g.half import precision
+from tinygrad_z2g.half import scaler as amp
 from tinygrad_z2g.models import GPT, GPTConfig
 from tinygrad_z2g.nn import functional as F
 

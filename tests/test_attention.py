@@ -10,8 +10,8 @@ import pytest
 from numeric import check_grad, host, leaves
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g import kernels
-from tinygrad_z2g.kernels import reference
+from tinygrad_z2g import fast
+from tinygrad_z2g.fast import reference
 from tinygrad_z2g.nn import functional as F
 
 BATCHES = [((), (), ()), ((2,), (2,), (2,)), ((2, 3), (1, 3), (3,)), ((1,), (2,), (3, 1)), ((0, 2), (0, 2), (0, 2))]
@@ -126,7 +126,7 @@ def test_float16_in_blocks(device):
 @pytest.mark.parametrize("limit", [0, 2**28])
 def test_a_device_of_another_kind_gives_the_same_numbers(monkeypatch, device, limit):
     """On a GPU in tiles too; dropout drops the same weights everywhere."""
-    monkeypatch.setattr(kernels.cuda, "MOST_SCORES", limit)
+    monkeypatch.setattr(fast.cuda, "MOST_SCORES", limit)
     arrays = inputs(20, 20)
 
     def run(where):

@@ -25,8 +25,11 @@ import numpy as np
 import pytest
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g import amp, cuda, kernels, nn, optim, replay
-from tinygrad_z2g.kernels.cuda import products
+from tinygrad_z2g import fast, nn, optim
+from tinygrad_z2g.gpu import capture as cuda
+from tinygrad_z2g.gpu import replay
+from tinygrad_z2g.gpu.kernels import products
+from tinygrad_z2g.half import scaler as amp
 from tinygrad_z2g.models import GPT, GPTConfig
 from tinygrad_z2g.nn import dropping
 from tinygrad_z2g.nn import functional as F
@@ -153,7 +156,7 @@ WRONG: dict[str, tuple[str, Any, str, Any]] = {
     "Adam's step": ("adamw", replay.Recording, "replays", property(lambda self: 0, lambda self, value: None)),
     "the scheduler": ("scheduler inside", lr_scheduler, "again", lambda work, undo: work()),
     "what is counted": ("adamw", replay.Recording, "add", lambda self, work, undo: None),
-    "the numbers' places": ("adamw", kernels, "set_numbers", lambda places, values: None),
+    "the numbers' places": ("adamw", fast, "set_numbers", lambda places, values: None),
     "the arguments": ("adamw", cuda.CompiledStep, "_take", None),
 }
 
@@ -603,7 +606,7 @@ def test_what_cupy_refuses_in_a_capture(fake: Any) -> None:
     ):
         with pytest.raises(kind), captured(fake):
             call()
-    assert (a @ a).get().tolist() == [[2, 2], [2, 2]] and kernels.bmm(b, b).get().sum() == 24
+    assert (a @ a).get().tolist() == [[2, 2], [2, 2]] and fast.bmm(b, b).get().sum() == 24
     with pytest.raises(RuntimeError, match="legacy"):
         fake.cuda.Stream.null.begin_capture()
     stream = fake.cuda.Stream()
@@ -651,7 +654,7 @@ def test_captured_products(fake: Any, shapes: tuple, dtype: Any) -> None:
     with captured(fake) as graphs, replay.watched(recording):
         recording.capturing = True
         own.use(fake.cuda.get_current_stream(), workspace)
-        z = (kernels.product if a.ndim == b.ndim == 2 else kernels.bmm)(x, y)
+        z = (fast.product if a.ndim == b.ndim == 2 else fast.bmm)(x, y)
     near = 10 * np.finfo(dtype).eps
     for factor in (1, 3):
         graphs[0].launch()

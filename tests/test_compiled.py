@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g.kernels import channels, loops, pooling, quantized, recurrent, reference
+from tinygrad_z2g.fast import channels, loops, pooling, quantized, recurrent, reference
 
 ROOT = Path(__file__).parent.parent
 WHY_NOT = (
@@ -407,8 +407,8 @@ def exact_erf(x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(("name", "exact"), [("exp", np.exp), ("tanh", np.tanh), ("erf", exact_erf)])
 def test_functions_are_exact_to_two_units_in_the_last_place(name: str, exact: Callable, compiled: Any) -> None:
     """Every 4,099th float there is: of all sizes, denormal, infinite and NaN; and those around 0 more closely."""
-    from tinygrad_z2g.kernels.compiled import mathematics
-    from tinygrad_z2g.kernels.compiled.jit import loop
+    from tinygrad_z2g.fast.compiled import mathematics
+    from tinygrad_z2g.fast.compiled.jit import loop
 
     function = getattr(mathematics, name)
 
@@ -430,7 +430,7 @@ def test_functions_are_exact_to_two_units_in_the_last_place(name: str, exact: Ca
 
 def set_threads(monkeypatch: Any, n: int, shared: int = 1) -> None:
     """Loops and products take n threads, however small."""
-    from tinygrad_z2g.kernels.compiled import attending, blocks, columns, gates, jit, products, updates
+    from tinygrad_z2g.fast.compiled import attending, blocks, columns, gates, jit, products, updates
 
     for module in (blocks, jit, products, updates):
         monkeypatch.setattr(module, "threads", lambda: n)
@@ -451,7 +451,7 @@ def test_the_same_bits_from_any_number_of_threads(name: str, compiled: Any, monk
 
 @needs_numba
 def test_parts_run_in_several_threads_and_errors_come_back(compiled: Any) -> None:
-    from tinygrad_z2g.kernels.compiled.jit import together
+    from tinygrad_z2g.fast.compiled.jit import together
 
     both = threading.Barrier(2, timeout=20)
     seen = []
@@ -486,7 +486,7 @@ def test_parts_run_in_several_threads_and_errors_come_back(compiled: Any) -> Non
 @needs_numba
 def test_a_caller_waits_for_no_thread_that_is_busy_elsewhere(compiled: Any) -> None:
     """All helpers are held up; nested and concurrent calls are done by whoever asks."""
-    from tinygrad_z2g.kernels.compiled.jit import _helpers, together
+    from tinygrad_z2g.fast.compiled.jit import _helpers, together
 
     release, held = threading.Event(), threading.Semaphore(0)
 
@@ -536,18 +536,18 @@ def test_a_child_of_a_fork_has_threads_of_its_own() -> None:
         """
         import os
         import numpy as np
-        from tinygrad_z2g import kernels
-        from tinygrad_z2g.kernels.compiled import jit
+        from tinygrad_z2g import fast
+        from tinygrad_z2g.fast.compiled import jit
         jit.threads = lambda: 2
         a = np.linspace(-3, 3, 2**18, dtype=np.float32).reshape(512, 512)
-        first = kernels.gelu_tanh(a)[0]
+        first = fast.gelu_tanh(a)[0]
         assert len(jit._helpers) == 1
         child = os.fork()
         if not child:
             assert not jit._helpers
-            second = kernels.gelu_tanh(a)[0]
+            second = fast.gelu_tanh(a)[0]
             os._exit(0 if np.array_equal(first, second) and len(jit._helpers) == 1 else 1)
-        assert np.array_equal(kernels.gelu_tanh(a)[0], first)
+        assert np.array_equal(fast.gelu_tanh(a)[0], first)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         """,
         flags=("-W", "ignore::DeprecationWarning"),  # "this process is multi-threaded": so it is
@@ -605,12 +605,12 @@ LARGE_AND_SMALL = """
     import sys
     import numpy as np
     import tinygrad_z2g as z2g
-    from tinygrad_z2g import kernels
+    from tinygrad_z2g import fast
     small = z2g.randn(20, 20).softmax(-1)
     before = "numba" in sys.modules
-    large = kernels.softmax(np.ones((512, 64), np.float32), -1)
+    large = fast.softmax(np.ones((512, 64), np.float32), -1)
     assert abs(large - 1 / 64).max() < 1e-6
-    print(before, "numba" in sys.modules, kernels.loops.ready is not None, kernels.loops.reason)
+    print(before, "numba" in sys.modules, fast.loops.ready is not None, fast.loops.reason)
 """
 
 
@@ -668,7 +668,7 @@ def test_the_first_run_says_that_it_compiles_and_keeps_the_code(tmp_path: Path) 
 
 @needs_numba
 def test_where_nothing_can_be_kept_each_process_compiles(compiled: Any, monkeypatch: Any, capsys: Any) -> None:
-    from tinygrad_z2g.kernels.compiled import jit
+    from tinygrad_z2g.fast.compiled import jit
 
     asked = []
 

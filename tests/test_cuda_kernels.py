@@ -20,12 +20,12 @@ import fakecupy
 import numpy as np
 import pytest
 
-from tinygrad_z2g import kernels
-from tinygrad_z2g.kernels import reference
-from tinygrad_z2g.kernels.cuda import launch, products
-from tinygrad_z2g.random import random_bits
+from tinygrad_z2g import fast
+from tinygrad_z2g.arrays.random import random_bits
+from tinygrad_z2g.fast import reference
+from tinygrad_z2g.gpu.kernels import launch, products
 
-cuda = kernels.cuda
+cuda = fast.cuda
 FILES = sorted(path.stem for path in launch.FOLDER.glob("*.cu") if path.stem != "common")
 SOURCES = {file: launch.source(file) for file in FILES}
 REALS = ["float", "double"]
@@ -88,7 +88,7 @@ def test_compilers_are_given_ascii() -> None:
 def test_the_sources_are_installed() -> None:
     setup = configparser.ConfigParser()
     setup.read(Path(__file__).parent.parent / "setup.cfg", encoding="utf-8")
-    assert "kernels/cuda/*.cu" in setup["options.package_data"]["tinygrad_z2g"].split()
+    assert "gpu/kernels/*.cu" in setup["options.package_data"]["tinygrad_z2g"].split()
 
 
 # --- They compute what the reference computes --------------------------------------------------------------------
@@ -545,7 +545,7 @@ def test_attention_in_half_precision_where_products_are_too_large_for_it(xp: Any
 def test_set_numbers(xp: Any, count: int) -> None:
     """The numbers stay with the host: that is what the kernel is for."""
     places, values = xp.zeros(1024, np.uint64), np.arange(2**40, 2**40 + count, dtype=np.uint64)
-    kernels.set_numbers(places, values)
+    fast.set_numbers(places, values)
     expected = np.zeros(1024, np.uint64)
     reference.set_numbers(expected, values)
     assert (places.get() == expected).all() and expected[count - 1] == values[-1] and not expected[count:].any()
@@ -659,9 +659,9 @@ def test_what_no_kernel_takes_goes_to_the_reference(case: str) -> None:
         assert launch.fits(a, half=True) == (case in ("float16", "other axis") and cuda_on_cpu.available())
         if case == "other card":
             with pytest.raises(ValueError, match="Peer access"):
-                kernels.softmax(a, 1)
+                fast.softmax(a, 1)
         else:
-            p = kernels.softmax(a, 0 if case == "other axis" else 1)
+            p = fast.softmax(a, 0 if case == "other axis" else 1)
             assert p.dtype == a.dtype and p.shape == a.shape
 
 
@@ -671,16 +671,16 @@ def test_without_a_compiler_the_fake_does_without_kernels(monkeypatch: pytest.Mo
     with fakecupy.installed() as cupy:
         q = cupy.ones((2, 3, 4), np.float32)
         assert not launch.fits(q)
-        [(p, _)] = kernels.attention(q, q, q, None, True, 1.0, 0, 0)[1]
+        [(p, _)] = fast.attention(q, q, q, None, True, 1.0, 0, 0)[1]
         assert np.allclose(p.get(), np.tri(3) / np.arange(1, 4)[:, None])
     assert launch.REAL
 
 
 def test_numpy_arrays_take_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "kernel", lambda *_: pytest.fail("a kernel for NumPy"))
-    assert isinstance(kernels.gelu_tanh(np.ones((2, 3), np.float32))[0], np.ndarray)
+    assert isinstance(fast.gelu_tanh(np.ones((2, 3), np.float32))[0], np.ndarray)
     assert not launch.fits(np.ones(3))
-    assert kernels.norm([np.ones(4)]) == 2
+    assert fast.norm([np.ones(4)]) == 2
 
 
 # --- Products ----------------------------------------------------------------------------------------------------

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import nn
-from tinygrad_z2g.draw import writing
-from tinygrad_z2g.draw.layout import Box, place
-from tinygrad_z2g.draw.writing import Card, Frame
-from tinygrad_z2g.engine import Node
+from tinygrad_z2g.core.engine import Node
 from tinygrad_z2g.models import GPT, GPTConfig
 from tinygrad_z2g.nn import functional as F
-from tinygrad_z2g.trace import observers
+from tinygrad_z2g.tools.draw import writing
+from tinygrad_z2g.tools.draw.layout import Box, place
+from tinygrad_z2g.tools.draw.writing import Card, Frame
+from tinygrad_z2g.tools.trace import observers
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -287,7 +287,7 @@ def test_tracing_ends_after_an_error_and_survives_one_inside():
 
 
 def test_notes_die_with_the_graph():
-    from tinygrad_z2g.draw.tracing import notes
+    from tinygrad_z2g.tools.draw.tracing import notes
 
     model, before = nn.Linear(2, 2), len(notes)
     with z2g.draw.tracing(model):

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g import engine
+from tinygrad_z2g.core import engine
 from tinygrad_z2g.nn import functional as F
 
 MODIFIED = "modified by an inplace operation"

@@ -15,12 +15,12 @@ import pytest
 from op_table import EXEMPT
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g import kernels
-from tinygrad_z2g.engine import record
-from tinygrad_z2g.gradcheck import GradcheckError, _outputs, compare
-from tinygrad_z2g.gradcheck.cases import cases
-from tinygrad_z2g.gradcheck.complex_step import NOT_ANALYTIC, complex_step
-from tinygrad_z2g.gradcheck.further import NOT_HALF
+from tinygrad_z2g import fast
+from tinygrad_z2g.core.engine import record
+from tinygrad_z2g.tools.gradcheck import GradcheckError, _outputs, compare
+from tinygrad_z2g.tools.gradcheck.cases import cases
+from tinygrad_z2g.tools.gradcheck.complex_step import NOT_ANALYTIC, complex_step
+from tinygrad_z2g.tools.gradcheck.further import NOT_HALF
 
 
 def points(*shape: int, seed: int = 0) -> z2g.Tensor:
@@ -260,14 +260,14 @@ def test_the_parameters_of_a_module_are_checked(device: str) -> None:
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     """The command, in this process."""
     monkeypatch.setattr("sys.argv", ["gradcheck", *arguments])
-    return importlib.import_module("tinygrad_z2g.gradcheck.__main__").main()
+    return importlib.import_module("tinygrad_z2g.tools.gradcheck.__main__").main()
 
 
 def test_the_command_checks_everything_and_prints_a_table(device, monkeypatch, capsys, tmp_path) -> None:
     path = tmp_path / "table.json"
     if device != "cpu":  # the fake takes 70 s for all of them; each is tried on it by test_ops, too
         some = cases()[::8]
-        monkeypatch.setattr(importlib.import_module("tinygrad_z2g.gradcheck.__main__"), "cases", lambda: some)
+        monkeypatch.setattr(importlib.import_module("tinygrad_z2g.tools.gradcheck.__main__"), "cases", lambda: some)
     assert run(monkeypatch, "--json", str(path), "--device", "cpu" if device == "cpu" else "cuda") == 0
     out = capsys.readouterr().out
     table = json.loads(path.read_text())
@@ -304,8 +304,8 @@ def test_the_complex_step_sees_what_differences_cannot(monkeypatch, capsys) -> N
     assert 1e-10 < error < 1e-8 and where.startswith("input 0[")
     assert x.array is before[0] and x.tolist() == before[1] and x.grad is None
 
-    right = kernels.softmax_backward
-    monkeypatch.setattr(kernels, "softmax_backward", lambda p, grad, axis: right(p, grad, axis) * (1 + 1e-9))
+    right = fast.softmax_backward
+    monkeypatch.setattr(fast, "softmax_backward", lambda p, grad, axis: right(p, grad, axis) * (1 + 1e-9))
     assert run(monkeypatch, "--op", "softmax") == 1
     assert "differs from the complex step" in capsys.readouterr().out
 
@@ -365,7 +365,7 @@ def test_the_command_knows_every_operation() -> None:
 
 
 def test_the_command_fails_for_a_wrong_rule(monkeypatch, capsys) -> None:
-    monkeypatch.setattr(kernels, "softmax_backward", lambda p, grad, axis: p * grad)
+    monkeypatch.setattr(fast, "softmax_backward", lambda p, grad, axis: p * grad)
     assert run(monkeypatch, "--op", "softmax") == 1
     out = capsys.readouterr().out
     assert "softmax" in out and "FAILED" in out and "analytic" in out and "1 failed" in out
@@ -375,7 +375,7 @@ def test_an_operation_that_raises_has_failed_and_the_others_go_on(monkeypatch, c
     def broken(p, grad, axis):
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr(kernels, "softmax_backward", broken)
+    monkeypatch.setattr(fast, "softmax_backward", broken)
     assert run(monkeypatch) == 1
     out = capsys.readouterr().out
     assert "ZeroDivisionError: oh" in out and "nn.TransformerBlock" in out and " 1 failed" not in out
@@ -395,8 +395,8 @@ def test_the_command_is_coloured_on_a_terminal(monkeypatch, capsys, terminal, no
 
 
 def test_the_command_finds_what_float32_loses(monkeypatch, capsys) -> None:
-    rough = kernels.layer_norm
-    monkeypatch.setattr(kernels, "layer_norm", lambda a, eps: rough(a, eps if a.dtype == np.float64 else 0.1))
+    rough = fast.layer_norm
+    monkeypatch.setattr(fast, "layer_norm", lambda a, eps: rough(a, eps if a.dtype == np.float64 else 0.1))
     assert run(monkeypatch, "--op", "F.layer_norm") == 1
     assert "float32 differs from float64" in capsys.readouterr().out
 
@@ -431,7 +431,7 @@ def test_the_command_checks_each_operation_that_is_named(monkeypatch, capsys) ->
 
 
 def test_nothing_is_checked_before_the_file_can_be_written(monkeypatch) -> None:
-    command = importlib.import_module("tinygrad_z2g.gradcheck.__main__")
+    command = importlib.import_module("tinygrad_z2g.tools.gradcheck.__main__")
     monkeypatch.setattr(command, "tried", lambda *case: pytest.fail("the work was begun"))
     with pytest.raises(SystemExit):
         run(monkeypatch, "--op", "mul", "--json", "/nonexistent/x")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g import info
+from tinygrad_z2g.tools import info
 
 ROOT = Path(__file__).parent.parent
 

@@ -14,7 +14,7 @@ from numeric import host
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import nn
-from tinygrad_z2g.kernels import pictures
+from tinygrad_z2g.fast import pictures
 from tinygrad_z2g.nn import functional as F
 
 

@@ -21,8 +21,9 @@ from strategies import ANY, DISTINCT, NONZERO, POSITIVE, SEEDS, Case, case, same
 from test_ops import FEW, bind
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g import engine, kernels
-from tinygrad_z2g.engine import record
+from tinygrad_z2g import fast
+from tinygrad_z2g.core import engine
+from tinygrad_z2g.core.engine import record
 
 ROWS = {op.name: op for op in TABLE}
 SQUARE = hnp.array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=3).map(lambda s: (s[0], s[0]))
@@ -194,7 +195,7 @@ def layer_norm_without(term: str) -> Callable:
 
 
 def attention_with(edit: Callable) -> Callable:
-    right = kernels.attention_backward
+    right = fast.attention_backward
     return lambda grad, q, k, v, saved, scale: edit(right, grad, q, k, v, saved, scale)
 
 
@@ -216,7 +217,7 @@ def slope_without_second_term(kernel: Callable) -> Callable:
 
 
 def cross_entropy_with(edit: Callable) -> Callable:
-    right = kernels.cross_entropy
+    right = fast.cross_entropy
 
     def kernel(logits: Any, target: Any, weight: Any) -> tuple:
         losses, slopes = right(logits, target, weight)
@@ -267,28 +268,28 @@ def first_copy(g: np.ndarray, axis: int, keep: bool) -> np.ndarray:
 
 
 IN_THE_PACKAGE = [
-    ("softmax: Σ p grad forgotten", "softmax", kernels, "softmax_backward", lambda p, grad, axis: p * grad),
-    ("softmax: along the last axis always", "softmax", kernels, "softmax_backward",
+    ("softmax: Σ p grad forgotten", "softmax", fast, "softmax_backward", lambda p, grad, axis: p * grad),
+    ("softmax: along the last axis always", "softmax", fast, "softmax_backward",
      lambda p, grad, axis: p * (grad - (p * grad).sum(axis=-1, keepdims=True))),
-    ("layer_norm: mean(g) forgotten", "F.layer_norm", kernels, "layer_norm_backward",
+    ("layer_norm: mean(g) forgotten", "F.layer_norm", fast, "layer_norm_backward",
      layer_norm_without("mean(g)")),
-    ("layer_norm: mean(g n) forgotten", "F.layer_norm", kernels, "layer_norm_backward",
+    ("layer_norm: mean(g n) forgotten", "F.layer_norm", fast, "layer_norm_backward",
      layer_norm_without("mean(g n)")),
-    ("attention: scale forgotten for q", "F.attention", kernels, "attention_backward",
+    ("attention: scale forgotten for q", "F.attention", fast, "attention_backward",
      attention_with(scale_forgotten)),
-    ("attention: dropout forgotten", "F.attention, dropout", kernels, "attention_backward",
+    ("attention: dropout forgotten", "F.attention, dropout", fast, "attention_backward",
      attention_with(kept_forgotten)),
-    ("gelu: x Φ' forgotten", "F.gelu", kernels, "gelu_exact", slope_without_second_term(kernels.gelu_exact)),
-    ("gelu tanh: second term", "F.gelu", kernels, "gelu_tanh", slope_without_second_term(kernels.gelu_tanh)),
-    ("bias_gelu: x Φ' forgotten", "F.bias_gelu", kernels, "gelu_exact",
-     slope_without_second_term(kernels.gelu_exact)),
-    ("bias_gelu: mean of the rows", "F.bias_gelu", kernels, "product_and_column_sums",
+    ("gelu: x Φ' forgotten", "F.gelu", fast, "gelu_exact", slope_without_second_term(fast.gelu_exact)),
+    ("gelu tanh: second term", "F.gelu", fast, "gelu_tanh", slope_without_second_term(fast.gelu_tanh)),
+    ("bias_gelu: x Φ' forgotten", "F.bias_gelu", fast, "gelu_exact",
+     slope_without_second_term(fast.gelu_exact)),
+    ("bias_gelu: mean of the rows", "F.bias_gelu", fast, "product_and_column_sums",
      lambda a, b: (a * b, (a * b).reshape(-1, a.shape[-1]).mean(0))),
-    ("cross_entropy: one-hot forgotten", "F.cross_entropy", kernels, "cross_entropy",
+    ("cross_entropy: one-hot forgotten", "F.cross_entropy", fast, "cross_entropy",
      cross_entropy_with(onehot_kept)),
-    ("cross_entropy: class weight twice", "F.cross_entropy", kernels, "cross_entropy",
+    ("cross_entropy: class weight twice", "F.cross_entropy", fast, "cross_entropy",
      cross_entropy_with(weight_twice)),
-    ("embedding: repeated ids overwrite", "F.embedding", kernels, "sum_rows_by_id", overwrite_rows),
+    ("embedding: repeated ids overwrite", "F.embedding", fast, "sum_rows_by_id", overwrite_rows),
     ("engine: copies averaged, not summed", "add", engine, "match", match_with(averaged)),
     ("engine: only the first copy counts", "mul", engine, "match", match_with(first_copy)),
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from numeric import host
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import nn
-from tinygrad_z2g.kernels import reference
+from tinygrad_z2g.fast import reference
 from tinygrad_z2g.nn import functional as F
 
 

@@ -19,7 +19,7 @@ from strategies import SEEDS, Case
 
 import tinygrad_z2g as z2g
 import tinygrad_z2g.nn.functional as F
-from tinygrad_z2g import Tensor, kernels
+from tinygrad_z2g import Tensor, fast
 from tinygrad_z2g.methods import Methods
 
 FEW = settings(max_examples=max(4, settings().max_examples // 5))
@@ -124,8 +124,8 @@ def assert_identical(ours: Any, theirs: Any) -> None:
 
 def test_a_failing_example_prints_a_line_that_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rule is broken, the line in the report is run, and fails in the same way; mended, it passes."""
-    right = kernels.softmax_backward
-    monkeypatch.setattr(kernels, "softmax_backward", lambda p, grad, axis: p * grad)
+    right = fast.softmax_backward
+    monkeypatch.setattr(fast, "softmax_backward", lambda p, grad, axis: p * grad)
     with pytest.raises(AssertionError) as caught:
         test_gradient(next(op for op in TABLE if op.name == "softmax"))
     (line,) = [text for text in caught.value.__notes__ if "again(" in text]
@@ -133,7 +133,7 @@ def test_a_failing_example_prints_a_line_that_can_be_pasted(monkeypatch: pytest.
     with pytest.raises(AssertionError) as once_more:
         eval(call)
     assert str(once_more.value) == str(caught.value)  # which holds the seed too
-    monkeypatch.setattr(kernels, "softmax_backward", right)
+    monkeypatch.setattr(fast, "softmax_backward", right)
     eval(call)
 
 

@@ -11,14 +11,14 @@ import pytest
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import nn, optim
-from tinygrad_z2g.explain import story
 from tinygrad_z2g.models import GPT, GPTConfig
 from tinygrad_z2g.nn import functional as F
-from tinygrad_z2g.page.document import Page, check_path
 from tinygrad_z2g.text import CharTokenizer
+from tinygrad_z2g.tools.explain import story
+from tinygrad_z2g.tools.page.document import Page, check_path
 
 ROOT = Path(__file__).parent.parent
-WEB = Path(z2g.__file__).parent / "page" / "web"
+WEB = Path(z2g.__file__).parent / "tools" / "page" / "web"
 LETTERS = "abcdefgh<>/script ()1.\n\"'&é😀"
 EXAMPLE = ROOT / "examples" / "pictures" / "backprop.html"
 
@@ -72,7 +72,7 @@ def test_the_parts_are_short_enough_to_read_and_explained():
 
 
 def test_the_parts_are_installed():
-    assert "    page/web/*\n" in (ROOT / "setup.cfg").read_text(encoding="utf-8")
+    assert "    tools/page/web/*\n" in (ROOT / "setup.cfg").read_text(encoding="utf-8")
 
 
 def pages():
@@ -154,7 +154,7 @@ def test_models_and_tokenizers_that_do_not_fit(tmp_path):
 
 
 def test_a_model_that_is_too_large_is_refused(monkeypatch):
-    from tinygrad_z2g.page import model as home
+    from tinygrad_z2g.tools.page import model as home
 
     monkeypatch.setattr(home, "LARGEST", 1000)
     with pytest.raises(ValueError, match=r"[\d,]+ weights are too large for a web page, which holds up to 1,000"):

@@ -6,7 +6,7 @@ from numeric import host
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import nn
-from tinygrad_z2g.kernels import quantized
+from tinygrad_z2g.fast import quantized
 
 KINDS = list(quantized.KINDS)
 

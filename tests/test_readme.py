@@ -6,7 +6,7 @@ import tokenize
 from pathlib import Path
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g.learn.reading import PATH
+from tinygrad_z2g.tools.learn.reading import PATH
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -24,9 +24,9 @@ import tinygrad_z2g as z2g
 import tinygrad_z2g.nn.functional as F
 from tinygrad_z2g import Tensor, gradgradcheck, nn
 from tinygrad_z2g.autograd import Function, grad
-from tinygrad_z2g.engine import record
-from tinygrad_z2g.gradcheck import GradcheckError
-from tinygrad_z2g.gradcheck.cases import cases
+from tinygrad_z2g.core.engine import record
+from tinygrad_z2g.tools.gradcheck import GradcheckError
+from tinygrad_z2g.tools.gradcheck.cases import cases
 
 FEW = settings(max_examples=max(3, settings().max_examples // 6))
 

@@ -1,32 +1,31 @@
 """tinygrad_z2g: a deep-learning framework small enough to read in an evening. `import tinygrad_z2g as z2g`.
 
-The names are torch's. Start reading at `engine.py`, then `ops/elementwise.py`, then `tensor.py`. Only names are
-gathered here: this file knows nothing of how any of them works. `python -m tinygrad_z2g.learn path` prints the order in
-which to read the others.
+The names are torch's. Start reading in `core/`. Only names are gathered here: this file knows nothing of how any of
+them works. `python -m tinygrad_z2g.learn path` prints the order in which to read the others.
 """
 
 # isort: off
 from math import inf, nan, pi
 
 from . import amp, autograd, backends, cuda, distributed, func, linalg, nn, optim, random, utils
-from .backend import Device as device
-from .backend import get_default_device, set_default_device, set_num_threads
+from .arrays.backend import Device as device
+from .arrays.backend import get_default_device, set_default_device, set_num_threads
 from .creation import (
     arange, as_tensor, asarray, bernoulli, empty, empty_like, eye, from_numpy, full, full_like, linspace, logspace,
     multinomial, normal, ones, ones_like, rand, rand_like, randint, randint_like, randn, randn_like, randperm,
     scalar_tensor, tensor, tril_indices, triu_indices, zeros, zeros_like,
 )  # fmt: skip
-from .dtypes import bool_ as bool
-from .dtypes import (
+from .arrays.dtypes import bool_ as bool
+from .arrays.dtypes import (
     bfloat16, complex64, complex128, double, float16, float32, float64, get_default_dtype, half, int8, int16,
     int32, int64, long, set_default_dtype, uint8,
 )  # fmt: skip
 from .absent import answers as _answers
-from .draw import draw
-from .modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from .tools.draw import draw
+from .core.modes import is_grad_enabled, no_grad
+from .walks.modes import enable_grad, inference_mode, set_grad_enabled
 from .func import vmap
-from .gradcheck import gradcheck
-from .gradcheck.twice import gradgradcheck
+from .gradcheck import gradcheck, gradgradcheck
 from .old import (
     BoolTensor, ByteTensor, CharTensor, DoubleTensor, FloatTensor, HalfTensor, IntTensor, LongTensor, ShortTensor,
     range, set_default_tensor_type,
@@ -78,20 +77,20 @@ from .ops.statistics import (
 from .ops.writing import (
     index_add, index_copy, index_fill, index_put, masked_scatter, scatter_reduce,
 )  # fmt: skip
-from .page import page, play
-from .precision import autocast
+from .tools.page import page, play
+from .half.precision import autocast
 from .questions import (
     are_deterministic_algorithms_enabled, broadcast_shapes, can_cast, clone, compile, detach, finfo,
     get_float32_matmul_precision, get_num_threads, iinfo, is_complex, is_floating_point, is_nonzero, is_storage,
     is_tensor, numel, positive, promote_types, result_type, set_float32_matmul_precision, typename,
     use_deterministic_algorithms,
 )  # fmt: skip
-from .random import Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
+from .arrays.random import Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 from .serialization import load, save
-from .showing import set_printoptions
+from .tools.showing import set_printoptions
 from .tensor import Size, Tensor
-from .trace import trace
-from .watch import watch
+from .tools.trace import trace
+from .tools.watch import watch
 
 __version__ = "0.1.0"
 __getattr__ = _answers(__name__)

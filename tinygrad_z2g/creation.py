@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from . import backend, dtypes
-from .backend import Array
+from .arrays import backend, dtypes
+from .arrays.backend import Array
+from .arrays.random import Generator, choices, default_generator
 from .ops.common import as_array, held, laid_out, number, sizes
-from .random import Generator, default_generator
 from .tensor import Tensor
 
 
@@ -445,7 +445,7 @@ def multinomial(
         raise RuntimeError(f"multinomial: expected weights of shape (n,) or (m, n), got {tuple(weights.shape)}")
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
         raise RuntimeError("multinomial: weights must be finite and >= 0")
-    stream, rows = _stream(generator), np.atleast_2d(weights)
+    rows = np.atleast_2d(weights)
     if (rows.sum(axis=1) <= 0).any():
         raise RuntimeError("multinomial: the weights of a row are all zero; there is nothing to draw")
     if not replacement and ((rows > 0).sum(axis=1) < num_samples).any():
@@ -453,10 +453,7 @@ def multinomial(
             f"multinomial: cannot draw {num_samples} different indices from fewer nonzero weights; "
             "ask for fewer, or replacement=True"
         )
-    drawn = [
-        stream.choice(len(row), num_samples, replace=replacement, p=row / row.sum(), shuffle=False) for row in rows
-    ]
-    out = np.stack(drawn).astype(np.int64)
+    out = choices(rows, num_samples, replacement, generator)
     return Tensor.make(backend.to_device(out if weights.ndim == 2 else out[0], input.device))
 
 

@@ -12,12 +12,15 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .backend import of
-from .engine import Node, Variable, needs_grad, reachable, record, source, unchanged, walk
-from .modes import enable_grad, is_grad_enabled
+from .arrays.backend import of
+from .arrays.random import default_generator
+from .core.engine import Node, Variable, needs_grad, record, source, unchanged
+from .core.modes import is_grad_enabled
 from .ops.shape import stack
-from .random import default_generator
 from .tensor import Tensor
+from .walks.again import walk
+from .walks.modes import enable_grad
+from .walks.paths import reachable
 
 if TYPE_CHECKING:
     from .nn.module import Module
@@ -519,6 +522,7 @@ def _places(module: Module) -> dict[str, tuple[Any, Any]]:
     for path, part in module.named_modules():
         start = f"{path}." if path else ""
         lists = {name: (holder, key) for name, _, holder, key in part._listed()}
-        for name, _ in (*part._own(True, part._members()), *part._own(False, [])):
+        parameters = [(name, member) for name, member in part._members() if isinstance(member, Variable)]
+        for name, _ in (*parameters, *part._own_buffers()):
             places[start + name] = lists.get(name) or (part.__dict__, name)
     return places

@@ -9,7 +9,7 @@ import functools
 import math
 from typing import Any
 
-from . import dtypes
+from .arrays import dtypes
 from .ops.common import as_array, many_dims, number
 from .ops.decompositions import (
     LinAlgError,

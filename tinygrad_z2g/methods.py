@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import backend, dtypes
-from .engine import Variable
-from .modes import is_grad_enabled
+from .arrays import backend, dtypes
+from .arrays.random import Generator, default_generator
+from .core.engine import Variable
+from .core.modes import is_grad_enabled
 from .ops import (
     counting,
     decompositions,
@@ -29,7 +30,6 @@ from .ops import (
     writing,
 )  # fmt: skip
 from .ops.common import as_array, number
-from .random import Generator, default_generator
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -432,7 +432,7 @@ class Methods:
         """A tensor of the same class on the same memory, a leaf: `copy.copy(x)`."""
         made = object.__new__(type(self))
         made.begin(self.array)
-        made.version, made._requires_grad = self.version, self._requires_grad
+        made.memory, made._requires_grad = self.memory, self._requires_grad
         made.__dict__.update(self.__dict__)
         return made
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from . import backend, dtypes
+from .arrays import backend, dtypes
 from .ops.common import given, sizes
 from .tensor import Tensor
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from . import dtypes
+from .arrays import dtypes
+from .arrays.size import Size
 from .ops.common import as_array
-from .size import Size
 from .tensor import Tensor
 
 

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from . import backend
+from .arrays import backend
 from .nn.module import Module
 from .tensor import Size, Tensor
 

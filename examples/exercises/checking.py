@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-import tinygrad_z2g as z2g
 from tinygrad_z2g.gradcheck import compare
+
+import tinygrad_z2g as z2g
 
 
 def check(operation: Callable, *inputs: z2g.Tensor) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from plaque import course, plaque
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g.engine import record
+from tinygrad_z2g.core.engine import record
 from tinygrad_z2g.gradcheck import compare
 
 text = "the cat sat on the mat and the rat ate the hat " * 4

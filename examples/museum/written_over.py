@@ -11,7 +11,7 @@ import numpy as np
 from plaque import course, plaque
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g.engine import RESULT, record
+from tinygrad_z2g.core.engine import RESULT, record
 from tinygrad_z2g.gradcheck import compare
 
 rng = np.random.default_rng(1)

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..engine import needs_grad
+from ..core.engine import needs_grad
 from ..func import Level, by_columns, by_rows, ones_like, pusher
-from ..modes import enable_grad
 from ..tensor import Tensor
+from ..walks.modes import enable_grad
 
 __all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]
 

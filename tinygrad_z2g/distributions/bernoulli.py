@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from .. import creation
-from ..backend import to_host
+from ..arrays.backend import to_host
+from ..arrays.random import default_generator
 from ..nn import functional as F
-from ..random import default_generator
 from ..tensor import Tensor
 from .distribution import (
     Distribution,

@@ -10,10 +10,11 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .. import creation, dtypes
-from ..modes import no_grad
+from .. import creation
+from ..arrays import dtypes
+from ..arrays.size import Size
+from ..core.modes import no_grad
 from ..ops.grids import broadcast_tensors
-from ..size import Size
 from ..tensor import Tensor
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from .. import creation
-from ..backend import to_host
+from ..arrays.backend import to_host
+from ..arrays.random import default_generator
 from ..ops.shape import stack
-from ..random import default_generator
 from ..tensor import Tensor
 from .distribution import Constraint, Distribution, broadcast_all, nonnegative, positive, simplex, unit_interval
 

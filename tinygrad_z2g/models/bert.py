@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import creation
-from ..modes import no_grad
+from ..core.modes import no_grad
 from ..nn import Embedding, LayerNorm, Linear, Module, ModuleList
 from ..nn import functional as F
 from ..nn.attention import merge_heads, split_heads

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..kernels import quantized
+from ..fast import quantized
 from ..nn import Embedding, LayerNorm, Linear, Module, Parameter, RMSNorm
 from ..nn.quantized import QuantizedEmbedding, QuantizedLinear
 from ..tensor import Tensor

@@ -1,6 +1,7 @@
-"""Writing: a language model's prediction is drawn from and fed back, a token at a time.
+"""Writing, in all ways: prompts of different lengths, token by token, with ends and with a cache from before.
 
-It knows nothing of what is inside a model, and nothing of text: a token is a number.
+`LanguageModel` stands in `core/gpt.py` with the plain way; the methods here are attached to it. They know nothing of
+what is inside a model, and nothing of text: a token is a number.
 """
 
 from __future__ import annotations
@@ -8,41 +9,38 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
-from .. import creation, kernels
-from ..backend import to_device, to_host
-from ..modes import no_grad
-from ..nn import Cache, Module
-from ..random import Generator
+from .. import creation
+from ..arrays.backend import to_host
+from ..arrays.dtypes import int64
+from ..arrays.random import Generator
+from ..core.attach import attach
+from ..core.gpt import LanguageModel, sample
+from ..core.modes import no_grad
+from ..nn import Cache
 from ..tensor import Tensor
 
+__all__ = ["LanguageModel", "sample"]
 
-class LanguageModel(Module):
-    """Token ids (B, T) -> scores of the next token at every position (B, T, vocab_size), and a loss or None.
+_core_generate = LanguageModel.generate
 
-    `config` has `vocab_size` and `context`. What is here is the same for all of them.
-    """
 
-    config: Any
-
-    def next_scores(self, ids: Tensor, cache: Cache) -> Tensor:
-        """The scores of the token after the last: (B, T) -> (B, V). `ids` are those that the cache has not seen."""
-        scores, _ = self(ids, cache=cache)
-        return scores[:, -1]
+class LanguageModelMethods:
+    """What is attached to `LanguageModel`."""
 
     def generate(
-        self, prompt: Tensor | Sequence[Sequence[int]], max_new_tokens: int, temperature: float = 1.0,
+        self: Any, prompt: Tensor | Sequence[Sequence[int]], max_new_tokens: int, temperature: float = 1.0,
         top_k: int | None = None, top_p: float | None = None, generator: Generator | None = None,
         stop: Iterable[int] = (),
     ) -> Any:  # fmt: skip
         """The prompt (B, T) continued by `max_new_tokens` sampled tokens: (B, T + max_new_tokens).
 
-        A list of prompts, which may differ in length, gives a list of tensors. temperature: below 1 bolder, above 1
-        wilder, 0 always the likeliest. top_k: only the k likeliest. top_p: only the likeliest that together reach
-        probability p (Holtzman et al. 2020). A row ends with a token in `stop`, and repeats it while others go on. The
-        model sees the last `context` tokens. ValueError for an empty prompt or a setting out of range.
+        A list of prompts, which may differ in length, gives a list of tensors. For temperature, top_k and top_p see
+        `sample`. A row ends with a token in `stop`, and repeats it while others go on. The model sees the last
+        `context` tokens. ValueError for an empty prompt or a setting out of range.
         """
+        usual = top_p is None and generator is None and not stop and isinstance(prompt, Tensor)
+        if usual and prompt.dtype == int64 and prompt.device == self._home():
+            return _core_generate(self, prompt, max_new_tokens, temperature, top_k)
         if isinstance(prompt, Tensor) and (prompt.ndim != 2 or prompt.array.shape[1] == 0):
             raise ValueError(f"generate: expected a prompt of shape (B, T) with T >= 1, got {tuple(prompt.shape)}")
         if max_new_tokens < 0:
@@ -66,7 +64,7 @@ class LanguageModel(Module):
         return [creation.tensor(row, dtype="int64", device=device) for row in rows]
 
     def stream(
-        self, prompt: Sequence[Sequence[int]], temperature: float = 1.0, top_k: int | None = None,
+        self: Any, prompt: Sequence[Sequence[int]], temperature: float = 1.0, top_k: int | None = None,
         top_p: float | None = None, generator: Generator | None = None, cache: Cache | None = None,
     ) -> Iterator[list[int]]:  # fmt: skip
         """The tokens that continue the prompts, one for each at a time, without end. The settings are `generate`'s.
@@ -103,34 +101,8 @@ class LanguageModel(Module):
         finally:
             self.train(was_training)
 
-    def _home(self) -> Any:
+    def _home(self: Any) -> Any:
         return next((tensor.device for tensor in (*self.parameters(), *self.buffers())), None)
 
 
-def sample(
-    scores: Tensor,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    generator: Generator | None = None,
-) -> Tensor:
-    """One token id per row of scores (B, V) -> (B,). The settings are those of `LanguageModel.generate`."""
-    if not temperature >= 0:
-        raise ValueError(f"sample: temperature must be >= 0, got {temperature}")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"sample: top_k must be at least 1, got {top_k}")
-    if top_p is not None and not 0 <= top_p <= 1:
-        raise ValueError(f"sample: top_p must be between 0 and 1, got {top_p}")
-    if temperature == 0:
-        return scores.argmax(1)
-    with np.errstate(over="ignore"):  # a tiny temperature
-        host = to_host(scores.array).astype(np.float64) / temperature
-    order = (-host).argsort(axis=1, kind="stable")  # likeliest first
-    ranked = kernels.softmax(np.take_along_axis(host, order, axis=1), 1)  # (B, V)
-    if top_k is not None:
-        ranked[:, top_k:] = 0
-    if top_p is not None:
-        before = ranked.cumsum(axis=1) - ranked  # probability of all likelier tokens
-        ranked[:, 1:][before[:, 1:] >= top_p] = 0  # the likeliest always stays
-    choice = creation.multinomial(Tensor.make(ranked), 1, generator=generator).array  # (B, 1)
-    return Tensor.make(to_device(np.take_along_axis(order, choice, axis=1)[:, 0], scores.device))
+attach(LanguageModel, LanguageModelMethods)

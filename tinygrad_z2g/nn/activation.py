@@ -8,23 +8,36 @@ from __future__ import annotations
 from typing import Any
 
 from .. import creation
+from ..core.attach import attach
+from ..core.layers import GELU, ReLU
 from ..tensor import Tensor
 from . import functional as F
 from .module import Module, Parameter
 
 
-class ReLU(Module):
-    """max(x, 0), written over the input if `inplace`"""
+class ReLUMethods:
+    """What is attached to `ReLU`: it may write over its input."""
 
-    def __init__(self, inplace: bool = False):
+    def __init__(self: Any, inplace: bool = False):
         self.inplace = inplace
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self: Any, input: Tensor) -> Tensor:
         """max(x, 0)"""
         return F.relu(input, self.inplace)
 
-    def extra_repr(self) -> str:
+    def extra_repr(self: Any) -> str:
         return "inplace=True" if self.inplace else ""
+
+
+class GELUMethods:
+    """What is attached to `GELU`."""
+
+    def extra_repr(self: Any) -> str:
+        return f"approximate='{self.approximate}'"
+
+
+attach(ReLU, ReLUMethods)
+attach(GELU, GELUMethods)
 
 
 class LeakyReLU(Module):
@@ -39,20 +52,6 @@ class LeakyReLU(Module):
 
     def extra_repr(self) -> str:
         return f"negative_slope={self.negative_slope}" + (", inplace=True" if self.inplace else "")
-
-
-class GELU(Module):
-    """x Φ(x); with approximate="tanh" the formula of GPT-2. See `functional.gelu`."""
-
-    def __init__(self, approximate: str = "none"):
-        self.approximate = approximate
-
-    def forward(self, input: Tensor) -> Tensor:
-        """x Φ(x)"""
-        return F.gelu(input, self.approximate)
-
-    def extra_repr(self) -> str:
-        return f"approximate='{self.approximate}'"
 
 
 class SiLU(Module):

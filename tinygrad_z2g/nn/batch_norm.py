@@ -15,13 +15,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from .. import dtypes, kernels
-from ..backend import Array, of, quiet
-from ..engine import record, record_joint
-from ..modes import no_grad
-from ..ops.casting import cast, in_float32
+from .. import fast
+from ..arrays import dtypes
+from ..arrays.backend import Array, of, quiet
+from ..core.engine import record
+from ..core.modes import no_grad
+from ..half.casting import cast, in_float32
 from ..ops.common import as_array, number, same_device
 from ..ops.shape import cat
+from ..walks.again import record_joint_fused
 from .losses import check_floating
 
 if TYPE_CHECKING:
@@ -80,11 +82,11 @@ def _normalised(
         return cast(z, dtypes.float16), mean, var
     shape = (*a.shape[:2], math.prod(a.shape[2:]))
     w, b = (None if x is None else x.array for x in (weight, bias))
-    z, centred, mean, var = quiet.run(kernels.batch_norm, a.reshape(shape), w, b, eps)  # (N, C, L, ...) -> (N, C, L)
+    z, centred, mean, var = quiet.run(fast.batch_norm, a.reshape(shape), w, b, eps)  # (N, C, L, ...) -> (N, C, L)
     r = 1 / of(a).sqrt(var + eps)
 
     def rule(grad: Array, w: Array | None, centred: Array, r: Array) -> tuple[Array, Array, Array]:
-        g, grad_w, grad_b = kernels.batch_norm_backward(grad.reshape(shape), centred, r, w)
+        g, grad_w, grad_b = fast.batch_norm_backward(grad.reshape(shape), centred, r, w)
         return g.reshape(grad.shape), grad_w, grad_b
 
     def plain(x: Tensor, *given: Tensor) -> Tensor:
@@ -96,7 +98,7 @@ def _normalised(
         return (z if bias_given is None else z + next(per_channel).reshape(-1, 1)).reshape(x.array.shape)
 
     weight_given, bias_given = w, b
-    return record_joint(
+    return record_joint_fused(
         "batch_norm", z.reshape(a.shape), (input, weight, bias), rule, weight, centred, r,
         twin=(plain, *(x for x in (input, weight, bias) if x is not None)),
     ), mean, var  # fmt: skip
@@ -130,7 +132,7 @@ def _move_running(
             held = running.array
             held *= 1 - share
             held += share * now
-            running.version[0] += 1
+            running.memory.writes += 1
 
 
 def _with_running(

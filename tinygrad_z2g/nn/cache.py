@@ -1,29 +1,36 @@
-"""What attention remembers while a model writes, so that each new token costs one step and not all steps again.
+"""What attention remembers while a model writes, with room to spare and with padding; attention whose heads share keys.
 
-It knows nothing of models, nor of how queries, keys and values are made.
+`Cache` itself stands in `core/gpt.py`. It knows nothing of models, nor of how queries, keys and values are made.
 """
 
 from __future__ import annotations
 
-from ..backend import Array, of
-from ..engine import needs_grad
-from ..modes import is_grad_enabled
+from typing import Any
+
+from ..arrays.backend import Array, of
+from ..core.attach import attach
+from ..core.engine import needs_grad
+from ..core.gpt import Cache
+from ..core.modes import is_grad_enabled
 from ..tensor import Tensor
 from . import functional as F
 from .module import Module
 
+__all__ = ["Cache", "causal_attention"]
 
-class Cache:
-    """The keys and values of the positions seen so far, of each attention of a model.
 
-    They lie in arrays with room to spare, which double when full: a new position is written into its place, and nothing
-    is copied for it. `padding` (B,) says how many positions at the beginning of each row stand for nothing, where texts
-    of different lengths are written side by side; nobody looks at those.
+class CacheMethods:
+    """What is attached to `Cache`.
+
+    Keys and values lie in arrays with room to spare, which double when full: a new position is written into its place,
+    and nothing is copied for it. `padding` (B,) says how many positions at the beginning of each row stand for nothing,
+    where texts of different lengths are written side by side; nobody looks at those.
     """
 
+    _kept: dict[Any, tuple[Array, Array, int]]
+
     def __init__(self, padding: Tensor | None = None):
-        self.padding = padding
-        self._kept: dict[Module, tuple[Array, Array, int]] = {}
+        self.padding, self._kept = padding, {}
 
     def __len__(self) -> int:
         """How many positions it holds."""
@@ -46,16 +53,12 @@ class Cache:
         return k.make(keys[:, :, :end]), v.make(values[:, :, :end])
 
     def mask(self, T: int, S: int, like: Tensor) -> Tensor | None:
-        """Where the last T of S positions may look: at those up to themselves that are no padding. (T, S), or with
-        padding (B, 1, T, S); None if all may look everywhere."""
-        if T == 1 and self.padding is None:
-            return None
-        xp = of(like.array)
-        places = xp.arange(S)
-        allowed = places <= places[S - T :, None]
-        if self.padding is not None:
-            allowed = allowed & (places >= self.padding.array[:, None])[:, None, None]  # (B, 1, 1, S)
-        return like.make(allowed)
+        """As in the core; with padding (B, 1, T, S): nobody looks at that."""
+        if self.padding is None:
+            return _core_mask(self, T, S, like)  # type: ignore[arg-type]
+        places = of(like.array).arange(S)
+        real = (places >= self.padding.array[:, None])[:, None, None]  # (B, 1, 1, S)
+        return like.make((places <= places[S - T :, None]) & real)
 
 
 def _longer(a: Array, room: int) -> Array:
@@ -66,22 +69,23 @@ def _longer(a: Array, room: int) -> Array:
     return out
 
 
-def causal_attention(
-    q: Tensor, k: Tensor, v: Tensor, cache: Cache | None, owner: Module, dropout: float = 0.0
-) -> Tensor:
-    """Each position attends to those up to itself; with a cache, q, k and v are those of new positions only.
+_core_mask = Cache.mask
+attach(Cache, CacheMethods)
 
-    q (B, nh, T, hs), k and v (B, nk, T, hs) -> (B, nh, T, hs); each of the nk heads serves nh / nk heads of q.
+
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, cache: Cache | None, owner: Module) -> Tensor:
+    """As in `CausalSelfAttention`, but each of the nk heads of keys serves nh / nk heads of queries.
+
+    q (B, nh, T, hs), k and v (B, nk, T, hs) -> (B, nh, T, hs).
     """
-    mask, grouped = None, q.array.shape[1] != k.array.shape[1]
+    mask, T = None, q.array.shape[2]
     if cache is not None:
-        fresh = k.array.shape[2]
         k, v = cache.extend(owner, k, v)
-        if k.array.shape[2] > fresh or cache.padding is not None:
-            mask = cache.mask(fresh, k.array.shape[2], q)
-            if grouped and fresh == 1:  # one query a head: those of a group are as well the rows of one matrix
-                B, nh, _, hs = q.array.shape
-                rows = q.reshape(B, k.array.shape[1], -1, hs)  # (B, nh, 1, hs) -> (B, nk, group, hs)
-                return F.scaled_dot_product_attention(rows, k, v, mask).reshape(B, nh, 1, hs)
-            return F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=grouped)
-    return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, enable_gqa=grouped)
+        mask = cache.mask(T, k.array.shape[2], q)
+    S, grouped = k.array.shape[2], q.array.shape[1] != k.array.shape[1]
+    if grouped and T == 1 and (S > 1 or mask is not None):
+        # One query a head: those of a group are as well the rows of one matrix
+        B, nh, _, hs = q.array.shape
+        rows = q.reshape(B, k.array.shape[1], -1, hs)  # (B, nh, 1, hs) -> (B, nk, group, hs)
+        return F.scaled_dot_product_attention(rows, k, v, mask).reshape(B, nh, 1, hs)
+    return F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None and T == S, enable_gqa=grouped)

@@ -11,15 +11,19 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ..core.attach import attach
+from ..core.layers import ModuleList, Sequence, Sequential
 from ..tensor import Tensor
 from .module import Module, Parameter
 
 
-class _Container(Module):
+class ContainerMethods:
     """Modules that are its attributes, under names or numbers, without a word for the container between: `0.weight`.
 
     However a module came to be an attribute, or ceased to be one, that is what the container holds.
     """
+
+    _submodules: Any
 
     def _parts(self) -> dict[str, Module]:
         parts = dict(self._submodules())
@@ -40,7 +44,12 @@ class _Container(Module):
         return len(self._parts())
 
 
-class _Sequence(_Container):
+class SequenceMethods(ContainerMethods):
+    """What is attached to the core's `Sequence`."""
+
+    add_module: Any
+    _of: Any  # these parts under their names, in a container of this kind
+
     def append(self, module: Module) -> Any:
         """Add one at the end, named by its number. Returns self."""
         return self._add(len(self), module)
@@ -88,7 +97,13 @@ class _Sequence(_Container):
         return names[number]
 
     def __iter__(self) -> Iterator[Module]:
-        return iter(self._parts().values())
+        modules = []  # `self._parts().values()`, 1 of 5 µs faster
+        for member in self.__dict__.values():
+            if isinstance(member, Module):
+                modules.append(member)
+            elif isinstance(member, (list, tuple, dict)):  # in which there may be modules
+                return iter(self._parts().values())
+        return iter(modules)
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
@@ -111,77 +126,68 @@ class _Sequence(_Container):
         self._number([module for name, module in parts.items() if name not in gone])
 
 
-class Sequential(_Sequence):
-    """Modules called one after the other: `Sequential(Linear(2, 8), ReLU(), Linear(8, 1))`, or a dict with names.
+class SequentialMethods:
+    """What is attached to `Sequential`. It runs the modules that are its attributes, in order: also those set by
+    `add_module`, or in a subclass by name."""
 
-    It runs the modules that are its attributes, in order: also those set by `add_module`, or in a subclass by name.
-    """
-
-    def __init__(self, *modules: Any):
+    def __init__(self: Any, *modules: Any):
         if len(modules) == 1 and isinstance(modules[0], dict):
             for name, module in modules[0].items():
                 self.add_module(name, self._check(module))
         else:
             self.extend(modules)
 
-    def _of(self, parts: list[tuple[str, Module]]) -> Sequential:
+    def _of(self: Any, parts: list[tuple[str, Module]]) -> Sequential:
         """These parts under their names; of the same class, unless that is made in a way of its own."""
         return (type(self) if type(self).__init__ is Sequential.__init__ else Sequential)(OrderedDict(parts))
 
-    def __add__(self, other: Any) -> Sequential:
+    def __add__(self: Any, other: Any) -> Sequential:
         if not isinstance(other, Sequential):
             raise ValueError(f"Sequential: only a Sequential can be added, got {type(other).__name__}")
         return Sequential(*self, *other)
 
-    def __iadd__(self, other: Any) -> Sequential:
+    def __iadd__(self: Any, other: Any) -> Sequential:
         if not isinstance(other, Sequential):
             raise ValueError(f"Sequential: only a Sequential can be added, got {type(other).__name__}")
         return self.extend(other)
 
-    def forward(self, input: Any) -> Any:
-        """The last module's output."""
-        modules = []  # `self._parts().values()`, 1 of 5 µs faster
-        for member in self.__dict__.values():
-            if isinstance(member, Module):
-                modules.append(member)
-            elif isinstance(member, (list, tuple, dict)):  # in which there may be modules
-                modules = list(self._parts().values())
-                break
-        for module in modules:
-            input = module(input)
-        return input
 
-
-class ModuleList(_Sequence):
-    """A list of modules. It computes nothing itself: loop over it in `forward`.
+class ModuleListMethods:
+    """What is attached to `ModuleList`.
 
     As in torch its numbers are names: without its first module, after `delattr(modules, "0")`, `modules[1]` is what it
     was, and `modules[0]` raises KeyError.
     """
 
-    def __init__(self, modules: Iterable[Module] = ()):
+    def __init__(self: Any, modules: Iterable[Module] = ()):
         self.extend(modules)
 
-    def insert(self, index: int, module: Module) -> Any:
+    def insert(self: Any, index: int, module: Module) -> Any:
         """Add one before that of this number, and name all by their numbers; beyond the end, under this number."""
-        return self._add(index, module) if index > len(self) else super().insert(index, module)
+        return self._add(index, module) if index > len(self) else SequenceMethods.insert(self, index, module)
 
-    def _name(self, index: int, names: list[str]) -> str:
-        super()._name(index, names)  # IndexError
+    def _name(self: Any, index: int, names: list[str]) -> str:
+        SequenceMethods._name(self, index, names)  # IndexError
         return str(operator.index(index) % len(names))
 
-    def _of(self, parts: list[tuple[str, Module]]) -> ModuleList:
+    def _of(self: Any, parts: list[tuple[str, Module]]) -> ModuleList:
         modules = [module for _, module in parts]
         return (type(self) if type(self).__init__ is ModuleList.__init__ else ModuleList)(modules)
 
-    def __add__(self, other: Iterable[Module]) -> ModuleList:
+    def __add__(self: Any, other: Iterable[Module]) -> ModuleList:
         return ModuleList(self).extend(other)
 
-    def __iadd__(self, other: Iterable[Module]) -> ModuleList:
+    def __iadd__(self: Any, other: Iterable[Module]) -> ModuleList:
         return self.extend(other)
 
 
-class ModuleDict(_Container):
+attach(Sequence, ContainerMethods)
+attach(Sequence, SequenceMethods)
+attach(Sequential, SequentialMethods)
+attach(ModuleList, ModuleListMethods)
+
+
+class ModuleDict(ContainerMethods, Module):
     """Modules by name: `self.layers["query"]`, or `self.layers.query`."""
 
     def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] | None = None):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import dtypes
-from ..ops.casting import in_float32, through_float32
+from ..arrays import dtypes
+from ..half.casting import in_float32, through_float32
 from ..ops.common import as_array, check_broadcast, number
 from ..ops.reduction import norm
 from ..ops.reduction import sum as summed

@@ -1,33 +1,40 @@
-"""Dropout.
+"""Dropout: what the layer has beyond the core, and that of whole channels.
 
-The layer knows whether the model is training, and nothing of how the mask is drawn or used again backwards.
+A layer knows whether the model is training, and nothing of how the mask is drawn or used again backwards.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from ..core.attach import attach
+from ..core.layers import Dropout
 from ..tensor import Tensor
 from . import functional as F
-from .module import Module
+
+__all__ = ["AlphaDropout", "Dropout", "Dropout1d", "Dropout2d"]
+
+_core_init = Dropout.__init__
 
 
-class Dropout(Module):
-    """While training, each element becomes 0 with probability p and the rest grows by 1 / (1 - p)."""
+class DropoutMethods:
+    """What is attached to `Dropout`."""
 
     function: Any = staticmethod(F.dropout)
 
-    def __init__(self, p: float = 0.5, inplace: bool = False):
-        if not 0 <= p <= 1:
-            raise ValueError(f"{type(self).__name__}: probability has to be between 0 and 1, got {p}")
-        self.p, self.inplace = p, inplace
+    def __init__(self: Any, p: float = 0.5, inplace: bool = False):
+        _core_init(self, p)
+        self.inplace = inplace
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self: Any, input: Tensor) -> Tensor:
         """Same shape"""
         return type(self).function(input, self.p, self.training, self.inplace)
 
-    def extra_repr(self) -> str:
+    def extra_repr(self: Any) -> str:
         return f"p={self.p}, inplace={self.inplace}"
+
+
+attach(Dropout, DropoutMethods)
 
 
 class Dropout1d(Dropout):

@@ -1,4 +1,4 @@
-"""Tables of learned vectors.
+"""Tables of learned vectors: what `Embedding` has beyond the core, and bags of ids.
 
 They know nothing of what the numbers they look up stand for, nor of how the table's gradient is summed.
 """
@@ -7,54 +7,54 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import creation
+from ..core.attach import attach
+from ..core.layers import Embedding
 from ..tensor import Tensor
 from . import functional as F
 from . import init
-from .module import Module, Parameter
+from .module import Parameter
+
+__all__ = ["Embedding", "EmbeddingBag"]
+
+_core_init, _core_reset = Embedding.__init__, Embedding.reset_parameters
 
 
-class Embedding(Module):
-    """One learned vector per id: ids (...) -> (..., embedding_dim).
-
-    `weight` (num_embeddings, embedding_dim) starts normal with mean 0, deviation 1. The row `padding_idx`, if given,
-    starts at 0 and never learns. For the other settings see `functional.embedding`.
-    """
+class EmbeddingMethods:
+    """What is attached to `Embedding`: a row that never learns, lengths of rows, a given table."""
 
     def __init__(
-        self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, max_norm: float | None = None,
-        norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False, _weight: Tensor | None = None,
-        _freeze: bool = False, device: Any = None, dtype: Any = None,
+        self: Any, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None,
+        max_norm: float | None = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False,
+        _weight: Tensor | None = None, _freeze: bool = False, device: Any = None, dtype: Any = None,
     ):  # fmt: skip
         name = type(self).__name__
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ValueError(f"{name}: padding_idx {padding_idx} is not one of {num_embeddings} rows")
-        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = padding_idx if padding_idx is None else padding_idx % num_embeddings
         self.max_norm, self.norm_type = max_norm, norm_type
         self.scale_grad_by_freq, self.sparse = scale_grad_by_freq, sparse
-        if _weight is not None:
-            if tuple(_weight.shape) != (num_embeddings, embedding_dim):
-                raise ValueError(
-                    f"{name}: the shape of weight, {tuple(_weight.shape)}, does not match num_embeddings and "
-                    f"embedding_dim, {(num_embeddings, embedding_dim)}"
-                )
-            self.weight = Parameter(_weight, requires_grad=not _freeze)
+        if _weight is None:
+            _core_init(self, num_embeddings, embedding_dim, device, dtype)
+            self.weight.requires_grad_(not _freeze)
             return
-        table = creation.empty(num_embeddings, embedding_dim, device=device, dtype=dtype)
-        self.weight = Parameter(table, requires_grad=not _freeze)
-        self.reset_parameters()
+        if tuple(_weight.shape) != (num_embeddings, embedding_dim):
+            raise ValueError(
+                f"{name}: the shape of weight, {tuple(_weight.shape)}, does not match num_embeddings and "
+                f"embedding_dim, {(num_embeddings, embedding_dim)}"
+            )
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.weight = Parameter(_weight, requires_grad=not _freeze)
 
-    def reset_parameters(self) -> None:
-        """Draw new starting values."""
-        init.normal_(self.weight)
+    def reset_parameters(self: Any) -> None:
+        """Draw new starting values. The row `padding_idx`, if given, is 0 and never learns."""
+        _core_reset(self)
         if self.padding_idx is not None:
             init.zeros_(self.weight.detach()[self.padding_idx])
 
     @classmethod
     def from_pretrained(
-        cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None, max_norm: float | None = None,
-        norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False,
+        cls: Any, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None,
+        max_norm: float | None = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False,
     ) -> Any:  # fmt: skip
         """A layer around the table `embeddings` (num_embeddings, embedding_dim), which does not learn if `freeze`."""
         if embeddings.array.ndim != 2:
@@ -67,16 +67,19 @@ class Embedding(Module):
             scale_grad_by_freq=scale_grad_by_freq, sparse=sparse, _weight=embeddings, _freeze=freeze,
         )  # fmt: skip
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self: Any, ids: Tensor) -> Tensor:
         """(...) -> (..., embedding_dim)"""
         return F.embedding(ids, self.weight, self.padding_idx, self.max_norm, self.norm_type, self.scale_grad_by_freq)
 
-    def extra_repr(self) -> str:
+    def extra_repr(self: Any) -> str:
         text = f"{self.num_embeddings}, {self.embedding_dim}"
         text += f", mode={self.mode!r}" if hasattr(self, "mode") else ""
         usual = {"padding_idx": None, "max_norm": None, "norm_type": 2, "scale_grad_by_freq": False}
         shown = ((name, getattr(self, name)) for name, value in usual.items() if getattr(self, name) != value)
         return text + "".join(f", {name}={value}" for name, value in shown) + (", sparse=True" if self.sparse else "")
+
+
+attach(Embedding, EmbeddingMethods)
 
 
 class EmbeddingBag(Embedding):

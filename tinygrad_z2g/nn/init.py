@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 
-from ..modes import no_grad
+from ..arrays.random import Generator, default_generator
+from ..core.modes import no_grad
 from ..ops.common import as_array
-from ..random import Generator, default_generator
 from ..tensor import Tensor
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from .. import creation
-from ..backend import device_of
-from ..engine import Variable
+from ..arrays.backend import device_of
+from ..core.engine import Variable
 from ..tensor import Tensor
 from .conv import Conv1d, Conv2d
 from .linear import Linear

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backend import Array, of
-from ..ops.casting import in_float32
+from ..arrays.backend import Array, of
+from ..half.casting import in_float32
 from ..ops.common import as_array, as_int, check_ids
 from ..ops.elementwise import log, where
 from ..ops.indexing import gather

@@ -1,54 +1,36 @@
-"""The linear layer, and those that make vectors of pictures for it, and back.
+"""Layers that make vectors of pictures for a linear layer, and back; and what `Linear` has beyond the core.
 
-The layer owns weight and bias; it knows nothing of products and gradients.
+They know nothing of products and gradients. `Linear` itself stands in `core/layers.py`.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from .. import creation
+from ..core.attach import attach
+from ..core.layers import Linear
 from ..tensor import Tensor
-from . import functional as F
-from . import init
 from .module import Module, Parameter
 
+__all__ = ["Flatten", "Linear", "Unflatten"]
 
-class Linear(Module):
-    """z = x Wᵀ + b: every output is a weighted sum of all inputs.
 
-    x (..., in_features) -> (..., out_features). `weight` (out, in) and `bias` (out,) start uniform on ±1/√in.
-    """
-
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None):
-        self.in_features, self.out_features = in_features, out_features
-        self.weight = Parameter(creation.empty(out_features, in_features, device=device, dtype=dtype))
-        b = Parameter(creation.empty(out_features, device=device, dtype=dtype)) if bias else None
-        self.register_parameter("bias", b)  # registered even if absent: only a Parameter may take its place
-        self.reset_parameters()
+class LinearMethods:
+    """What is attached to `Linear`."""
 
     @classmethod
     def of(cls, weight: Parameter, bias: Parameter | None = None) -> Linear:
         """A layer around parameters that are there: nothing is drawn. Not in torch."""
-        layer = cls.__new__(cls)
+        layer: Any = cls.__new__(cls)
         layer.out_features, layer.in_features = weight.array.shape
         layer.weight, layer.bias = weight, bias
         return layer
 
-    def reset_parameters(self) -> None:
-        """Draw new starting values."""
-        bound = 1 / math.sqrt(self.in_features) if self.in_features else 0
-        init.uniform_(self.weight, -bound, bound)
-        if self.bias is not None:
-            init.uniform_(self.bias, -bound, bound)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(..., in) -> (..., out)"""
-        return F.linear(input, self.weight, self.bias)
-
-    def extra_repr(self) -> str:
+    def extra_repr(self: Any) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+attach(Linear, LinearMethods)
 
 
 class Flatten(Module):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import creation
-from ..modes import no_grad
+from ..core.modes import no_grad
 from ..tensor import Tensor
 from . import functional as F
 from . import init

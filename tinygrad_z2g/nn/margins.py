@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..backend import of
-from ..ops.casting import in_float32
+from ..arrays.backend import of
+from ..half.casting import in_float32
 from ..ops.common import as_array, check_ids, number
 from ..ops.elementwise import where
 from ..ops.reduction import sum as summed

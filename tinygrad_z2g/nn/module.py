@@ -1,10 +1,8 @@
-"""`Module`: a part of a model that owns parameters and smaller parts. `Parameter`: a tensor that learns.
+"""What torch offers of modules beyond the core: names that are checked, buffers, hooks, saving, moving, printing.
 
-A module finds its parameters by looking through its own attributes in the order they were set, into lists, tuples and
-dicts too, unless their name begins with an underscore: `self._teacher = [teacher]` hides one. There is no registration
-to forget and no `super().__init__()` that must come first; the attributes are the one register, of which the containers
-below run, count and number what they hold. It knows nothing of any particular layer, and of gradients only that
-parameters want and keep them.
+`Module` and `Parameter` stand in `core/module.py`; the methods here are attached to them. The attributes of a module
+are its one register: of them this file says what may be assigned to which name. It knows nothing of any particular
+layer.
 """
 
 from __future__ import annotations
@@ -14,36 +12,31 @@ import functools
 import itertools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
-from ..modes import no_grad
+from ..core.attach import attach
+from ..core.modes import no_grad
+from ..core.module import Module, Parameter, search
 from ..tensor import RemovableHandle, Tensor
 
+__all__ = ["Identity", "IncompatibleKeys", "Module", "Parameter"]
 
-class Parameter(Tensor):
-    """A tensor that a module owns and an optimizer changes. It requires grad unless told otherwise."""
 
-    def __init__(self, data: Tensor | None = None, requires_grad: bool = True):
-        if data is None:
-            data = Tensor([])
-        if not isinstance(data, Tensor):
-            raise TypeError(f"Parameter: expected a Tensor, got {type(data).__name__}")
-        self.begin(data.array)
-        self.version = data.version  # the same memory
-        self.requires_grad_(requires_grad)
+class ParameterMethods:
+    """How a parameter is printed and copied."""
 
     def __repr__(self) -> str:
-        return "Parameter containing:\n" + super().__repr__()
+        return "Parameter containing:\n" + Tensor.__repr__(self)  # type: ignore[arg-type]
 
     def __deepcopy__(self, memo: dict) -> Tensor:
-        copy = super().__deepcopy__(memo)
+        copy = Tensor.__deepcopy__(self, memo)  # type: ignore[arg-type]
         copy._grad = None  # a copied model starts without gradients, as in torch; other tensors keep theirs
         return copy
 
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_M = TypeVar("_M", bound="Module")
+_M = TypeVar("_M", bound="ModuleMethods")
 _P = ParamSpec("_P")
 _R = TypeVar("_R", covariant=True)
 
@@ -92,23 +85,21 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
-class Module:
-    """Base class of layers and models. Write `__init__`, which sets parameters and submodules, and `forward`."""
+class ModuleMethods:
+    """What is attached to `Module`."""
 
-    training: bool = True
     _buffers: tuple[str, ...] = ()  # attribute names of tensors that are saved and moved but do not learn
     _transient: tuple[str, ...] = ()  # those of them that are not saved
     _vacant: dict[str, str] = {}  # noqa: RUF012 - replaced, never changed: what may fill the names that hold None
     _forward_hooks: dict[int, Callable] = {}  # noqa: RUF012 - replaced, never changed
     _forward_pre_hooks: dict[int, Callable] = {}  # noqa: RUF012
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The computation. Every subclass writes its own."""
-        raise NotImplementedError(f"{type(self).__name__} has no forward(); define it to say what the module computes")
-
     if TYPE_CHECKING:  # model(x) has the type that forward gives
 
         def __call__(self: _Forward[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R: ...
+
+        parameters: Any  # and what else is used here of the core's
+        _walk: Any
 
     else:
 
@@ -201,39 +192,20 @@ class Module:
 
         Those in `memo` are left out, and those found are added to it.
         """
-        seen = {id(module) for module in memo or ()}
-        waiting: list[tuple[str, Module]] = [(prefix, self)]
-        while waiting:
-            path, module = waiting.pop()
-            if id(module) in seen:
-                continue
-            seen.add(id(module))
-            if memo is not None:
-                memo.add(module)
-            yield path, module
-            parts = module._submodules()  # only now: who asked may have replaced some
-            waiting += [(_join(path, name), part) for name, part in reversed(parts)]
-
-    def modules(self) -> Iterator[Module]:
-        """This module and all below it, each once."""
-        for _, module in self.named_modules():
-            yield module
-
-    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
-        """The parameters with dotted names, in order of definition: a module's own, then those of its parts.
-
-        A parameter that is used in two places (tied weights) appears once, under its first name.
-        """
-        yield from _each_once(self._tensors(prefix, recurse, parameters=True))
-
-    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
-        """The parameters, each once, in order of definition."""
-        for _, parameter in self.named_parameters(recurse=recurse):
-            yield parameter
+        for path, module in self._walk(prefix, seen={id(module) for module in memo or ()}):
+            if isinstance(module, Module):
+                if memo is not None:
+                    memo.add(module)
+                yield path, module
 
     def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
         """The buffers with dotted names, each once."""
-        yield from _each_once(self._tensors(prefix, recurse, parameters=False))
+        seen = set()
+        for path, module in self.named_modules(prefix=prefix) if recurse else [(prefix, self)]:
+            for name, buffer in module._own_buffers():
+                if id(buffer) not in seen:
+                    seen.add(id(buffer))
+                    yield _join(path, name), buffer
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
         """The buffers, each once."""
@@ -318,17 +290,11 @@ class Module:
         raise AttributeError(f"{type(self).__name__} has no {kind.__name__.lower()} '{target}'")
 
     def _members(self) -> list[tuple[str, Any]]:
-        """Parameters and modules among the attributes, and inside lists, tuples and dicts there, with their names."""
-        found, lists = [], False
-        for name, value in self.__dict__.items():
-            if type(value) in _NUMBERS:  # the usual setting needs no further question
-                continue
-            if isinstance(value, (Parameter, Module)):
-                found.append((name, value))
-            elif isinstance(value, (list, tuple, dict)) and value and not name.startswith("_"):
-                lists = True
-                found += [(path, member) for path, member, _, _ in _search(name, value, ())]
-        if lists and len(dict(found)) < len(found):  # {1: ..., "1": ...} would be saved as one
+        """As in the core; but a parameter that is registered as a buffer is none, and no two parts have one name."""
+        found = _members(self)  # type: ignore[arg-type]
+        if self._buffers:
+            found = [(name, member) for name, member in found if name not in self._buffers]
+        if len(dict(found)) < len(found):  # {1: ..., "1": ...} would be saved as one
             names = [name for name, _ in found]
             twice = next(name for name in names if names.count(name) > 1)
             raise ValueError(f"{type(self).__name__}: two parts have the name '{twice}'; give them different keys")
@@ -337,32 +303,15 @@ class Module:
     def _listed(self) -> Iterator[tuple[str, Any, Any, Any]]:
         """Parameters and modules inside lists, tuples and dicts: their names, they themselves, and where they lie."""
         for name, value in self.__dict__.items():
-            if not name.startswith("_"):
-                yield from _search(name, value, ())
+            if isinstance(value, (list, tuple, dict)) and not name.startswith("_"):
+                yield from search(name, value)
 
     def _submodules(self) -> list[tuple[str, Module]]:
         """The direct submodules, shared ones under each name."""
         return [(name, member) for name, member in self._members() if isinstance(member, Module)]
 
-    def _tensors(self, prefix: str, recurse: bool, parameters: bool) -> Iterator[tuple[str, Any]]:
-        """Named parameters, or named buffers, with repetitions of tied ones."""
-        seen: set[int] = set()
-        waiting: list[tuple[str, Module]] = [(prefix, self)]
-        while waiting:  # as `named_modules`, looking at each module's members once, which halves the time
-            path, module = waiting.pop()
-            if id(module) in seen:
-                continue
-            seen.add(id(module))
-            members = module._members()
-            for name, tensor in module._own(parameters, members):
-                yield _join(path, name), tensor
-            if recurse:
-                waiting += [(_join(path, name), part) for name, part in reversed(members) if isinstance(part, Module)]
-
-    def _own(self, parameters: bool, members: list) -> list[tuple[str, Any]]:
-        """The parameters among the members, or the buffers, of this module without its parts."""
-        if parameters:
-            return [(n, m) for n, m in members if isinstance(m, Parameter) and n not in self._buffers]
+    def _own_buffers(self) -> list[tuple[str, Any]]:
+        """The buffers of this module without its parts."""
         return [(name, self.__dict__[name]) for name in self._buffers if self.__dict__.get(name) is not None]
 
     # --- State ---------------------------------------------------------------------------------------------------
@@ -371,7 +320,8 @@ class Module:
     def state_dict(self, prefix: str = "") -> OrderedDict[str, Tensor]:
         """Every parameter and saved buffer by name, sharing memory with the module. Tied ones under each name."""
         members = self._members()
-        own = self._own(True, members) + [(n, b) for n, b in self._own(False, members) if n not in self._transient]
+        own = [(name, member) for name, member in members if isinstance(member, Parameter)]
+        own += [(name, buffer) for name, buffer in self._own_buffers() if name not in self._transient]
         state = OrderedDict((_join(prefix, name), tensor.detach()) for name, tensor in own)
         for name, child in members:
             if isinstance(child, Module):
@@ -388,8 +338,8 @@ class Module:
             raise TypeError(f"load_state_dict: expected a dict of tensors, got {type(state_dict).__name__}; see load()")
         own = self.state_dict()
         # A tied tensor has two names but one memory, and files made by torch hold it only once
-        found = {id(tensor.version) for name, tensor in own.items() if name in state_dict}
-        missing = [name for name, tensor in own.items() if name not in state_dict and id(tensor.version) not in found]
+        found = {id(tensor.memory) for name, tensor in own.items() if name in state_dict}
+        missing = [name for name, tensor in own.items() if name not in state_dict and id(tensor.memory) not in found]
         unexpected = [name for name in state_dict if name not in own]
         problems = []
         if strict and missing:
@@ -412,26 +362,6 @@ class Module:
         return IncompatibleKeys(missing, unexpected)
 
     # --- Changing all of it --------------------------------------------------------------------------------------
-
-    def train(self: _M, mode: bool = True) -> _M:
-        """Training behaviour (dropout on) here and in all parts. Returns self."""
-        if not isinstance(mode, bool):
-            raise ValueError(f"train: expected True or False, got {mode!r}")
-        for module in self.modules():
-            module.training = mode
-        return self
-
-    def eval(self: _M) -> _M:
-        """Evaluation behaviour: `train(False)`."""
-        return self.train(False)
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients of all parameters, or set them to zero."""
-        for parameter in self.parameters():
-            if set_to_none:
-                parameter.grad = None
-            elif parameter.grad is not None:
-                parameter.grad.zero_()
 
     def requires_grad_(self: _M, requires_grad: bool = True) -> _M:
         """Let all parameters learn, or freeze them. Returns self."""
@@ -467,23 +397,23 @@ class Module:
                 tensor.grad = grad
         return self
 
-    def cpu(self) -> Module:
+    def cpu(self: _M) -> _M:
         """Move to the CPU."""
         return self.to("cpu")
 
-    def cuda(self, device: Any = "cuda") -> Module:
+    def cuda(self: _M, device: Any = "cuda") -> _M:
         """Move to a GPU."""
         return self.to(device)
 
-    def double(self) -> Module:
+    def double(self: _M) -> _M:
         """Convert to float64."""
         return self.to(dtype="float64")
 
-    def half(self) -> Module:
+    def half(self: _M) -> _M:
         """Convert to float16."""
         return self.to(dtype="float16")
 
-    def float(self) -> Module:
+    def float(self: _M) -> _M:
         """Convert to float32."""
         return self.to(dtype="float32")
 
@@ -511,7 +441,6 @@ class Module:
         return f"{type(self).__name__}({self.extra_repr()}\n  " + "\n  ".join(lines) + "\n)"
 
 
-_NUMBERS = {bool, int, float, str, type(None)}
 _TAKES = {  # what may be assigned to a name, by what is registered under it
     "parameter": (Parameter, type(None)),
     "module": (Module, Parameter, type(None)),
@@ -523,26 +452,9 @@ def _join(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
 
-def _each_once(named: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-    seen = set()
-    for name, tensor in named:
-        if id(tensor) not in seen:
-            seen.add(id(tensor))
-            yield name, tensor
-
-
-def _search(name: str, holder: Any, around: tuple[int, ...]) -> Iterator[tuple[str, Any, Any, Any]]:
-    """Parameters and modules in a list, tuple or dict, however deep: name, member, and that which holds it under a key.
-
-    `around` are the ids of the lists that this one lies in: a list inside itself is not entered again.
-    """
-    if not isinstance(holder, (list, tuple, dict)) or id(holder) in around:
-        return
-    for key, item in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
-        if isinstance(item, (Parameter, Module)):
-            yield f"{name}.{key}", item, holder, key
-        elif isinstance(item, (list, tuple, dict)):
-            yield from _search(f"{name}.{key}", item, (*around, id(holder)))
+_members = Module._members
+attach(Parameter, ParameterMethods)
+attach(Module, ModuleMethods)
 
 
 class Identity(Module):

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..backend import of
+from ..arrays.backend import of
+from ..arrays.random import default_generator
 from ..ops.common import as_array, number, one_dim
 from ..ops.elementwise import sigmoid, tanh, where
 from ..ops.inplace import update
 from ..ops.shape import chunk
 from ..ops.softmax import softmax
-from ..random import default_generator
 from .losses import check_floating
 
 if TYPE_CHECKING:

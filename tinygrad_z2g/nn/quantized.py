@@ -10,10 +10,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from .. import kernels
-from ..backend import Array, silent
-from ..engine import record
-from ..kernels import quantized
+from .. import fast
+from ..arrays.backend import Array, silent
+from ..core.engine import record
+from ..fast import quantized
 from ..ops.common import as_array, as_floating, check_ids, linear_rule, same_device
 from ..tensor import Tensor
 from .embedding import Embedding
@@ -45,10 +45,10 @@ def quantized_linear(input: Tensor, quants: Tensor, scales: Tensor, offsets: Ten
     shape, out = a.shape, q.shape[2]
 
     def back(grad: Array) -> Array:
-        return kernels.quantized_product_transposed(grad.reshape(-1, out), q, s, o).reshape(shape)
+        return fast.quantized_product_transposed(grad.reshape(-1, out), q, s, o).reshape(shape)
 
     def there(x: Array) -> Array:
-        return kernels.quantized_product(x.reshape(-1, shape[-1]), q, s, o).reshape(*shape[:-1], out)
+        return fast.quantized_product(x.reshape(-1, shape[-1]), q, s, o).reshape(*shape[:-1], out)
 
     rule = linear_rule("quantized_linear", back, there)
     return record("quantized_linear", there(a), (input, rule, quants, scales, offsets))

@@ -13,14 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from .. import creation, kernels, precision
-from ..backend import Array, device_of, of, to_device
-from ..engine import RESULT, record, record_joint, unchanged
-from ..ops.casting import in_float32, lowered
+from .. import creation, fast
+from ..arrays.backend import Array, device_of, of, to_device
+from ..core.engine import RESULT, record, unchanged
+from ..half import precision
+from ..half.casting import in_float32, lowered
 from ..ops.common import beside
 from ..ops.linalg import linear
 from ..ops.shape import cat, stack
 from ..tensor import Tensor
+from ..walks.again import record_joint_fused
 from . import functional as F
 from . import init
 from .module import Module, Parameter
@@ -50,9 +52,9 @@ def rnn_scan(inputs: Tensor, h: Tensor, w: Tensor, nonlinearity: str = "tanh") -
     ([6.0, 12.0], tensor([[4.]]))
     """
     relu = nonlinearity == "relu"
-    out = kernels.rnn(inputs.array, h.array, w.array, relu)
-    return record_joint(
-        "rnn", out, (inputs, h, w), lambda grad, out, h, w: kernels.rnn_backward(grad, out, h, w, relu), RESULT, h, w,
+    out = fast.rnn(inputs.array, h.array, w.array, relu)
+    return record_joint_fused(
+        "rnn", out, (inputs, h, w), lambda grad, out, h, w: fast.rnn_backward(grad, out, h, w, relu), RESULT, h, w,
         twin=(lambda inputs, h, w: _plain_rnn(inputs, h, w, out, relu), inputs, h, w),
     )  # fmt: skip
 
@@ -101,10 +103,10 @@ def gru_scan(inputs: Tensor, h: Tensor, w: Tensor, b: Tensor | None = None) -> T
     (2.0, tensor([[0.5000]]))
     """
     bias = None if b is None else b.array
-    out, *kept = kernels.gru(inputs.array, h.array, w.array, bias)
+    out, *kept = fast.gru(inputs.array, h.array, w.array, bias)
     given = [x for x in (inputs, h, w, b) if x is not None]
-    return record_joint(
-        "gru", out, (inputs, h, w, b), lambda grad, out, h, w, kept: kernels.gru_backward(grad, out, *kept, h, w),
+    return record_joint_fused(
+        "gru", out, (inputs, h, w, b), lambda grad, out, h, w, kept: fast.gru_backward(grad, out, *kept, h, w),
         RESULT, h, w, kept,
         twin=(lambda inputs, h, w, b=None: _plain_gru(inputs, h, w, b, *kept), *given),
     )  # fmt: skip
@@ -153,10 +155,10 @@ def lstm_scan(inputs: Tensor, h: Tensor, c: Tensor, w: Tensor) -> tuple[Tensor, 
     >>> last.backward(); last.item(), c.grad
     (2.0, tensor([[0.5000]]))
     """
-    out, *kept = kernels.lstm(inputs.array, h.array, c.array, w.array)
-    both = record_joint(
+    out, *kept = fast.lstm(inputs.array, h.array, c.array, w.array)
+    both = record_joint_fused(
         "lstm", out, (inputs, h, c, w),
-        lambda grad, out, h, w, kept: kernels.lstm_backward(grad, out, *kept, h, w), RESULT, h, w, kept,
+        lambda grad, out, h, w, kept: fast.lstm_backward(grad, out, *kept, h, w), RESULT, h, w, kept,
         twin=(lambda inputs, h, c, w: _plain_scan(inputs, h, c, w, *kept), inputs, h, c, w),
     )  # fmt: skip
     return both[:-1], both[-1]

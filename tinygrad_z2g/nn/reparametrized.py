@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..modes import no_grad
+from ..core.modes import no_grad
 from ..ops.reduction import norm
 from ..tensor import RemovableHandle, Tensor
 from . import init

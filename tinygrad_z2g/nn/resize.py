@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backend import Array, of, silent
-from ..engine import record
+from ..arrays.backend import Array, of, silent
+from ..core.engine import record
 from ..ops.common import as_array, as_int, linear_rule, number, row_major
 from ..ops.elementwise import masked_fill
 from ..ops.indexing import gather, getitem, index_select

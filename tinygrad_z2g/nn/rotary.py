@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import dtypes, kernels
-from ..backend import Array, of, silent
-from ..engine import needs_grad, record
+from .. import fast
+from ..arrays import dtypes
+from ..arrays.backend import Array, of, silent
+from ..core.engine import needs_grad, record
 from ..ops.common import as_array, as_floating, linear_rule, same_device
 
 if TYPE_CHECKING:
@@ -63,10 +64,10 @@ def rotary_embedding(input: Tensor, cos: Tensor, sin: Tensor, interleaved: bool 
         raise NotImplementedError("rotary_embedding: cos and sin that require grad are not offered; detach() them")
 
     def turned(x: Array) -> Array:
-        return kernels.rotate(x, c, s, interleaved)
+        return fast.rotate(x, c, s, interleaved)
 
     def turned_back(grad: Array) -> Array:
-        return kernels.rotate(grad, c, -s, interleaved)
+        return fast.rotate(grad, c, -s, interleaved)
 
     return record(
         "rotary_embedding", turned(a), (input, linear_rule("rotary_embedding", turned_back, turned), cos, sin)

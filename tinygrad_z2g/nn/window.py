@@ -18,13 +18,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .. import dtypes, kernels, precision
-from ..backend import Array, of, silent
-from ..engine import Derived, needs_grad, record, with_history
-from ..kernels import pictures
-from ..ops.casting import lowered
+from .. import fast
+from ..arrays import dtypes
+from ..arrays.backend import Array, of, silent
+from ..core.engine import Derived, needs_grad, record
+from ..fast import pictures
+from ..half import precision
+from ..half.casting import lowered
 from ..ops.common import as_array, as_int, linear_rule, row_major, same_device
 from ..ops.shape import cat
+from ..walks.again import record_fused, with_history
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -82,7 +85,7 @@ def _convolve(
 
     A few examples at a time, so that their columns are still in the cache when they are multiplied, and are never all
     in memory: 1.5 times faster than all at once. (On a GPU all at once: each product is a launch.) For many channels of
-    small pictures see `kernels.pictures`.
+    small pictures see `fast.pictures`.
     """
     if precision.blocks:
         input, weight, bias = lowered(input, weight, bias)
@@ -127,7 +130,7 @@ def _convolve(
     else:
         z = xp.empty((N, *split, O // groups, width), x.dtype)
         # (O, C K) @ (m, C K, L')
-        kernels.each(lambda block: xp.matmul(W, columns(block), out=z[block]), blocks, x.size)
+        fast.each(lambda block: xp.matmul(W, columns(block), out=z[block]), blocks, x.size)
     if bias is not None:
         z += bias.array.reshape(*split, O // groups, 1)
 
@@ -146,7 +149,7 @@ def _convolve(
             seen = W.swapaxes(-1, -2) @ grad[block]  # (C K, O) @ (m, O, L')
             g[block] = add_back(seen.reshape(len(seen), C, *K, *lengths))
 
-        kernels.each(some, blocks, g.size)
+        fast.each(some, blocks, g.size)
         return g
 
     def grad_w(grad: Array, _: Array) -> Array:
@@ -163,16 +166,16 @@ def _convolve(
                 seen, back = windows[block, channels], grad[block].swapaxes(1, 2)
                 seen = seen.reshape(len(seen), len(out), width)  # (m, c, K, L') -> (m, c K, L')
                 for at in range(0, width, piece):
-                    out += kernels.total(seen[:, :, at : at + piece] @ back[:, at : at + piece], (0,), False)
+                    out += fast.total(seen[:, :, at : at + piece] @ back[:, at : at + piece], (0,), False)
 
-        kernels.each(some, kernels.shares(C, grad.size), grad.size)
+        fast.each(some, fast.shares(C, grad.size), grad.size)
         return g.reshape(fan_in, O).T.reshape(w_shape).astype(wide)
 
     add_back = _adder(K, steps, pads, spread, x_shape[2:], lengths)
     z_shape, w_shape, others, wide = z.shape, w.shape, (0, *range(2, n + 2)), x.dtype
-    return record(
+    return record_fused(
         name, (z if z.dtype == dtype else dtypes.rounded(z, dtype)).reshape(N, O, *lengths),
-        (input, grad_x, weight), (weight, grad_w, read), (bias, lambda grad: kernels.total(grad, others, False)),
+        (input, grad_x, weight), (weight, grad_w, read), (bias, lambda grad: fast.total(grad, others, False)),
         twin=(lambda x, w, b=None: _plain_convolution(x, w, b, steps, pads, spread, lengths), *inputs),
     )  # fmt: skip
 
@@ -222,7 +225,7 @@ def _grad_of_groups(grad: Array, columns: Callable[[slice], Array], blocks: list
     precise = np.float64 if grad.dtype == np.float32 else grad.dtype
     g = xp.zeros((*grad.shape[1:3], columns(slice(0, 0)).shape[-2]), precise)
     for block in blocks:
-        g += kernels.total(grad[block] @ columns(block).swapaxes(-1, -2), (0,), False)
+        g += fast.total(grad[block] @ columns(block).swapaxes(-1, -2), (0,), False)
     return g
 
 
@@ -336,12 +339,12 @@ def _transposed(
         return (W @ columns(grad)).reshape(x_shape)
 
     def grad_w(grad: Array, _: Array) -> Array:  # rows is the input
-        return kernels.total(rows @ columns(grad).swapaxes(2, 3), (0,), False).reshape(w_shape)
+        return fast.total(rows @ columns(grad).swapaxes(2, 3), (0,), False).reshape(w_shape)
 
     inputs = (input, weight) if bias is None else (input, weight, bias)
-    return record(
+    return record_fused(
         name, z if z.dtype == dtype else dtypes.rounded(z, dtype),
-        (input, grad_x, weight), (weight, grad_w, input), (bias, lambda grad: kernels.total(grad, others, False)),
+        (input, grad_x, weight), (weight, grad_w, input), (bias, lambda grad: fast.total(grad, others, False)),
         twin=(lambda x, w, b=None: _plain_transposed(x, w, b, groups, steps, sides, spread, sizes), *inputs),
     )  # fmt: skip
 
@@ -394,7 +397,7 @@ def _max_pool(
         padded[inner] = x
     row = (1,) * (2 - n)  # a sequence is a picture of one row
     settings = [row + steps for steps in (frame.kernel, frame.stride, frame.dilation)]
-    z, best = kernels.max_windows(padded.reshape(*x.shape[:2], *row, *padded_sizes), *settings, row + lengths)
+    z, best = fast.max_windows(padded.reshape(*x.shape[:2], *row, *padded_sizes), *settings, row + lengths)
     z, best = (a.reshape(*x.shape[:2], *lengths) for a in (z, best))
     if frame.padded:  # where all of x that is seen is -∞, the first such place is the largest, not the padding
         inside = frame.inside().reshape(-1, *lengths)  # (K, L')
@@ -402,7 +405,7 @@ def _max_pool(
     shape, input_shape, wide = _without_batch(input, n, z.shape), input.array.shape, (*z.shape[:2], *row, *lengths)
 
     def grad_x(grad: Array) -> Array:
-        g = kernels.add_at_best(grad.reshape(wide), best.reshape(wide), *settings, row + padded_sizes)
+        g = fast.add_at_best(grad.reshape(wide), best.reshape(wide), *settings, row + padded_sizes)
         return g.reshape(*wide[:2], *padded_sizes)[inner].reshape(input_shape)
 
     def there(x: Array) -> Array:
@@ -468,7 +471,7 @@ def _avg_pool(
         for tap in taps[1:]:
             total += tap
     else:
-        total = kernels.total(windows, tuple(range(2, 2 + n)), False)  # (N, C, K, L') -> (N, C, L')
+        total = fast.total(windows, tuple(range(2, 2 + n)), False)  # (N, C, K, L') -> (N, C, L')
     z = total / count
     shape, input_shape, seen = _without_batch(input, n, z.shape), input.array.shape, z.shape
 
@@ -478,7 +481,7 @@ def _avg_pool(
 
     def there(x: Array) -> Array:
         again, _ = _windows(frame.name, x.reshape(frame_shape), *frame[2:-1], 0)
-        return (kernels.total(again, tuple(range(2, 2 + n)), False) / count).reshape(shape)
+        return (fast.total(again, tuple(range(2, 2 + n)), False) / count).reshape(shape)
 
     frame_shape, frame = frame.x.shape, frame._replace(x=None)
     return record(name, row_major(z.reshape(shape)), (input, linear_rule(name, grad_x, there)))
@@ -534,14 +537,14 @@ def _adder(
 
     def add_back(seen: Any) -> Array:
         if hasattr(seen, "dtype"):  # all windows (N, C, K, L') in one array
-            many = math.prod(kernel) > 4096 and seen.dtype == np.float32  # as in `kernels.total`
+            many = math.prod(kernel) > 4096 and seen.dtype == np.float32  # as in `fast.total`
             out = of(seen).zeros((*seen.shape[:2], *padded_sizes), np.float64 if many else seen.dtype)
-            kernels.add_windows(out, seen, stride, dilation)
+            fast.add_windows(out, seen, stride, dilation)
             return out[inner].astype(seen.dtype, copy=False)
         out = None
         for at, part in zip(itertools.product(*map(range, kernel)), seen, strict=True):
             if out is None:
-                many = math.prod(kernel) > 4096 and part.dtype == np.float32  # as in `kernels.total`
+                many = math.prod(kernel) > 4096 and part.dtype == np.float32  # as in `fast.total`
                 out = of(part).zeros((*part.shape[:2], *padded_sizes), np.float64 if many else part.dtype)
             firsts = [k * d for k, d in zip(at, dilation, strict=True)]  # where this place goes as the window moves
             moves = (slice(f, f + s * (m - 1) + 1, s) for f, s, m in zip(firsts, stride, lengths, strict=True))

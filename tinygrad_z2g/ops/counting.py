@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .. import dtypes
-from ..backend import device_of, of, to_device, to_host
-from ..engine import Variable
+from ..arrays import dtypes
+from ..arrays.backend import device_of, of, to_device, to_host
+from ..core.engine import Variable
 from .common import as_array, as_int, constant, number, one_dim, same_device
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .. import dtypes
-from ..backend import Array, of, quiet
-from ..engine import RESULT, Variable, needs_grad, record
-from ..modes import is_grad_enabled
+from ..arrays import dtypes
+from ..arrays.backend import Array, of, quiet
+from ..core.engine import RESULT, Variable, needs_grad, record
+from ..core.modes import is_grad_enabled
 from .common import as_array, constant, same_device
 from .linalg import matmul
 from .reduction import sum

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import kernels
-from ..backend import Array, of, quiet
-from ..engine import RESULT, Variable, needs_grad, record, unchanged
-from .common import as_array, as_floating, constant, operands
+from .. import fast
+from ..arrays.backend import Array, of, quiet
+from ..core.engine import RESULT, Variable, needs_grad, record, unchanged
+from ..core.ops.elementwise import comparison
+from .common import as_array, as_floating, computed, constant, operands
 from .elementwise import (
-    _comparison,
-    _computed,
     _xp,
     add,
     clamp,
@@ -136,7 +135,7 @@ def _erfinv(x: Array) -> Array:
     u, v = xp.log1p(-w * w), 2 / (math.pi * 0.147)
     z = xp.sign(w) * xp.sqrt(xp.sqrt((v + u / 2) ** 2 - u / 0.147) - (v + u / 2))
     for _ in range(4):
-        z = z - (kernels.erf(z) - w) * xp.exp(z * z) * (math.sqrt(math.pi) / 2)
+        z = z - (fast.erf(z) - w) * xp.exp(z * z) * (math.sqrt(math.pi) / 2)
     return xp.where(inside, z, xp.where(xp.abs(wide) == 1, wide * math.inf, math.nan)).astype(x.dtype)
 
 
@@ -261,7 +260,7 @@ def atan2(input: Any, other: Any) -> Tensor:
 
     return record(
         "atan2",
-        _computed(_xp(y, x).arctan2, y, x),
+        computed(_xp(y, x).arctan2, y, x),
         (input, lambda grad, y, x: share(grad, x, y, x), input, other),
         (other, lambda grad, y, x: share(grad, -y, y, x), input, other),
     )
@@ -299,7 +298,7 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
         xp = of(grad)
         return grad * xp.where(xp.isfinite(z) | (z != z), xp.exp(mine - z), (mine == z) * 1.0)
 
-    z = _computed(_xp(x, y).logaddexp, x, y)
+    z = computed(_xp(x, y).logaddexp, x, y)
     return record("logaddexp", z, (input, share, input, RESULT), (other, share, other, RESULT))
 
 
@@ -319,7 +318,7 @@ def xlogy(input: Any, other: Any) -> Tensor:
 
     return record(
         "xlogy",
-        _computed(value, x, y),
+        computed(value, x, y),
         (input, lambda grad, y: grad * of(grad).log(y), other),
         (other, lambda grad, x, y: grad * of(grad).where((x == 0) & (y == 0), 0, x / y), input, other),
     )
@@ -432,4 +431,4 @@ def isneginf(input: Tensor) -> Tensor:
     return constant(input, as_array(input, "isneginf") == -math.inf)
 
 
-logical_xor = _comparison("logical_xor", "logical_xor")
+logical_xor = comparison("logical_xor", "logical_xor")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backend import device_of, of, to_device
-from ..engine import Variable
+from ..arrays.backend import device_of, of, to_device
+from ..core.engine import Variable
 from .common import as_array, as_int, one_dim
 from .indexing import getitem, setitem
 from .shape import (

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import dtypes
-from ..backend import Array, device_of, of, quiet, to_device, to_host
-from ..engine import Part, Variable, record, unchanged
-from ..views import Spot
-from .casting import in_widest
+from ..arrays import dtypes
+from ..arrays.backend import Array, device_of, of, quiet, to_device, to_host
+from ..arrays.views import Spot
+from ..core import ops
+from ..core.engine import Variable, record, unchanged
+from ..half.casting import in_widest
 from .common import (
     as_array,
     as_int,
@@ -28,7 +29,6 @@ from .common import (
     number,
     numpy_names,
     one_dim,
-    record_view,
     row_major,
     same_device,
 )
@@ -52,14 +52,13 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     tensor([2., 0., 1.])
     """
     a = as_array(input, "index")
-    basic, advanced, tensors = _parse(index, a)
+    try:
+        return ops.getitem(input, index)
+    except (IndexError, TypeError):  # no plain index, or a wrong one, of which more can be said
+        basic, advanced, tensors = _parse(index, a)
     shape, xp = a.shape, of(a)
     if advanced is None:
-
-        def place(grad: Array) -> Part:
-            return Part(grad, basic)
-
-        return record_view("index", a[basic], input, place)
+        return ops.getitem(input, basic)
 
     def scatter(grad: Array) -> Array:
         return _added(xp.zeros(shape, grad.dtype), basic, advanced, grad)
@@ -132,7 +131,7 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
         return
     if not recording:
         view[inside] = v
-        input.version[0] += 1
+        input.memory.writes += 1
         return
     base = input if input.base is None else input.base
     spot = None if input.base is None else Spot(base.array, view)
@@ -169,7 +168,7 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
         (value, linear_rule("index_put", read, put), *tensors),
     )
     view[inside] = v
-    input.version[0] += 1
+    input.memory.writes += 1
     take_up(base, z)
 
 
@@ -179,7 +178,7 @@ def _value(x: Tensor, value: Any) -> Any:
         if value.array.ndim:
             same_device("index", x, value)
         array = to_device(value.array, device_of(x.array))
-        return array.astype(x.array.dtype, copy=value.version is x.version)  # its own numbers, as they were before
+        return array.astype(x.array.dtype, copy=value.memory is x.memory)  # its own numbers, as they were before
     if isinstance(value, (bool, int, float)):
         return held(value, x.array.dtype, "index")
     if np.asarray(value).dtype.kind not in "biuf":  # None would become NaN, "3" a 3

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import dtypes
-from ..backend import of
+from ..arrays import dtypes
+from ..arrays.backend import of
 from .common import as_array, fits, number, one_dim
 from .elementwise import abs, add, clamp, div, masked_fill, mul, pow, sqrt, square, sub
 from .grids import column_stack

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
-from .. import dtypes, kernels
-from ..backend import Array, of, quiet, silent
-from ..engine import RESULT, Derived, Variable, record
-from .casting import in_float32, through_float32
+from .. import fast
+from ..arrays import dtypes
+from ..arrays.backend import Array, of, quiet, silent
+from ..core import ops
+from ..core.engine import RESULT, Derived, Variable, record
+from ..core.ops.shape import spread
+from ..half.casting import in_float32, through_float32
 from .common import (
     as_array,
     constant,
@@ -41,11 +44,6 @@ class ValuesIndices(NamedTuple):
     indices: Tensor
 
 
-def spread(reduced: Array, dims: tuple[int, ...], keepdim: bool) -> Array:
-    """The result of a reduction over `dims`, as a view that broadcasts against what was reduced."""
-    return reduced if keepdim else of(reduced).expand_dims(reduced, dims)
-
-
 def _accurate(a: Any) -> Any:
     """`a` as long running sums and products of it are computed: each partial result is rounded, and that adds up (a
     float32 sum of a million 0.1 is wrong in its third digit, a float16 sum of ones stops at 2,048)."""
@@ -61,50 +59,31 @@ def _converted(a: Array, dtype: Any) -> Array:
 
 
 @numpy_names
-@in_float32
 def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """z = Σ x over `dim`.   dz/dx = 1: each element receives the gradient of its sum. Integers sum to int64.
+    """z = Σ x over `dim`, see `core.ops.sum`; in another `dtype`, if asked for. Integers sum to int64.
 
-    Raising any xᵢ by h raises the sum by h.
     >>> x = z2g.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
     >>> (x.sum(dim=1) * z2g.tensor([5.0, 7.0])).sum().backward(); x.grad
     tensor([[5., 5.],
             [7., 7.]])
     """
+    if dtype is None:
+        return ops.sum(input, dim, keepdim)
     a = _converted(as_array(input, "sum"), dtype)
-    dims, shape = many_dims(dim, a.ndim, "sum"), a.shape
     if a.dtype.kind == "b":  # whose sum is "or"
         return any(constant(input, a), dim, keepdim)
-    z = row_major(quiet.run(kernels.total, a, dims, keepdim))
-    if z.dtype.kind != "f":
-        return constant(input, z.astype(a.dtype, copy=False))
-    return record("sum", z, (input, lambda grad: of(grad).broadcast_to(spread(grad, dims, keepdim), shape)))
+    z = ops.sum(input.to(dtype=a.dtype), dim, keepdim)
+    return z if z.array.dtype == a.dtype else constant(z, z.array.astype(a.dtype))  # of int32, int64
 
 
 @numpy_names
 def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """z = Σ x / n over the n elements along `dim`.   dz/dx = 1 / n. NaN for n = 0; floating point only.
+    """z = Σ x / n over the n elements along `dim`, see `core.ops.mean`; in another `dtype`, if asked for.
 
-    Raising any of n elements by h raises their mean by h / n.
     >>> x = z2g.tensor([1.0, 2.0, 3.0, 6.0], requires_grad=True); x.mean().backward(); x.grad
     tensor([0.2500, 0.2500, 0.2500, 0.2500])
     """
-    a = as_array(input, "mean")
-    if dtype is not None:
-        a = a.astype(dtypes.as_dtype(dtype), copy=False)
-    if a.dtype.kind != "f":
-        raise RuntimeError(f"mean: expected floating point, got {a.dtype}; convert first: x.float().mean()")
-    dims, shape = many_dims(dim, a.ndim, "mean"), a.shape
-    n = _count(a, dims) or math.nan
-    if a.dtype == dtypes.float16:  # whose sum may be beyond its range
-        z = dtypes.rounded(quiet.run(kernels.total, a.astype(np.float32), dims, keepdim) / n, a.dtype)
-    else:
-        z = quiet.run(kernels.total, a, dims, keepdim) / n
-    return record(
-        "mean",
-        row_major(z),
-        (input, lambda grad: of(grad).broadcast_to(spread(grad, dims, keepdim) * (1 / n), shape)),
-    )
+    return ops.mean(input if dtype is None else input.to(dtype=dtype), dim, keepdim)
 
 
 def _count(a: Array, dims: tuple[int, ...]) -> int:
@@ -176,8 +155,8 @@ def std(
 def _variance(x: Array, dims: tuple[int, ...], scale: float, keepdim: bool) -> tuple[Array, Array]:
     """d and Σ d² · scale. Where float32 overflows on the way, in float64: the deviation of 10²⁰ has a square that is
     beyond its range. (On a GPU nobody looks.)"""
-    d = x - kernels.total(x, dims, True) / (_count(x, dims) or math.nan)
-    z = kernels.total(d * d, dims, keepdim) * scale
+    d = x - fast.total(x, dims, True) / (_count(x, dims) or math.nan)
+    z = fast.total(d * d, dims, keepdim) * scale
     if x.dtype == dtypes.float32 and of(x) is np and not np.isfinite(z).all():
         return _variance(x.astype(np.float64), dims, scale, keepdim)
     return d, z
@@ -417,7 +396,7 @@ def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> T
         flat = constant(input, powers.array == 0)  # where the slope would be infinite, and infinity times 0 NaN
         return masked_fill(masked_fill(powers, flat, 1.0) ** (1 / p), flat, 0.0)
     dims, xp = many_dims(dim, x.ndim, "norm"), of(x)
-    z = row_major(xp.sqrt(kernels.total(x * x, dims, keepdim)))
+    z = row_major(xp.sqrt(fast.total(x * x, dims, keepdim)))
 
     def rule(grad: Any, x: Any, z: Any) -> Any:
         return x * spread(of(grad).where(z == 0, 0, grad / z), dims, keepdim)

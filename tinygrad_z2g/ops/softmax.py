@@ -8,42 +8,27 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from .. import kernels
-from ..backend import of, silent
-from ..engine import RESULT, record
-from .casting import in_float32
+from .. import fast
+from ..arrays.backend import of, silent
+from ..core import ops
+from ..core.engine import RESULT, record
+from ..core.ops.shape import spread
+from ..half.casting import in_float32
 from .common import as_floating, floating, many_dims, numpy_names, one_dim, row_major
-from .reduction import spread
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
 
 @numpy_names
-@in_float32
-@silent
 def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
-    """pᵢ = e^xᵢ / Σⱼ e^xⱼ along `dim`.   ∂L/∂x = p (grad - Σ p grad)
+    """pᵢ = e^xᵢ / Σⱼ e^xⱼ along `dim`, see `core.ops.softmax`; computed in another `dtype`, if asked for.
 
-    Every probability is lowered by what the others gain: raising xᵢ raises pᵢ by pᵢ (1 - pᵢ), lowers pⱼ by pᵢ pⱼ.
-    Derived: with S = Σ e^xⱼ, ∂pᵢ/∂xⱼ = pᵢ [i = j] - pᵢ pⱼ (the quotient rule: e^xⱼ stands in the numerator of pⱼ
-    alone, but in every S). Hence ∂L/∂xⱼ = Σᵢ gradᵢ ∂pᵢ/∂xⱼ = pⱼ gradⱼ - pⱼ Σᵢ pᵢ gradᵢ. The sum is one number for the
-    whole row, so no matrix of ∂pᵢ/∂xⱼ is ever made.
-
-    For x = (0, ln 3): p = (1/4, 3/4). With L = p₂, grad is (0, 1), Σ p grad is 3/4, and ∂L/∂x is
-    (1/4 (0 - 3/4), 3/4 (1 - 3/4)) = (-3/16, 3/16).
     >>> x = z2g.tensor([1.0, 3.0]).log().requires_grad_()
     >>> z2g.softmax(x, dim=0)[1].backward(); x.grad
     tensor([-0.1875,  0.1875])
     """
-    if dtype is not None:
-        input = input.to(dtype=dtype)
-    x = floating(input, "softmax")
-    axis = one_dim(dim, x.ndim, "softmax")
-    p = row_major(kernels.softmax(x.reshape(x.shape or (1,)), axis).reshape(x.shape))
-    if not x.ndim:
-        return record("softmax", p, (input, lambda grad: grad * 0))
-    return record("softmax", p, (input, lambda grad, p: kernels.softmax_backward(p, grad, axis), RESULT))
+    return ops.softmax(input if dtype is None else input.to(dtype=dtype), dim)
 
 
 @numpy_names
@@ -62,13 +47,13 @@ def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
         input = input.to(dtype=dtype)
     x = floating(input, "log_softmax")
     axis = one_dim(dim, x.ndim, "log_softmax")
-    z = row_major(kernels.log_softmax(x.reshape(x.shape or (1,)), axis).reshape(x.shape))
+    z = row_major(fast.log_softmax(x.reshape(x.shape or (1,)), axis).reshape(x.shape))
     if not x.ndim:
         return record("log_softmax", z, (input, lambda grad: grad * 0))
     return record(
         "log_softmax",
         z,
-        (input, lambda grad, z: grad - of(grad).exp(z) * kernels.total(grad, (axis,), True), RESULT),
+        (input, lambda grad, z: grad - of(grad).exp(z) * fast.total(grad, (axis,), True), RESULT),
     )
 
 
@@ -85,9 +70,9 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """
     x = as_floating(input, "logsumexp")
     dims, xp = many_dims(dim, x.ndim, "logsumexp"), of(x)
-    m = kernels.finite_max(x, dims)
+    m = fast.finite_max(x, dims)
     m = xp.where(m == math.inf, 0, m)  # ln e^inf is inf; with m = inf it would be NaN
-    z = kernels.log_of_sum(xp.exp(x - m), dims) + m
+    z = fast.log_of_sum(xp.exp(x - m), dims) + m
     z = row_major(z)
     reduced = z if keepdim else z.reshape(tuple(n for i, n in enumerate(x.shape) if i not in dims))
 

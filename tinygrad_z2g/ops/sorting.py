@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import dtypes
-from ..backend import Array, of
+from ..arrays import dtypes
+from ..arrays.backend import Array, of
 from .common import as_array, as_int, constant, laid_out, one_dim, row_major
 from .indexing import gather
 from .reduction import ValuesIndices

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .. import dtypes
-from ..backend import device_of, of, to_device, to_host
-from ..engine import Variable
+from ..arrays import dtypes
+from ..arrays.backend import device_of, of, to_device, to_host
+from ..core.engine import Variable
 from .common import as_array, as_int, constant, number, numpy_names, one_dim, row_major
 from .elementwise import div, isnan, lerp, masked_fill
 from .indexing import gather

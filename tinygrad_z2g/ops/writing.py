@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import dtypes
-from ..backend import device_of, of, to_device, to_host
-from ..engine import Variable, needs_grad
-from ..modes import is_grad_enabled
+from ..arrays import dtypes
+from ..arrays.backend import device_of, of, to_device, to_host
+from ..core.engine import Variable, needs_grad
+from ..core.modes import is_grad_enabled
 from .common import as_array, check_broadcast, constant, number, one_dim, same_device
 from .elementwise import div, masked_fill, mul
 from .indexing import getitem, scatter_add, setitem

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..backend import Array, of
-from ..modes import enable_grad, no_grad
+from ..arrays.backend import Array, of
+from ..core.modes import no_grad
 from ..tensor import Tensor
+from ..walks.modes import enable_grad
 from .optimizer import Optimizer, check_range
 
 
@@ -132,7 +133,7 @@ class LBFGS(Optimizer):
         at = 0
         for p, a in zip(self._params, start, strict=True):
             p.array[...] = a + t * d[at : at + a.size].reshape(a.shape)
-            p.version[0] += 1
+            p.memory.writes += 1
             at += a.size
 
     @no_grad()

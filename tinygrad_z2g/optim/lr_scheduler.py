@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from ..replay import again
 from .optimizer import Optimizer, check_range
 
 # Of parameter groups that were added to an optimizer: their rates before its schedules, all of which share them. As in
@@ -49,18 +48,8 @@ class LRScheduler:
 
     def step(self) -> None:
         """Go on to the next step's learning rate."""
-        before: list[float] = []  # a captured step that fails sets them back
-
-        def go() -> None:
-            before[:] = [group["lr"] for group in self.optimizer.param_groups]
-            self.last_epoch += 1
-            self._apply()
-
-        def undo() -> None:
-            self.last_epoch -= 1
-            self._set(before)
-
-        again(go, undo)
+        self.last_epoch += 1
+        self._apply()
 
     def _apply(self) -> None:
         groups = self.optimizer.param_groups

@@ -9,8 +9,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from ..backend import Array, of
-from ..kernels import norm, product
+from ..arrays.backend import Array, of
+from ..fast import norm, product
 from ..tensor import Tensor
 from .optimizer import Optimizer, check_range, memory
 
@@ -111,4 +111,4 @@ class Muon(Optimizer):
             if decay:
                 change += (lr * decay) * p.array
             p.array -= change.astype(p.array.dtype, copy=False)
-            p.version[0] += 1
+            p.memory.writes += 1

@@ -1,6 +1,7 @@
-"""What all optimizers share: parameter groups, their state, and the way to save it.
+"""What torch offers of optimizers beyond the core: groups with settings of their own, checks, and the way to save.
 
-It knows nothing of layers, losses or how gradients came about, and leaves to `_update` how a weight changes.
+`Optimizer` itself stands in `core/optimizers.py`; the methods here are attached to it. They know nothing of layers,
+losses or how gradients came about, and leave to `_update` how a weight changes.
 """
 
 from __future__ import annotations
@@ -15,21 +16,22 @@ from typing import Any
 
 import numpy as np
 
-from .. import replay
-from ..backend import Array, device_of, of, to_device
-from ..modes import enable_grad, no_grad
-from ..replay import Recording, capturing
+from ..arrays.backend import Array, device_of, of, silent, to_device
+from ..core.attach import attach
+from ..core.modes import no_grad
+from ..core.optimizers import Optimizer
 from ..tensor import Tensor
+from ..walks.modes import enable_grad
+
+__all__ = ["Optimizer"]
+
+_core_step = Optimizer.step
 
 
-class Optimizer:
-    """Base class. A subclass lists its settings in `defaults` and says in `_update` how parameters change.
+class OptimizerMethods:
+    """What is attached to `Optimizer`. A subclass lists its settings in `defaults`."""
 
-    `param_groups` is a list of dicts, each with "params" and its own settings; `state[parameter]` holds the arrays
-    and numbers that a parameter's update remembers.
-    """
-
-    _repeats = False  # whether a group holds a parameter twice
+    repeats = False  # whether a group holds a parameter twice
     remembers: dict[str, type] | None = None  # what `state` holds for a parameter; None: an optimizer's own affair
     sometimes: tuple[str, ...] = ()  # what of it may be absent, depending on the settings
 
@@ -61,7 +63,7 @@ class Optimizer:
             if id(p) in others:
                 raise ValueError(f"{name}: a parameter of shape {tuple(p.shape)} appears twice, in two groups")
         if len({id(p) for p in params}) != len(params):
-            self._repeats = True
+            self.repeats = True
             warnings.warn(f"{name}: a parameter appears twice in a group: each step moves it twice", stacklevel=4)
         group = {**self.defaults, **param_group, "params": params}
         self.check_settings(name, group)
@@ -70,72 +72,24 @@ class Optimizer:
     def check_settings(self, name: str, settings: dict[str, Any]) -> None:
         """Raise ValueError or TypeError, in the name of `name`, if a group's settings are none for this optimizer."""
 
-    @no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+    @no_grad()  # an optimizer of the user's own may work on tensors
+    def step(self: Any, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
         """Change every parameter that has a gradient. `closure`, if given, computes and returns the loss first."""
         loss = None
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        if replay.active and (watching := replay.recording()) is not None:
-            self._take_part(watching)
-        for group in self.param_groups:
-            params = [p for p in group["params"] if p._grad is not None]
-            if params and self._repeats:
-                for turn in _turns(params):
-                    self._update(turn, group)
-            elif params:
-                self._update(params, group)
+        _core_step(self)
         return loss
 
-    def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
-        """Change a group's parameters, all of which have gradients, and count the writes."""
-        raise NotImplementedError
-
-    # --- In a captured step, see cuda.compile_step -------------------------------------------------------------------
-
-    capturable = False  # whether `_update` bakes in no number that changes from step to step
-
-    def _take_part(self, recording: Recording) -> None:
-        """Tell the recording of a step that this optimizer is about to update."""
-        if self not in recording.optimizers:
-            recording.optimizers.append(self)
-        if not recording.capturing:
-            return
-        if not self.capturable:
-            raise NotImplementedError(
-                f"{type(self).__name__}: a captured step would repeat its learning rate and counts as they are now; "
-                "Adam, AdamW and SGD can be captured"
-            )
-        if self in recording.captured:
-            raise NotImplementedError(f"{type(self).__name__}: a captured step may step each optimizer once")
-        recording.captured.append(self)
-        params = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
-        counting = [state for p in params if "step" in (state := self.state.get(p, {}))]
-        before = [state["step"] for state in counting]
-
-        def count() -> None:  # what `_update` does on the host
-            for p in params:
-                p.version[0] += 1
-            for state in counting:
-                state["step"] += 1
-
-        def undo() -> None:
-            for state, step in zip(counting, before, strict=True):
-                state["step"] = step
-
-        recording.add(count, undo)
-
-    def fixed(self, replays: int) -> tuple[list[Any], list[Any]]:
-        """What a captured step relies on: the arrays, each to be the very same, and the rest, to be equal."""
-        params = [p for group in self.param_groups for p in group["params"]]
-        states = [self.state.get(p, {}) for p in params]
-        arrays = [p.array for p in params]
-        arrays += [x for state in states for x in state.values() if not isinstance(x, (int, float))]
-        free = ("params", "lr", "initial_lr")
-        settings = [{k: v for k, v in group.items() if k not in free} for group in self.param_groups]
-        steps = [state["step"] - replays for state in states if "step" in state]
-        return arrays, [*settings, [p.requires_grad for p in params], steps]
+    @silent
+    def _update(self: Any, params: list[Tensor], group: dict[str, Any]) -> None:
+        for p in params:
+            for key, value in self.state.get(p, {}).items():
+                if _is_array(value):
+                    memory(self.state[p], key, p)
+            self._change(p, uphill(p._grad.array, group), group)
+            p.memory.writes += 1
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, or set them to zero."""
@@ -240,18 +194,6 @@ class Optimizer:
         return state
 
 
-def _turns(params: list[Tensor]) -> list[list[Tensor]]:
-    """The parameters, each once; then those that are there a second time, and so on: a kernel may move all at once."""
-    turns: list[dict[int, Tensor]] = []  # by id
-    for p in params:
-        turn = next((turn for turn in turns if id(p) not in turn), None)
-        if turn is None:
-            turns.append({id(p): p})
-        else:
-            turn[id(p)] = p
-    return [list(turn.values()) for turn in turns]
-
-
 def _is_array(value: Any) -> bool:
     return hasattr(value, "ndim") and not isinstance(value, (Tensor, np.generic))
 
@@ -266,11 +208,6 @@ def _tensors(value: Any) -> Any:
 def memory(state: dict[str, Any], key: str, p: Tensor) -> Array:
     """The array that `state` remembers for p under `key`: zeros at first; it follows p to another device or dtype."""
     if key not in state:
-        if capturing():
-            raise RuntimeError(
-                f"optimizer: a parameter of shape {tuple(p.shape)} has its first gradient while its step is being "
-                "captured; every parameter that gets one must get it in the calls before, too"
-            )
         state[key] = of(p.array).zeros_like(p.array)
     elif device_of(state[key]) != p.device or state[key].dtype != p.dtype:
         state[key] = to_device(state[key], p.device).astype(p.dtype)
@@ -306,3 +243,6 @@ def check_range(owner: str, name: str, value: Any, low: float = -math.inf, high:
     if not low <= value < high or value == -math.inf:
         bound = "" if low == -math.inf else f" >= {low}" if high == math.inf else f" in [{low}, {high})"
         raise ValueError(f"{owner}: invalid {name}: got {value}, expected a finite number{bound}")
+
+
+attach(Optimizer, OptimizerMethods)

@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from ..core.modes import no_grad
 from ..creation import tensor
-from ..modes import no_grad
 from ..nn.module import Module
 from ..tensor import Tensor
 from .lr_scheduler import LRScheduler

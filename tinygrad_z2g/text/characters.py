@@ -10,8 +10,8 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
+from ..arrays.random import Generator, default_generator
 from ..creation import from_numpy, tensor
-from ..random import Generator, default_generator
 from ..tensor import Tensor
 
 

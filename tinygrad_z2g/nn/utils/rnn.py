@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import creation
-from ...backend import to_host
+from ...arrays.backend import to_host
 from ...ops.shape import cat, stack
 from ...tensor import Tensor
 from .. import functional as F

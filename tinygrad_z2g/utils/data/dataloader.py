@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...random import Generator, default_generator
+from ...arrays.random import Generator, default_generator
 from .collate import default_collate, default_convert
 from .dataset import IterableDataset, Subset, TensorDataset, is_plain, samples
 from .sampler import BatchSampler, RandomSampler, SequentialSampler

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ... import creation
+from ...arrays.random import Generator
 from ...ops.common import as_int
-from ...random import Generator
 from ...tensor import Tensor
 
 

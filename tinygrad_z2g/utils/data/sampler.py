@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ... import creation
-from ...random import Generator
+from ...arrays.random import Generator
 
 
 class Sampler:

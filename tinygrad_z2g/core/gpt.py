@@ -1,0 +1,202 @@
+"""A GPT: predicts the next token from those before it, and writes by feeding its predictions back.
+
+The design of GPT-2 (Radford et al. 2019): learned positions, pre-norm blocks, GELU, and optionally one matrix for
+reading tokens in and predicting them ("tied weights"). Or rotary positions, with which a small GPT learns faster. It
+knows nothing of gradients: there is no rule in this file, nor need of one. Nor of characters: a token is a number.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..arrays import random
+from ..arrays.backend import of, to_device, to_host
+from .borrowed import Tensor, ops
+from .layers import Dropout, Embedding, LayerNorm, Linear, ModuleList, TransformerBlock, start
+from .modes import no_grad
+from .module import Module
+
+if TYPE_CHECKING:
+    from ..models.generation import LanguageModelMethods
+    from ..nn.cache import CacheMethods
+else:
+    CacheMethods = LanguageModelMethods = object  # attached from there
+
+
+class Cache(CacheMethods):
+    """The keys and values of the positions seen so far, of each attention of a model."""
+
+    padding: Tensor | None = None  # of rows of different lengths, see `nn/cache.py`
+
+    def __init__(self) -> None:
+        self._kept: dict[Module, Any] = {}  # (keys, values)
+
+    def __len__(self) -> int:
+        return max((k.array.shape[2] for k, _ in self._kept.values()), default=0)
+
+    def extend(self, owner: Module, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """All keys and values of the attention `owner`, with those of new positions at the end: (B, nh, S, hs)."""
+        if owner in self._kept:
+            k, v = (ops.cat([old, new], 2) for old, new in zip(self._kept[owner], (k, v), strict=True))
+        self._kept[owner] = k, v
+        return k, v
+
+    def mask(self, T: int, S: int, like: Tensor) -> Tensor | None:
+        """Where the last T of S positions may look: up to themselves. (T, S); None for all of them, or the last one."""
+        return None if T in (1, S) else like.make(of(like.array).tri(T, S, S - T, dtype=bool))
+
+
+class LanguageModel(Module, LanguageModelMethods):
+    """Token ids (B, T) -> scores of the next token at every position (B, T, vocab_size), and a loss or None.
+
+    `config` has `vocab_size` and `context`. What is here is the same for all of them.
+    """
+
+    config: Any
+
+    def next_scores(self, ids: Tensor, cache: Cache) -> Tensor:
+        """The scores of the token after the last: (B, T) -> (B, V). `ids` are those that the cache has not seen."""
+        scores, _ = self(ids, cache=cache)
+        return scores[:, -1]
+
+    def generate(
+        self, prompt: Tensor, max_new_tokens: int, temperature: float = 1.0, top_k: int | None = None
+    ) -> Tensor:
+        """The prompt (B, T) continued by `max_new_tokens` sampled tokens: (B, T + max_new_tokens). See `sample`."""
+        if prompt.ndim != 2 or prompt.array.shape[1] == 0:
+            raise ValueError(f"generate: expected a prompt of shape (B, T) with T >= 1, got {tuple(prompt.shape)}")
+        if max_new_tokens < 0:
+            raise ValueError(f"generate: max_new_tokens must be >= 0, got {max_new_tokens}")
+        if not all(0 <= token < self.config.vocab_size for token in to_host(prompt.array).flat):
+            raise IndexError(f"generate: prompt ids must be in the range 0 to {self.config.vocab_size - 1}")
+        was_training, cache, ids, new = self.training, Cache(), prompt, prompt
+        self.eval()
+        try:
+            with no_grad():
+                for _ in range(max_new_tokens):
+                    if len(cache) + new.array.shape[1] > self.config.context:
+                        # Keys know their position; once the window slides, every position changes: the cache is void
+                        cache, new = Cache(), ids[:, -self.config.context :]
+                    new = sample(self.next_scores(new, cache), temperature, top_k).unsqueeze(1)  # (B,) -> (B, 1)
+                    ids = ops.cat([ids, new], 1)
+        finally:
+            self.train(was_training)
+        return ids
+
+
+def sample(
+    scores: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None,
+    generator: random.Generator | None = None,
+) -> Tensor:  # fmt: skip
+    """One token id per row of scores (B, V) -> (B,), drawn with probability softmax(scores / temperature).
+
+    temperature: below 1 bolder, above 1 wilder, 0 always the likeliest. top_k: only the k likeliest. top_p: only the
+    likeliest that together reach probability p (Holtzman et al. 2020).
+    """
+    if not temperature >= 0 or (top_k is not None and top_k < 1) or not 0 <= (0 if top_p is None else top_p) <= 1:
+        raise ValueError(f"sample: got temperature {temperature}, top_k {top_k}, top_p {top_p}; expected >= 0, at "
+                         "least 1, between 0 and 1")  # fmt: skip
+    if temperature == 0:
+        return scores.argmax(1)
+    with np.errstate(over="ignore"):  # a tiny temperature
+        host = to_host(scores.array).astype(np.float64) / temperature
+    order = (-host).argsort(axis=1, kind="stable")  # likeliest first
+    ranked = ops.softmax(Tensor.make(np.take_along_axis(host, order, axis=1)), 1).array  # (B, V)
+    if top_k is not None:
+        ranked[:, top_k:] = 0
+    if top_p is not None:
+        before = ranked.cumsum(axis=1) - ranked  # probability of all likelier tokens
+        ranked[:, 1:][before[:, 1:] >= top_p] = 0  # the likeliest always stays
+    choice = random.choices(ranked, 1, False, generator)  # (B, 1)
+    return Tensor.make(to_device(np.take_along_axis(order, choice, axis=1)[:, 0], scores.device))
+
+
+@dataclass
+class GPTConfig:
+    """Sizes of a GPT. ValueError for impossible ones."""
+
+    vocab_size: int
+    context: int = 64  # how many tokens it sees
+    layers: int = 4
+    heads: int = 4
+    width: int = 128  # numbers per token inside
+    dropout: float = 0.0
+    bias: bool = True
+    tied: bool = True  # the token table also serves as the output layer
+    rotary: bool = False  # positions turn queries and keys by an angle, and there is no table of them
+    rope_base: float = 10000.0  # the larger, the further the slowest pair still tells places apart
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "context", "layers", "heads", "width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"GPTConfig: {name} must be at least 1, got {getattr(self, name)}")
+        if self.width % self.heads:
+            raise ValueError(
+                f"GPTConfig: width {self.width} is not divisible into {self.heads} heads; choose a multiple"
+            )
+        if self.rotary and self.width // self.heads % 2:
+            raise ValueError(f"GPTConfig: rotary takes heads of an even size, got {self.width // self.heads}")
+        if not self.rope_base > 0:
+            raise ValueError(f"GPTConfig: rope_base must be > 0, got {self.rope_base}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"GPTConfig: dropout must be in [0, 1), got {self.dropout}")
+
+
+class GPT(LanguageModel):
+    """Token ids (B, T) -> scores of the next token at every position (B, T, vocab_size)."""
+
+    def __init__(self, config: GPTConfig):
+        self.config = config
+        self.token_embedding = Embedding(config.vocab_size, config.width)
+        if not config.rotary:
+            self.position_embedding = Embedding(config.context, config.width)
+        self.dropout = Dropout(config.dropout)
+        self.blocks = ModuleList(
+            TransformerBlock(config.width, config.heads, config.dropout, config.bias) for _ in range(config.layers)
+        )
+        self.norm = LayerNorm(config.width, bias=config.bias)
+        self.head = Linear(config.width, config.vocab_size, bias=False)
+        for layer in self.modules():
+            if isinstance(layer, (Linear, Embedding)):
+                start(layer.weight, random.normal(layer.weight.array.shape, std=0.02))
+            if isinstance(layer, Linear) and layer.bias is not None:
+                start(layer.bias, np.zeros(layer.bias.array.shape))
+        # Each block adds twice to the residual stream; smaller last layers keep the sum of all 2 · layers at size 1
+        for block in self.blocks:
+            for layer in (block.attention.proj, block.mlp[2]):
+                start(layer.weight, random.normal(layer.weight.array.shape, std=0.02 / math.sqrt(2 * config.layers)))
+        if config.tied:
+            self.head.weight = self.token_embedding.weight
+
+    def forward(
+        self, ids: Tensor, targets: Tensor | None = None, cache: Cache | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """(B, T) -> scores (B, T, V), and the mean cross-entropy against `targets` (B, T) if given.
+
+        With a `cache`, `ids` holds only the tokens not seen before. ValueError if the tokens exceed the context.
+        """
+        if ids.ndim != 2:
+            raise ValueError(f"GPT: expected token ids of shape (B, T), got {tuple(ids.shape)}; see unsqueeze(0)")
+        T = ids.array.shape[1]
+        seen = 0 if cache is None else len(cache)
+        if cache is not None and cache.padding is not None:  # a position here is a number, not a distance
+            raise ValueError("GPT: prompts of different lengths are not offered; give them one by one")
+        if seen + T > self.config.context:
+            raise ValueError(f"GPT: {seen + T} tokens exceed the context of {self.config.context}; crop the input")
+        positions, angles = ids.make(of(ids.array).arange(seen, seen + T)), None
+        x = self.token_embedding(ids)  # (B, T) -> (B, T, C)
+        if self.config.rotary:
+            angles = ops.rotary_angles(positions, self.config.width // self.config.heads, self.config.rope_base)
+        else:
+            x = x + self.position_embedding(positions)  # (B, T, C) + (T, C)
+        x = self.dropout(x)
+        for block in self.blocks:
+            x = block(x, cache, angles)
+        scores = self.head(self.norm(x))  # (B, T, C) -> (B, T, V)
+        if targets is None:
+            return scores, None
+        return scores, ops.cross_entropy(scores.flatten(0, 1), targets.flatten())

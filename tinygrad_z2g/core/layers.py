@@ -1,0 +1,249 @@
+"""The layers of a GPT, and those that the first networks are made of.
+
+A layer owns its parameters and says how they start; what it computes is an operation of `ops`, or a few layers put
+together. No rule is here: gradients follow from the operations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..arrays import dtypes, random
+from ..arrays.backend import device_of, resolve, to_device
+from .borrowed import Tensor, ops
+from .module import Module, Parameter
+
+if TYPE_CHECKING:
+    from .gpt import Cache
+
+
+def parameter(*shape: int, value: float = 0.0, device: Any = None, dtype: Any = None) -> Parameter:
+    """A parameter of this shape, the same number everywhere."""
+    if any(n < 0 for n in shape):
+        raise RuntimeError(f"parameter: sizes must not be negative, got {shape}")
+    dtype = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
+    return Parameter(Tensor.make(to_device(np.full(shape, value, dtype), resolve(device))))
+
+
+def start(parameter: Tensor, numbers: np.ndarray) -> None:
+    """parameter = numbers: those that a layer starts with, drawn on the host."""
+    array = parameter.array
+    array[...] = to_device(numbers.astype(array.dtype), device_of(array))
+    parameter.memory.writes += 1
+
+
+class Linear(Module):
+    """z = x Wᵀ + b: every output is a weighted sum of all inputs.
+
+    x (..., in_features) -> (..., out_features). `weight` (out, in) and `bias` (out,) start uniform on ±1/√in.
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None):
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = parameter(out_features, in_features, device=device, dtype=dtype)
+        self.register_parameter("bias", parameter(out_features, device=device, dtype=dtype) if bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw new starting values."""
+        bound = 1 / math.sqrt(self.in_features) if self.in_features else 0
+        for p in (self.weight, self.bias):
+            if p is not None:
+                start(p, random.uniform(p.array.shape, -bound, bound, p.array.dtype))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(..., in) -> (..., out)"""
+        return ops.linear(input, self.weight, self.bias)
+
+
+class Embedding(Module):
+    """One learned vector per id: ids (...) -> (..., embedding_dim).
+
+    `weight` (num_embeddings, embedding_dim) starts normal with mean 0, deviation 1.
+    """
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, device: Any = None, dtype: Any = None):
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.weight = parameter(num_embeddings, embedding_dim, device=device, dtype=dtype)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw new starting values."""
+        start(self.weight, random.normal(self.weight.array.shape))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(...) -> (..., embedding_dim)"""
+        return ops.embedding(ids, self.weight)
+
+
+class LayerNorm(Module):
+    """Each vector shifted to mean 0 and scaled to variance 1, then by learned `weight` and `bias`.
+
+    x (..., *normalized_shape), same shape out. `weight` starts at 1, `bias` at 0. See `ops.layer_norm`.
+    """
+
+    def __init__(
+        self, normalized_shape: Any, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True,
+        device: Any = None, dtype: Any = None,
+    ):  # fmt: skip
+        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.normalized_shape, self.eps = shape, eps
+        ones, zeros = (parameter(*shape, value=value, device=device, dtype=dtype) for value in (1, 0))
+        self.register_parameter("weight", ones if elementwise_affine else None)
+        self.register_parameter("bias", zeros if elementwise_affine and bias else None)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(..., *normalized_shape), same shape out"""
+        return ops.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
+
+
+class Dropout(Module):
+    """While training, each element becomes 0 with probability p and the rest grows by 1 / (1 - p)."""
+
+    def __init__(self, p: float = 0.5):
+        if not 0 <= p <= 1:
+            raise ValueError(f"{type(self).__name__}: probability has to be between 0 and 1, got {p}")
+        self.p = p
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Same shape"""
+        return ops.dropout(input, self.p, self.training)
+
+
+class ReLU(Module):
+    """max(x, 0)"""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """max(x, 0)"""
+        return ops.relu(input)
+
+
+class GELU(Module):
+    """x Φ(x); with approximate="tanh" the formula of GPT-2. See `ops.gelu`."""
+
+    def __init__(self, approximate: str = "none"):
+        self.approximate = approximate
+
+    def forward(self, input: Tensor) -> Tensor:
+        """x Φ(x)"""
+        return ops.gelu(input, self.approximate)
+
+
+# --- Several modules ---------------------------------------------------------------------------------------------
+
+
+class Sequence(Module):
+    """Modules that are its attributes, named by their numbers: what `Sequential` and `ModuleList` share."""
+
+    def append(self, module: Module) -> Any:
+        """Add one at the end, named by its number. Returns self."""
+        if not isinstance(module, Module):
+            raise TypeError(f"{type(self).__name__}: {type(module).__name__} is not a Module")
+        setattr(self, str(len(self)), module)
+        return self
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter([member for member in self.__dict__.values() if isinstance(member, Module)])
+
+    def __len__(self) -> int:
+        return len(list(self))
+
+    def __getitem__(self, index: int) -> Any:
+        return list(self)[index]
+
+
+class Sequential(Sequence):
+    """Modules called one after the other: `Sequential(Linear(2, 8), ReLU(), Linear(8, 1))`."""
+
+    def __init__(self, *modules: Module):
+        for module in modules:
+            self.append(module)
+
+    def forward(self, input: Any) -> Any:
+        """The last module's output."""
+        for module in self:
+            input = module(input)
+        return input
+
+
+class ModuleList(Sequence):
+    """A list of modules. It computes nothing itself: loop over it in `forward`."""
+
+    def __init__(self, modules: Iterable[Module] = ()):
+        for module in modules:
+            self.append(module)
+
+
+# --- The Transformer ---------------------------------------------------------------------------------------------
+
+
+class CausalSelfAttention(Module):
+    """Every position asks (query) all positions up to itself (key) and takes the mean of what they tell (value)."""
+
+    def __init__(self, width: int, num_heads: int, dropout: float = 0.0, bias: bool = True):
+        if num_heads < 1 or width < 1 or width % num_heads:
+            raise ValueError(
+                f"CausalSelfAttention: width {width} is not divisible into {num_heads} heads; choose a multiple"
+            )
+        self.num_heads, self.dropout = num_heads, dropout
+        self.qkv = Linear(width, 3 * width, bias=bias)
+        self.proj = Linear(width, width, bias=bias)
+        self.resid_dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, cache: Cache | None = None, angles: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """(B, T, C) -> (B, T, C).
+
+        With a `cache`, x holds only the positions that are new: their keys and values are added to the cache, and
+        they attend to everything in it, up to themselves. `angles` of the positions, from `ops.rotary_angles`, turn
+        queries and keys: the match of two then depends on how far apart they stand.
+        """
+        q, k, v = (split_heads(part, self.num_heads) for part in self.qkv(x).chunk(3, dim=-1))  # (B, nh, T, hs) each
+        if angles is not None:
+            q, k = ops.rotary_embedding(q, *angles), ops.rotary_embedding(k, *angles)
+        mask, p, T = None, self.dropout if self.training else 0.0, q.array.shape[2]
+        if cache is not None:
+            k, v = cache.extend(self, k, v)  # (B, nh, S, hs)
+            mask = cache.mask(T, k.array.shape[2], q)
+        causal = mask is None and k.array.shape[2] == T
+        y = ops.scaled_dot_product_attention(q, k, v, mask, p, is_causal=causal)
+        return self.resid_dropout(self.proj(merge_heads(y)))
+
+
+def split_heads(x: Tensor, num_heads: int) -> Tensor:
+    """(B, T, C) -> (B, nh, T, hs)"""
+    B, T, C = x.array.shape
+    return x.reshape(B, T, num_heads, C // num_heads).transpose(1, 2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """(B, nh, T, hs) -> (B, T, nh * hs)"""
+    B, nh, T, hs = x.array.shape
+    return x.transpose(1, 2).reshape(B, T, nh * hs)
+
+
+class TransformerBlock(Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)): positions talk to each other, then each thinks for itself.
+
+    The sums (residual connections) let gradients pass unchanged through any number of blocks; normalising first
+    ("pre-norm", as in GPT-2) keeps that path clear.
+    """
+
+    def __init__(self, width: int, num_heads: int, dropout: float = 0.0, bias: bool = True):
+        self.norm1 = LayerNorm(width, bias=bias)
+        self.attention = CausalSelfAttention(width, num_heads, dropout, bias)
+        self.norm2 = LayerNorm(width, bias=bias)
+        self.mlp = Sequential(
+            Linear(width, 4 * width, bias=bias),
+            GELU(approximate="tanh"),
+            Linear(4 * width, width, bias=bias),
+            Dropout(dropout),
+        )
+
+    def forward(self, x: Tensor, cache: Cache | None = None, angles: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """(B, T, C) -> (B, T, C)"""
+        x = x + self.attention(self.norm1(x), cache, angles)
+        return x + self.mlp(self.norm2(x))

@@ -1,0 +1,173 @@
+"""Optimizers: what changes the weights, given their gradients. And the clipping of gradients that are too long.
+
+They know nothing of models, losses or graphs: a parameter, its gradient and what was remembered of earlier ones are all
+they see. So they work on arrays, and nothing is recorded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..arrays.backend import Array, of
+from .borrowed import Tensor
+
+if TYPE_CHECKING:
+    from ..optim.adam import AdamMethods
+    from ..optim.optimizer import OptimizerMethods
+    from ..optim.sgd import SGDMethods
+else:
+    AdamMethods = OptimizerMethods = SGDMethods = object  # attached from there
+
+
+class Optimizer(OptimizerMethods):
+    """Base class. A subclass says in `_change` how a parameter changes.
+
+    `param_groups` is a list of dicts, each with "params" and its own settings; `state[parameter]` holds the arrays
+    and numbers that a parameter's update remembers.
+    """
+
+    def __init__(self, params: Iterable, defaults: dict[str, Any]):
+        if defaults["lr"] < 0:
+            raise ValueError(f"{type(self).__name__}: invalid learning rate: got {defaults['lr']}, expected >= 0")
+        self.param_groups: list[dict[str, Any]] = [{"params": list(params), **defaults}]
+        self.state: dict[Tensor, dict[str, Any]] = defaultdict(dict)
+
+    def step(self) -> Any:
+        """Change every parameter that has a gradient."""
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p._grad is not None]
+            if params:
+                self._update(params, group)
+
+    def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        """Change a group's parameters, all of which have gradients, and count the writes."""
+        for p in params:
+            self._change(p, p._grad.array, group)
+            p.memory.writes += 1
+
+    def _change(self, p: Tensor, g: Array, group: dict[str, Any]) -> None:
+        """Change p, whose gradient is g."""
+        raise NotImplementedError
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                p._grad = None
+
+
+class SGD(Optimizer, SGDMethods):
+    """w -= lr · v, where v = g, or with momentum v = momentum · v + (1 - dampening) · g: a ball that keeps rolling.
+
+    The first step takes v = g. `nesterov` looks ahead: w -= lr · (g + momentum · v). `weight_decay` adds
+    weight_decay · w to g. (Polyak 1964; Sutskever et al. 2013)
+    """
+
+    def __init__(
+        self, params: Iterable, lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
+        weight_decay: float = 0.0, nesterov: bool = False,
+    ):  # fmt: skip
+        defaults = {"lr": lr, "momentum": momentum, "dampening": dampening}
+        super().__init__(params, {**defaults, "weight_decay": weight_decay, "nesterov": nesterov})
+
+    def _change(self, p: Tensor, g: Array, group: dict[str, Any]) -> None:
+        p.array -= group["lr"] * self._direction(p, g, group)
+
+    def _direction(self, p: Tensor, g: Array, group: dict[str, Any]) -> Array:
+        """What is subtracted lr times."""
+        if group["weight_decay"]:
+            g = g + group["weight_decay"] * p.array
+        if not group["momentum"]:
+            return g
+        state, momentum = self.state[p], group["momentum"]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = g.copy()
+        else:
+            state["momentum_buffer"][...] = momentum * state["momentum_buffer"] + (1 - group["dampening"]) * g
+        v = state["momentum_buffer"]
+        return g + momentum * v if group["nesterov"] else v
+
+
+class Adam(Optimizer, AdamMethods):
+    """A step of about lr for every weight, whatever the size of its gradients: the mean gradient over its spread.
+
+    m = β₁ m + (1 - β₁) g;  v = β₂ v + (1 - β₂) g²;  w -= lr m̂ / (√v̂ + ε),  m̂ = m / (1 - β₁ᵗ),  v̂ = v / (1 - β₂ᵗ).
+    `weight_decay` adds weight_decay · w to g. (Kingma & Ba 2015, arXiv:1412.6980)
+    """
+
+    decoupled = False  # whether the weight decay acts on w itself, not through g
+
+    def __init__(
+        self, params: Iterable, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ):  # fmt: skip
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    def _change(self, p: Tensor, g: Array, group: dict[str, Any]) -> None:
+        w, state, decay, (beta1, beta2) = p.array, self.state[p], group["weight_decay"], group["betas"]
+        if not self.decoupled and decay:
+            g = g + decay * w  # the gradient of L + weight_decay / 2 · w²
+        if not state:
+            state.update(exp_avg=of(w).zeros_like(w), exp_avg_sq=of(w).zeros_like(w), step=0)
+        m, v = state["exp_avg"], state["exp_avg_sq"]
+        t = state["step"] = state["step"] + 1
+        m[...] = beta1 * m + (1 - beta1) * g
+        v[...] = beta2 * v + (1 - beta2) * g * g
+        move = m / (1 - beta1**t) / ((v / (1 - beta2**t)) ** 0.5 + group["eps"])  # m and v have started at 0
+        w -= group["lr"] * (move + decay * w if self.decoupled else move)
+
+
+class AdamW(Adam):
+    """Adam whose weight decay does not pass through m and v: w -= lr (m̂ / (√v̂ + ε) + weight_decay · w).
+
+    So the decay is the same for weights with large and small gradients. (Loshchilov & Hutter 2019, arXiv:1711.05101)
+    """
+
+    decoupled = True
+
+    def __init__(
+        self, params: Iterable, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ):  # fmt: skip
+        super().__init__(params, lr, betas, eps, weight_decay)
+
+
+def clip_grad_norm_(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> Tensor:
+    """Scale all gradients by one factor so that their joint norm √(Σ g²) is at most `max_norm`.
+
+    Returns the norm before scaling, a 0-d tensor on the gradients' device. RuntimeError, if asked for, where the norm
+    is infinite or NaN. (Pascanu et al. 2013)
+    """
+    if norm_type != 2:
+        raise NotImplementedError(f"clip_grad_norm_: norm_type {norm_type} is not offered, only 2")
+    grads = [p.grad for p in ([parameters] if isinstance(parameters, Tensor) else parameters) if p.grad is not None]
+    if not grads:
+        return Tensor([0.0]).sum()
+    arrays = [g.array for g in grads]
+    with np.errstate(all="ignore"):  # an infinite gradient gives NaN, as on a GPU, without a warning
+        total = norm(arrays)
+        if error_if_nonfinite and not math.isfinite(float(total)):
+            raise RuntimeError(f"clip_grad_norm_: the gradients' norm is {total}; check the loss and the learning rate")
+        clip(arrays, total, max_norm)  # to look at the norm here would make the GPU wait
+    for g in grads:
+        g.memory.writes += 1
+    return Tensor.make(total.astype(arrays[0].dtype, copy=False))
+
+
+def norm(arrays: list[Array]) -> Array:
+    """√(Σ x²) over all elements of all arrays."""
+    return sum((a * a).sum() for a in arrays) ** 0.5
+
+
+def clip(arrays: list[Array], total: Array, max_norm: float) -> None:
+    """x *= min(1, max_norm / (total + 1e-6)) for every array, where `total` is their norm."""
+    factor = of(arrays[0]).minimum(max_norm / (total + 1e-6), 1)
+    for a in arrays:
+        a *= factor

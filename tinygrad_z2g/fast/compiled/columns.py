@@ -1,0 +1,142 @@
+"""Sums over the rows of a matrix, and what is the same for every row; rows added up by their id.
+
+Threads share the columns, not the rows: so each sum is made in one order, whatever the number of threads. It knows
+nothing of what the rows are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...arrays.backend import Array
+from .. import reference
+from .jit import cuts, loop, over_rows, together
+from .layout import as_rows, fits
+from .mathematics import ZERO
+
+BLOCK = 64  # rows summed in float32, before they are added to a sum in float64: exact for any number of rows
+LINE = 16  # numbers in a line of the cache, which no two threads should write to
+
+
+@loop
+def _column_sums(start, stop, a, out):
+    """out = Σ a over the rows, for the columns start..stop."""
+    sums, part = np.zeros(stop - start), np.zeros(stop - start, np.float32)
+    for first in range(0, a.shape[0], BLOCK):
+        for i in range(first, min(first + BLOCK, a.shape[0])):
+            row = a[i, start:stop]
+            for j in range(row.size):
+                part[j] += row[j]
+        _move(part, sums)
+    out[start:stop] = sums
+
+
+@loop
+def _dots_of_columns(start, stop, a, b, out):
+    """out = Σ a b over the rows, for the columns start..stop."""
+    sums, part = np.zeros(stop - start), np.zeros(stop - start, np.float32)
+    for first in range(0, a.shape[0], BLOCK):
+        for i in range(first, min(first + BLOCK, a.shape[0])):
+            x, y = a[i, start:stop], b[i, start:stop]
+            for j in range(x.size):
+                part[j] += x[j] * y[j]
+        _move(part, sums)
+    out[start:stop] = sums
+
+
+@loop
+def _product_and_column_sums(start, stop, a, b, product, out):
+    """product = a b, out = Σ product over the rows, for the columns start..stop."""
+    sums, part = np.zeros(stop - start), np.zeros(stop - start, np.float32)
+    for first in range(0, a.shape[0], BLOCK):
+        for i in range(first, min(first + BLOCK, a.shape[0])):
+            x, y, z = a[i, start:stop], b[i, start:stop], product[i, start:stop]
+            for j in range(x.size):
+                z[j] = x[j] * y[j]
+                part[j] += z[j]
+        _move(part, sums)
+    out[start:stop] = sums
+
+
+@loop
+def _move(part, sums):
+    """sums += part;  part = 0"""
+    for j in range(part.size):
+        sums[j] += part[j]
+        part[j] = ZERO
+
+
+@loop
+def _scale_shift(start, stop, a, w, b, z):
+    """z = a w + b"""
+    for i in range(start, stop):
+        for j in range(a.shape[1]):
+            z[i, j] = a[i, j] * w[j] + b[j]
+
+
+@loop
+def _scale(start, stop, a, w, z):
+    """z = a w"""
+    for i in range(start, stop):
+        for j in range(a.shape[1]):
+            z[i, j] = a[i, j] * w[j]
+
+
+@loop
+def _sum_rows_by_id(start, stop, ids, rows, out):
+    """out[ids[k]] += rows[k], for the columns start..stop."""
+    for k in range(ids.size):
+        row, place = rows[k, start:stop], out[ids[k], start:stop]
+        for j in range(row.size):
+            place[j] += row[j]
+
+
+def column_sums(a: Array, b: Array | None = None) -> Array:
+    """See `reference.column_sums`."""
+    if not (fits(a) if b is None else fits(a, b)):
+        return reference.column_sums(a, b)
+    out = np.empty(a.shape[1], a.dtype)
+    if b is None:
+        _by_columns(_column_sums, a, a, out)
+    else:
+        _by_columns(_dots_of_columns, a, a, b, out)
+    return out
+
+
+def total(a: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
+    """See `reference.total`."""
+    return column_sums(a) if axis == (0,) and a.ndim == 2 and not keepdims else reference.total(a, axis, keepdims)
+
+
+def product_and_column_sums(a: Array, b: Array) -> tuple[Array, Array]:
+    """See `reference.product_and_column_sums`."""
+    if not fits(a, b):
+        return reference.product_and_column_sums(a, b)
+    product, out = np.empty(a.shape, a.dtype), np.empty(a.shape[-1], a.dtype)
+    _by_columns(_product_and_column_sums, a, as_rows(a), as_rows(b), as_rows(product), out)
+    return product, out
+
+
+def _by_columns(function, a, *args):
+    together(function, [(start, stop, *args) for start, stop in cuts(a.shape[-1], a.size, LINE)])
+
+
+def scale_shift(a: Array, w: Array | None, b: Array | None) -> Array:
+    """See `reference.scale_shift`."""
+    if w is None or not fits(a, w) or not (b is None or fits(b)):
+        return reference.scale_shift(a, w, b)
+    z = np.empty(a.shape, a.dtype)
+    if b is None:
+        over_rows(_scale, len(a), a.size, a, w, z)
+    else:
+        over_rows(_scale_shift, len(a), a.size, a, w, b, z)
+    return z
+
+
+def sum_rows_by_id(ids: Array, rows: Array, n: int) -> Array:
+    """See `reference.sum_rows_by_id`. An id that comes more than 4,096 times needs more digits than float32 has."""
+    if not fits(rows) or np.bincount(ids, minlength=1).max() > 4096:
+        return reference.sum_rows_by_id(ids, rows, n)
+    out = np.zeros((n, rows.shape[1]), rows.dtype)
+    _by_columns(_sum_rows_by_id, rows, np.ascontiguousarray(ids, np.int64), rows, out)
+    return out

@@ -1,0 +1,1 @@
+"""Several processes, one model. It knows nothing of what the model is."""

@@ -1,0 +1,282 @@
+"""Finding operations in the source: where each is written, which lines are its rule, and what else belongs to it.
+
+The files are read as text and as syntax trees, so what is shown is what is there, line numbers included. It knows
+nothing of what a function computes, only the forms in which this package writes a rule: `lambda grad, y: ...` and
+`def rule(grad, y): ...`, handed to `record`, `record_view` or `record_joint`; and two rules that many share.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import inspect
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ... import fast
+
+PACKAGE = Path(__file__).parent.parent.parent
+NAME = PACKAGE.name
+FAMILIES = (
+    "ops.unary", "ops.elementwise", "ops.reduction", "ops.softmax", "ops.sorting", "ops.linalg", "ops.shape",
+    "ops.indexing", "ops.elementary", "ops.grids", "ops.products", "ops.statistics", "ops.writing",
+    "ops.decompositions", "tensor", "nn.functional", "nn.nonlinear", "nn.dropping", "nn.batch_norm", "nn.losses",
+    "nn.margins", "nn.likelihoods", "nn.distances", "nn.window", "nn.resize", "nn.rotary", "nn.recurrent",
+    "nn.quantized", "nn.dot_product",
+)  # fmt: skip
+RECORD = {"record", "record_view", "record_joint"}
+SHARED = {"flat", "unchanged"}  # rules that stand elsewhere: no gradient, and the same gradient
+FUNCTION = (ast.FunctionDef, ast.Lambda)
+
+
+def path_of(module: str) -> Path:
+    """The file of a module: "nn.linear" -> tinygrad_z2g/nn/linear.py, "nn" -> tinygrad_z2g/nn/__init__.py."""
+    path = PACKAGE.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def title(path: Path, line: int) -> str:
+    """A place as an editor understands it: tinygrad_z2g/engine.py:64."""
+    return f"{path.relative_to(PACKAGE.parent)}:{line}"
+
+
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """The syntax tree of a file."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _lines(node: ast.stmt | ast.expr) -> range:
+    """The numbers of the lines of a part of a syntax tree."""
+    return range(node.lineno, (node.end_lineno or node.lineno) + 1)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A function as it stands in its file: the lines without the docstring, and which of them state a gradient rule."""
+
+    path: Path
+    node: ast.FunctionDef | ast.ClassDef
+    whole: bool = False  # called by a rule, so that all of it is one
+
+    @property
+    def doc(self) -> str:
+        """The docstring."""
+        return ast.get_docstring(self.node) or ""
+
+    @property
+    def first(self) -> int:
+        """The number of its first line, decorators included."""
+        return min([self.node.lineno, *(d.lineno for d in self.node.decorator_list)])
+
+    def rules(self) -> list[ast.FunctionDef | ast.Lambda]:
+        """The functions in it that take `grad`."""
+        inner = [n for n in ast.walk(self.node) if isinstance(n, FUNCTION) and n.args.args[:1]]
+        return [n for n in inner if n.args.args[0].arg == "grad"]
+
+    def lines(self) -> list[tuple[int, str, bool]]:
+        """(number, text, whether a rule stands there) of each line but the docstring's."""
+        text = self.path.read_text(encoding="utf-8").splitlines()
+        doc = _lines(self.node.body[0]) if ast.get_docstring(self.node) else ()
+        marked = {i for rule in self.rules() for i in _lines(rule)}
+        marked |= {n.lineno for n in ast.walk(self.node) if isinstance(n, ast.Name) and n.id in SHARED}
+        numbers = (i for i in range(self.first, _lines(self.node).stop) if i not in doc)
+        return [(i, text[i - 1], self.whole or i in marked) for i in numbers]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation: a public function that states a gradient rule, or is composed of others and shows its gradient.
+
+    `pieces` holds the function, and the functions beside it that state a part of the rule or that a rule calls;
+    `recorded` the names that it leaves in the graph, if it owns a rule.
+    """
+
+    name: str
+    module: str
+    pieces: tuple[Piece, ...]
+    recorded: frozenset[str]
+
+    @property
+    def doc(self) -> str:
+        """The docstring: formula, derivation, example."""
+        return self.pieces[0].doc
+
+    @property
+    def formula(self) -> str:
+        """The first line of the docstring."""
+        return self.doc.partition("\n")[0]
+
+    @property
+    def function(self) -> Any:
+        """The function itself."""
+        home = importlib.import_module(f"{NAME}.{self.module}")
+        return getattr(home.Tensor if self.module == "tensor" else home, self.name.rpartition(".")[2])
+
+
+def mentioned(tree: ast.AST) -> set[str]:
+    """Every name in a tree: `f`, and `fast.f` for the one module whose functions an operation does not import."""
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    attributes = (ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    return names | {text for text in attributes if re.fullmatch(r"fast\.\w+", text)}
+
+
+def states_a_rule(piece: Piece) -> bool:
+    """Whether the function hands a rule to `record` itself."""
+    return bool(RECORD & mentioned(piece.node))
+
+
+@functools.cache
+def operations() -> dict[str, Operation]:
+    """All operations by name, file by file in the order in which they stand there."""
+    found: dict[str, Operation] = {}
+    for module in FAMILIES:
+        path = path_of(module)
+        body = parsed(path).body
+        if module == "tensor":
+            body = next(node.body for node in body if isinstance(node, ast.ClassDef) and node.name == "Tensor")
+        functions = {node.name: Piece(path, node) for node in body if isinstance(node, ast.FunctionDef)}
+        for name, piece in functions.items():
+            if name[0] != "_" and ">>>" in piece.doc:
+                stating = _stating(name, functions)
+                recorded = _recorded(stating) if any(map(states_a_rule, stating)) else frozenset()
+                title = f"F.{name}" if name in found else name
+                found[title] = Operation(title, module, (*stating, *_further(stating, module)), recorded)
+    return found
+
+
+def _stating(name: str, functions: dict[str, Piece]) -> list[Piece]:
+    """The function, and the private ones in its file that state its rule for it, or make the rule that it states."""
+    helpers = (functions[n] for n in sorted(mentioned(functions[name].node)) if n[0] == "_" and n in functions)
+    return [functions[name], *(helper for helper in helpers if states_a_rule(helper) or helper.rules())]
+
+
+def _further(stating: list[Piece], module: str) -> list[Piece]:
+    """What the rules call: functions of the package that state no rule themselves, and all kernels that are used."""
+    home, found = vars(importlib.import_module(f"{NAME}.{module}")), {}
+    for piece in stating:
+        rules = piece.rules()
+        inside = set().union(*map(mentioned, rules))
+        calls = {ast.unparse(n.func) for rule in rules for n in ast.walk(rule) if isinstance(n, ast.Call)}
+        for n in ast.walk(piece.node):
+            if isinstance(n, ast.Assign) and mentioned(n.targets[0]) & calls:  # stacked, add_back = _columns(...)
+                inside |= mentioned(n.value)
+        for name in sorted(inside | {n for n in mentioned(piece.node) if n.startswith("fast.")}):
+            thing = getattr(fast, name.partition(".")[2]) if name.startswith("fast.") else home.get(name)
+            place = getattr(thing, "__module__", "") if inspect.isfunction(thing) else ""
+            if place.startswith(NAME) and place != f"{NAME}.arrays.backend":
+                part = piece_of(thing, name.startswith("fast.") and name in inside)
+                if not states_a_rule(part) and part not in stating:
+                    found[name] = part
+    return list(found.values())
+
+
+def piece_of(function: Any, whole: bool = False) -> Piece:
+    """Where a function object is written."""
+    path = Path(inspect.getsourcefile(inspect.unwrap(function)) or "")
+    named = (n for n in ast.walk(parsed(path)) if isinstance(n, ast.FunctionDef) and n.name == function.__name__)
+    return Piece(path, next(named), whole)
+
+
+def _recorded(stating: list[Piece]) -> frozenset[str]:
+    """The names that go into the graph: the first argument of `record`, or of the helper that passes it on."""
+    makers = RECORD | {piece.node.name for piece in stating}
+    calls = (n for piece in stating for n in ast.walk(piece.node) if isinstance(n, ast.Call) and n.args)
+    first = (call.args[0] for call in calls if ast.unparse(call.func) in makers)
+    names = {arg.value for arg in first if isinstance(arg, ast.Constant) and isinstance(arg.value, str)}
+    return frozenset(names or {stating[0].node.name})  # @unary records under the function's own name
+
+
+# --- What is no operation ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A class, a method or a function that is no operation: what it is called, its file's module, and the source.
+
+    The first piece is its own; the others are what it calls, in the engine, in the kernels and in its own file.
+    """
+
+    name: str
+    module: str
+    pieces: tuple[Piece, ...]
+
+    @property
+    def doc(self) -> str:
+        """The docstring."""
+        return self.pieces[0].doc
+
+
+def find_thing(name: str) -> Thing | None:
+    """What people may mean by a name that is no operation's: Adam, backward, nn.Module, no_grad, GPT."""
+    root = sys.modules[NAME]
+    spaces = {"": root, "Tensor": root.Tensor, "nn": root.nn, "F": root.nn.functional, "optim": root.optim}
+    spaces |= {word: importlib.import_module(f"{NAME}.{word}") for word in ("optim.lr_scheduler", "models", "text")}
+    spaces |= {word: importlib.import_module(f"{NAME}.{word}") for word in ("utils.data", "autograd", "core.engine")}
+    for space, holder in spaces.items():
+        for word in dir(holder):
+            if word[0] == "_" or key(word) != key(name):
+                continue
+            thing = inspect.unwrap(getattr(holder, word))
+            home = getattr(thing, "__module__", None) or ""
+            code = home.startswith(f"{NAME}.") and (inspect.isfunction(thing) or inspect.isclass(thing))
+            if code and (piece := _own_piece(thing)) is not None:
+                found = _called(piece, home, piece.path)
+                return Thing(f"{space}.{word}".lstrip("."), home[len(NAME) + 1 :], (piece, *found))
+    return None
+
+
+def _own_piece(thing: Any) -> Piece | None:
+    """Where a class or a function is written; None if not as one of these."""
+    path = Path(inspect.getsourcefile(thing) or "")
+    line = inspect.getsourcelines(thing)[1]
+    for node in ast.walk(parsed(path)):
+        if not isinstance(node, (ast.ClassDef, ast.FunctionDef)) or node.name != thing.__name__:
+            continue
+        if line in (node.lineno, *(d.lineno for d in node.decorator_list)):
+            return Piece(path, node)
+    return None
+
+
+def _called(piece: Piece, module: str, own: Path, depth: int = 2) -> list[Piece]:
+    """The functions of the engine, of the kernels and of the file itself that are called there, and by those."""
+    names = vars(importlib.import_module(module))
+    found: list[Piece] = []
+    for call in (n for n in ast.walk(piece.node) if isinstance(n, ast.Call)):
+        first, _, rest = ast.unparse(call.func).partition(".")
+        thing = getattr(names.get(first), rest, None) if rest else names.get(first)
+        home = getattr(thing, "__module__", None) or ""
+        near = home in (f"{NAME}.core.engine", f"{NAME}.walks.asking") or home.startswith(f"{NAME}.fast")
+        if inspect.isfunction(thing) and (near or (home.startswith(NAME) and inspect.getsourcefile(thing) == str(own))):
+            inner = _own_piece(inspect.unwrap(thing))
+            if inner is not None and inner not in found and inner.node is not piece.node:
+                found.append(inner)
+                deeper = _called(inner, inspect.unwrap(thing).__module__, own, depth - 1) if depth > 1 else []
+                found += [further for further in deeper if further not in found]
+    return found
+
+
+def key(name: str) -> str:
+    """A name without what people may leave out or write otherwise: nn.LayerNorm, F.layer_norm -> layernorm."""
+    return name.rpartition(".")[2].lower().replace("_", "")
+
+
+def find(name: str) -> Operation | None:
+    """The operation of this name: its own (also as `F.gelu`, `nn.GELU`), that in the graph (`attention`), an alias."""
+    table = operations()
+    if name in table:
+        return table[name]
+    for op in table.values():
+        if key(op.name) == key(name) or key(name) in map(key, op.recorded):
+            return op
+    root = sys.modules[NAME]
+    for space in (root, root.Tensor, root.nn.functional):
+        thing = getattr(space, name.rpartition(".")[2], None)
+        found = [op for op in table.values() if thing is not None and op.function is thing]
+        if found:
+            return found[0]
+    return None
