@@ -19,7 +19,7 @@ from ..core import ops
 from ..core.engine import RESULT, Variable, record
 from ..core.ops import eq, ge, gt, le, lt, mul, ne  # noqa: F401 - of this family
 from ..core.ops.elementwise import comparison
-from ..half.casting import in_float32
+from ..half.table import apply
 from .common import (
     as_array,
     check_broadcast,
@@ -108,7 +108,6 @@ def _div_rounded(input: Any, other: Any, mode: str) -> Tensor:
     return record("div", z, (input, flat), (other, flat))
 
 
-@in_float32
 def rdiv(input: Any, other: Any) -> Tensor:
     """z = y / x: what Python calls for `2 / x`.
 
@@ -199,7 +198,6 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     )
 
 
-@in_float32
 def pow(input: Any, exponent: Any) -> Tensor:
     """z = xʸ.   ∂z/∂x = y xʸ⁻¹,  ∂z/∂y = xʸ ln x
 
@@ -455,3 +453,6 @@ def equal(input: Tensor, other: Tensor) -> bool:
     """Whether x and y have one shape and the same elements; nan equals nothing. A Python bool."""
     same_device("equal", input, other)
     return as_array(input, "equal").shape == as_array(other, "equal").shape and bool((input.array == other.array).all())
+
+
+apply(globals())  # mixed precision, by the table in half/
