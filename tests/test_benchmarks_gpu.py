@@ -32,7 +32,7 @@ def test_the_whole_table(gpu: Any, tmp_path: Path, capsys: pytest.CaptureFixture
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert len(rows) == 1 + 9 + 1 + 19 + 1 + 2 + 1 + 5 and all(row in printed for row in rows)
     widths = {row.split("|")[1].strip(): row.count("|") for row in rows}
-    assert widths["routine"] == widths["adam_all"] == 8 and widths["operation"] == widths["kernels.bmm"] == 3
+    assert widths["routine"] == widths["adam_all"] == 8 and widths["operation"] == widths["fast.bmm"] == 3
     assert widths["positions"] == widths["12"] == 6
     assert "nan" not in text.replace("| nan |", "")  # a floor that nobody knows
 

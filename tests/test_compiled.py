@@ -536,18 +536,18 @@ def test_a_child_of_a_fork_has_threads_of_its_own() -> None:
         """
         import os
         import numpy as np
-        from tinygrad_z2g import kernels
+        from tinygrad_z2g import fast
         from tinygrad_z2g.fast.compiled import jit
         jit.threads = lambda: 2
         a = np.linspace(-3, 3, 2**18, dtype=np.float32).reshape(512, 512)
-        first = kernels.gelu_tanh(a)[0]
+        first = fast.gelu_tanh(a)[0]
         assert len(jit._helpers) == 1
         child = os.fork()
         if not child:
             assert not jit._helpers
-            second = kernels.gelu_tanh(a)[0]
+            second = fast.gelu_tanh(a)[0]
             os._exit(0 if np.array_equal(first, second) and len(jit._helpers) == 1 else 1)
-        assert np.array_equal(kernels.gelu_tanh(a)[0], first)
+        assert np.array_equal(fast.gelu_tanh(a)[0], first)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         """,
         flags=("-W", "ignore::DeprecationWarning"),  # "this process is multi-threaded": so it is
@@ -605,12 +605,12 @@ LARGE_AND_SMALL = """
     import sys
     import numpy as np
     import tinygrad_z2g as z2g
-    from tinygrad_z2g import kernels
+    from tinygrad_z2g import fast
     small = z2g.randn(20, 20).softmax(-1)
     before = "numba" in sys.modules
-    large = kernels.softmax(np.ones((512, 64), np.float32), -1)
+    large = fast.softmax(np.ones((512, 64), np.float32), -1)
     assert abs(large - 1 / 64).max() < 1e-6
-    print(before, "numba" in sys.modules, kernels.loops.ready is not None, kernels.loops.reason)
+    print(before, "numba" in sys.modules, fast.loops.ready is not None, fast.loops.reason)
 """
 
 

@@ -423,9 +423,9 @@ def test_the_state_of_a_generator_continues_its_stream():
 @pytest.mark.parametrize("sizes", [(5, 70_000, 5), (70_000, 5, 70_000)])
 def test_the_bits_of_an_element_depend_on_its_number_and_the_key_alone(monkeypatch, sizes):
     """Not on what was asked for before, nor on how many come at a time. `_mix` is the same hash of one number."""
-    monkeypatch.setattr(z2g.random, "_known", np.empty(0, np.uint32))
+    monkeypatch.setattr(z2g.arrays.random, "_known", np.empty(0, np.uint32))
     for key, n in enumerate(sizes, 7):
-        bits = z2g.random.random_bits(key, np.zeros(n, np.float32))
+        bits = z2g.arrays.random.random_bits(key, np.zeros(n, np.float32))
         for i in (0, 4, n // 2, n - 1):
             assert bits[i] == z2g.random._mix(z2g.random._mix(i) ^ key)
 

@@ -88,7 +88,7 @@ def test_compilers_are_given_ascii() -> None:
 def test_the_sources_are_installed() -> None:
     setup = configparser.ConfigParser()
     setup.read(Path(__file__).parent.parent / "setup.cfg", encoding="utf-8")
-    assert "kernels/cuda/*.cu" in setup["options.package_data"]["tinygrad_z2g"].split()
+    assert "gpu/kernels/*.cu" in setup["options.package_data"]["tinygrad_z2g"].split()
 
 
 # --- They compute what the reference computes --------------------------------------------------------------------

@@ -457,7 +457,7 @@ def graph(root):
     while todo:
         node = todo.pop()
         if isinstance(node, Node) and node not in found:
-            found[node] = [id(node.edges), id(node.joint), id(node.reads), node.hooks, node.kept_by, node.number]
+            found[node] = [id(node.edges), id(node.joint), id(node.reads), node.asked, node.number]
             found[node] += [(id(target), id(rule)) for target, rule, _ in filter(None, node.edges)]
             todo += [edge[0] for edge in node.edges if edge is not None]
     return found
@@ -472,13 +472,13 @@ def test_graph_gradients_and_random_numbers_are_as_before(device):
         model[0].weight.grad = z2g.ones_like(model[0].weight)
         if explained:
             before = graph(loss), copy.deepcopy(random.default_generator.numpy.bit_generator.state)
-            versions = [p.version[:] for p in model.parameters()]
+            versions = [p.memory.writes for p in model.parameters()]
             for level in (1, 2, 3):
                 story(loss, model, level=level)
                 story(loss, model, level=level, to=model[3].bias)
             assert graph(loss) == before[0]
             assert random.default_generator.numpy.bit_generator.state == before[1]
-            assert versions == [p.version for p in model.parameters()]
+            assert versions == [p.memory.writes for p in model.parameters()]
             assert [p.grad is None for p in model.parameters()] == [False, *[True] * 5]
         loss.backward()
         torn[explained] = [p.grad.tolist() for p in model.parameters()], z2g.rand(3).tolist()

@@ -334,7 +334,7 @@ def test_modules_in_a_circle(n, put):
         module.apply(seen.append)
         assert len(seen) == n and seen[-1] is module and {id(m) for m in seen} == {id(m) for m in net}
         state = module.state_dict()
-        assert {id(t.version) for t in state.values()} == {id(m.weight.version) for m in net}
+        assert {id(t.memory) for t in state.values()} == {id(m.weight.memory) for m in net}
         assert len(state) <= n * n and module.load_state_dict(state) == ([], [])
         assert len(repr(module).splitlines()) <= 2 * n * n + 1
         module.eval().double().requires_grad_(False).zero_grad()

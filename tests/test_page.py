@@ -72,7 +72,7 @@ def test_the_parts_are_short_enough_to_read_and_explained():
 
 
 def test_the_parts_are_installed():
-    assert "    page/web/*\n" in (ROOT / "setup.cfg").read_text(encoding="utf-8")
+    assert "    tools/page/web/*\n" in (ROOT / "setup.cfg").read_text(encoding="utf-8")
 
 
 def pages():

@@ -1,5 +1,6 @@
 """Questions about GPUs and compiled steps, where torch has them: see `gpu/capture.py`, which knows nothing of this."""
 
+# isort: off
 from .gpu.capture import (
     ByteTensor,
     DoubleTensor,

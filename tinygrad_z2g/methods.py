@@ -432,7 +432,7 @@ class Methods:
         """A tensor of the same class on the same memory, a leaf: `copy.copy(x)`."""
         made = object.__new__(type(self))
         made.begin(self.array)
-        made.version, made._requires_grad = self.version, self._requires_grad
+        made.memory, made._requires_grad = self.memory, self._requires_grad
         made.__dict__.update(self.__dict__)
         return made
 

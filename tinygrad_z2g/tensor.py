@@ -12,16 +12,18 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .arrays import backend, dtypes, random, views
-from .arrays.backend import Array, Device
+from .arrays.backend import Device
 from .arrays.random import Generator
 from .arrays.size import Size
-from .core import asking, engine
-from .core.engine import Variable, needs_grad, record, source, unchanged
+from .core import ops
+from .core.attach import attach
+from .core.engine import Node, Variable, needs_grad, record, source, unchanged
+from .core.tensor import Tensor
 from .methods import Methods
 from .ops import elementwise, indexing, inplace, linalg, reduction, sorting, words
 from .ops import shape as shapes
@@ -31,33 +33,22 @@ from .tools import showing
 from .tools.console import say
 from .tools.explain import story
 from .tools.notebook import show
+from .walks import again, asking
+
+if TYPE_CHECKING:
+    from .core.engine import Variable as _Base
+else:
+    _Base = object
 
 
-class Tensor(Methods, Variable):
-    """A multi-dimensional array of one dtype on one device, with reverse-mode differentiation.
+class Surface(Methods, _Base):
+    """What `Tensor` has beside that which the core gives it."""
 
-    Make one with `tensor(...)`, `zeros(...)`, `randn(...)` and their like. `array` is the NumPy or CuPy array.
-    """
-
-    __slots__ = ("__dict__",)  # for attributes of the user's own: p.tag = 1
-    __array_ufunc__ = None  # `numpy_array * tensor` is left to Tensor.__rmul__ instead of being taken apart
-    __hash__ = object.__hash__  # by identity, although == compares elements
     _words = words  # what `of` finds: the library that computes with tensors
 
     def __init__(self, *data: Any, device: Any = None):
         """`Tensor(list or array)`, always in the default dtype, or `Tensor(2, 3)`, sizes. Prefer `tensor`, `empty`."""
         self.begin(backend.to_device(given(data, dtypes.get_default_dtype(), "Tensor"), backend.resolve(device)))
-
-    @staticmethod
-    def make(array: Array) -> Tensor:
-        """A tensor around `array` (not copied), without history."""
-        tensor = object.__new__(Tensor)  # then as `begin`, whose call would cost 0.1 of 3 µs an operation
-        tensor.array = array if type(array) is np.ndarray or not isinstance(array, np.generic) else np.asarray(array)
-        tensor._grad = tensor.node = tensor.hooks = tensor.base = None
-        tensor._requires_grad = False
-        tensor.recorded = 0
-        tensor.version = [0]
-        return tensor
 
     # --- What it is ----------------------------------------------------------------------------------------------
 
@@ -70,11 +61,6 @@ class Tensor(Methods, Variable):
         """The shape, or the size of one dimension."""
         return self.shape if dim is None else self.array.shape[one_dim(dim, self.array.ndim, "size")]
 
-    @property
-    def ndim(self) -> int:
-        """The number of dimensions."""
-        return self.array.ndim
-
     def dim(self) -> int:
         """The number of dimensions."""
         return self.array.ndim
@@ -82,11 +68,6 @@ class Tensor(Methods, Variable):
     def numel(self) -> int:
         """The number of elements."""
         return int(self.array.size)
-
-    @property
-    def dtype(self) -> np.dtype:
-        """The type of the elements."""
-        return self.array.dtype
 
     @property
     def device(self) -> Device:
@@ -99,14 +80,14 @@ class Tensor(Methods, Variable):
         return self.grad_fn is None
 
     @property
-    def grad_fn(self) -> engine.Node | None:
+    def grad_fn(self) -> Node | None:
         """The recorded operation that made this tensor; `grad_fn.name` is its name."""
         made_by = source(self)
         return None if made_by is self else made_by
 
     @property
     def _version(self) -> int:
-        return self.version[0]
+        return self.memory.writes
 
     def is_floating_point(self) -> bool:
         """Whether the elements are floating-point numbers."""
@@ -155,7 +136,7 @@ class Tensor(Methods, Variable):
         self, gradient: Tensor | None = None, retain_graph: bool | None = None, create_graph: bool = False,
         inputs: Any = None,
     ) -> None:  # fmt: skip
-        """Add ∂self/∂leaf to `leaf.grad` for every leaf this was computed from. See `engine.backward`.
+        """Add ∂self/∂leaf to `leaf.grad` for every leaf this was computed from. See `core.engine.backward`.
 
         `gradient` is ∂L/∂self, needed unless self has one element. `inputs`: only for these tensors, leaves or not.
         `create_graph` records the walk, so that the gradients can be differentiated again.
@@ -163,7 +144,7 @@ class Tensor(Methods, Variable):
         """
         only = None if inputs is None else asking.wanted(inputs)
         seed = asking.seed_gradient(self, gradient, create_graph)
-        engine.backward([(self, seed)], retain_graph, only, create_graph)
+        again.backward([(self, seed)], retain_graph, only, create_graph)
 
     def explain(
         self, names: Any = None, *, to: Tensor | None = None, level: int = 2, gradient: Tensor | None = None,
@@ -209,25 +190,19 @@ class Tensor(Methods, Variable):
         """Call `hook(gradient)` when this tensor's gradient is complete; what it returns replaces the gradient."""
         if not self.requires_grad:
             raise RuntimeError("register_hook: this tensor does not require grad")
-        owner = source(self)
-        if owner.hooks is None:
-            owner.hooks = {}
-        return RemovableHandle(owner.hooks, hook)
-
-    def detach(self) -> Tensor:
-        """The same memory without history: gradients stop here."""
-        out = Tensor.make(self.array)
-        out.version = self.version
-        return out
+        return RemovableHandle(asking.asked_of(self).hooks, hook)
 
     # --- Operations: each a function of its own, see the file named ----------------------------------------------
 
     # ops/elementwise.py
-    add = __add__ = __radd__ = elementwise.add
-    sub = __sub__ = elementwise.sub
+    add = elementwise.add
+    __add__ = __radd__ = ops.add
+    sub = elementwise.sub
+    __sub__ = ops.sub
     __rsub__ = elementwise.rsub
     mul = __mul__ = __rmul__ = elementwise.mul
-    div = true_divide = __truediv__ = elementwise.div
+    div = true_divide = elementwise.div
+    __truediv__ = ops.div
     __rtruediv__ = elementwise.rdiv
     pow = __pow__ = elementwise.pow
     __rpow__ = elementwise.rpow
@@ -578,14 +553,6 @@ class Tensor(Methods, Variable):
 
     # --- Out to Python and NumPy: on a GPU each of these waits for it ---------------------------------------------
 
-    def item(self) -> Any:
-        """The one element as a Python number. RuntimeError if there are more or none."""
-        if self.array.size != 1:
-            raise RuntimeError(
-                f"item: a tensor of shape {tuple(self.array.shape)} has {self.array.size} elements, expected 1"
-            )
-        return self.array.item()
-
     def tolist(self) -> Any:
         """The elements as nested lists of Python numbers."""
         return backend.to_host(self.array).tolist()
@@ -653,12 +620,12 @@ class Tensor(Methods, Variable):
             raise RuntimeError("deepcopy: only leaves can be copied with their identity; use .clone() or .detach()")
         copy = memo[id(self)] = object.__new__(type(self))
         copy.begin(views.copied(self.array, memo))
-        copy.version = memo.setdefault(("version", id(self.version)), copy.version)  # what shared memory still does
+        copy.memory = memo.setdefault(("version", id(self.memory)), copy.memory)  # what shared memory still does
         copy._requires_grad = self._requires_grad
         copy._grad = deepcopy(self._grad, memo)
         if self.base is not None and self.base.node is None:
             copy.base = deepcopy(self.base, memo)
-            copy.recorded = min(self.recorded, 0)
+            copy.rewrites = min(self.rewrites, 0)
         copy.__dict__.update(deepcopy(self.__dict__, memo))
         return copy
 
@@ -666,6 +633,10 @@ class Tensor(Methods, Variable):
         place = self.device
         host = self.array if place == backend.CPU else backend.to_host(self.array)
         return _restored, (type(self), host, str(place), self.requires_grad, self.__dict__)
+
+
+attach(Tensor, Methods)
+attach(Tensor, Surface)
 
 
 def _restored(kind: type, array: np.ndarray, place: str, requires_grad: bool, attributes: dict) -> Tensor:

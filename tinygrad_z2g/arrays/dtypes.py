@@ -85,10 +85,16 @@ def promote(a: np.dtype, b: np.dtype) -> np.dtype:
 
 
 def result_type(a: Any, b: Any) -> np.dtype:
-    """The dtype of an operation on arrays `a` and `b`.
+    """The dtype of an operation on arrays `a` and `b`, one of which may be a Python number.
 
-    A 0-d array behaves like a scalar: it raises the category (int to float) but never the width within one.
+    A 0-d array behaves like a scalar: it raises the category (int to float) but never the width within one. A Python
+    number never widens an array: float32 + 0.1 is float32. A float meets integers in the default dtype.
     """
+    if not hasattr(a, "dtype") or not hasattr(b, "dtype"):
+        dtype, number = (a.dtype, b) if hasattr(a, "dtype") else (b.dtype, a)
+        if dtype.kind != "f" and isinstance(number, float):
+            return _default
+        return int64 if dtype.kind == "b" and not isinstance(number, bool) else dtype
     if (a.ndim == 0) != (b.ndim == 0):
         scalar, other = (a, b) if a.ndim == 0 else (b, a)
         if CATEGORY[scalar.dtype.kind] <= CATEGORY[other.dtype.kind]:

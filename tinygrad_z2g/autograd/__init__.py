@@ -1,7 +1,7 @@
 """What torch.autograd offers: gradients as values (`grad`), operations of your own (`Function`), checks.
 
-The engine itself, which records and walks, is in `engine.py`. It knows nothing of single operations and their rules,
-nor of layers.
+The engine itself, which records and walks, is in `core/engine.py`. It knows nothing of single operations and their
+rules, nor of layers.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ import numpy as np
 
 from ..absent import answers
 from ..arrays.backend import Array, of
-from ..core import asking, engine
-from ..core.asking import seed_gradient
-from ..core.engine import needs_grad, record, record_joint, source, walk, with_history
+from ..core.engine import deposit, needs_grad, record, record_joint, source
 from ..core.modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from ..old import Variable
 from ..ops.common import linear_rule
@@ -25,6 +23,9 @@ from ..tensor import Tensor
 from ..tools.anomaly import detect_anomaly, set_detect_anomaly
 from ..tools.gradcheck import gradcheck
 from ..tools.gradcheck.twice import gradgradcheck
+from ..walks import again
+from ..walks.again import walk, with_history
+from ..walks.asking import seed_gradient, wanted
 from . import functional
 
 __all__ = [
@@ -58,8 +59,8 @@ def backward(
 
     `inputs`, a tensor or several, leaves or not: only theirs. See `Tensor.backward`.
     """
-    only = None if inputs is None else asking.wanted(inputs)
-    engine.backward(_seeds(_several(tensors), grad_tensors, create_graph), retain_graph, only, create_graph)
+    only = None if inputs is None else wanted(inputs)
+    again.backward(_seeds(_several(tensors), grad_tensors, create_graph), retain_graph, only, create_graph)
 
 
 def grad(
@@ -80,7 +81,7 @@ def grad(
     targets = [source(x) for x in xs]
     pairs = _seeds(_several(outputs), grad_outputs, create_graph)
     found, kept, shared = walk(pairs, retain_graph, set(targets), create_graph)
-    engine._deposit(kept, shared)  # what `retain_grad` asked for
+    deposit(kept, shared)  # what `retain_grad` asked for
     missing = [i for i, target in enumerate(targets) if target not in found]
     if missing and not allow_unused:
         raise RuntimeError(
@@ -199,10 +200,10 @@ class Function:
             if not flows[i]:
                 return z
             made = record(cls.__name__, z.array, (joined, linear_rule(cls.__name__, place, look)))
-            made.version = z.version
+            made.memory = z.memory
             if z.base is not None or any(z is arg for arg in args):  # a view whose history only this class knows
                 made.base = z if z.base is None else z.base
-                made.recorded = ~made.base.recorded
+                made.rewrites = ~made.base.rewrites
             return made
 
         made = tuple(output(i, z) for i, z in enumerate(outputs))

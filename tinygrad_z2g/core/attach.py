@@ -1,17 +1,17 @@
-"""How the rest of the package adds to the classes of the core: from outside, once, when it is imported.
-
-The classes here have what a GPT needs. What torch offers beyond that stands in classes elsewhere, whose methods are set
-on the same class: `nn.Module` is `core.module.Module`, with the methods of `nn/module.py`.
-"""
+"""How the rest of the package adds to the classes of the core, from outside. It knows nothing of what is added."""
 
 from __future__ import annotations
 
-BOOKKEEPING = {"__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__annotations__",
-               "__firstlineno__", "__static_attributes__"}  # fmt: skip
+from types import FunctionType
+
+_OWN = {"__annotations__", "__dict__", "__doc__", "__firstlineno__", "__module__", "__parameters__", "__qualname__",
+        "__slots__", "__static_attributes__", "__weakref__"}  # fmt: skip
 
 
 def attach(home: type, more: type) -> None:
-    """Give `home` all that class `more` defines. A method that `home` has already is replaced by the wider one."""
+    """Give the class `home` all that the class `more` defines, in place of what it had under the same names."""
     for name, value in vars(more).items():
-        if name not in BOOKKEEPING:
+        if name not in _OWN and not (name == "__hash__" and value is None):  # as Python notes beside an `__eq__`
+            if isinstance(value, FunctionType) and value.__qualname__ == f"{more.__qualname__}.{value.__name__}":
+                value.__qualname__ = f"{home.__qualname__}.{value.__name__}"  # as help() and errors name it
             setattr(home, name, value)

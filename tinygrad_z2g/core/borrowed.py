@@ -1,13 +1,11 @@
-"""UNTIL `core/tensor.py` and `core/ops/` are there: what the core modules take from the package meanwhile.
+"""UNTIL all of `core/ops/` is there: what the core modules take from the package meanwhile.
 
-Then `from .borrowed import Tensor, ops` becomes `from . import ops` and `from .tensor import Tensor`.
+Then `from .borrowed import ops` becomes `from . import ops`.
 """
 
 from __future__ import annotations
 
 from typing import Any
-
-from ..tensor import Tensor
 
 
 class _Operations:
@@ -24,4 +22,3 @@ class _Operations:
 
 
 ops: Any = _Operations()
-__all__ = ["Tensor", "ops"]

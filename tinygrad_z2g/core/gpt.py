@@ -15,10 +15,11 @@ import numpy as np
 
 from ..arrays import random
 from ..arrays.backend import of, to_device, to_host
-from .borrowed import Tensor, ops
+from .borrowed import ops
 from .layers import Dropout, Embedding, LayerNorm, Linear, ModuleList, TransformerBlock, start
 from .modes import no_grad
 from .module import Module
+from .tensor import Tensor
 
 if TYPE_CHECKING:
     from ..models.generation import LanguageModelMethods

@@ -14,8 +14,9 @@ import numpy as np
 
 from ..arrays import dtypes, random
 from ..arrays.backend import device_of, resolve, to_device
-from .borrowed import Tensor, ops
+from .borrowed import ops
 from .module import Module, Parameter
+from .tensor import Tensor
 
 if TYPE_CHECKING:
     from .gpt import Cache
@@ -33,7 +34,7 @@ def start(parameter: Tensor, numbers: np.ndarray) -> None:
     """parameter = numbers: those that a layer starts with, drawn on the host."""
     array = parameter.array
     array[...] = to_device(numbers.astype(array.dtype), device_of(array))
-    parameter.version[0] += 1
+    parameter.memory.writes += 1
 
 
 class Linear(Module):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .borrowed import Tensor
+from .tensor import Tensor
 
 if TYPE_CHECKING:
     from ..nn.module import ModuleMethods, ParameterMethods
@@ -30,7 +30,7 @@ class Parameter(Tensor, ParameterMethods):
         if not isinstance(data, Tensor):
             raise TypeError(f"Parameter: expected a Tensor, got {type(data).__name__}")
         self.begin(data.array)
-        self.version = data.version  # the same memory
+        self.memory = data.memory  # the same memory
         self.requires_grad_(requires_grad)
 
 

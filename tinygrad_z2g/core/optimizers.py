@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arrays.backend import Array, of
-from .borrowed import Tensor
+from .tensor import Tensor
 
 if TYPE_CHECKING:
     from ..optim.adam import AdamMethods
@@ -48,7 +48,7 @@ class Optimizer(OptimizerMethods):
         """Change a group's parameters, all of which have gradients, and count the writes."""
         for p in params:
             self._change(p, p._grad.array, group)
-            p.version[0] += 1
+            p.memory.writes += 1
 
     def _change(self, p: Tensor, g: Array, group: dict[str, Any]) -> None:
         """Change p, whose gradient is g."""
@@ -157,7 +157,7 @@ def clip_grad_norm_(
             raise RuntimeError(f"clip_grad_norm_: the gradients' norm is {total}; check the loss and the learning rate")
         clip(arrays, total, max_norm)  # to look at the norm here would make the GPU wait
     for g in grads:
-        g.version[0] += 1
+        g.memory.writes += 1
     return Tensor.make(total.astype(arrays[0].dtype, copy=False))
 
 

@@ -34,7 +34,7 @@ def _sgd(self: optimizers.SGD, params: list[Tensor], group: dict[str, Any]) -> N
                 memory(self.state[p], "momentum_buffer", p)
             g = self._direction(p, g, group)
         fast.sgd(p.array, g, group["lr"])
-        p.version[0] += 1
+        p.memory.writes += 1
 
 
 @silent
@@ -57,7 +57,7 @@ def _parts(
         m, v = memory(state, "exp_avg", p), memory(state, "exp_avg_sq", p)
         state["step"] = state.get("step", 0) + 1
         yield p.array, grad, m, v, state["step"]
-        p.version[0] += 1
+        p.memory.writes += 1
 
 
 def turns(params: list[Tensor]) -> list[list[Tensor]]:

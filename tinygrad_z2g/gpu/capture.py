@@ -188,7 +188,7 @@ class CompiledStep:
             )
         for place, x in zip(self._inputs, tensors, strict=True):
             place.array[...] = x.array
-            place.version[0] += 1
+            place.memory.writes += 1
 
     @contextlib.contextmanager
     def _apart(self) -> Iterator[None]:
@@ -338,5 +338,5 @@ def _map(change: Callable[[Tensor], Tensor], result: Any) -> Any:
 
 def _fresh(out: Tensor) -> Tensor:
     """A tensor in the same memory; those handed out before count as written to."""
-    out.version[0] += 1
+    out.memory.writes += 1
     return out.detach()

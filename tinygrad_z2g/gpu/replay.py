@@ -6,20 +6,22 @@ kernel is handed no such number but a *place* in the card's memory, and what com
 each launch it is asked again, in the same order, by the same host code as ever: the numbers are those of ordinary steps
 to the last bit, and the host's own state (steps counted, masks handed out) moves on as it would have.
 
-See `cuda.compile_step` for what is captured. This file knows nothing of tensors, nor of what the numbers mean.
+See `cuda.compile_step` for what is captured. This file knows nothing of what the numbers mean.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from ..arrays.backend import Array
+from ..core import engine
 
 PLACES = 4096  # 8 bytes each
 
@@ -97,12 +99,28 @@ def watched(recording: Recording) -> Iterator[None]:
     _state.recording = recording
     with _counting:  # two threads may read the same number before either adds to it
         active += 1
+        engine.deposit = _noted_deposit
     try:
         yield
     finally:
         _state.recording = None
         with _counting:
             active -= 1
+            if not active:
+                engine.deposit = _deposit
+
+
+_deposit = engine.deposit
+
+
+def _noted_deposit(grads: Iterable[tuple[Any, Any]], shared: set[int]) -> None:
+    """As the engine's, and the recording of this thread hears of each leaf that gets a gradient."""
+    grads = list(grads)
+    if _state.recording is not None:
+        for x, _ in grads:
+            if x.node is None:
+                _state.recording.leaves.setdefault(weakref.ref(x), x._grad)
+    _deposit(grads, shared)
 
 
 def recording() -> Recording | None:

@@ -143,7 +143,7 @@ def take_part(optimizer: Any, recording: Recording) -> None:
 
     def count() -> None:  # what the update does on the host
         for p in params:
-            p.version[0] += 1
+            p.memory.writes += 1
         for state in counting:
             state["step"] += 1
 

@@ -111,7 +111,7 @@ class GradScaler:
             homes.setdefault(device_of(p.grad.array), []).append(p.grad.array)
         found = [fast.unscale(arrays, 1 / self._scale) for arrays in homes.values()]
         for p in params:
-            p.grad.version[0] += 1
+            p.grad.memory.writes += 1
         return found
 
     def step(self, optimizer: Optimizer, *args: Any, **kwargs: Any) -> Any:

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 from .. import fast
 from ..arrays import dtypes
 from ..arrays.backend import Array, of, quiet
-from ..core.engine import record, record_joint
+from ..core.engine import record
 from ..core.modes import no_grad
 from ..half.casting import cast, in_float32
 from ..ops.common import as_array, number, same_device
 from ..ops.shape import cat
+from ..walks.again import record_joint_fused
 from .losses import check_floating
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _normalised(
         return (z if bias_given is None else z + next(per_channel).reshape(-1, 1)).reshape(x.array.shape)
 
     weight_given, bias_given = w, b
-    return record_joint(
+    return record_joint_fused(
         "batch_norm", z.reshape(a.shape), (input, weight, bias), rule, weight, centred, r,
         twin=(plain, *(x for x in (input, weight, bias) if x is not None)),
     ), mean, var  # fmt: skip
@@ -131,7 +132,7 @@ def _move_running(
             held = running.array
             held *= 1 - share
             held += share * now
-            running.version[0] += 1
+            running.memory.writes += 1
 
 
 def _with_running(

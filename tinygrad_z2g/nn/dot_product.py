@@ -14,11 +14,12 @@ from .. import fast
 from ..arrays import dtypes
 from ..arrays.backend import Array, of, quiet
 from ..arrays.random import default_generator
-from ..core.engine import needs_grad, record_joint
+from ..core.engine import needs_grad
 from ..half import precision
 from ..half.casting import lowered
 from ..ops.common import as_array, beside, fits, number, same_device
 from ..ops.softmax import softmax
+from ..walks.again import record_joint_fused
 from .dropping import check_probability, dropout
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def scaled_dot_product_attention(
     dropout_p = number(dropout_p, "scaled_dot_product_attention: dropout_p")
     check_probability(dropout_p, "scaled_dot_product_attention")
     scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else number(scale, "attention: scale")
-    version = 0 if attn_mask is None else attn_mask.version[0]
+    version = 0 if attn_mask is None else attn_mask.memory.writes
     bias = _attention_bias(q, k, attn_mask, is_causal)
     seed = default_generator.next_key() if dropout_p else 0
     z, saved = quiet.run(fast.attention, q, k, v, bias, is_causal and bias is None, scale, dropout_p, seed)
@@ -78,7 +79,7 @@ def scaled_dot_product_attention(
     def plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         scores = q @ k.transpose(-2, -1) * scale  # (..., T, d) @ (..., d, S) -> (..., T, S)
         if bias is not None:
-            if attn_mask.version[0] != version:
+            if attn_mask.memory.writes != version:
                 raise RuntimeError("backward: the attn_mask of this attention was modified by an inplace operation")
             scores = scores + beside(scores, bias)
         T, S = scores.shape[-2:]
@@ -89,7 +90,7 @@ def scaled_dot_product_attention(
             p = p * beside(p, fast.dropout_mask(p.array, dropout_p, seed))
         return p @ v  # (..., T, S) @ (..., S, e) -> (..., T, e)
 
-    return record_joint(
+    return record_joint_fused(
         "attention",
         z,
         (query, key, value),

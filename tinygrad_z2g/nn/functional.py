@@ -16,7 +16,8 @@ import numpy as np
 
 from .. import fast
 from ..arrays.backend import Array, of, silent, to_host
-from ..core.engine import RESULT, Derived, record, record_joint
+from ..core import ops
+from ..core.engine import RESULT, Derived, record
 from ..core.modes import no_grad
 from ..half import precision
 from ..half.casting import in_float32, lowered, through_float32
@@ -38,6 +39,7 @@ from ..ops.inplace import update
 from ..ops.linalg import bilinear, linear
 from ..ops.shape import one_hot
 from ..ops.softmax import log_softmax, softmax
+from ..walks.again import record_fused, record_joint_fused
 from . import losses
 from .dot_product import scaled_dot_product_attention
 
@@ -119,27 +121,26 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
     dz/dx = Φ(x) + x Φ'(x) = slope, computed with z and kept for backward. (Hendrycks & Gimpel 2016, arXiv:1606.08415)
 
-    The product rule on x Φ(x). For the tanh form, Φ = s = σ(2u) and s' = s (1 - s) 2u'. At 0, Φ = 1/2 of the gradient
-    passes; far to the right z is x, far to the left 0.
+    The product rule on x Φ(x). For the tanh form see `core.ops.gelu`. At 0, Φ = 1/2 of the gradient passes; far to the
+    right z is x, far to the left 0.
     >>> x = z2g.tensor([0.0, 9.0], requires_grad=True); F.gelu(x).sum().backward(); x.grad
     tensor([0.5000, 1.0000])
     """
     _check_approximate("gelu", approximate)
+    if approximate == "tanh":
+        return ops.gelu(input, approximate)
     a = floating(input, "gelu")
-    kernel = fast.gelu_tanh if approximate == "tanh" else fast.gelu_exact
-    z, slope = (out.reshape(a.shape) for out in kernel(a.reshape(a.shape or (1,))))
-    return record(
+    z, slope = (out.reshape(a.shape) for out in fast.gelu_exact(a.reshape(a.shape or (1,))))
+    return record_fused(
         "gelu",
         laid_out(z, a),
         (input, lambda grad, slope, _: fast.times(grad, slope), slope, input),
-        twin=(lambda x: plain_gelu(x, approximate), input),
+        twin=(_exact_gelu, input),
     )
 
 
-def plain_gelu(x: Tensor, approximate: str) -> Tensor:
-    """`gelu` composed of operations that each have a rule."""
-    if approximate == "tanh":
-        return 0.5 * x * (1 + (math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)).tanh())
+def _exact_gelu(x: Tensor) -> Tensor:
+    """The exact `gelu` composed of operations that each have a rule."""
     return 0.5 * x * (1 + elementwise.erf(x * math.sqrt(0.5)))
 
 
@@ -169,7 +170,7 @@ def bias_gelu(input: Tensor, bias: Tensor, approximate: str = "none") -> Tensor:
         )
     kernel = fast.gelu_tanh if approximate == "tanh" else fast.gelu_exact
     z, slope = kernel(a, b)
-    return record_joint(
+    return record_joint_fused(
         "bias_gelu",
         z,
         (input, bias),
@@ -177,7 +178,7 @@ def bias_gelu(input: Tensor, bias: Tensor, approximate: str = "none") -> Tensor:
         slope,
         input,
         bias,
-        twin=(lambda x, b: plain_gelu(x + b, approximate), input, bias),
+        twin=(lambda x, b: gelu(x + b, approximate), input, bias),
     )
 
 
@@ -466,7 +467,7 @@ def _shorten(weight: Tensor, ids: Array, max_norm: float, p: float) -> None:
     rows = weight.array[used]
     lengths = (xp.abs(rows) ** p).sum(1, keepdims=True) ** (1 / p)
     weight.array[used] = xp.where(lengths > max_norm, rows * (max_norm / (lengths + 1e-7)), rows)
-    weight.version[0] += 1
+    weight.memory.writes += 1
 
 
 def embedding_bag(

@@ -338,8 +338,8 @@ class ModuleMethods:
             raise TypeError(f"load_state_dict: expected a dict of tensors, got {type(state_dict).__name__}; see load()")
         own = self.state_dict()
         # A tied tensor has two names but one memory, and files made by torch hold it only once
-        found = {id(tensor.version) for name, tensor in own.items() if name in state_dict}
-        missing = [name for name, tensor in own.items() if name not in state_dict and id(tensor.version) not in found]
+        found = {id(tensor.memory) for name, tensor in own.items() if name in state_dict}
+        missing = [name for name, tensor in own.items() if name not in state_dict and id(tensor.memory) not in found]
         unexpected = [name for name in state_dict if name not in own]
         problems = []
         if strict and missing:

@@ -15,13 +15,14 @@ import numpy as np
 
 from .. import creation, fast
 from ..arrays.backend import Array, device_of, of, to_device
-from ..core.engine import RESULT, record, record_joint, unchanged
+from ..core.engine import RESULT, record, unchanged
 from ..half import precision
 from ..half.casting import in_float32, lowered
 from ..ops.common import beside
 from ..ops.linalg import linear
 from ..ops.shape import cat, stack
 from ..tensor import Tensor
+from ..walks.again import record_joint_fused
 from . import functional as F
 from . import init
 from .module import Module, Parameter
@@ -52,7 +53,7 @@ def rnn_scan(inputs: Tensor, h: Tensor, w: Tensor, nonlinearity: str = "tanh") -
     """
     relu = nonlinearity == "relu"
     out = fast.rnn(inputs.array, h.array, w.array, relu)
-    return record_joint(
+    return record_joint_fused(
         "rnn", out, (inputs, h, w), lambda grad, out, h, w: fast.rnn_backward(grad, out, h, w, relu), RESULT, h, w,
         twin=(lambda inputs, h, w: _plain_rnn(inputs, h, w, out, relu), inputs, h, w),
     )  # fmt: skip
@@ -104,7 +105,7 @@ def gru_scan(inputs: Tensor, h: Tensor, w: Tensor, b: Tensor | None = None) -> T
     bias = None if b is None else b.array
     out, *kept = fast.gru(inputs.array, h.array, w.array, bias)
     given = [x for x in (inputs, h, w, b) if x is not None]
-    return record_joint(
+    return record_joint_fused(
         "gru", out, (inputs, h, w, b), lambda grad, out, h, w, kept: fast.gru_backward(grad, out, *kept, h, w),
         RESULT, h, w, kept,
         twin=(lambda inputs, h, w, b=None: _plain_gru(inputs, h, w, b, *kept), *given),
@@ -155,7 +156,7 @@ def lstm_scan(inputs: Tensor, h: Tensor, c: Tensor, w: Tensor) -> tuple[Tensor, 
     (2.0, tensor([[0.5000]]))
     """
     out, *kept = fast.lstm(inputs.array, h.array, c.array, w.array)
-    both = record_joint(
+    both = record_joint_fused(
         "lstm", out, (inputs, h, c, w),
         lambda grad, out, h, w, kept: fast.lstm_backward(grad, out, *kept, h, w), RESULT, h, w, kept,
         twin=(lambda inputs, h, c, w: _plain_scan(inputs, h, c, w, *kept), inputs, h, c, w),

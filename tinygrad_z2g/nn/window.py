@@ -21,12 +21,13 @@ import numpy as np
 from .. import fast
 from ..arrays import dtypes
 from ..arrays.backend import Array, of, silent
-from ..core.engine import Derived, needs_grad, record, with_history
+from ..core.engine import Derived, needs_grad, record
 from ..fast import pictures
 from ..half import precision
 from ..half.casting import lowered
 from ..ops.common import as_array, as_int, linear_rule, row_major, same_device
 from ..ops.shape import cat
+from ..walks.again import record_fused, with_history
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -172,7 +173,7 @@ def _convolve(
 
     add_back = _adder(K, steps, pads, spread, x_shape[2:], lengths)
     z_shape, w_shape, places, wide = z.shape, w.shape, (0, *range(2, n + 2)), x.dtype
-    return record(
+    return record_fused(
         name, (z if z.dtype == dtype else dtypes.rounded(z, dtype)).reshape(N, O, *lengths),
         (input, grad_x, weight), (weight, grad_w, read), (bias, lambda grad: fast.total(grad, places, False)),
         twin=(lambda x, w, b=None: _plain_convolution(x, w, b, steps, pads, spread, lengths), *inputs),
@@ -341,7 +342,7 @@ def _transposed(
         return fast.total(rows @ columns(grad).swapaxes(2, 3), (0,), False).reshape(w_shape)
 
     inputs = (input, weight) if bias is None else (input, weight, bias)
-    return record(
+    return record_fused(
         name, z if z.dtype == dtype else dtypes.rounded(z, dtype),
         (input, grad_x, weight), (weight, grad_w, input), (bias, lambda grad: fast.total(grad, places, False)),
         twin=(lambda x, w, b=None: _plain_transposed(x, w, b, groups, steps, sides, spread, sizes), *inputs),

@@ -1,4 +1,13 @@
-"""The operations on tensors, one family per file. Each is a function; `Tensor` offers most as methods too.
+"""Operations on tensors, a family a file. It knows nothing of layers.
 
-This file knows nothing of them: import the family.
+Those of `core.ops` are taken from there. Before anybody does, faster forms of the same name take their place, and the
+casts of mixed precision are put around them.
 """
+
+from ..core import ops
+from ..fast import forms
+from ..half.casting import in_float32
+
+plain = not forms.install()
+for name in ("pow", "exp", "log"):
+    setattr(ops, name, in_float32(getattr(ops, name)))

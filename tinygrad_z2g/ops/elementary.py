@@ -14,10 +14,9 @@ import numpy as np
 from .. import fast
 from ..arrays.backend import Array, of, quiet
 from ..core.engine import RESULT, Variable, needs_grad, record, unchanged
-from .common import as_array, as_floating, constant, operands
+from ..core.ops.elementwise import comparison
+from .common import as_array, as_floating, computed, constant, operands
 from .elementwise import (
-    _comparison,
-    _computed,
     _xp,
     add,
     clamp,
@@ -261,7 +260,7 @@ def atan2(input: Any, other: Any) -> Tensor:
 
     return record(
         "atan2",
-        _computed(_xp(y, x).arctan2, y, x),
+        computed(_xp(y, x).arctan2, y, x),
         (input, lambda grad, y, x: share(grad, x, y, x), input, other),
         (other, lambda grad, y, x: share(grad, -y, y, x), input, other),
     )
@@ -299,7 +298,7 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
         xp = of(grad)
         return grad * xp.where(xp.isfinite(z) | (z != z), xp.exp(mine - z), (mine == z) * 1.0)
 
-    z = _computed(_xp(x, y).logaddexp, x, y)
+    z = computed(_xp(x, y).logaddexp, x, y)
     return record("logaddexp", z, (input, share, input, RESULT), (other, share, other, RESULT))
 
 
@@ -319,7 +318,7 @@ def xlogy(input: Any, other: Any) -> Tensor:
 
     return record(
         "xlogy",
-        _computed(value, x, y),
+        computed(value, x, y),
         (input, lambda grad, y: grad * of(grad).log(y), other),
         (other, lambda grad, x, y: grad * of(grad).where((x == 0) & (y == 0), 0, x / y), input, other),
     )
@@ -432,4 +431,4 @@ def isneginf(input: Tensor) -> Tensor:
     return constant(input, as_array(input, "isneginf") == -math.inf)
 
 
-logical_xor = _comparison("logical_xor", "logical_xor")
+logical_xor = comparison("logical_xor", "logical_xor")

@@ -9,25 +9,25 @@ walk backwards, or of operations that mix elements.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import fast
 from ..arrays import dtypes
-from ..arrays.backend import Array, of, quiet, silent
-from ..core.engine import RESULT, Variable, record
+from ..arrays.backend import of, silent
+from ..core import ops
+from ..core.engine import Variable, record
+from ..core.ops import eq, ge, gt, le, lt, mul, ne, pow  # noqa: F401 - of this family
+from ..core.ops.elementwise import comparison
 from ..half.casting import in_float32
 from .common import (
     as_array,
     check_broadcast,
+    computed,
     constant,
-    copied,
     laid_out,
     number,
     operands,
-    row_major,
     same_device,
 )
 from .counting import nonzero
@@ -48,48 +48,31 @@ def _xp(a: Any, b: Any) -> Any:
     return of(a if hasattr(a, "dtype") else b)
 
 
-def _computed(function: Callable, x: Any, y: Any) -> Array:
-    """function(x, y) for two operands, of which one may be a number, laid out in memory as torch does."""
-    z = quiet.run(function, x, y)
-    if z.ndim > 1 and hasattr(x, "dtype") and hasattr(y, "dtype") and x.strides != y.strides:
-        return laid_out(z, x, y)
-    return z
-
-
 # --- Arithmetic --------------------------------------------------------------------------------------------------
 
 
 def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
-    """z = x + y.   ∂z/∂x = 1,  ∂z/∂y = 1
+    """z = x + alpha y; see `core.ops.add`.
 
-    (x + h) + y = z + h: what is added to x is added to z, so the gradient passes to both unchanged.
-    >>> x, y = z2g.tensor([1.0, 2.0], requires_grad=True), z2g.tensor([3.0, 4.0], requires_grad=True)
-    >>> (5 * (x + y)).sum().backward(); x.grad, y.grad
-    (tensor([5., 5.]), tensor([5., 5.]))
+    >>> x, y = z2g.tensor(1.0, requires_grad=True), z2g.tensor(2.0, requires_grad=True)
+    >>> z2g.add(x, y, alpha=3).backward(); x.grad, y.grad
+    (tensor(1.), tensor(3.))
     """
-    if alpha != 1:
-        other = mul(other, alpha) if isinstance(other, Variable) else other * number(alpha, "add: alpha")
-    input, other, x, y = operands(input, other, "add")
-    return record("add", _computed(operator.add, x, y), (input, lambda grad: grad), (other, lambda grad: grad))
+    return ops.add(input, other if alpha == 1 else _times(other, alpha, "add"))
 
 
 def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
-    """z = x - y.   ∂z/∂x = 1,  ∂z/∂y = -1
+    """z = x - alpha y; see `core.ops.sub`.
 
-    x - (y + h) = z - h: what is added to y is taken from z, so y receives -grad.
-    >>> x, y = z2g.tensor([1.0, 2.0], requires_grad=True), z2g.tensor([3.0, 4.0], requires_grad=True)
-    >>> (5 * (x - y)).sum().backward(); x.grad, y.grad
-    (tensor([5., 5.]), tensor([-5., -5.]))
+    >>> x, y = z2g.tensor(1.0, requires_grad=True), z2g.tensor(2.0, requires_grad=True)
+    >>> z2g.sub(x, y, alpha=3).backward(); x.grad, y.grad
+    (tensor(1.), tensor(-3.))
     """
-    if alpha != 1:
-        other = mul(other, alpha) if isinstance(other, Variable) else other * number(alpha, "sub: alpha")
-    bool_given = any(
-        isinstance(v, bool) or (isinstance(v, Variable) and v.array.dtype.kind == "b") for v in (input, other)
-    )
-    input, other, x, y = operands(input, other, "sub")
-    if bool_given:
-        raise RuntimeError("sub: subtraction of bool tensors is not defined; use ^ or logical_not, or convert to int")
-    return record("sub", _computed(operator.sub, x, y), (input, lambda grad: grad), (other, lambda grad: -grad))
+    return ops.sub(input, other if alpha == 1 else _times(other, alpha, "sub"))
+
+
+def _times(other: Any, alpha: Any, name: str) -> Any:
+    return mul(other, alpha) if isinstance(other, Variable) else other * number(alpha, f"{name}: alpha")
 
 
 def rsub(input: Any, other: Any) -> Tensor:
@@ -101,40 +84,15 @@ def rsub(input: Any, other: Any) -> Tensor:
     return sub(other, input)
 
 
-def mul(input: Any, other: Any) -> Tensor:
-    """z = x y.   ∂z/∂x = y,  ∂z/∂y = x
-
-    (x + h) y = z + h y: z grows by y for each unit of x, and by x for each unit of y.
-    >>> x, y = z2g.tensor([1.0, 2.0], requires_grad=True), z2g.tensor([3.0, 4.0], requires_grad=True)
-    >>> (x * y).sum().backward(); x.grad, y.grad
-    (tensor([3., 4.]), tensor([1., 2.]))
-    """
-    input, other, x, y = operands(input, other, "mul")
-    z = _computed(operator.mul, x, y)
-    return record("mul", z, (input, lambda grad, y: grad * y, other), (other, lambda grad, x: grad * x, input))
-
-
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
-    """z = x / y.   ∂z/∂x = 1 / y,  ∂z/∂y = -x / y² = -z / y.   Integers are divided as floats.
+    """z = x / y, see `core.ops.div`; rounded, if asked to: "floor" rounds down, "trunc" towards zero.
 
-    rounding_mode "floor" rounds down, "trunc" towards zero; both keep integers, and their gradient is 0.
-
-    z y = x, so y dz + z dy = dx: with y held dz/dx = 1 / y, with x held dz/dy = -z / y. Rounded, z is flat. The rule
-    divides again instead of keeping z, so that z may be written over: `z += 1`.
+    Rounded quotients of integers are integers. Their gradient is 0: z is flat.
     >>> x, y = z2g.tensor(3.0, requires_grad=True), z2g.tensor(2.0, requires_grad=True)
-    >>> (x / y).backward(); x.grad, y.grad  # 1/2 and -1.5/2
+    >>> z2g.div(x, y).backward(); x.grad, y.grad  # 1/2 and -1.5/2
     (tensor(0.5000), tensor(-0.7500))
     """
-    if rounding_mode is not None:
-        return _div_rounded(input, other, rounding_mode)
-    input, other, x, y = operands(input, other, "div", floating=True)
-    z = _computed(operator.truediv, x, y)
-    return record(
-        "div",
-        z,
-        (input, lambda grad, y: grad / y, other),
-        (other, lambda grad, x, y: -grad * (x / y) / y, input, other),
-    )
+    return ops.div(input, other) if rounding_mode is None else _div_rounded(input, other, rounding_mode)
 
 
 @silent
@@ -143,9 +101,9 @@ def _div_rounded(input: Any, other: Any, mode: str) -> Tensor:
         raise RuntimeError(f"div: rounding_mode must be None, 'floor' or 'trunc', got {mode!r}")
     input, other, x, y = _divisible(input, other, "div")
     xp = _xp(x, y)
-    z = _computed(operator.floordiv, x, y)
+    z = computed(operator.floordiv, x, y)
     if mode == "trunc":
-        z = _computed(lambda x, y: xp.trunc(x / y), x, y) if z.dtype.kind == "f" else z + ((z < 0) & (z * y != x))
+        z = computed(lambda x, y: xp.trunc(x / y), x, y) if z.dtype.kind == "f" else z + ((z < 0) & (z * y != x))
     return record("div", z, (input, flat), (other, flat))
 
 
@@ -162,7 +120,7 @@ def rdiv(input: Any, other: Any) -> Tensor:
 def floor_divide(input: Any, other: Any) -> Tensor:
     """z = ⌊x / y⌋. No gradient. ZeroDivisionError, as in torch, for integers divided by 0."""
     input, other, x, y = _divisible(input, other, "floor_divide")
-    return constant(input if isinstance(input, Variable) else other, _computed(operator.floordiv, x, y))
+    return constant(input if isinstance(input, Variable) else other, computed(operator.floordiv, x, y))
 
 
 def rfloordiv(input: Any, other: Any) -> Tensor:
@@ -179,7 +137,7 @@ def remainder(input: Any, other: Any) -> Tensor:
     (tensor(1.), tensor(-3.))
     """
     input, other, x, y = _divisible(input, other, "remainder")
-    z = _computed(lambda x, y: _xp(x, y).where((z := x % y) == 0, x * 0, z), x, y)  # ±0 as x is, not as y
+    z = computed(lambda x, y: _xp(x, y).where((z := x % y) == 0, x * 0, z), x, y)  # ±0 as x is, not as y
     return record(
         "remainder", z, (input, lambda grad: grad), (other, lambda grad, x, y: -grad * (x // y), input, other)
     )
@@ -238,68 +196,6 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
         (end, lambda grad, w: grad * w, w if number_given else weight),
         (weight, lambda grad, x, y: grad * (y - x), input, end),
     )
-
-
-@in_float32
-def pow(input: Any, exponent: Any) -> Tensor:
-    """z = xʸ.   ∂z/∂x = y xʸ⁻¹,  ∂z/∂y = xʸ ln x
-
-    At y = 0 the first is 0 for every x; at x = 0 and y ≥ 0 the second is taken as 0, its limit for y > 0.
-
-    z = e^(y ln x), so dz = z (y / x dx + ln x dy), and z y / x = y xʸ⁻¹. At x = 2, y = 3: 3 · 4 and 8 ln 2.
-    >>> x, y = z2g.tensor(2.0, requires_grad=True), z2g.tensor(3.0, requires_grad=True)
-    >>> (x**y).backward(); x.grad, y.grad
-    (tensor(12.), tensor(5.5452))
-    """
-    input, exponent, x, y = operands(input, exponent, "pow")
-    base_is_number = not hasattr(x, "dtype")
-    if not hasattr(y, "dtype"):
-        return _pow_number(input, x, y)
-    xp = of(y)
-    if base_is_number:
-        x = xp.full((), x, y.dtype)
-        input = exponent.make(x)
-    if y.dtype.kind in "iu" and (y < 0).any():
-        raise RuntimeError("pow: integers to negative integer powers are not integers; convert to float first")
-    z = _computed(xp.power, x, y)
-
-    def grad_x(grad: Any, x: Any, y: Any) -> Any:
-        xp, power = of(grad), x ** (y - 1)
-        return xp.where((y == 0) & ~xp.isfinite(power), 0, grad * (y * power))  # else 0 · ∞; where it is not, y counts
-
-    def grad_y(grad: Any, x: Any, y: Any, z: Any) -> Any:
-        xp = of(grad)
-        return grad * xp.where((x == 0) & (y >= 0), 0, z * xp.log(x))
-
-    return record(
-        "pow",
-        row_major(z) if base_is_number else z,
-        (input, grad_x, input, exponent),
-        (exponent, grad_y, input, exponent, RESULT),
-    )
-
-
-def _pow_number(input: Tensor, x: Any, y: float) -> Tensor:
-    """xʸ for a Python number y. Small powers are products: NumPy's `x**3` is 30 times slower than `x * x * x`."""
-    if x.dtype.kind in "iu" and y < 0:
-        raise RuntimeError(f"pow: integers to the power {y} are not integers; convert to float first")
-
-    z = quiet.run(_power, x, y)
-    if y == 0:
-        return record("pow", z, (input, flat))
-    return record(
-        "pow", copied(x) if z is x else z, (input, lambda grad, x, y: grad * (y * _power(x, y - 1)), input, y)
-    )
-
-
-def _power(x: Any, n: float) -> Any:
-    if n == 2:
-        return x * x
-    if n == 1:
-        return x
-    if n == 3:
-        return x * x * x
-    return of(x).sqrt(x) if n == 0.5 else x**n
 
 
 def rpow(input: Any, other: Any) -> Tensor:
@@ -372,7 +268,7 @@ def maximum(input: Any, other: Any) -> Tensor:
     xp = _xp(x, y)
     return record(
         "maximum",
-        _computed(xp.maximum, x, y),
+        computed(xp.maximum, x, y),
         (input, lambda grad, x, y: _share(grad, x < y, x == y), input, other),
         (other, lambda grad, x, y: _share(grad, y < x, x == y), input, other),
     )
@@ -390,7 +286,7 @@ def minimum(input: Any, other: Any) -> Tensor:
     xp = _xp(x, y)
     return record(
         "minimum",
-        _computed(xp.minimum, x, y),
+        computed(xp.minimum, x, y),
         (input, lambda grad, x, y: _share(grad, x > y, x == y), input, other),
         (other, lambda grad, x, y: _share(grad, y > x, x == y), input, other),
     )
@@ -404,94 +300,53 @@ def _share(grad: Any, loses: Any, tie: Any) -> Any:
 
 
 def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
-    """z = x where the condition holds, else y.   The gradient goes to the chosen side; the other gets exactly 0.
+    """z = x where the condition holds, else y; see `core.ops.where`. Of a condition alone: the places where it holds,
+    see `nonzero`.
 
-    z = c x + (1 - c) y with c = 1 where the condition holds, else 0: ∂z/∂x = c,  ∂z/∂y = 1 - c. The rule chooses
-    instead of multiplying, because 0 · inf is NaN. Of a condition alone: the places where it holds, see `nonzero`.
     >>> x, y = z2g.tensor([1.0, 2.0], requires_grad=True), z2g.tensor([3.0, 4.0], requires_grad=True)
     >>> z2g.where(z2g.tensor([True, False]), x, y).sum().backward(); x.grad, y.grad
     (tensor([1., 0.]), tensor([0., 1.]))
     """
+    if isinstance(input, Variable) or isinstance(other, Variable):
+        return ops.where(condition, input, other)
     c = as_array(condition, "where")
     if input is None and other is None:
         return nonzero(condition, as_tuple=True)
     if c.dtype.kind != "b":
         raise RuntimeError(f"where: expected a bool condition, got {c.dtype}; compare it with something first")
-    if not isinstance(input, Variable) and not isinstance(other, Variable):
-        input, other = number(input, "where"), number(other, "where")
-        default = dtypes.get_default_dtype() if isinstance(input, float) or isinstance(other, float) else None
-        z = of(c).where(c, input, other)
-        return constant(condition, z if default is None else z.astype(default))
-    input, other, x, y = operands(input, other, "where")
-    same_device("where", condition, *(v for v in (input, other) if isinstance(v, Variable) and v.array.ndim))
-    for v in (x, y):
-        check_broadcast(c.shape, getattr(v, "shape", ()), "where")
-    xp = of(c)
-    return record(
-        "where",
-        laid_out(xp.where(c, x, y), c, *(v for v in (x, y) if hasattr(v, "dtype"))),
-        (input, lambda grad, c: of(grad).where(c, grad, 0), condition),
-        (other, lambda grad, c: of(grad).where(c, 0, grad), condition),
-    )
+    input, other = number(input, "where"), number(other, "where")
+    default = dtypes.get_default_dtype() if isinstance(input, float) or isinstance(other, float) else None
+    z = of(c).where(c, input, other)
+    return constant(condition, z if default is None else z.astype(default))
 
 
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """z = value where the mask m is True, else x.   dz/dx = 0 where m is True, else 1
+    """z = value where the mask is True, else x; see `core.ops.masked_fill`. `value` is a number or a 0-d tensor, which
+    receives the gradient where the mask is True.
 
-    `mask` broadcasts to x. `value` is a number or a 0-d tensor, which receives the gradient where the mask is True.
-
-    Where x was painted over, changing it changes nothing; elsewhere z is x.
-    >>> x = z2g.tensor([1.0, 2.0], requires_grad=True)
-    >>> x.masked_fill(z2g.tensor([True, False]), 9.0).sum().backward(); x.grad
-    tensor([0., 1.])
+    >>> x, v = z2g.tensor([1.0, 2.0], requires_grad=True), z2g.tensor(9.0, requires_grad=True)
+    >>> x.masked_fill(z2g.tensor([True, False]), v).sum().backward(); x.grad, v.grad
+    (tensor([0., 1.]), tensor(1.))
     """
-    x, m = as_array(input, "masked_fill"), as_array(mask, "masked_fill")
-    if m.dtype.kind != "b":
-        raise RuntimeError(f"masked_fill: expected a bool mask, got {m.dtype}; compare it: mask == 0")
-    if isinstance(value, Variable):
-        if value.array.ndim:
-            shape = tuple(value.array.shape)
-            raise RuntimeError(f"masked_fill: value must be a number or a 0-d tensor, got shape {shape}; see where()")
-        check_broadcast(x.shape, m.shape, "masked_fill")
-        return where(mask, value.to(input.device, x.dtype), input)
-    value = number(value, "masked_fill: value")
-    if x.dtype.kind != "f":
-        try:
-            value = np.array(bool(value) if x.dtype.kind == "b" else int(value), x.dtype).item()  # 1.5 becomes 1
-        except (OverflowError, ValueError) as error:
-            raise RuntimeError(f"masked_fill: value {value} cannot be held by a tensor of {x.dtype}") from error
-    operands(input, mask, "masked_fill")  # shapes and devices
-    z = quiet.run(fast.fill, x, m, value)
-    return record("masked_fill", row_major(z), (input, lambda grad, m: fast.fill(grad, m, 0), mask))
+    if not isinstance(value, Variable) or not isinstance(mask, Variable) or mask.array.dtype.kind != "b":
+        return ops.masked_fill(input, mask, value)
+    if value.array.ndim:
+        shape = tuple(value.array.shape)
+        raise RuntimeError(f"masked_fill: value must be a number or a 0-d tensor, got shape {shape}; see where()")
+    check_broadcast(as_array(input, "masked_fill").shape, mask.array.shape, "masked_fill")
+    return where(mask, value.to(input.device, input.array.dtype), input)
 
 
 # --- Comparisons and logic: results are bool, no gradient passes --------------------------------------------------
 
 
-def _comparison(name: str, symbol: str) -> Any:
-    def compare(input: Any, other: Any) -> Tensor:
-        input, other, a, b = operands(input, other, name)
-        z = _computed(getattr(_xp(a, b), name), a, b)
-        return constant(input if isinstance(input, Variable) else other, z)
-
-    compare.__name__ = compare.__qualname__ = symbol
-    compare.__doc__ = f"z = ({name.replace('_', ' ')}: x, y), element by element, as bool. No gradient."
-    return compare
-
-
-eq = _comparison("equal", "eq")
-ne = _comparison("not_equal", "ne")
-lt = _comparison("less", "lt")
-le = _comparison("less_equal", "le")
-gt = _comparison("greater", "gt")
-ge = _comparison("greater_equal", "ge")
-logical_and = _comparison("logical_and", "logical_and")
-logical_or = _comparison("logical_or", "logical_or")
-bitwise_and = _comparison("bitwise_and", "bitwise_and")
-bitwise_or = _comparison("bitwise_or", "bitwise_or")
-bitwise_xor = _comparison("bitwise_xor", "bitwise_xor")
-bitwise_left_shift = _comparison("left_shift", "bitwise_left_shift")
-bitwise_right_shift = _comparison("right_shift", "bitwise_right_shift")
+logical_and = comparison("logical_and", "logical_and")
+logical_or = comparison("logical_or", "logical_or")
+bitwise_and = comparison("bitwise_and", "bitwise_and")
+bitwise_or = comparison("bitwise_or", "bitwise_or")
+bitwise_xor = comparison("bitwise_xor", "bitwise_xor")
+bitwise_left_shift = comparison("left_shift", "bitwise_left_shift")
+bitwise_right_shift = comparison("right_shift", "bitwise_right_shift")
 
 
 def rlshift(input: Any, other: Any) -> Tensor:

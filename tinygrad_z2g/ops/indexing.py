@@ -132,7 +132,7 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
         return
     if not recording:
         view[inside] = v
-        input.version[0] += 1
+        input.memory.writes += 1
         return
     base = input if input.base is None else input.base
     spot = None if input.base is None else Spot(base.array, view)
@@ -169,7 +169,7 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
         (value, linear_rule("index_put", read, put), *tensors),
     )
     view[inside] = v
-    input.version[0] += 1
+    input.memory.writes += 1
     take_up(base, z)
 
 
@@ -179,7 +179,7 @@ def _value(x: Tensor, value: Any) -> Any:
         if value.array.ndim:
             same_device("index", x, value)
         array = to_device(value.array, device_of(x.array))
-        return array.astype(x.array.dtype, copy=value.version is x.version)  # its own numbers, as they were before
+        return array.astype(x.array.dtype, copy=value.memory is x.memory)  # its own numbers, as they were before
     if isinstance(value, (bool, int, float)):
         return held(value, x.array.dtype, "index")
     if np.asarray(value).dtype.kind not in "biuf":  # None would become NaN, "3" a 3

@@ -4,7 +4,7 @@ A leaf that requires grad may only be changed under `no_grad` (an optimizer's st
 that of a number it no longer holds. Any other tensor may be: its history then ends in the operation that changed it.
 What is written through a view changes the tensor that it is a view of, whose history then says: there what was written,
 elsewhere what stood there before. All its views, the one written through too, get their history from there when they
-are next asked for it (`engine.renew`).
+are next asked for it (`walks/views.py`).
 
 Every write is counted in `version`, which is how backward notices that an array it needs is no longer what it was. This
 file knows nothing of what is written: any operation will do whose result fits.
@@ -17,12 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..arrays.backend import Array
 from ..arrays.views import Spot, overlaps, same_place
-from ..core.engine import Variable, follow, needs_grad, record, record_joint, unchanged
+from ..core.engine import Variable, needs_grad, record, record_joint, unchanged
 from ..core.modes import is_grad_enabled
+from ..walks.asking import follow
+from ..walks.views import renew
 from .common import as_array, linear_rule
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
+
+Variable.renew = renew  # type: ignore[method-assign]  # nothing in the core writes to a view
 
 
 def update(x: Tensor, name: str, op: Callable[..., Tensor], *args: Any, **settings: Any) -> Tensor:
@@ -52,7 +56,7 @@ def update(x: Tensor, name: str, op: Callable[..., Tensor], *args: Any, **settin
             f"{name}: result type {z.array.dtype} can't be cast to the tensor's {x.array.dtype} in place"
         )
     x.array[...] = z.array
-    x.version[0] += 1
+    x.memory.writes += 1
     if not z._requires_grad or x.array.dtype.kind != "f":
         return x
     if x.base is None:
@@ -107,7 +111,7 @@ def is_recorded(x: Tensor, name: str, place: Array, values: tuple) -> bool:
         )
     if not wanted and not (x.array.dtype.kind == "f" and any(map(needs_grad, values))):
         return False
-    if x.recorded < 0:
+    if x.rewrites < 0:
         raise RuntimeError(
             f"{name}: this view was made under no_grad, or returned by a Function, and the tensor that it is a view of "
             "cannot take up what is written; make the view where gradients are recorded, or write under no_grad too"
@@ -124,7 +128,7 @@ def take_up(base: Variable, z: Variable) -> None:
     """Give `base`, which is no view, the history of z, the operation that overwrote it; its views follow."""
     old, base.node = base.node, z.node
     base._requires_grad = True
-    base.recorded += 1
+    base.rewrites += 1
     follow(base, old)
 
 
@@ -137,6 +141,6 @@ def is_part_itself(x: Tensor, value: Any, place: Array) -> bool:
         isinstance(value, Variable)
         and value.base is not None
         and value.base is (x if x.base is None else x.base)
-        and value.recorded >= 0
+        and value.rewrites >= 0
         and same_place(value.array, place)
     )

@@ -9,28 +9,17 @@ offers these too).
 from __future__ import annotations
 
 import math
-import operator
 from typing import TYPE_CHECKING, Any
 
 from .. import fast
 from ..arrays.backend import of, quiet, silent
 from ..core.engine import RESULT, Variable, record
+from ..core.ops import exp, log, neg, relu, sigmoid, sqrt, tanh  # noqa: F401 - of this family
 from ..half.casting import in_float32
 from .common import as_array, as_floating, as_int, constant
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
-
-
-def neg(input: Tensor) -> Tensor:
-    """z = -x.   dz/dx = -1
-
-    -(x + h) = -x - h: as x rises by h, z falls by h.
-    >>> x = z2g.tensor(3.0, requires_grad=True); (-x).backward(); x.grad
-    tensor(-1.)
-    """
-    x = as_array(input, "neg")
-    return record("neg", quiet.run(operator.neg, x), (input, lambda grad: -grad))
 
 
 @in_float32
@@ -44,17 +33,6 @@ def square(input: Tensor) -> Tensor:
     x = as_array(input, "square")
     z = quiet.run(lambda x: x * (x if x.dtype.kind != "b" else x.astype("int64")), x)
     return record("square", z, (input, lambda grad, x: grad * (2 * x), input))
-
-
-def sqrt(input: Tensor) -> Tensor:
-    """z = √x.   dz/dx = 1 / (2z), infinite at 0;  NaN for x < 0
-
-    z² = x, so 2z dz = dx. At x = 4, z = 2 and the slope is 1/4.
-    >>> x = z2g.tensor(4.0, requires_grad=True); x.sqrt().backward(); x.grad
-    tensor(0.2500)
-    """
-    x = as_floating(input, "sqrt")
-    return record("sqrt", quiet.run(of(x).sqrt, x), (input, lambda grad, z: grad / (2 * z), RESULT))
 
 
 @in_float32
@@ -83,18 +61,6 @@ def reciprocal(input: Tensor) -> Tensor:
 
 
 @in_float32
-def exp(input: Tensor) -> Tensor:
-    """z = eˣ.   dz/dx = z
-
-    eˣ⁺ʰ = eˣ eʰ and eʰ = 1 + h + ..., so z grows by z h: the function is its own slope. At x = 1 it is e.
-    >>> x = z2g.tensor(1.0, requires_grad=True); x.exp().backward(); x.grad
-    tensor(2.7183)
-    """
-    x = as_floating(input, "exp")
-    return record("exp", quiet.run(of(x).exp, x), (input, lambda grad, z: grad * z, RESULT))
-
-
-@in_float32
 def expm1(input: Tensor) -> Tensor:
     """z = eˣ - 1, exact for small x.   dz/dx = z + 1
 
@@ -104,18 +70,6 @@ def expm1(input: Tensor) -> Tensor:
     """
     x = as_floating(input, "expm1")
     return record("expm1", quiet.run(of(x).expm1, x), (input, lambda grad, z: grad * (z + 1), RESULT))
-
-
-@in_float32
-def log(input: Tensor) -> Tensor:
-    """z = ln x.   dz/dx = 1 / x;  -inf at 0, NaN below
-
-    x = eᶻ, so dx = eᶻ dz = x dz. At x = 4 the slope is 1/4.
-    >>> x = z2g.tensor(4.0, requires_grad=True); x.log().backward(); x.grad
-    tensor(0.2500)
-    """
-    x = as_floating(input, "log")
-    return record("log", quiet.run(of(x).log, x), (input, lambda grad, x: grad / x, input))
 
 
 @in_float32
@@ -237,29 +191,6 @@ def cosh(input: Tensor) -> Tensor:
     return record("cosh", quiet.run(of(x).cosh, x), (input, lambda grad, x: grad * of(grad).sinh(x), input))
 
 
-def tanh(input: Tensor) -> Tensor:
-    """z = tanh x.   dz/dx = 1 - z²
-
-    z = sinh x / cosh x, so dz/dx = (cosh² x - sinh² x) / cosh² x. At x = ln 2, z = 1.5 / 2.5 = 0.6; the slope is 0.64.
-    >>> x = z2g.tensor(2.0).log().requires_grad_(); x.tanh().backward(); x.grad
-    tensor(0.6400)
-    """
-    x = as_floating(input, "tanh")
-    return record("tanh", quiet.run(of(x).tanh, x), (input, lambda grad, z: grad * (1 - z * z), RESULT))
-
-
-def sigmoid(input: Tensor) -> Tensor:
-    """z = 1 / (1 + e⁻ˣ).   dz/dx = z (1 - z).   Where e⁻ˣ overflows, 1 / ∞ is the right answer: 0.
-
-    z = 1 / u with u = 1 + e⁻ˣ: dz = -z² du = z² e⁻ˣ dx, and z e⁻ˣ = 1 - z. At x = ln 3, z = 3/4; the slope is 3/16.
-    >>> x = z2g.tensor(3.0).log().requires_grad_(); x.sigmoid().backward(); x.grad
-    tensor(0.1875)
-    """
-    x = as_floating(input, "sigmoid")
-    z = quiet.run(lambda x: 1 / (1 + of(x).exp(-x)), x)
-    return record("sigmoid", z, (input, lambda grad, z: grad * (z * (1 - z)), RESULT))
-
-
 def erf(input: Tensor) -> Tensor:
     """z = 2/√π ∫₀ˣ e^(-t²) dt, the error function.   dz/dx = 2/√π e^(-x²)
 
@@ -270,22 +201,6 @@ def erf(input: Tensor) -> Tensor:
     x = as_floating(input, "erf")
     z = quiet.run(fast.erf, x)
     return record("erf", z, (input, lambda grad, x: grad * (2 / math.sqrt(math.pi) * of(grad).exp(-x * x)), input))
-
-
-def relu(input: Tensor) -> Tensor:
-    """z = max(x, 0).   dz/dx = 1 where x > 0, else 0 (so 0 at the kink x = 0)
-
-    Right of 0 z is x itself; left of it z stays 0, whatever x does. (z ≠ 0 just where x > 0, or is NaN: that passes its
-    gradient on, as in torch.) A gradient that is infinite gives NaN left of 0, as ∞ · 0 does; choosing by np.where,
-    which gives torch's 0, takes 10 times as long, masking its bits 1.4 to 1.8 times.
-    >>> x = z2g.tensor([-1.0, 0.0, 2.0], requires_grad=True); x.relu().sum().backward(); x.grad
-    tensor([0., 0., 1.])
-    """
-    x = as_array(input, "relu")
-    if x.dtype.kind == "b":
-        raise RuntimeError("relu: got a bool tensor, expected numbers; convert it with .int()")
-    z = quiet.run(fast.relu, x)
-    return record("relu", z, (input, lambda grad, z: fast.relu_backward(grad, z), RESULT))
 
 
 def abs(input: Tensor) -> Tensor:

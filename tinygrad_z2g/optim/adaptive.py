@@ -54,7 +54,7 @@ class _PerWeight(Optimizer):
                     g = g + group["weight_decay"] * p.array
             state["step"] = state.get("step", 0) + 1
             self._move(p, g, state, group)
-            p.version[0] += 1
+            p.memory.writes += 1
 
     def _move(self, p: Tensor, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         """Change p, whose gradient is g."""

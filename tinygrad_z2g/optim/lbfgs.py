@@ -131,7 +131,7 @@ class LBFGS(Optimizer):
         at = 0
         for p, a in zip(self._params, start, strict=True):
             p.array[...] = a + t * d[at : at + a.size].reshape(a.shape)
-            p.version[0] += 1
+            p.memory.writes += 1
             at += a.size
 
     @no_grad()

@@ -111,4 +111,4 @@ class Muon(Optimizer):
             if decay:
                 change += (lr * decay) * p.array
             p.array -= change.astype(p.array.dtype, copy=False)
-            p.version[0] += 1
+            p.memory.writes += 1

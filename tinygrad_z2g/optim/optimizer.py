@@ -88,7 +88,7 @@ class OptimizerMethods:
                 if _is_array(value):
                     memory(self.state[p], key, p)
             self._change(p, uphill(p._grad.array, group), group)
-            p.version[0] += 1
+            p.memory.writes += 1
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, or set them to zero."""

@@ -31,12 +31,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..absent import answers
 from ..arrays.backend import Array, of
 from ..arrays.random import default_generator
 from ..tensor import Tensor
-
-__getattr__ = answers(__name__)
 
 if TYPE_CHECKING:
     from ..nn import Module
@@ -183,7 +180,7 @@ def _exchange(name: str, tensor: Tensor, change: Callable[[Array], None]) -> Non
     change(flat)
     if not array.flags.c_contiguous:
         array[...] = flat.reshape(array.shape)
-    tensor.version[0] += 1
+    tensor.memory.writes += 1
 
 
 def _sum(name: str, flat: Array) -> None:
@@ -273,5 +270,5 @@ def average_gradients(model: Module) -> None:
         for g in grads:
             end = start + g.array.size
             g.array = flat[start:end].reshape(g.array.shape)
-            g.version[0] += 1
+            g.memory.writes += 1
             start = end

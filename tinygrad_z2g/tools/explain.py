@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 
 from ..arrays.backend import Array, to_host
-from ..core.asking import seed_gradient
-from ..core.engine import Node, Part, Variable, match, reachable, source, walk
+from ..core.engine import Node, Part, Variable, match, source
+from ..walks.again import walk
+from ..walks.asking import hooks_of, seed_gradient
+from ..walks.paths import reachable
 from .folding import Run, runs
 from .formula import read
 
@@ -109,7 +111,7 @@ class Story:
     def twin(self, node: Node, standins: dict[Target, Any]) -> Node:
         """A copy of `node` that reports here and leads to the stand-ins; an edge to what has none is left out."""
         twin = copy.copy(node)
-        twin.hooks = twin.kept_by = None
+        twin.asked = twin.twin = None
         live = [edge is not None and edge[0] in standins for edge in node.edges]
         twin.edges = [(standins[edge[0]], None, ()) if on else None for edge, on in zip(node.edges, live, strict=True)]
 
@@ -232,7 +234,8 @@ class Story:
         line = place and (place.code, place.instruction)
         sent = tuple(what.partition(" = ")[0] for what, _ in step.sent)
         arrived = len(self.arrivals.get(node, ()))
-        return node.name, tuple(node.shape), step.formula, sent, arrived, bool(node.hooks), self.names.get(node), line
+        hooked = bool(hooks_of(node))
+        return node.name, tuple(node.shape), step.formula, sent, arrived, hooked, self.names.get(node), line
 
     def _chapter(self, node: Node) -> tuple[str, str, str, list[str]]:
         """What is told of one step."""
@@ -241,7 +244,7 @@ class Story:
         for name, value in step.values.items():
             fits = len(body[-1] + name + value) < WIDTH
             body[-1:] = [f"{body[-1]},  {name} = {value}"] if fits else [body[-1], f"with {name} = {value}"]
-        body += ["(backward() will call this tensor's hooks, which may change grad)"] if node.hooks else []
+        body += ["(backward() will call this tensor's hooks, which may change grad)"] if hooks_of(node) else []
         body += [f"{what}   → {self._refer(target)}" for what, target in step.sent]
         file, line, owner = self._where(node)
         place = f"{file}  {textwrap.shorten(line, WIDTH - 40, placeholder=' ...')}  {owner}".strip()

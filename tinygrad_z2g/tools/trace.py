@@ -17,6 +17,8 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, NamedTuple
 
+from ..core.engine import observers
+
 PACKAGE = str(Path(__file__).parent.parent) + os.sep
 
 
@@ -28,9 +30,6 @@ class Observer:
 
     def recorded(self, node: Any) -> None:
         """It was recorded as `node`, whose rules may be replaced."""
-
-
-observers: list[Observer] = []
 
 
 class observing:
@@ -100,7 +99,7 @@ def here() -> Place:
 
 def _module(frame: Any) -> weakref.ref | None:
     """The module whose forward this frame runs: what is called as `module(x)` passes through Module.__call__."""
-    called = frame.f_code.co_name == "__call__" and frame.f_code.co_filename == os.path.join(PACKAGE, "nn", "module.py")
+    called = frame.f_code.co_name == "__call__" and frame.f_code.co_filename.endswith(os.sep + "module.py")
     return weakref.ref(frame.f_locals["self"]) if called else None
 
 

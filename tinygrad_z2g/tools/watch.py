@@ -149,9 +149,9 @@ class watch:
     def _arrived(self, label: str, parameter: Parameter) -> Any:
         def hook(grad: Tensor) -> None:
             self._note(label, "gradient", grad.array)
-            self._reached.setdefault(id(parameter), parameter.version[0])
+            self._reached.setdefault(id(parameter), parameter.memory.writes)
             if all(p is not parameter for p, _, _ in self._before[label]):
-                self._before[label].append((parameter, parameter.array.copy(), parameter.version[0]))
+                self._before[label].append((parameter, parameter.array.copy(), parameter.memory.writes))
 
         return hook
 
@@ -165,7 +165,7 @@ class watch:
     def _end(self) -> None:
         """Take the hooks off, and write down what was seen."""
         for own in self._parameters.values():
-            self._moved |= {id(p) for p in own.values() if self._reached.get(id(p), p.version[0]) != p.version[0]}
+            self._moved |= {id(p) for p in own.values() if self._reached.get(id(p), p.memory.writes) != p.memory.writes}
         if not self._looking:
             return
         self._looking = False
@@ -176,7 +176,7 @@ class watch:
         for label, before in self._before.items():
             for parameter, old, version in before:
                 self._note(label, "weights", old)
-                if parameter.version[0] != version:  # the optimizer has been here
+                if parameter.memory.writes != version:  # the optimizer has been here
                     self._stepped = True
                     self._note(label, "change", parameter.array - old)
         if not self._squares:

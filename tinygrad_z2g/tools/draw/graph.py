@@ -18,10 +18,12 @@ from typing import Any
 
 from ...arrays.backend import Array, of
 from ...arrays.random import default_generator
-from ...core.engine import Node, Variable, reachable, source, walk
+from ...core.engine import Node, Variable, source
 from ...core.modes import enable_grad
 from ...nn import Module, Parameter
 from ...tensor import Tensor
+from ...walks.again import walk
+from ...walks.paths import reachable
 from ..folding import runs
 from . import writing
 from .layout import Box, place
@@ -164,16 +166,16 @@ class draw:
         if root.array.size != 1:
             self._caption += f"; no gradients: the result has shape {_shape(root)}, not one number"
             return
-        hooks = [(owner, owner.hooks) for owner in [*self._nodes, *leaves]]
+        asked = [(owner, owner.asked) for owner in [*self._nodes, *leaves]]
         try:
-            for owner, _ in hooks:
-                owner.hooks = None
+            for owner, _ in asked:
+                owner.asked = None
             self._grads = walk([(root, of(root.array).ones_like(root.array))], True, {*self._nodes, *leaves})[0]
         except RuntimeError as error:  # a tensor was changed in place since
             self._caption += f"; no gradients: {error}"
         finally:
-            for owner, before in hooks:
-                owner.hooks = before
+            for owner, before in asked:
+                owner.asked = before
 
     def _group(self) -> _Group:
         """The tree of calls, with all nodes, leaves and inputs in it."""

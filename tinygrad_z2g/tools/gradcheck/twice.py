@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from ...arrays import backend
-from ...core.engine import source, walk
+from ...core.engine import source
 from ...core.modes import enable_grad
 from ...tensor import Tensor
+from ...walks.again import walk
 from . import STEP, GradcheckError, _checked, _outputs, _weights, compare
 
 

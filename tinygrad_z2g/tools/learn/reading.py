@@ -92,7 +92,7 @@ PATH = {
     ],
     "The tensor": [
         Step("arrays.random", SKIM, "One seed; and why dropout needs no stored mask."),
-        Step("core.asking", OPEN, "`seed_gradient`: what a backward pass starts with."),
+        Step("walks.asking", OPEN, "`seed_gradient`: what a backward pass starts with."),
         Step("methods", OPEN, "More of that table."),
         Step("tools.notebook", OPEN, "A tensor as a coloured table."),
         Step("tensor", SKIM, "The table in the middle, where each operation becomes a method. `backward` is one line. "

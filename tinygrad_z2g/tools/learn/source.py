@@ -245,7 +245,7 @@ def _called(piece: Piece, module: str, own: Path, depth: int = 2) -> list[Piece]
         first, _, rest = ast.unparse(call.func).partition(".")
         thing = getattr(names.get(first), rest, None) if rest else names.get(first)
         home = getattr(thing, "__module__", None) or ""
-        near = home in (f"{NAME}.core.engine", f"{NAME}.core.asking") or home.startswith(f"{NAME}.fast")
+        near = home in (f"{NAME}.core.engine", f"{NAME}.walks.asking") or home.startswith(f"{NAME}.fast")
         if inspect.isfunction(thing) and (near or (home.startswith(NAME) and inspect.getsourcefile(thing) == str(own))):
             inner = _own_piece(inspect.unwrap(thing))
             if inner is not None and inner not in found and inner.node is not piece.node:

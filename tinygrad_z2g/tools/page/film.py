@@ -20,6 +20,7 @@ from ...arrays.backend import Array, to_host
 from ...core.engine import Node, Variable
 from ...nn import Module
 from ...tensor import Tensor
+from ...walks.asking import hooks_of
 from ..draw.graph import ENOUGH, count, draw, root_of, variables_of
 from ..draw.layout import Box
 from ..draw.tracing import Call, Input, notes
@@ -160,7 +161,7 @@ class _Film(draw):
         sent = [[text, self._keys[target]] for text, target in step.sent]
         grad = {"text": str(step.grad), "table": self._table(step.grad.array)}
         return {"number": step.number, "grad": grad, "formula": step.formula, "reads": reads, "sent": sent,
-                "hooks": bool(node.hooks)}  # fmt: skip
+                "hooks": bool(hooks_of(node))}  # fmt: skip
 
     def _parts(self, x: Node | Variable) -> list[list[Any]]:
         """The gradients that arrive at a node or a leaf: text, from whom, table; in the order of their arrival."""

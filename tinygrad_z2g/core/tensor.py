@@ -1,0 +1,124 @@
+"""`Tensor`: an array that remembers how it was computed.
+
+The class holds little: the array, its gradient, and the way back (see `engine.Variable`). Every operation is a function
+in `ops/`, where forward and gradient rule stand side by side; here they become methods and operators. torch's many
+other methods are added by `tensor.py` outside of the core. It knows nothing of rules.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..arrays.backend import Array, of
+from . import engine, ops
+from .engine import Memory, Variable, needs_grad
+
+if TYPE_CHECKING:
+    from ..tensor import Surface  # so that type checkers see what is added
+else:
+
+    class Surface:
+        __slots__ = ()
+
+
+class Tensor(Surface, Variable):
+    """A multi-dimensional array of one dtype on one device, with reverse-mode differentiation.
+
+    Make one with `tensor(...)`, `zeros(...)`, `randn(...)` and their like. `array` is the NumPy or CuPy array.
+    """
+
+    __slots__ = ("__dict__",)  # for attributes of the user's own: p.tag = 1
+    __array_ufunc__ = None  # `numpy_array * tensor` is left to Tensor.__rmul__ instead of being taken apart
+    __hash__ = object.__hash__  # by identity, although == compares elements
+
+    @staticmethod
+    def make(array: Array) -> Tensor:
+        """A tensor around `array` (not copied), without history."""
+        tensor = object.__new__(Tensor)  # then as `begin`, without the cost of its call
+        tensor.array = array if type(array) is np.ndarray or not isinstance(array, np.generic) else np.asarray(array)
+        tensor._grad = tensor.node = tensor.asked = tensor.base = None
+        tensor._requires_grad = False
+        tensor.rewrites = 0
+        tensor.memory = Memory()
+        return tensor
+
+    # --- What it is ----------------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> Any:
+        """The size of each dimension, a tuple."""
+        return self.array.shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return self.array.ndim
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of the elements."""
+        return self.array.dtype
+
+    def item(self) -> Any:
+        """The one element as a Python number. RuntimeError if there are more or none."""
+        if self.array.size != 1:
+            raise RuntimeError(
+                f"item: a tensor of shape {tuple(self.shape)} has {self.array.size} elements, expected 1"
+            )
+        return self.array.item()
+
+    def detach(self) -> Tensor:
+        """The same memory without history: gradients stop here."""
+        out = Tensor.make(self.array)
+        out.memory = self.memory
+        return out
+
+    # --- Gradients -----------------------------------------------------------------------------------------------
+
+    @property
+    def grad(self) -> Tensor | None:
+        """∂L/∂self after backward."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        self._grad = value
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients are wanted, here or at something this was computed from."""
+        return needs_grad(self)
+
+    def backward(self, gradient: Tensor | None = None, retain_graph: bool = False) -> None:
+        """Add ∂self/∂leaf to `leaf.grad` for every leaf this was computed from. See `engine.backward`.
+
+        `gradient` is ∂L/∂self, needed unless self has one element.
+        """
+        if gradient is None and self.array.size != 1:
+            raise RuntimeError(f"backward: the gradient of a result of shape {tuple(self.shape)} must be given")
+        seed = of(self.array).ones_like(self.array) if gradient is None else gradient.array
+        engine.backward([(self, seed)], retain_graph)
+
+    # --- Operations: each a function in `ops/` ---------------------------------------------------------------------
+
+    add = __add__ = __radd__ = ops.add
+    sub = __sub__ = ops.sub
+    mul = __mul__ = __rmul__ = ops.mul
+    div = __truediv__ = ops.div
+    neg = __neg__ = ops.neg
+    pow = __pow__ = ops.pow
+    exp, log, sqrt, tanh, sigmoid, relu = ops.exp, ops.log, ops.sqrt, ops.tanh, ops.sigmoid, ops.relu
+    masked_fill = ops.masked_fill
+    eq, ne = ops.eq, ops.ne
+    lt = __lt__ = ops.lt
+    le = __le__ = ops.le
+    gt = __gt__ = ops.gt
+    ge = __ge__ = ops.ge
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return ops.sub(other, self)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return ops.div(other, self)
