@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arrays.backend import Array, of
-from .borrowed import Tensor
+from .tensor import Tensor
 
 if TYPE_CHECKING:
     from ..optim.adam import AdamMethods

@@ -91,6 +91,11 @@ class Tensor(Surface, Variable):
         """Whether gradients are wanted, here or at something this was computed from."""
         return needs_grad(self)
 
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Ask for (or decline) gradients at this leaf."""
+        self._requires_grad = requires_grad
+        return self
+
     def backward(self, gradient: Tensor | None = None, retain_graph: bool = False) -> None:
         """Add ∂self/∂leaf to `leaf.grad` for every leaf this was computed from. See `engine.backward`.
 
