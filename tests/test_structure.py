@@ -33,8 +33,8 @@ LAYERS = [
     ["tensor"],
     [
         "amp", "autograd", "creation", "core.borrowed", "cuda", "distributed", "distributions", "fast.updates", "func",
-        "gpu.capture", "gpu.steps", "gradcheck", "half.scaler", "linalg", "nn", "old", "optim", "parallel.processes", "questions", "random", "serialization",
-        "text", "tools.gradcheck", "utils",
+        "gpu.capture", "gpu.steps", "gradcheck", "half.scaler", "linalg", "nn", "old", "optim", "parallel.processes",
+        "questions", "random", "serialization", "text", "tools.gradcheck", "utils",
     ],
     ["models"],
     ["tools.draw", "tools.page", "tools.watch"],
