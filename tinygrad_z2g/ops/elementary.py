@@ -14,9 +14,9 @@ import numpy as np
 from .. import fast
 from ..arrays.backend import Array, of, quiet
 from ..core.engine import RESULT, Variable, needs_grad, record, unchanged
-from ..core.ops.elementwise import comparison
+
 from .common import as_array, as_floating, computed, constant, operands
-from .elementwise import (
+from .elementwise import comparison, (
     _xp,
     add,
     clamp,
