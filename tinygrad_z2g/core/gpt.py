@@ -1,8 +1,8 @@
 """A GPT: predicts the next token from those before it, and writes by feeding its predictions back.
 
 The design of GPT-2 (Radford et al. 2019): learned positions, pre-norm blocks, GELU, and optionally one matrix for
-reading tokens in and predicting them ("tied weights"). Or rotary positions, with which a small GPT learns faster. It
-knows nothing of gradients: there is no rule in this file, nor need of one. Nor of characters: a token is a number.
+reading tokens in and predicting them ("tied weights"). It knows nothing of gradients, nor of characters: a token is a
+number.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arrays import random
-from ..arrays.backend import of, to_device, to_host
-from .borrowed import Tensor, ops
+from ..arrays.backend import device_of, of, to_device, to_host
+from . import ops
 from .layers import Dropout, Embedding, LayerNorm, Linear, ModuleList, TransformerBlock, start
 from .modes import no_grad
 from .module import Module
+from .tensor import Tensor
 
 if TYPE_CHECKING:
     from ..models.generation import LanguageModelMethods
@@ -67,10 +68,9 @@ class LanguageModel(Module, LanguageModelMethods):
         self, prompt: Tensor, max_new_tokens: int, temperature: float = 1.0, top_k: int | None = None
     ) -> Tensor:
         """The prompt (B, T) continued by `max_new_tokens` sampled tokens: (B, T + max_new_tokens). See `sample`."""
-        if prompt.ndim != 2 or prompt.array.shape[1] == 0:
-            raise ValueError(f"generate: expected a prompt of shape (B, T) with T >= 1, got {tuple(prompt.shape)}")
-        if max_new_tokens < 0:
-            raise ValueError(f"generate: max_new_tokens must be >= 0, got {max_new_tokens}")
+        if prompt.ndim != 2 or prompt.array.shape[1] == 0 or max_new_tokens < 0:
+            got = f"shape {tuple(prompt.shape)} and max_new_tokens {max_new_tokens}"
+            raise ValueError(f"generate: got a prompt of {got}; expected (B, T) with T >= 1, and a number >= 0")
         if not all(0 <= token < self.config.vocab_size for token in to_host(prompt.array).flat):
             raise IndexError(f"generate: prompt ids must be in the range 0 to {self.config.vocab_size - 1}")
         was_training, cache, ids, new = self.training, Cache(), prompt, prompt
@@ -81,7 +81,7 @@ class LanguageModel(Module, LanguageModelMethods):
                     if len(cache) + new.array.shape[1] > self.config.context:
                         # Keys know their position; once the window slides, every position changes: the cache is void
                         cache, new = Cache(), ids[:, -self.config.context :]
-                    new = sample(self.next_scores(new, cache), temperature, top_k).unsqueeze(1)  # (B,) -> (B, 1)
+                    new = sample(self.next_scores(new, cache), temperature, top_k).reshape(-1, 1)  # (B,) -> (B, 1)
                     ids = ops.cat([ids, new], 1)
         finally:
             self.train(was_training)
@@ -89,30 +89,25 @@ class LanguageModel(Module, LanguageModelMethods):
 
 
 def sample(
-    scores: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None,
-    generator: random.Generator | None = None,
-) -> Tensor:  # fmt: skip
+    scores: Tensor, temperature: float = 1.0, top_k: int | None = None, generator: random.Generator | None = None
+) -> Tensor:
     """One token id per row of scores (B, V) -> (B,), drawn with probability softmax(scores / temperature).
 
-    temperature: below 1 bolder, above 1 wilder, 0 always the likeliest. top_k: only the k likeliest. top_p: only the
-    likeliest that together reach probability p (Holtzman et al. 2020).
+    temperature: below 1 bolder, above 1 wilder, 0 always the likeliest. top_k: only the k likeliest.
     """
-    if not temperature >= 0 or (top_k is not None and top_k < 1) or not 0 <= (0 if top_p is None else top_p) <= 1:
-        raise ValueError(f"sample: got temperature {temperature}, top_k {top_k}, top_p {top_p}; expected >= 0, at "
-                         "least 1, between 0 and 1")  # fmt: skip
+    if not temperature >= 0 or (top_k is not None and top_k < 1):
+        got = f"temperature {temperature}, top_k {top_k}"
+        raise ValueError(f"sample: got {got}; expected a temperature >= 0, and at least 1 token to choose from")
     if temperature == 0:
-        return scores.argmax(1)
+        return Tensor.make(scores.array.argmax(1))
     with np.errstate(over="ignore"):  # a tiny temperature
         host = to_host(scores.array).astype(np.float64) / temperature
     order = (-host).argsort(axis=1, kind="stable")  # likeliest first
     ranked = ops.softmax(Tensor.make(np.take_along_axis(host, order, axis=1)), 1).array  # (B, V)
     if top_k is not None:
         ranked[:, top_k:] = 0
-    if top_p is not None:
-        before = ranked.cumsum(axis=1) - ranked  # probability of all likelier tokens
-        ranked[:, 1:][before[:, 1:] >= top_p] = 0  # the likeliest always stays
     choice = random.choices(ranked, 1, False, generator)  # (B, 1)
-    return Tensor.make(to_device(np.take_along_axis(order, choice, axis=1)[:, 0], scores.device))
+    return Tensor.make(to_device(np.take_along_axis(order, choice, axis=1)[:, 0], device_of(scores.array)))
 
 
 @dataclass
@@ -134,16 +129,12 @@ class GPTConfig:
         for name in ("vocab_size", "context", "layers", "heads", "width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"GPTConfig: {name} must be at least 1, got {getattr(self, name)}")
-        if self.width % self.heads:
-            raise ValueError(
-                f"GPTConfig: width {self.width} is not divisible into {self.heads} heads; choose a multiple"
-            )
-        if self.rotary and self.width // self.heads % 2:
-            raise ValueError(f"GPTConfig: rotary takes heads of an even size, got {self.width // self.heads}")
-        if not self.rope_base > 0:
-            raise ValueError(f"GPTConfig: rope_base must be > 0, got {self.rope_base}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"GPTConfig: dropout must be in [0, 1), got {self.dropout}")
+        if self.width % self.heads or (self.rotary and self.width // self.heads % 2):
+            even = " of an even size" if self.rotary else ""
+            raise ValueError(f"GPTConfig: width {self.width} is not divisible into {self.heads} heads{even}")
+        if not (self.rope_base > 0 and 0 <= self.dropout < 1):
+            got = f"rope_base {self.rope_base}, dropout {self.dropout}"
+            raise ValueError(f"GPTConfig: got {got}; rope_base must be > 0, dropout must be in [0, 1)")
 
 
 class GPT(LanguageModel):
@@ -155,16 +146,15 @@ class GPT(LanguageModel):
         if not config.rotary:
             self.position_embedding = Embedding(config.context, config.width)
         self.dropout = Dropout(config.dropout)
-        self.blocks = ModuleList(
-            TransformerBlock(config.width, config.heads, config.dropout, config.bias) for _ in range(config.layers)
-        )
+        settings = config.width, config.heads, config.dropout, config.bias
+        self.blocks = ModuleList(TransformerBlock(*settings) for _ in range(config.layers))
         self.norm = LayerNorm(config.width, bias=config.bias)
         self.head = Linear(config.width, config.vocab_size, bias=False)
         for layer in self.modules():
             if isinstance(layer, (Linear, Embedding)):
                 start(layer.weight, random.normal(layer.weight.array.shape, std=0.02))
             if isinstance(layer, Linear) and layer.bias is not None:
-                start(layer.bias, np.zeros(layer.bias.array.shape))
+                start(layer.bias, 0)
         # Each block adds twice to the residual stream; smaller last layers keep the sum of all 2 · layers at size 1
         for block in self.blocks:
             for layer in (block.attention.proj, block.mlp[2]):
@@ -181,8 +171,7 @@ class GPT(LanguageModel):
         """
         if ids.ndim != 2:
             raise ValueError(f"GPT: expected token ids of shape (B, T), got {tuple(ids.shape)}; see unsqueeze(0)")
-        T = ids.array.shape[1]
-        seen = 0 if cache is None else len(cache)
+        T, seen = ids.array.shape[1], 0 if cache is None else len(cache)
         if cache is not None and cache.padding is not None:  # a position here is a number, not a distance
             raise ValueError("GPT: prompts of different lengths are not offered; give them one by one")
         if seen + T > self.config.context:
@@ -199,4 +188,5 @@ class GPT(LanguageModel):
         scores = self.head(self.norm(x))  # (B, T, C) -> (B, T, V)
         if targets is None:
             return scores, None
-        return scores, ops.cross_entropy(scores.flatten(0, 1), targets.flatten())
+        V = scores.array.shape[2]
+        return scores, ops.cross_entropy(scores.reshape(-1, V), targets.reshape(-1))  # (B T, V), (B T,)

@@ -1,7 +1,6 @@
-"""The layers of a GPT, and those that the first networks are made of.
+"""The layers of a GPT: they own parameters and say how these start; what they compute are operations of `ops`.
 
-A layer owns its parameters and says how they start; what it computes is an operation of `ops`, or a few layers put
-together. No rule is here: gradients follow from the operations.
+No rule is here: gradients follow from the operations.
 """
 
 from __future__ import annotations
@@ -14,8 +13,9 @@ import numpy as np
 
 from ..arrays import dtypes, random
 from ..arrays.backend import device_of, resolve, to_device
-from .borrowed import Tensor, ops
+from . import ops
 from .module import Module, Parameter
+from .tensor import Tensor
 
 if TYPE_CHECKING:
     from .gpt import Cache
@@ -24,16 +24,15 @@ if TYPE_CHECKING:
 def parameter(*shape: int, value: float = 0.0, device: Any = None, dtype: Any = None) -> Parameter:
     """A parameter of this shape, the same number everywhere."""
     if any(n < 0 for n in shape):
-        raise RuntimeError(f"parameter: sizes must not be negative, got {shape}")
+        raise RuntimeError(f"parameter: got the sizes {shape}, expected sizes >= 0")
     dtype = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
     return Parameter(Tensor.make(to_device(np.full(shape, value, dtype), resolve(device))))
 
 
-def start(parameter: Tensor, numbers: np.ndarray) -> None:
-    """parameter = numbers: those that a layer starts with, drawn on the host."""
-    array = parameter.array
-    array[...] = to_device(numbers.astype(array.dtype), device_of(array))
-    parameter.memory.writes += 1
+def start(x: Tensor, numbers: Any) -> None:
+    """x = numbers: those that a parameter starts with, drawn on the host in float64 and rounded once."""
+    x.array[...] = to_device(np.asarray(numbers, x.array.dtype), device_of(x.array))
+    x.memory.writes += 1
 
 
 class Linear(Module):
@@ -92,9 +91,9 @@ class LayerNorm(Module):
     ):  # fmt: skip
         shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         self.normalized_shape, self.eps = shape, eps
-        ones, zeros = (parameter(*shape, value=value, device=device, dtype=dtype) for value in (1, 0))
-        self.register_parameter("weight", ones if elementwise_affine else None)
-        self.register_parameter("bias", zeros if elementwise_affine and bias else None)
+        for name, value, wanted in (("weight", 1, True), ("bias", 0, bias)):
+            p = parameter(*shape, value=value, device=device, dtype=dtype)
+            self.register_parameter(name, p if elementwise_affine and wanted else None)
 
     def forward(self, input: Tensor) -> Tensor:
         """(..., *normalized_shape), same shape out"""
@@ -133,16 +132,11 @@ class GELU(Module):
         return ops.gelu(input, self.approximate)
 
 
-# --- Several modules ---------------------------------------------------------------------------------------------
-
-
 class Sequence(Module):
     """Modules that are its attributes, named by their numbers: what `Sequential` and `ModuleList` share."""
 
     def append(self, module: Module) -> Any:
         """Add one at the end, named by its number. Returns self."""
-        if not isinstance(module, Module):
-            raise TypeError(f"{type(self).__name__}: {type(module).__name__} is not a Module")
         setattr(self, str(len(self)), module)
         return self
 
@@ -150,7 +144,7 @@ class Sequence(Module):
         return iter([member for member in self.__dict__.values() if isinstance(member, Module)])
 
     def __len__(self) -> int:
-        return len(list(self))
+        return sum(1 for _ in self)
 
     def __getitem__(self, index: int) -> Any:
         return list(self)[index]
@@ -178,17 +172,12 @@ class ModuleList(Sequence):
             self.append(module)
 
 
-# --- The Transformer ---------------------------------------------------------------------------------------------
-
-
 class CausalSelfAttention(Module):
     """Every position asks (query) all positions up to itself (key) and takes the mean of what they tell (value)."""
 
     def __init__(self, width: int, num_heads: int, dropout: float = 0.0, bias: bool = True):
         if num_heads < 1 or width < 1 or width % num_heads:
-            raise ValueError(
-                f"CausalSelfAttention: width {width} is not divisible into {num_heads} heads; choose a multiple"
-            )
+            raise ValueError(f"CausalSelfAttention: width {width} is not divisible into {num_heads} heads")
         self.num_heads, self.dropout = num_heads, dropout
         self.qkv = Linear(width, 3 * width, bias=bias)
         self.proj = Linear(width, width, bias=bias)
@@ -197,32 +186,21 @@ class CausalSelfAttention(Module):
     def forward(self, x: Tensor, cache: Cache | None = None, angles: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """(B, T, C) -> (B, T, C).
 
-        With a `cache`, x holds only the positions that are new: their keys and values are added to the cache, and
-        they attend to everything in it, up to themselves. `angles` of the positions, from `ops.rotary_angles`, turn
-        queries and keys: the match of two then depends on how far apart they stand.
+        With a `cache`, x holds only the positions that are new: their keys and values are added to it, and they attend
+        to everything in it, up to themselves. `angles`, from `ops.rotary_angles`, turn queries and keys, so that the
+        match of two depends on how far apart they stand.
         """
-        q, k, v = (split_heads(part, self.num_heads) for part in self.qkv(x).chunk(3, dim=-1))  # (B, nh, T, hs) each
-        if angles is not None:
+        (B, T, C), nh, mask = x.array.shape, self.num_heads, None
+        q, k, v = (part.reshape(B, T, nh, C // nh).transpose(1, 2) for part in self.qkv(x).split(C, dim=-1))
+        if angles is not None:  # q, k, v (B, nh, T, hs)
             q, k = ops.rotary_embedding(q, *angles), ops.rotary_embedding(k, *angles)
-        mask, p, T = None, self.dropout if self.training else 0.0, q.array.shape[2]
         if cache is not None:
             k, v = cache.extend(self, k, v)  # (B, nh, S, hs)
             mask = cache.mask(T, k.array.shape[2], q)
-        causal = mask is None and k.array.shape[2] == T
+        p, causal = self.dropout if self.training else 0.0, mask is None and k.array.shape[2] == T
         y = ops.scaled_dot_product_attention(q, k, v, mask, p, is_causal=causal)
-        return self.resid_dropout(self.proj(merge_heads(y)))
-
-
-def split_heads(x: Tensor, num_heads: int) -> Tensor:
-    """(B, T, C) -> (B, nh, T, hs)"""
-    B, T, C = x.array.shape
-    return x.reshape(B, T, num_heads, C // num_heads).transpose(1, 2)
-
-
-def merge_heads(x: Tensor) -> Tensor:
-    """(B, nh, T, hs) -> (B, T, nh * hs)"""
-    B, nh, T, hs = x.array.shape
-    return x.transpose(1, 2).reshape(B, T, nh * hs)
+        y = y.transpose(1, 2).reshape(B, T, C)  # (B, nh, T, hs) -> (B, T, C)
+        return self.resid_dropout(self.proj(y))
 
 
 class TransformerBlock(Module):
@@ -236,12 +214,8 @@ class TransformerBlock(Module):
         self.norm1 = LayerNorm(width, bias=bias)
         self.attention = CausalSelfAttention(width, num_heads, dropout, bias)
         self.norm2 = LayerNorm(width, bias=bias)
-        self.mlp = Sequential(
-            Linear(width, 4 * width, bias=bias),
-            GELU(approximate="tanh"),
-            Linear(4 * width, width, bias=bias),
-            Dropout(dropout),
-        )
+        up, down = Linear(width, 4 * width, bias=bias), Linear(4 * width, width, bias=bias)
+        self.mlp = Sequential(up, GELU(approximate="tanh"), down, Dropout(dropout))
 
     def forward(self, x: Tensor, cache: Cache | None = None, angles: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """(B, T, C) -> (B, T, C)"""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .borrowed import Tensor
+from .tensor import Tensor
 
 if TYPE_CHECKING:
     from ..nn.module import ModuleMethods, ParameterMethods
@@ -47,8 +47,6 @@ class Module(ModuleMethods):
 
         def __call__(self, *args, **kwargs):
             return self.forward(*args, **kwargs)
-
-    # --- Parts ---------------------------------------------------------------------------------------------------
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Set `self.name`. None keeps the place for a parameter."""
@@ -98,8 +96,6 @@ class Module(ModuleMethods):
         """The parameters, each once, in order of definition."""
         return (part for _, part in self._walk("", recurse) if isinstance(part, Parameter))
 
-    # --- Changing all of it --------------------------------------------------------------------------------------
-
     def train(self: _M, mode: bool = True) -> _M:
         """Training behaviour (dropout on) here and in all parts. Returns self."""
         if not isinstance(mode, bool):
@@ -111,14 +107,6 @@ class Module(ModuleMethods):
     def eval(self: _M) -> _M:
         """Evaluation behaviour: `train(False)`."""
         return self.train(False)
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients of all parameters, or set them to zero."""
-        for parameter in self.parameters():
-            if set_to_none:
-                parameter.grad = None
-            elif parameter.grad is not None:
-                parameter.grad.zero_()
 
 
 def search(name: str, holder: Any, around: tuple[int, ...] = ()) -> Iterator[tuple[str, Any, Any, Any]]:

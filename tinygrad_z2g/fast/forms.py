@@ -25,8 +25,6 @@ from ..core.engine import RESULT, Derived, Variable, needs_grad, record
 from ..core.operands import arrays_of, as_array, beside, converted, floating, operands
 from ..core.ops import elementwise, network
 from ..core.ops.shape import spread
-from ..half import precision
-from ..half.casting import lowered
 from ..walks.again import linear_rule, record_fused, record_joint_fused
 from . import product
 
@@ -126,8 +124,6 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
 
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """Two matrices by `fast.product`, batches by `fast.bmm`. float16 is multiplied in float32 on the CPU."""
-    if precision.blocks:
-        input, other = lowered(input, other)
     dtype, input, other, x, y = _factors(input, other, "matmul")
     if x.ndim == y.ndim == 2 and x.shape[1] == y.shape[0]:
         z = quiet.run(DOT if type(x) is np.ndarray else product, x, y)
@@ -178,9 +174,6 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     b = None if bias is None else as_array(bias, "linear")
     if b is None and as_array(weight, "linear").ndim == 1:
         return matmul(input, weight)  # (..., in) @ (in) -> (...)
-    if precision.blocks:
-        input, weight, bias = lowered(input, weight, bias)
-        b = None if bias is None else bias.array
     dtype, input, weight, x, W = _factors(input, weight, "linear")
     if W.ndim != 2 or x.shape[-1:] != W.shape[1:] or (b is not None and (b.shape != W.shape[:1] or b.dtype != dtype)):
         checks.check_linear(x.astype(dtype, copy=False), W.astype(dtype, copy=False), b)
@@ -392,8 +385,6 @@ def scaled_dot_product_attention(
     name = "scaled_dot_product_attention"
     if attn_mask is not None and needs_grad(attn_mask):
         return network.scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, scale)
-    if precision.blocks:
-        query, key, value, attn_mask = lowered(query, key, value, attn_mask)
     q, k, v, mask = arrays_of(name, query, key, value, attn_mask)
     scale, dropout_p = checks.attention_scale(q, k, v, mask, scale), checks.probability(dropout_p, f"{name}: dropout_p")
     writes = 0 if attn_mask is None else attn_mask.memory.writes

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from .. import creation
-from ..core.layers import merge_heads, split_heads
 from ..ops.common import as_array, same_device
 from ..ops.elementwise import where
 from ..tensor import Tensor
@@ -163,6 +162,18 @@ class MultiheadAttention(Module):
 
     def extra_repr(self) -> str:
         return f"embed_dim={self.embed_dim}, num_heads={self.num_heads}"
+
+
+def split_heads(x: Tensor, num_heads: int) -> Tensor:
+    """(B, T, C) -> (B, nh, T, hs)"""
+    B, T, C = x.array.shape
+    return x.reshape(B, T, num_heads, C // num_heads).transpose(1, 2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """(B, nh, T, hs) -> (B, T, nh * hs)"""
+    B, nh, T, hs = x.array.shape
+    return x.transpose(1, 2).reshape(B, T, nh * hs)
 
 
 def _says_causal(mask: Tensor) -> bool:

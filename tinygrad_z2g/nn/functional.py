@@ -21,8 +21,7 @@ from ..core.engine import RESULT, Derived, record
 from ..core.modes import no_grad
 from ..core.ops import gelu, layer_norm
 from ..fast.forms import known_rows
-from ..half import precision
-from ..half.casting import in_float32, lowered, through_float32
+from ..half.table import apply
 from ..ops import elementwise
 from ..ops.common import (
     as_array,
@@ -131,8 +130,6 @@ def bias_gelu(input: Tensor, bias: Tensor, approximate: str = "none") -> Tensor:
     ([[1.0], [1.0]], tensor([2.]))
     """
     _check_approximate("bias_gelu", approximate)
-    if precision.blocks:  # x is a product that waits for its bias
-        input, bias = lowered(input, bias)
     a, b = floating(input, "bias_gelu"), as_array(bias, "bias_gelu")
     same_device("bias_gelu", input, bias)
     if not a.ndim or b.shape != a.shape[-1:] or b.dtype != a.dtype:
@@ -180,7 +177,6 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
     )
 
 
-@in_float32
 @silent
 def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
     """z = ln(1 + e^(βx)) / β, and x itself where βx > threshold.   dz/dx = slope = σ(βx)
@@ -227,7 +223,6 @@ def logsigmoid(input: Tensor) -> Tensor:
 
 
 @losses.old_reduction
-@in_float32
 def binary_cross_entropy_with_logits(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean",
     pos_weight: Tensor | None = None,
@@ -255,8 +250,6 @@ def binary_cross_entropy_with_logits(
 # --- Normalisation -----------------------------------------------------------------------------------------------
 
 
-@in_float32
-@through_float32
 @silent
 def rms_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
@@ -467,3 +460,6 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         return out
 
     return record("pad", z, (input, linear_rule("pad", rule, there)))
+
+
+apply(globals())  # mixed precision, by the table in half/

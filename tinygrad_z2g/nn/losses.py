@@ -19,8 +19,8 @@ from ..arrays.backend import Array, of, quiet, silent
 from ..core import ops
 from ..core.engine import needs_grad, record
 from ..fast.forms import class_losses
-from ..half import precision
-from ..half.casting import cast, half_for, in_float32, raised
+from ..half.casting import cast
+from ..half.table import apply
 from ..ops.common import as_array, as_int, check_floating, check_ids, fits, laid_out, number, same_device
 from ..ops.elementwise import where
 from ..ops.softmax import log_softmax
@@ -87,8 +87,6 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tenso
     >>> F.mse_loss(x, t).backward(); x.grad, t.grad  # n = 2, d = (1, 3)
     (tensor([1., 3.]), tensor([-1., -3.]))
     """
-    if precision.blocks:
-        input, target = raised(input, target)
     a, b = same_shape(input, target, "mse_loss")
     if a.dtype != b.dtype:
         dtype = dtypes.result_type(a, b)
@@ -118,7 +116,6 @@ def _squares(a: Array, b: Array) -> Array:
 
 
 @old_reduction
-@in_float32
 def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """L = mean of |input - target|. The shapes must be equal.
 
@@ -131,7 +128,6 @@ def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor
 
 
 @old_reduction
-@in_float32
 def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """L = d² / (2 β) where |d| < β, else |d| - β/2; d = input - target. Round at the bottom, straight further out.
 
@@ -152,7 +148,6 @@ def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", be
     return reduce(losses, reduction, "smooth_l1_loss")
 
 
-@in_float32
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:
@@ -184,7 +179,6 @@ def same_shape(input: Tensor, target: Tensor, name: str) -> tuple[Array, Array]:
 
 
 @old_reduction
-@in_float32
 @silent
 def cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean",
@@ -292,7 +286,6 @@ def _check_classes(
 
 
 @old_reduction
-@in_float32
 def nll_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
 ) -> Tensor:
@@ -332,11 +325,6 @@ def binary_cross_entropy(
     >>> F.binary_cross_entropy(p, z2g.tensor(1.0)).backward(); p.grad
     tensor(-4.)
     """
-    if precision.blocks and half_for(input) is not None:
-        raise RuntimeError(
-            "binary_cross_entropy: unsafe in autocast: half precision has no probabilities between 0.9995 and 1; use "
-            "binary_cross_entropy_with_logits, which takes scores, or autocast(..., enabled=False) and float32"
-        )
     check_reduction(reduction, "binary_cross_entropy")
     p, t = same_shape(input, target, "binary_cross_entropy")
     if p.dtype != t.dtype:
@@ -360,3 +348,6 @@ def binary_cross_entropy(
         (target, lambda grad, p: grad * (logs(1 - p) - logs(p)), input),
     )
     return reduce(weighted(losses, weight, "binary_cross_entropy"), reduction, "binary_cross_entropy")
+
+
+apply(globals())  # mixed precision, by the table in half/

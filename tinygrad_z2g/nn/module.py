@@ -363,6 +363,14 @@ class ModuleMethods:
 
     # --- Changing all of it --------------------------------------------------------------------------------------
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters, or set them to zero."""
+        for parameter in self.parameters():
+            if set_to_none:
+                parameter.grad = None
+            elif parameter.grad is not None:
+                parameter.grad.zero_()
+
     def requires_grad_(self: _M, requires_grad: bool = True) -> _M:
         """Let all parameters learn, or freeze them. Returns self."""
         for parameter in self.parameters():

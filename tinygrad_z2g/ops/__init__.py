@@ -6,11 +6,7 @@ casts of mixed precision are put around them.
 
 from ..core import ops
 from ..fast import forms
-from ..half.casting import in_float32, in_half
+from ..half import table
 
-plain = not forms.install()
-for name in ("cross_entropy", "exp", "layer_norm", "log", "pow", "softmax", "sum"):
-    setattr(ops, name, in_float32(getattr(ops, name)))
-if plain:
-    for name in ("linear", "matmul", "scaled_dot_product_attention"):  # whose fast forms ask themselves
-        setattr(ops, name, in_half(getattr(ops, name)))
+forms.install()
+table.apply(vars(ops))

@@ -17,9 +17,8 @@ from ..arrays import dtypes
 from ..arrays.backend import of, silent
 from ..core import ops
 from ..core.engine import RESULT, Variable, record
-from ..core.ops import eq, ge, gt, le, lt, mul, ne  # noqa: F401 - of this family
-from ..core.ops.elementwise import comparison
-from ..half.casting import in_float32
+from ..core.ops import mul
+from ..half.table import apply
 from .common import (
     as_array,
     check_broadcast,
@@ -108,7 +107,6 @@ def _div_rounded(input: Any, other: Any, mode: str) -> Tensor:
     return record("div", z, (input, flat), (other, flat))
 
 
-@in_float32
 def rdiv(input: Any, other: Any) -> Tensor:
     """z = y / x: what Python calls for `2 / x`.
 
@@ -199,7 +197,6 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     )
 
 
-@in_float32
 def pow(input: Any, exponent: Any) -> Tensor:
     """z = xʸ.   ∂z/∂x = y xʸ⁻¹,  ∂z/∂y = xʸ ln x
 
@@ -392,6 +389,22 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
 # --- Comparisons and logic: results are bool, no gradient passes --------------------------------------------------
 
 
+def comparison(name: str, symbol: str) -> Any:
+    """The operation `symbol`, done by NumPy's function `name`: its result is bool, and no gradient passes."""
+
+    def compare(input: Any, other: Any) -> Tensor:
+        input, other, x, y = operands(input, other, name)
+        z = computed(getattr(of(x if hasattr(x, "dtype") else y), name), x, y)
+        return (input if isinstance(input, Variable) else other).make(z)
+
+    compare.__name__ = compare.__qualname__ = symbol
+    compare.__doc__ = f"z = ({name.replace('_', ' ')}: x, y), element by element, as bool. No gradient."
+    return compare
+
+
+eq, ne = comparison("equal", "eq"), comparison("not_equal", "ne")
+lt, le = comparison("less", "lt"), comparison("less_equal", "le")
+gt, ge = comparison("greater", "gt"), comparison("greater_equal", "ge")
 logical_and = comparison("logical_and", "logical_and")
 logical_or = comparison("logical_or", "logical_or")
 bitwise_and = comparison("bitwise_and", "bitwise_and")
@@ -455,3 +468,6 @@ def equal(input: Tensor, other: Tensor) -> bool:
     """Whether x and y have one shape and the same elements; nan equals nothing. A Python bool."""
     same_device("equal", input, other)
     return as_array(input, "equal").shape == as_array(other, "equal").shape and bool((input.array == other.array).all())
+
+
+apply(globals())  # mixed precision, by the table in half/

@@ -17,7 +17,7 @@ from ..arrays.backend import Array, device_of, of, quiet, to_device, to_host
 from ..arrays.views import Spot
 from ..core import ops
 from ..core.engine import Variable, record, unchanged
-from ..half.casting import in_widest
+from ..half.table import apply
 from .common import (
     as_array,
     as_int,
@@ -335,7 +335,6 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: f
     )
 
 
-@in_widest
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """A copy of x with z[i][index[i][j][k]][k] += src[i][j][k] for dim = 1: the reverse of `gather`.
 
@@ -498,3 +497,6 @@ def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None) -> Te
         raise RuntimeError(f"repeat_interleave: repeats must be an integer >= 0, or {n} of them, got {repeats}")
     index = np.repeat(np.arange(n), times)
     return index_select(input, dim, input.make(to_device(index, device_of(input.array))))
+
+
+apply(globals())  # mixed precision, by the table in half/

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..arrays import dtypes
 from ..core.ops import linear, matmul
-from ..half.casting import in_half, in_widest
+from ..half.table import apply
 from .common import as_array, one_dim
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     return matmul(input, mat2)
 
 
-@in_widest
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """z = Σ x y for two vectors of one length.
 
@@ -86,7 +85,6 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
     return matmul(input, vec)
 
 
-@in_widest
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     """Σ over pairs of dimensions: the last `dims` of a with the first of b, or those listed as ([of a], [of b]).
 
@@ -117,7 +115,6 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     return matmul(A, B).reshape(*shape_a, *shape_b)
 
 
-@in_half
 def einsum(equation: str, *operands: Any) -> Tensor:
     """Einstein's sum: "ik,kj->ij" is zᵢⱼ = Σₖ xᵢₖ yₖⱼ. Letters name dimensions; those not in the result are summed.
 
@@ -249,3 +246,6 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     left = linear(input1, weight.permute(0, 2, 1).reshape(O * J, I)).unflatten(-1, (O, J))  # (..., O, J)
     z = (left * input2.unsqueeze(-2)).sum(-1)  # (..., O)
     return z if bias is None else z + bias
+
+
+apply(globals())  # mixed precision, by the table in half/

@@ -18,7 +18,7 @@ from ..arrays.backend import Array, of, quiet, silent
 from ..core import ops
 from ..core.engine import RESULT, Derived, Variable, record
 from ..core.ops.shape import spread
-from ..half.casting import in_float32, through_float32
+from ..half.table import apply
 from .common import (
     as_array,
     constant,
@@ -92,7 +92,6 @@ def _count(a: Array, dims: tuple[int, ...]) -> int:
 
 
 @numpy_names
-@through_float32
 @silent
 def var(
     input: Tensor,
@@ -124,7 +123,6 @@ def var(
 
 
 @numpy_names
-@through_float32
 @silent
 def std(
     input: Tensor,
@@ -187,7 +185,6 @@ def _moments(name: str, x: Any, dim: Any, unbiased: Any, keepdim: bool, correcti
 
 
 @numpy_names
-@in_float32
 @silent
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """z = Π x over one `dim` or all.   dz/dxᵢ = Π of the others
@@ -369,8 +366,6 @@ def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
 
 
 @numpy_names
-@in_float32
-@through_float32
 @silent
 def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
     """z = (Σ |x|ᵖ)^(1/p) over `dim`, p any number, ±inf or "fro" (2).   For p = 2: dz/dx = x / z, taken as 0 at z = 0
@@ -405,7 +400,6 @@ def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> T
 
 
 @numpy_names
-@in_float32
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """zᵢ = x₀ + ... + xᵢ along `dim`.   ∂L/∂xᵢ = Σ of the gradients from i on: a cumulative sum from the far end
 
@@ -429,7 +423,6 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
 
 
 @numpy_names
-@in_float32
 @silent
 def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """zᵢ = x₀ x₁ ... xᵢ along `dim`.   ∂L/∂xᵢ = (x₀ ... xᵢ₋₁) Sᵢ with Sᵢ = gradᵢ + xᵢ₊₁ Sᵢ₊₁, from the far end
@@ -463,3 +456,6 @@ def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
     """How many elements along `dim` (one, several or all) are not 0, int64. No gradient."""
     a = as_array(input, "count_nonzero")
     return constant(input, row_major((a != 0).sum(axis=many_dims(dim, a.ndim, "count_nonzero"), dtype=dtypes.int64)))
+
+
+apply(globals())  # mixed precision, by the table in half/

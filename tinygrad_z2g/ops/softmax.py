@@ -13,7 +13,7 @@ from ..arrays.backend import of, silent
 from ..core import ops
 from ..core.engine import RESULT, record
 from ..core.ops.shape import spread
-from ..half.casting import in_float32
+from ..half.table import apply
 from .common import as_floating, floating, many_dims, numpy_names, one_dim, row_major
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 
 
 @numpy_names
-@in_float32
 @silent
 def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """zᵢ = xᵢ - ln Σⱼ e^xⱼ along `dim`.   ∂L/∂x = grad - eᶻ Σ grad, where eᶻ = softmax(x)
@@ -58,7 +57,6 @@ def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 
 
 @numpy_names
-@in_float32
 @silent
 def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """z = ln Σ eˣ over `dim`, computed as m + ln Σ eˣ⁻ᵐ with m = max x: no overflow.   dz/dx = eˣ⁻ᶻ = softmax(x)
@@ -81,3 +79,6 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
         return spread(grad, dims, keepdim) * xp.where(xp.isfinite(z), xp.exp(x - z), 0)
 
     return record("logsumexp", reduced, (input, rule, input, RESULT))
+
+
+apply(globals())  # mixed precision, by the table in half/
