@@ -37,12 +37,11 @@ def fits(shape: tuple, into: tuple) -> bool:
     return len(shape) <= len(into) and all(m in (1, n) for m, n in zip(shape[::-1], into[::-1], strict=False))
 
 
-def one_device(name: str, *arrays: Array | None) -> None:
+def one_device(name: str, first: Array, *arrays: Array | None) -> None:
     """RuntimeError unless all given arrays live on one device."""
-    found = [a for a in arrays if a is not None]
-    for a in found[1:]:
-        if a.device != found[0].device:
-            places = f"got {device_of(found[0])} and {device_of(a)}; move one with .to(...)"
+    for a in arrays:
+        if a is not None and a.device != first.device:
+            places = f"got {device_of(first)} and {device_of(a)}; move one with .to(...)"
             raise RuntimeError(f"{name}: expected all tensors on one device, {places}")
 
 

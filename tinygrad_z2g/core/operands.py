@@ -53,7 +53,8 @@ def operands(x: Any, y: Any, name: str, floating: bool = False) -> tuple[Any, An
     a, b = _operand(x, y, name), _operand(y, x, name)
     arrays = hasattr(a, "dtype"), hasattr(b, "dtype")
     if all(arrays):
-        one_device(name, a, b)
+        if a.device != b.device:
+            one_device(name, a, b)
         check_broadcast(a.shape, b.shape, name)
     dtype = dtypes.result_type(a, b)
     if floating and dtype.kind != "f":

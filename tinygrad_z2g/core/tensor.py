@@ -120,11 +120,6 @@ class Tensor(Surface, Variable):
     sum, mean, softmax = ops.sum, ops.mean, ops.softmax
     reshape, transpose, split = ops.reshape, ops.transpose, ops.split
     __getitem__ = ops.getitem
-    eq, ne = ops.eq, ops.ne
-    lt = __lt__ = ops.lt
-    le = __le__ = ops.le
-    gt = __gt__ = ops.gt
-    ge = __ge__ = ops.ge
 
     def __rsub__(self, other: Any) -> Tensor:
         return ops.sub(other, self)

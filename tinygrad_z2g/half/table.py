@@ -36,16 +36,20 @@ CASTS: dict[Callable[..., tuple], str] = {
 # 65,504
 THROUGH_FLOAT32 = "cosine_similarity norm rms_norm std var"
 
+# Fast forms do it by themselves; without them these do not
+PLAIN_THROUGH_FLOAT32 = """cross_entropy gelu layer_norm linear matmul mean scaled_dot_product_attention softmax
+    sum"""
+
 _CAST = {name: way for way, names in CASTS.items() for name in names.split()}
 
 
-def apply(space: dict[str, Any]) -> None:
-    """Put the casts around the operations in a module's names: `apply(globals())`."""
+def apply(space: dict[str, Any], through: str = THROUGH_FLOAT32) -> None:
+    """Put the casts around the operations in a module's names: `apply(globals())`. `through`: in float32 always."""
     for name, function in list(space.items()):
         if not callable(function) or hasattr(function, "casts"):
             continue
         wrapped = function
-        if name in THROUGH_FLOAT32.split():
+        if name in through.split():
             wrapped = _through_float32(wrapped)
         if name in _CAST:
             wrapped = _with_operands(_CAST[name], wrapped)

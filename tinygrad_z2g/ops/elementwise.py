@@ -17,8 +17,7 @@ from ..arrays import dtypes
 from ..arrays.backend import of, silent
 from ..core import ops
 from ..core.engine import RESULT, Variable, record
-from ..core.ops import eq, ge, gt, le, lt, mul, ne  # noqa: F401 - of this family
-from ..core.ops.elementwise import comparison
+from ..core.ops import mul
 from ..half.table import apply
 from .common import (
     as_array,
@@ -390,6 +389,25 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
 # --- Comparisons and logic: results are bool, no gradient passes --------------------------------------------------
 
 
+def comparison(name: str, symbol: str) -> Any:
+    """The operation `symbol`, done by NumPy's function `name`: its result is bool, and no gradient passes."""
+
+    def compare(input: Any, other: Any) -> Tensor:
+        input, other, x, y = operands(input, other, name)
+        z = computed(getattr(_xp(x, y), name), x, y)
+        return constant(input if isinstance(input, Variable) else other, z)
+
+    compare.__name__ = compare.__qualname__ = symbol
+    compare.__doc__ = f"z = ({name.replace('_', ' ')}: x, y), element by element, as bool. No gradient."
+    return compare
+
+
+eq = comparison("equal", "eq")
+ne = comparison("not_equal", "ne")
+lt = comparison("less", "lt")
+le = comparison("less_equal", "le")
+gt = comparison("greater", "gt")
+ge = comparison("greater_equal", "ge")
 logical_and = comparison("logical_and", "logical_and")
 logical_or = comparison("logical_or", "logical_or")
 bitwise_and = comparison("bitwise_and", "bitwise_and")

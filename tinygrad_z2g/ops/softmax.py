@@ -28,7 +28,7 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     >>> z2g.softmax(x, dim=0)[1].backward(); x.grad
     tensor([-0.1875,  0.1875])
     """
-    return ops.softmax(input if dtype is None else input.to(dtype=dtype), dim)
+    return ops.softmax(input, dim) if dtype is None else ops.softmax(input.to(dtype=dtype), dim).to(dtype=dtype)
 
 
 @numpy_names

@@ -15,7 +15,7 @@ from ...arrays import checks
 from ...arrays.backend import of, quiet
 from ...arrays.layout import computed, row_major
 from ...arrays.normal import normal_cdf
-from ..engine import RESULT, Variable, record
+from ..engine import RESULT, record
 from ..operands import as_array, as_floating, floating, operands
 
 if TYPE_CHECKING:
@@ -189,21 +189,3 @@ def masked_fill(input: Tensor, mask: Tensor, value: float) -> Tensor:
     x, m = as_array(input, "masked_fill"), as_array(mask, "masked_fill")
     z = row_major(of(x).where(m, checks.fillable(x, m, value), x))
     return record("masked_fill", z, (input, lambda grad, m: of(grad).where(m, 0, grad), mask))
-
-
-def comparison(name: str, symbol: str) -> Any:
-    """The operation `symbol`, done by NumPy's function `name`: its result is bool, and no gradient passes."""
-
-    def compare(input: Any, other: Any) -> Tensor:
-        input, other, x, y = operands(input, other, name)
-        z = computed(getattr(of(x if hasattr(x, "dtype") else y), name), x, y)
-        return (input if isinstance(input, Variable) else other).make(z)
-
-    compare.__name__ = compare.__qualname__ = symbol
-    compare.__doc__ = f"z = ({name.replace('_', ' ')}: x, y), element by element, as bool. No gradient."
-    return compare
-
-
-eq, ne = comparison("equal", "eq"), comparison("not_equal", "ne")
-lt, le = comparison("less", "lt"), comparison("less_equal", "le")
-gt, ge = comparison("greater", "gt"), comparison("greater_equal", "ge")
