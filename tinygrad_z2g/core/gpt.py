@@ -1,8 +1,8 @@
 """A GPT: predicts the next token from those before it, and writes by feeding its predictions back.
 
 The design of GPT-2 (Radford et al. 2019): learned positions, pre-norm blocks, GELU, and optionally one matrix for
-reading tokens in and predicting them ("tied weights"). Or rotary positions, with which a small GPT learns faster. It
-knows nothing of gradients: there is no rule in this file, nor need of one. Nor of characters: a token is a number.
+reading tokens in and predicting them ("tied weights"). It knows nothing of gradients, nor of characters: a token is a
+number.
 """
 
 from __future__ import annotations
@@ -68,10 +68,9 @@ class LanguageModel(Module, LanguageModelMethods):
         self, prompt: Tensor, max_new_tokens: int, temperature: float = 1.0, top_k: int | None = None
     ) -> Tensor:
         """The prompt (B, T) continued by `max_new_tokens` sampled tokens: (B, T + max_new_tokens). See `sample`."""
-        if prompt.ndim != 2 or prompt.array.shape[1] == 0:
-            raise ValueError(f"generate: expected a prompt of shape (B, T) with T >= 1, got {tuple(prompt.shape)}")
-        if max_new_tokens < 0:
-            raise ValueError(f"generate: max_new_tokens must be >= 0, got {max_new_tokens}")
+        if prompt.ndim != 2 or prompt.array.shape[1] == 0 or max_new_tokens < 0:
+            got = f"shape {tuple(prompt.shape)} and max_new_tokens {max_new_tokens}"
+            raise ValueError(f"generate: got a prompt of {got}; expected (B, T) with T >= 1, and a number >= 0")
         if not all(0 <= token < self.config.vocab_size for token in to_host(prompt.array).flat):
             raise IndexError(f"generate: prompt ids must be in the range 0 to {self.config.vocab_size - 1}")
         was_training, cache, ids, new = self.training, Cache(), prompt, prompt
@@ -90,17 +89,15 @@ class LanguageModel(Module, LanguageModelMethods):
 
 
 def sample(
-    scores: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None,
-    generator: random.Generator | None = None,
-) -> Tensor:  # fmt: skip
+    scores: Tensor, temperature: float = 1.0, top_k: int | None = None, generator: random.Generator | None = None
+) -> Tensor:
     """One token id per row of scores (B, V) -> (B,), drawn with probability softmax(scores / temperature).
 
-    temperature: below 1 bolder, above 1 wilder, 0 always the likeliest. top_k: only the k likeliest. top_p: only the
-    likeliest that together reach probability p (Holtzman et al. 2020).
+    temperature: below 1 bolder, above 1 wilder, 0 always the likeliest. top_k: only the k likeliest.
     """
-    if not temperature >= 0 or (top_k is not None and top_k < 1) or not (top_p is None or 0 <= top_p <= 1):
-        got = f"temperature {temperature}, top_k {top_k}, top_p {top_p}"
-        raise ValueError(f"sample: got {got}; they must be >= 0, at least 1, between 0 and 1")
+    if not temperature >= 0 or (top_k is not None and top_k < 1):
+        got = f"temperature {temperature}, top_k {top_k}"
+        raise ValueError(f"sample: got {got}; expected a temperature >= 0, and at least 1 token to choose from")
     if temperature == 0:
         return Tensor.make(scores.array.argmax(1))
     with np.errstate(over="ignore"):  # a tiny temperature
@@ -109,9 +106,6 @@ def sample(
     ranked = ops.softmax(Tensor.make(np.take_along_axis(host, order, axis=1)), 1).array  # (B, V)
     if top_k is not None:
         ranked[:, top_k:] = 0
-    if top_p is not None:
-        before = ranked.cumsum(axis=1) - ranked  # probability of all likelier tokens
-        ranked[:, 1:][before[:, 1:] >= top_p] = 0  # the likeliest always stays
     choice = random.choices(ranked, 1, False, generator)  # (B, 1)
     return Tensor.make(to_device(np.take_along_axis(order, choice, axis=1)[:, 0], device_of(scores.array)))
 
@@ -192,5 +186,7 @@ class GPT(LanguageModel):
         for block in self.blocks:
             x = block(x, cache, angles)
         scores = self.head(self.norm(x))  # (B, T, C) -> (B, T, V)
-        loss = None if targets is None else ops.cross_entropy(scores.reshape(-1, scores.array.shape[2]), targets.reshape(-1))  # (B T, V), (B T,)
-        return scores, loss
+        if targets is None:
+            return scores, None
+        V = scores.array.shape[2]
+        return scores, ops.cross_entropy(scores.reshape(-1, V), targets.reshape(-1))  # (B T, V), (B T,)

@@ -6,7 +6,6 @@ they see. So they work on arrays, and nothing is recorded.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -27,8 +26,7 @@ else:
 class Optimizer(OptimizerMethods):
     """Base class. A subclass says in `_change` how a parameter changes.
 
-    `param_groups` is a list of dicts, each with "params" and its own settings; `state[parameter]` holds the arrays
-    and numbers that a parameter's update remembers.
+    `param_groups` are dicts, each with "params" and settings; `state[parameter]` is what its update remembers.
     """
 
     def __init__(self, params: Iterable, defaults: dict[str, Any]):
@@ -72,8 +70,8 @@ class SGD(Optimizer, SGDMethods):
         self, params: Iterable, lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
         weight_decay: float = 0.0, nesterov: bool = False,
     ):  # fmt: skip
-        defaults = {"lr": lr, "momentum": momentum, "dampening": dampening}
-        super().__init__(params, {**defaults, "weight_decay": weight_decay, "nesterov": nesterov})
+        settings = {"weight_decay": weight_decay, "nesterov": nesterov}
+        super().__init__(params, {"lr": lr, "momentum": momentum, "dampening": dampening, **settings})
 
     def _change(self, p: Tensor, g: Array, group: dict[str, Any]) -> None:
         p.array -= group["lr"] * self._direction(p, g, group)
@@ -85,11 +83,11 @@ class SGD(Optimizer, SGDMethods):
         if not group["momentum"]:
             return g
         state, momentum = self.state[p], group["momentum"]
-        if "momentum_buffer" not in state:
-            state["momentum_buffer"] = g.copy()
+        if "momentum_buffer" in state:
+            v = state["momentum_buffer"]
+            v[...] = momentum * v + (1 - group["dampening"]) * g
         else:
-            state["momentum_buffer"][...] = momentum * state["momentum_buffer"] + (1 - group["dampening"]) * g
-        v = state["momentum_buffer"]
+            v = state["momentum_buffer"] = g.copy()
         return g + momentum * v if group["nesterov"] else v
 
 
@@ -137,28 +135,19 @@ class AdamW(Adam):
         super().__init__(params, lr, betas, eps, weight_decay)
 
 
-def clip_grad_norm_(
-    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
-) -> Tensor:
-    """Scale all gradients by one factor so that their joint norm √(Σ g²) is at most `max_norm`.
+def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
+    """Scale all gradients by one factor so that their joint norm √(Σ g²) is at most `max_norm`. (Pascanu et al. 2013)
 
-    Returns the norm before scaling, a 0-d tensor on the gradients' device. RuntimeError, if asked for, where the norm
-    is infinite or NaN. (Pascanu et al. 2013)
+    Returns the norm before scaling, a 0-d tensor.
     """
-    if norm_type != 2:
-        raise NotImplementedError(f"clip_grad_norm_: norm_type {norm_type} is not offered, only 2")
-    grads = [p.grad for p in ([parameters] if isinstance(parameters, Tensor) else parameters) if p.grad is not None]
+    grads = [p.grad for p in parameters if p.grad is not None]
     if not grads:
-        return Tensor([0.0]).sum()
-    arrays = [g.array for g in grads]
-    with np.errstate(all="ignore"):  # an infinite gradient gives NaN, as on a GPU, without a warning
-        total = norm(arrays)
-        if error_if_nonfinite and not math.isfinite(float(total)):
-            raise RuntimeError(f"clip_grad_norm_: the gradients' norm is {total}; check the loss and the learning rate")
-        clip(arrays, total, max_norm)  # to look at the norm here would make the GPU wait
+        return Tensor.make(np.zeros((), np.float32))
+    total = norm([g.array for g in grads])
+    clip([g.array for g in grads], total, max_norm)
     for g in grads:
         g.memory.writes += 1
-    return Tensor.make(total.astype(arrays[0].dtype, copy=False))
+    return Tensor.make(total.astype(grads[0].array.dtype, copy=False))
 
 
 def norm(arrays: list[Array]) -> Array:
@@ -168,6 +157,6 @@ def norm(arrays: list[Array]) -> Array:
 
 def clip(arrays: list[Array], total: Array, max_norm: float) -> None:
     """x *= min(1, max_norm / (total + 1e-6)) for every array, where `total` is their norm."""
-    factor = of(arrays[0]).minimum(max_norm / (total + 1e-6), 1)
+    factor = of(total).minimum(max_norm / (total + 1e-6), 1)  # to look at the norm would make a GPU wait
     for a in arrays:
-        a *= factor
+        a *= factor.astype(a.dtype)

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from .. import creation
-from ..arrays.backend import to_host
+import numpy as np
+
+from .. import creation, fast
+from ..arrays.backend import to_device, to_host
 from ..arrays.dtypes import int64
 from ..arrays.random import Generator
+from ..core import gpt
 from ..core.attach import attach
-from ..core.gpt import LanguageModel, sample
+from ..core.gpt import LanguageModel
 from ..core.modes import no_grad
 from ..nn import Cache
 from ..tensor import Tensor
@@ -103,6 +106,35 @@ class LanguageModelMethods:
 
     def _home(self: Any) -> Any:
         return next((tensor.device for tensor in (*self.parameters(), *self.buffers())), None)
+
+
+def sample(
+    scores: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None,
+    generator: Generator | None = None,
+) -> Tensor:  # fmt: skip
+    """One token id per row of scores (B, V) -> (B,), as in the core. top_p: only the likeliest tokens that together
+    reach probability p (Holtzman et al. 2020)."""
+    if top_p is not None and not 0 <= top_p <= 1:
+        raise ValueError(f"sample: top_p must be between 0 and 1, got {top_p}")
+    if top_p is not None and temperature > 0:
+        scores = _nucleus(scores, temperature, top_k, top_p)
+    return gpt.sample(scores, temperature, top_k, generator)
+
+
+def _nucleus(scores: Tensor, temperature: float, top_k: int | None, top_p: float) -> Tensor:
+    """The scores, -inf where a token does not belong to the likeliest that together reach probability p."""
+    host = to_host(scores.array)
+    with np.errstate(over="ignore"):  # a tiny temperature
+        scaled = host.astype(np.float64) / temperature
+    order = (-scaled).argsort(axis=1, kind="stable")  # likeliest first
+    ranked = fast.softmax(np.take_along_axis(scaled, order, axis=1), 1)  # (B, V)
+    if top_k is not None:
+        ranked[:, top_k:] = 0
+    far = ranked.cumsum(axis=1) - ranked >= top_p  # whether all likelier tokens reach p without it
+    far[:, 0] = False  # the likeliest always stays
+    dropped = np.empty_like(far)
+    np.put_along_axis(dropped, order, far, axis=1)
+    return scores.make(to_device(np.where(dropped, -np.inf, host), scores.device))
 
 
 attach(LanguageModel, LanguageModelMethods)

@@ -8,4 +8,4 @@ from ..core import ops
 from ..fast import forms
 from ..half import table
 
-table.apply(vars(ops), "" if forms.install() else table.PLAIN_THROUGH_FLOAT32)
+table.apply(vars(ops), plain=not forms.install())

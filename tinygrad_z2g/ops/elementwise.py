@@ -394,20 +394,17 @@ def comparison(name: str, symbol: str) -> Any:
 
     def compare(input: Any, other: Any) -> Tensor:
         input, other, x, y = operands(input, other, name)
-        z = computed(getattr(_xp(x, y), name), x, y)
-        return constant(input if isinstance(input, Variable) else other, z)
+        z = computed(getattr(of(x if hasattr(x, "dtype") else y), name), x, y)
+        return (input if isinstance(input, Variable) else other).make(z)
 
     compare.__name__ = compare.__qualname__ = symbol
     compare.__doc__ = f"z = ({name.replace('_', ' ')}: x, y), element by element, as bool. No gradient."
     return compare
 
 
-eq = comparison("equal", "eq")
-ne = comparison("not_equal", "ne")
-lt = comparison("less", "lt")
-le = comparison("less_equal", "le")
-gt = comparison("greater", "gt")
-ge = comparison("greater_equal", "ge")
+eq, ne = comparison("equal", "eq"), comparison("not_equal", "ne")
+lt, le = comparison("less", "lt"), comparison("less_equal", "le")
+gt, ge = comparison("greater", "gt"), comparison("greater_equal", "ge")
 logical_and = comparison("logical_and", "logical_and")
 logical_or = comparison("logical_or", "logical_or")
 bitwise_and = comparison("bitwise_and", "bitwise_and")

@@ -15,9 +15,9 @@ import numpy as np
 from .. import fast
 from ..arrays import dtypes
 from ..arrays.backend import Array, of, quiet, silent
+from ..arrays.layout import spread
 from ..core import ops
 from ..core.engine import RESULT, Derived, Variable, record
-from ..core.ops.shape import spread
 from ..half.table import apply
 from .common import (
     as_array,

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from .. import fast
 from ..arrays.backend import of, silent
+from ..arrays.layout import spread
 from ..core import ops
 from ..core.engine import RESULT, record
-from ..core.ops.shape import spread
 from ..half.table import apply
 from .common import as_floating, floating, many_dims, numpy_names, one_dim, row_major
 

@@ -26,11 +26,11 @@ from ..core.engine import (
     match,
     needs_grad,
     record,
-    record_joint,
     source,
     unchanged,
 )
 from ..core.modes import grad_mode
+from ..walks.joint import record_joint
 from ..walks.modes import set_grad_enabled
 from .paths import PathWalk
 

@@ -1,19 +1,39 @@
 """Gradients of a whole model at once.
 
 They work on whatever tensors they are handed and know nothing of layers, losses or optimizers. (What replaces a weight
-by one that is computed stands in `reparametrized`; `clip_grad_norm_` in `core/optimizers.py`.)
+by one that is computed stands in `reparametrized`.)
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
+import numpy as np
+
+from ...core import optimizers
 from ...core.modes import no_grad
-from ...core.optimizers import clip_grad_norm_
 from ...ops.shape import cat
 from ...tensor import Tensor
 
-__all__ = ["clip_grad_norm_", "clip_grad_value_", "parameters_to_vector", "vector_to_parameters"]
+
+@np.errstate(all="ignore")  # an infinite gradient gives NaN, as on the GPU, without a warning
+def clip_grad_norm_(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> Tensor:
+    """Scale all gradients by one factor so that their joint norm √(Σ g²) is at most `max_norm`.
+
+    Returns the norm before scaling, a 0-d tensor on the gradients' device. RuntimeError, if asked for, where the norm
+    is infinite or NaN. (Pascanu et al. 2013)
+    """
+    if norm_type != 2:
+        raise NotImplementedError(f"clip_grad_norm_: norm_type {norm_type} is not offered, only 2")
+    parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    if error_if_nonfinite and (grads := _grads(parameters)):
+        total = float(optimizers.norm([g.array for g in grads]))
+        if not math.isfinite(total):
+            raise RuntimeError(f"clip_grad_norm_: the gradients' norm is {total}; check the loss and the learning rate")
+    return optimizers.clip_grad_norm_(parameters, max_norm)
 
 
 @no_grad()
