@@ -1,4 +1,4 @@
-"""The engine on one page: what `tinygrad_z2g/engine.py` does with arrays, done with single numbers in plain Python.
+"""The engine on one page: what `core/engine.py` does with arrays, done with single numbers in plain Python.
 
 1. Record. Each operation keeps, for every input, a rule that turns ∂L/∂result into ∂L/∂input: the chain rule with the
    local derivative filled in. A rule holds floats, never the result: nothing points forward, so there is no cycle.

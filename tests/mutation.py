@@ -44,10 +44,12 @@ from tinygrad_z2g.tools.gradcheck.cases import cases
 
 PACKAGE = Path(z2g.__file__).parent
 FILES = [*sorted(PACKAGE.glob("ops/*.py")), *sorted(PACKAGE.glob("nn/*.py")),
-         PACKAGE / "kernels/reference.py", PACKAGE / "engine.py"]  # fmt: skip
+         *sorted(PACKAGE.glob("core/**/*.py")), PACKAGE / "fast/reference.py", PACKAGE / "fast/forms.py",
+         PACKAGE / "walks/again.py"]  # fmt: skip
 RULES = {  # those whose first argument is not called `grad`
     "reference.py": {"cross_entropy", "gelu_exact", "gelu_tanh", "sum_rows_by_id"},  # a gradient or slope is returned
-    "engine.py": {"arrive", "match", "_by_twin", "_whole"},  # the sum over paths, the reverse of broadcasting, twins
+    "engine.py": {"arrive", "match", "_whole"},  # the sum over paths, the reverse of broadcasting
+    "again.py": {"_by_twin"},
     "functional.py": {"plain", "plain_gelu", "remake", "remade_n", "remade_r", "there"},  # for walks that are recorded
     "losses.py": {"remake"},
     "recurrent.py": {"_plain_scan"},
@@ -55,7 +57,7 @@ RULES = {  # those whose first argument is not called `grad`
     "window.py": {"add_back", "there", "_plain_convolution"},
     "reduction.py": {"spread"},
 }
-MODULES = {"xp", "np", "math", "kernels", "of", "heapq"}  # not operands
+MODULES = {"xp", "np", "math", "fast", "of", "heapq"}  # not operands
 TESTS = ["ops", "nn", "attention", "traps_ops", "engine", "autograd", "amp", "second_order"]
 CHOSEN = "not layout and not history and not print and not (fake and not test_device)"
 

@@ -32,9 +32,9 @@ LAYERS = [
     ["fast.forms", "half.casting", "methods", "ops", "tools.explain", "tools.formula", "tools.showing"],
     ["tensor"],
     [
-        "amp", "autograd", "creation", "core.borrowed", "cuda", "distributed", "distributions", "fast.updates", "func",
-        "gpu.capture", "gpu.steps", "gradcheck", "half.scaler", "linalg", "nn", "old", "optim", "parallel.processes",
-        "questions", "random", "serialization", "text", "tools.gradcheck", "utils",
+        "amp", "autograd", "creation", "cuda", "distributed", "distributions", "fast.updates", "func",
+        "gpu.capture", "gpu.steps", "gradcheck", "half.scaler", "linalg", "nn", "old", "optim",
+        "parallel.processes", "questions", "random", "serialization", "text", "tools.gradcheck", "utils",
     ],
     ["models"],
     ["tools.draw", "tools.page", "tools.watch"],

@@ -22,7 +22,8 @@ from .arrays.dtypes import (
 )  # fmt: skip
 from .absent import answers as _answers
 from .tools.draw import draw
-from .core.modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from .core.modes import is_grad_enabled, no_grad
+from .walks.modes import enable_grad, inference_mode, set_grad_enabled
 from .func import vmap
 from .gradcheck import gradcheck, gradgradcheck
 from .old import (

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from .arrays.backend import of
 from .arrays.random import default_generator
 from .core.engine import Node, Variable, needs_grad, record, source, unchanged
-from .core.modes import enable_grad, is_grad_enabled
+from .core.modes import is_grad_enabled
 from .ops.shape import stack
 from .tensor import Tensor
 from .walks.again import walk
+from .walks.modes import enable_grad
 from .walks.paths import reachable
 
 if TYPE_CHECKING:

@@ -195,6 +195,11 @@ class Surface(Methods, _Base):
     # --- Operations: each a function of its own, see the file named ----------------------------------------------
 
     # ops/elementwise.py
+    eq, ne = elementwise.eq, elementwise.ne
+    lt = __lt__ = elementwise.lt
+    le = __le__ = elementwise.le
+    gt = __gt__ = elementwise.gt
+    ge = __ge__ = elementwise.ge
     add = elementwise.add
     __add__ = __radd__ = ops.add
     sub = elementwise.sub

@@ -54,6 +54,6 @@ first, slow, good = losses[right][0], losses[wrong][-1], losses[right][-1]
 plaque(
     seen={"loss at the start": (first, first), "loss at the end": (slow, good)},
     check={"zero tok.grad: does pos.grad stay?": (stays(wrong), stays(right))},
-    fix="who stores an array that somebody else holds, stores a copy (engine._deposit)",
+    fix="who stores an array that somebody else holds, stores a copy (engine.deposit)",
 )
 assert slow < first and good < slow / 100 and not stays(wrong) and stays(right)

@@ -7,7 +7,10 @@ decides. It knows nothing of tensors.
 
 from __future__ import annotations
 
-from .backend import Array, of
+from collections.abc import Callable
+from typing import Any
+
+from .backend import Array, of, quiet
 
 
 def row_major(z: Array) -> Array:
@@ -61,6 +64,14 @@ def laid_out(z: Array, *inputs: Array) -> Array:
     return in_order(z, [broadcast_strides(x, z.shape) for x in inputs])
 
 
+def computed(function: Callable, x: Any, y: Any) -> Array:
+    """function(x, y) for two arrays, of which one may be a number, laid out in memory as torch does. No warnings."""
+    z = quiet.run(function, x, y)
+    if z.ndim > 1 and hasattr(x, "dtype") and hasattr(y, "dtype") and x.strides != y.strides:
+        return laid_out(z, x, y)
+    return z
+
+
 def in_order(z: Array, strides: list[list[int]]) -> Array:
     """`z`, copied if need be into the `elementwise_order` that these strides give, without gaps."""
     order = elementwise_order(z.shape, strides)
@@ -79,3 +90,8 @@ def writable(view: Array, a: Array) -> Array:
     if hasattr(view.flags, "writeable"):
         view.flags.writeable = a.flags.writeable
     return view
+
+
+def spread(reduced: Any, dims: tuple[int, ...], keepdim: bool) -> Any:
+    """The result of a reduction over `dims`, as a view that broadcasts against what was reduced."""
+    return reduced if keepdim else of(reduced).expand_dims(reduced, dims)

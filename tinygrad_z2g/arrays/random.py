@@ -160,6 +160,17 @@ def _hashed_numbers(n: int) -> Array:
     return known[:n]
 
 
+def dropout_mask(like: Array, p: float, key: int | Array) -> Array:
+    """0 with probability p, else 1 / (1 - p), in the shape and dtype of `like`: a pure function of `key`."""
+    threshold, kept = dropout_numbers(p)
+    return (random_bits(key, like) >= threshold) * like.dtype.type(kept)
+
+
+def dropout_numbers(p: float) -> tuple[np.uint32, float]:
+    """Bits below which an element is dropped, and what the others are multiplied by. (p = 1 leaves nothing to keep.)"""
+    return np.uint32(min(round(p * 2**32), 2**32 - 1)), 1 / (1 - p) if p < 1 else 0.0
+
+
 def seed() -> int:
     """Seed the default stream with a number that nobody chose, and return it."""
     number = int(np.random.SeedSequence().generate_state(1, np.uint64)[0]) >> 1

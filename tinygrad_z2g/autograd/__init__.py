@@ -15,8 +15,8 @@ import numpy as np
 
 from ..absent import answers
 from ..arrays.backend import Array, of
-from ..core.engine import deposit, needs_grad, record, record_joint, source
-from ..core.modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from ..core.engine import deposit, needs_grad, record, source
+from ..core.modes import is_grad_enabled, no_grad
 from ..old import Variable
 from ..ops.common import linear_rule
 from ..tensor import Tensor
@@ -26,6 +26,8 @@ from ..tools.gradcheck.twice import gradgradcheck
 from ..walks import again
 from ..walks.again import walk, with_history
 from ..walks.asking import seed_gradient, wanted
+from ..walks.joint import record_joint
+from ..walks.modes import enable_grad, inference_mode, set_grad_enabled
 from . import functional
 
 __all__ = [

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core.engine import needs_grad
-from ..core.modes import enable_grad
 from ..func import Level, by_columns, by_rows, ones_like, pusher
 from ..tensor import Tensor
+from ..walks.modes import enable_grad
 
 __all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]
 

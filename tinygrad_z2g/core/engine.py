@@ -3,7 +3,7 @@
 Reverse-mode automatic differentiation in three ideas, each a part of this file.
 
 1. *Record.* Every operation computes its result and leaves a `Node` behind: who its inputs were, and for each input
-   a rule that turns ∂L/∂output into ∂L/∂input. The rule is the chain rule with the local derivative filled in.
+   a rule that turns ∂L/∂output into ∂L/∂input, the chain rule with the local derivative filled in.
 2. *Walk.* A node is numbered when it is made, and an output is always made after its inputs. So taking the youngest
    node first visits every node after all of its consumers: descending numbers are a topological order.
 3. *Add.* A value that was used twice receives two gradients, and its gradient is their sum (`Walk.arrive`; for two
@@ -51,21 +51,20 @@ class Variable:
     memory         counts the writes to the array
     asked          what is to be done with the gradient of a leaf before it is kept, or None. See `Node.asked`
     base           the tensor that this is a view of (itself no view), or None; a detached tensor is no view
-    rewrites       how many recorded writes the history of this memory has taken up. A write through a view rewrites the
-                   history of its base; a view with another number than its base is out of date (`renew`). Negative
-                   (~number) in a view that cannot follow: it was made under no_grad, or by a Function
+    rewrites       how many recorded writes its history has taken up: a view with another number than its base is out
+                   of date (`renew`). Negative (~number) in a view that cannot follow
     """
 
     __slots__ = ("__weakref__", "_grad", "_requires_grad", "array", "asked", "base", "memory", "node", "rewrites")
 
     array: Array
     _grad: Tensor | None
-    asked: Callable[[Walk, Array], Array] | None
-    node: Node | None
-    rewrites: int
     _requires_grad: bool
+    node: Node | None
     memory: Memory
+    asked: Callable[[Walk, Array], Array] | None
     base: Variable | None
+    rewrites: int
 
     def begin(self, array: Array) -> None:
         """Start as a leaf that holds `array` and has no history."""
@@ -89,20 +88,19 @@ class Node:
     """One recorded operation.
 
     It points to the nodes of its inputs and to leaves, never to the tensors in between: an activation that no rule
-    reads is freed as soon as the user's code lets go of it. And nothing here points forward, so there is no
-    reference cycle: dropping the loss frees the graph at once.
+    reads is freed as soon as the user's code lets go of it. And nothing points forward, so there is no reference cycle:
+    dropping the loss frees the graph at once.
 
     name, number, shape, dtype: of the operation, of its place in time, of its result
     edges   [(node or leaf, rule, the numbers it reads)], an item for each input; None once the graph has been used up
-    joint   one (rule, the numbers it reads) for all edges, or None
+    joint   one (rule, the numbers it reads) for all edges, or None: see `walks/joint.py`
     reads   (memory, its writes when recorded, where the numbers come from) of each of these numbers, in this order
     asked   None, or what to do with the complete gradient: (walk, gradient) -> the one to go on with (hooks)
     twin    the same operation as a composition of others, where its rules know arrays alone: see `walks/again.py`
     place   where in the program it was called; set by `tools/trace.py` alone
     """
 
-    __slots__ = ("__weakref__", "asked", "dtype", "edges", "joint", "name", "number", "place", "reads", "shape",
-                 "twin")  # fmt: skip
+    __slots__ = ("__weakref__", "asked", "dtype", "edges", "joint", "name", "number", "place", "reads", "shape", "twin")
 
     def __init__(self, name: str, array: Array, edges: list, joint: tuple | None, reads: list):
         self.name, self.number, self.shape, self.dtype = name, next(_numbers), array.shape, array.dtype
@@ -128,14 +126,8 @@ observers: list[Any] = []  # who looks on while operations are recorded: see `to
 # --- 1. Record ---------------------------------------------------------------------------------------------------
 
 
-class Result:
-    """The type of RESULT, which stands for "this operation's own result" among what a rule reads."""
-
-    def __repr__(self) -> str:
-        return "RESULT"
-
-
-RESULT = Result()
+RESULT = object()  # stands for "this operation's own result" among what a rule reads
+SETTING = object()  # where numbers come from that are no tensor's
 
 
 class Derived:
@@ -198,24 +190,6 @@ def record(name: str, array: Array, *edges: tuple) -> Tensor:
     return result
 
 
-def record_joint(name: str, array: Array, inputs: tuple, rule: Callable, *reads: Any) -> Tensor:
-    """As `record`, for an operation whose inputs share their backward work.
-
-    The one `rule` returns a tuple with a gradient per input; None where it was not needed.
-    """
-    result = next(x for x in inputs if isinstance(x, Variable)).make(array)
-    for observer in observers:
-        observer.computed(name, result.array, inputs)
-    edges = [(source(x), None, ()) if needs_grad(x) else None for x in inputs] if grad_mode.enabled else ()
-    if any(edges):
-        noted: list = []
-        numbers = [read(x, result, noted) for x in reads]
-        result.node, result._requires_grad = Node(name, result.array, edges, (rule, numbers), noted), True
-        for observer in observers:
-            observer.recorded(result.node)
-    return result
-
-
 def read(x: Any, result: Variable, reads: list) -> Any:
     """The numbers of what a rule reads; (memory, its writes now, where the numbers come from) is added to `reads`."""
     if x is RESULT:
@@ -232,16 +206,11 @@ def read(x: Any, result: Variable, reads: list) -> Any:
 
 
 _PRIVATE = Memory()  # of numbers that nobody else can write to
-SETTING = object()  # where numbers come from that are no tensor's
 
 
 def needs_grad(x: Any) -> bool:
     """Whether `x` is a tensor that a gradient must reach."""
-    if not isinstance(x, Variable):
-        return False
-    if x.base is not None and x.rewrites != x.base.rewrites:
-        x.renew()
-    return x._requires_grad
+    return isinstance(x, Variable) and end(x) is not None
 
 
 def source(x: Variable) -> Node | Variable:
@@ -252,8 +221,9 @@ def source(x: Variable) -> Node | Variable:
 
 
 def end(x: Variable) -> Node | Variable | None:
-    """Where the gradient of x goes now, of which nobody keeps the numbers; None if x needs none."""
-    return x.node if x.node is not None else x if x._requires_grad else None
+    """Where the gradient of `x` goes, or None if it needs none."""
+    made_by = source(x)
+    return made_by if x._requires_grad else None
 
 
 # --- 2. Walk -----------------------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arrays import random
-from ..arrays.backend import of, to_device, to_host
-from .borrowed import ops
+from ..arrays.backend import device_of, of, to_device, to_host
+from . import ops
 from .layers import Dropout, Embedding, LayerNorm, Linear, ModuleList, TransformerBlock, start
 from .modes import no_grad
 from .module import Module
@@ -81,7 +81,7 @@ class LanguageModel(Module, LanguageModelMethods):
                     if len(cache) + new.array.shape[1] > self.config.context:
                         # Keys know their position; once the window slides, every position changes: the cache is void
                         cache, new = Cache(), ids[:, -self.config.context :]
-                    new = sample(self.next_scores(new, cache), temperature, top_k).unsqueeze(1)  # (B,) -> (B, 1)
+                    new = sample(self.next_scores(new, cache), temperature, top_k).reshape(-1, 1)  # (B,) -> (B, 1)
                     ids = ops.cat([ids, new], 1)
         finally:
             self.train(was_training)
@@ -99,7 +99,7 @@ def sample(
         got = f"temperature {temperature}, top_k {top_k}"
         raise ValueError(f"sample: got {got}; expected a temperature >= 0, and at least 1 token to choose from")
     if temperature == 0:
-        return scores.argmax(1)
+        return Tensor.make(scores.array.argmax(1))
     with np.errstate(over="ignore"):  # a tiny temperature
         host = to_host(scores.array).astype(np.float64) / temperature
     order = (-host).argsort(axis=1, kind="stable")  # likeliest first
@@ -107,7 +107,7 @@ def sample(
     if top_k is not None:
         ranked[:, top_k:] = 0
     choice = random.choices(ranked, 1, False, generator)  # (B, 1)
-    return Tensor.make(to_device(np.take_along_axis(order, choice, axis=1)[:, 0], scores.device))
+    return Tensor.make(to_device(np.take_along_axis(order, choice, axis=1)[:, 0], device_of(scores.array)))
 
 
 @dataclass
@@ -186,5 +186,7 @@ class GPT(LanguageModel):
         for block in self.blocks:
             x = block(x, cache, angles)
         scores = self.head(self.norm(x))  # (B, T, C) -> (B, T, V)
-        loss = None if targets is None else ops.cross_entropy(scores.flatten(0, 1), targets.flatten())
-        return scores, loss
+        if targets is None:
+            return scores, None
+        V = scores.array.shape[2]
+        return scores, ops.cross_entropy(scores.reshape(-1, V), targets.reshape(-1))  # (B T, V), (B T,)

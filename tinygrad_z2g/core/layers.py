@@ -13,7 +13,7 @@ import numpy as np
 
 from ..arrays import dtypes, random
 from ..arrays.backend import device_of, resolve, to_device
-from .borrowed import ops
+from . import ops
 from .module import Module, Parameter
 from .tensor import Tensor
 
@@ -144,7 +144,7 @@ class Sequence(Module):
         return iter([member for member in self.__dict__.values() if isinstance(member, Module)])
 
     def __len__(self) -> int:
-        return len(list(self))
+        return sum(1 for _ in self)
 
     def __getitem__(self, index: int) -> Any:
         return list(self)[index]
@@ -191,7 +191,7 @@ class CausalSelfAttention(Module):
         match of two depends on how far apart they stand.
         """
         (B, T, C), nh, mask = x.array.shape, self.num_heads, None
-        q, k, v = (part.reshape(B, T, nh, C // nh).transpose(1, 2) for part in self.qkv(x).chunk(3, dim=-1))
+        q, k, v = (part.reshape(B, T, nh, C // nh).transpose(1, 2) for part in self.qkv(x).split(C, dim=-1))
         if angles is not None:  # q, k, v (B, nh, T, hs)
             q, k = ops.rotary_embedding(q, *angles), ops.rotary_embedding(k, *angles)
         if cache is not None:

@@ -1,17 +1,11 @@
-"""Whether operations are recorded: `no_grad` and its like, as statements, contexts and decorators, for each thread.
-
-This file knows nothing of tensors, nor of what is recorded.
-"""
+"""Whether operations are recorded, for each thread. This file knows nothing of what is recorded."""
 
 from __future__ import annotations
 
 import functools
-import inspect
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
-
-_F = TypeVar("_F", bound=Callable[..., Any])
+from collections.abc import Callable
+from typing import Any
 
 
 class _Mode(threading.local):
@@ -26,26 +20,7 @@ def is_grad_enabled() -> bool:
     return grad_mode.enabled
 
 
-class set_grad_enabled:
-    """Switch recording on or off: as a statement, as a context (`with`), which restores, or as a decorator."""
-
-    def __init__(self, mode: bool):
-        self._mode = bool(mode)
-        self._outer = [grad_mode.enabled]
-        grad_mode.enabled = self._mode
-
-    def __enter__(self) -> None:
-        grad_mode.enabled = self._mode
-
-    def __exit__(self, *exc_info: object) -> None:
-        grad_mode.enabled = self._outer[-1]
-
-    def __call__(self, function: _F) -> _F:
-        grad_mode.enabled = self._outer[-1]  # decorating must not switch the mode of the code around it
-        return _decorate(function, self._mode)
-
-
-class _Switch:
+class Switch:
     """A context and decorator that sets the mode inside and restores it after, also when nested or reused."""
 
     _inside: bool
@@ -60,71 +35,16 @@ class _Switch:
     def __exit__(self, *exc_info: object) -> None:
         grad_mode.enabled = self._outer[threading.get_ident()].pop()
 
-    def __call__(self, function: _F) -> _F:
-        return _decorate(function, self._inside)
+    def __call__(self, function: Callable) -> Callable:
+        @functools.wraps(function)
+        def inside(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return function(*args, **kwargs)
 
-    def __new__(cls, function: Callable | None = None) -> Any:
-        # `@no_grad` without parentheses works like `@no_grad()`
-        return super().__new__(cls) if function is None else _decorate(function, cls._inside)
+        return inside
 
 
-class no_grad(_Switch):
+class no_grad(Switch):
     """Record nothing inside: `with no_grad(): ...` or `@no_grad()`. Saves the graph's memory and time."""
 
     _inside = False
-
-
-class enable_grad(_Switch):
-    """Record again inside a `no_grad` block."""
-
-    _inside = True
-
-
-class inference_mode(_Switch):
-    """The same as `no_grad` here: there is nothing further to save. `inference_mode(False)` records."""
-
-    _inside = False
-
-    def __new__(cls, mode: bool | Callable = True) -> Any:
-        if callable(mode):
-            return _decorate(mode, cls._inside)
-        return object.__new__(cls) if mode else enable_grad()
-
-    def __init__(self, mode: bool = True):
-        super().__init__()
-
-
-def _decorate(function: _F, enabled: bool) -> _F:
-    """`function` run with recording on or off. A generator gets its mode in each step, its caller keeps its own."""
-    if inspect.isgeneratorfunction(function):
-
-        @functools.wraps(function)
-        def generator(*args: Any, **kwargs: Any) -> Iterator:
-            steps = function(*args, **kwargs)
-            send, value = steps.send, None
-            while True:
-                outer, grad_mode.enabled = grad_mode.enabled, enabled
-                try:
-                    item = send(value)
-                except StopIteration as stop:
-                    return stop.value
-                finally:
-                    grad_mode.enabled = outer
-                try:
-                    value = yield item
-                    send = steps.send
-                except BaseException as error:  # GeneratorExit too: clean-up runs in the generator's own mode
-                    send, value = steps.throw, error
-
-        return generator  # type: ignore[return-value]
-
-    @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        outer = grad_mode.enabled
-        try:  # before the mode changes, so that Ctrl-C at any moment restores it
-            grad_mode.enabled = enabled
-            return function(*args, **kwargs)
-        finally:
-            grad_mode.enabled = outer
-
-    return wrapper  # type: ignore[return-value]

@@ -91,6 +91,11 @@ class Tensor(Surface, Variable):
         """Whether gradients are wanted, here or at something this was computed from."""
         return needs_grad(self)
 
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Ask for (or decline) gradients at this leaf."""
+        self._requires_grad = requires_grad
+        return self
+
     def backward(self, gradient: Tensor | None = None, retain_graph: bool = False) -> None:
         """Add ∂self/∂leaf to `leaf.grad` for every leaf this was computed from. See `engine.backward`.
 
@@ -109,13 +114,12 @@ class Tensor(Surface, Variable):
     div = __truediv__ = ops.div
     neg = __neg__ = ops.neg
     pow = __pow__ = ops.pow
-    exp, log, sqrt, tanh, sigmoid, relu = ops.exp, ops.log, ops.sqrt, ops.tanh, ops.sigmoid, ops.relu
+    exp, log, tanh, sigmoid, relu = ops.exp, ops.log, ops.tanh, ops.sigmoid, ops.relu
     masked_fill = ops.masked_fill
-    eq, ne = ops.eq, ops.ne
-    lt = __lt__ = ops.lt
-    le = __le__ = ops.le
-    gt = __gt__ = ops.gt
-    ge = __ge__ = ops.ge
+    matmul = __matmul__ = ops.matmul
+    sum, mean, softmax = ops.sum, ops.mean, ops.softmax
+    reshape, transpose, split = ops.reshape, ops.transpose, ops.split
+    __getitem__ = ops.getitem
 
     def __rsub__(self, other: Any) -> Tensor:
         return ops.sub(other, self)

@@ -17,9 +17,9 @@ import numpy as np
 
 from ..arrays import dtypes
 from ..arrays.backend import Array, device_of, of, silent, to_device
-from ..arrays.random import random_bits
-from .normal import erf as erf
-from .normal import normal_cdf
+from ..arrays.normal import erf as erf
+from ..arrays.normal import normal_cdf
+from ..arrays.random import dropout_mask, dropout_numbers  # noqa: F401 - of this family
 
 
 def large(a: Array) -> bool:
@@ -491,17 +491,6 @@ def rotate(a: Array, cos: Array, sin: Array, interleaved: bool) -> Array:
 
 
 # --- Dropout -----------------------------------------------------------------------------------------------------
-
-
-def dropout_mask(like: Array, p: float, key: int | Array) -> Array:
-    """0 with probability p, else 1 / (1 - p), in the shape and dtype of `like`: a pure function of `key`."""
-    threshold, kept = dropout_numbers(p)
-    return (random_bits(key, like) >= threshold) * like.dtype.type(kept)
-
-
-def dropout_numbers(p: float) -> tuple[np.uint32, float]:
-    """Bits below which an element is dropped, and what the others are multiplied by. (p = 1 leaves nothing to keep.)"""
-    return np.uint32(min(round(p * 2**32), 2**32 - 1)), 1 / (1 - p) if p < 1 else 0.0
 
 
 def dropout(a: Array, p: float, key: int | Array) -> tuple[Array, Array]:

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from ..arrays.random import Generator
-from ..core.modes import enable_grad
 from ..fast import updates
 from ..optim import SGD, Adam, Optimizer
 from ..optim.lr_scheduler import LRScheduler
 from ..tensor import Tensor
+from ..walks.modes import enable_grad
 from . import replay
 from .replay import Recording
 

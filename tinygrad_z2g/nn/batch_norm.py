@@ -20,7 +20,8 @@ from ..arrays import dtypes
 from ..arrays.backend import Array, of, quiet
 from ..core.engine import record
 from ..core.modes import no_grad
-from ..half.casting import cast, in_float32
+from ..half.casting import cast
+from ..half.table import apply
 from ..ops.common import as_array, number, same_device
 from ..ops.shape import cat
 from ..walks.again import record_joint_fused
@@ -159,7 +160,6 @@ def _each_row(x: Tensor, eps: float) -> Tensor:
     return _normalised(x.unsqueeze(0), None, None, eps)[0].squeeze(0)
 
 
-@in_float32
 def group_norm(
     input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
@@ -185,7 +185,6 @@ def group_norm(
     return _scaled(_each_row(rows, eps).reshape(a.shape), weight, bias)
 
 
-@in_float32
 def instance_norm(
     input: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None,
     weight: Tensor | None = None, bias: Tensor | None = None, use_input_stats: bool = True, momentum: float = 0.1,
@@ -227,7 +226,6 @@ def instance_norm(
     return _scaled(_each_row(rows, eps).reshape(a.shape), weight, bias)
 
 
-@in_float32
 def local_response_norm(
     input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Tensor:
@@ -252,3 +250,6 @@ def local_response_norm(
     for i in range(1, size):
         total = total + wide.narrow(1, i, C)
     return input / (total * (alpha / size) + k).pow(beta)
+
+
+apply(globals())  # mixed precision, by the table in half/

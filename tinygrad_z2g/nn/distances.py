@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..arrays import dtypes
-from ..half.casting import in_float32, through_float32
+from ..half.table import apply
 from ..ops.common import as_array, check_broadcast, number
 from ..ops.reduction import norm
 from ..ops.reduction import sum as summed
@@ -29,8 +29,6 @@ def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -
     return input / norm(input, p, dim, keepdim=True).clamp(min=eps)
 
 
-@in_float32
-@through_float32
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """z = x₁ · x₂ / (max(‖x₁‖, eps) max(‖x₂‖, eps)) along `dim`: the cosine of the angle between vectors.
 
@@ -50,7 +48,6 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     return ((x1 / lengths[0]) * (x2 / lengths[1])).sum(dim)
 
 
-@in_float32
 def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
     """z = ‖x₁ - x₂ + eps‖ₚ along the last dimension. The eps keeps the slope of the root finite.
 
@@ -62,3 +59,6 @@ def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6,
     if p in (1, 2, math.inf):
         return norm(d, p, -1, keepdim)
     return summed(d.abs().pow(p), -1, keepdim).pow(1 / p)
+
+
+apply(globals())  # mixed precision, by the table in half/

@@ -1,6 +1,6 @@
 """Dropout of whole channels, and the one that goes with `selu`. They know nothing of whether a model is training.
 
-`dropout` itself, which owns a rule, is in `functional`; these multiply by its mask.
+`dropout` itself, which owns a rule, is in `core.ops`; these multiply by its mask.
 """
 
 from __future__ import annotations
@@ -10,21 +10,16 @@ from typing import TYPE_CHECKING
 
 from .. import fast
 from ..arrays.backend import Array, of, quiet
+from ..arrays.checks import probability
 from ..arrays.random import default_generator
-from ..core.engine import record
+from ..core import ops
 from ..ops import elementwise
-from ..ops.common import as_array, as_floating, check_floating, laid_out, number
+from ..ops.common import as_array, as_floating
 from ..ops.elementwise import where
 from ..ops.inplace import update
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
-
-
-def check_probability(p: float, name: str) -> None:
-    """ValueError unless p is between 0 and 1."""
-    if not 0 <= p <= 1:
-        raise ValueError(f"{name}: probability has to be between 0 and 1, got {p}")
 
 
 def _mask(like: Array, shape: tuple, p: float) -> Array:
@@ -38,26 +33,12 @@ def _mask(like: Array, shape: tuple, p: float) -> Array:
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """z = x m: each element is dropped (m = 0) with probability p, or else scaled by m = 1 / (1 - p).
 
-    The scale keeps the expected value, so that nothing changes when `training` is False: then z = x. The same m
-    serves backward. (Srivastava et al. 2014)
-
-    z = x m with m drawn beforehand, a constant: ∂L/∂x = grad m. What was dropped has no part in z.
+    See `core.ops.dropout`. `inplace`: over x itself.
     >>> x = z2g.ones(8, requires_grad=True); z = F.dropout(x, 0.5); z.sum().backward()
     >>> z2g.equal(x.grad, z)  # since x = 1, z is m
     True
     """
-    p = number(p, "dropout: p")
-    check_probability(p, "dropout")
-    if inplace:
-        return update(input, "dropout_", dropout, p, training)
-    if not training or p == 0:
-        return input
-    a = as_array(input, "dropout")
-    if p == 1:
-        return record("dropout", laid_out(of(a).zeros_like(a), a), (input, elementwise.flat))
-    check_floating(a, "dropout")
-    z, m = quiet.run(fast.dropout, a, p, default_generator.next_key())
-    return record("dropout", laid_out(z, a), (input, lambda grad, m: grad * m, m))
+    return update(input, "dropout_", ops.dropout, p, training) if inplace else ops.dropout(input, p, training)
 
 
 def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -81,8 +62,7 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
 
 
 def _dropout_channels(name: str, x: Tensor, ndims: tuple, p: float, training: bool, inplace: bool) -> Tensor:
-    p = number(p, f"{name}: p")
-    check_probability(p, name)
+    p = probability(p, f"{name}: p")
     a = as_array(x, name)
     if a.ndim not in ndims:
         raise RuntimeError(f"{name}: expected {' or '.join(map(str, ndims))} dimensions, got shape {tuple(a.shape)}")
@@ -101,8 +81,7 @@ def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace
     >>> x = z2g.ones(5, requires_grad=True); F.alpha_dropout(x, training=False).sum().backward(); x.grad
     tensor([1., 1., 1., 1., 1.])
     """
-    p = number(p, "alpha_dropout: p")
-    check_probability(p, "alpha_dropout")
+    p = probability(p, "alpha_dropout: p")
     if inplace:
         return update(input, "alpha_dropout_", alpha_dropout, p, training)
     if not training or p == 0:

@@ -7,7 +7,6 @@ function here owns nothing: it knows nothing of modules and parameters, and of t
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,17 +15,18 @@ import numpy as np
 
 from .. import fast
 from ..arrays.backend import Array, of, silent, to_host
+from ..arrays.checks import check_table
 from ..core import ops
 from ..core.engine import RESULT, Derived, record
 from ..core.modes import no_grad
-from ..half import precision
-from ..half.casting import in_float32, lowered, through_float32
+from ..core.ops import gelu, layer_norm
+from ..fast.forms import known_rows
+from ..half.table import apply
 from ..ops import elementwise
 from ..ops.common import (
     as_array,
     as_int,
     check_floating,
-    check_ids,
     floating,
     held,
     laid_out,
@@ -39,7 +39,7 @@ from ..ops.inplace import update
 from ..ops.linalg import bilinear, linear
 from ..ops.shape import one_hot
 from ..ops.softmax import log_softmax, softmax
-from ..walks.again import record_fused, record_joint_fused
+from ..walks.again import record_joint_fused
 from . import losses
 from .dot_product import scaled_dot_product_attention
 
@@ -116,35 +116,6 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
 
 
 @silent
-def gelu(input: Tensor, approximate: str = "none") -> Tensor:
-    """z = x Φ(x), Φ the normal distribution function; "tanh": Φ(x) ≈ (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2.
-
-    dz/dx = Φ(x) + x Φ'(x) = slope, computed with z and kept for backward. (Hendrycks & Gimpel 2016, arXiv:1606.08415)
-
-    The product rule on x Φ(x). For the tanh form see `core.ops.gelu`. At 0, Φ = 1/2 of the gradient passes; far to the
-    right z is x, far to the left 0.
-    >>> x = z2g.tensor([0.0, 9.0], requires_grad=True); F.gelu(x).sum().backward(); x.grad
-    tensor([0.5000, 1.0000])
-    """
-    _check_approximate("gelu", approximate)
-    if approximate == "tanh":
-        return ops.gelu(input, approximate)
-    a = floating(input, "gelu")
-    z, slope = (out.reshape(a.shape) for out in fast.gelu_exact(a.reshape(a.shape or (1,))))
-    return record_fused(
-        "gelu",
-        laid_out(z, a),
-        (input, lambda grad, slope, _: fast.times(grad, slope), slope, input),
-        twin=(_exact_gelu, input),
-    )
-
-
-def _exact_gelu(x: Tensor) -> Tensor:
-    """The exact `gelu` composed of operations that each have a rule."""
-    return 0.5 * x * (1 + elementwise.erf(x * math.sqrt(0.5)))
-
-
-@silent
 def bias_gelu(input: Tensor, bias: Tensor, approximate: str = "none") -> Tensor:
     """z = gelu(x + b).   ∂L/∂x = grad · slope,  ∂L/∂b = that, summed over all rows
 
@@ -159,8 +130,6 @@ def bias_gelu(input: Tensor, bias: Tensor, approximate: str = "none") -> Tensor:
     ([[1.0], [1.0]], tensor([2.]))
     """
     _check_approximate("bias_gelu", approximate)
-    if precision.blocks:  # x is a product that waits for its bias
-        input, bias = lowered(input, bias)
     a, b = floating(input, "bias_gelu"), as_array(bias, "bias_gelu")
     same_device("bias_gelu", input, bias)
     if not a.ndim or b.shape != a.shape[-1:] or b.dtype != a.dtype:
@@ -208,7 +177,6 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
     )
 
 
-@in_float32
 @silent
 def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
     """z = ln(1 + e^(βx)) / β, and x itself where βx > threshold.   dz/dx = slope = σ(βx)
@@ -255,7 +223,6 @@ def logsigmoid(input: Tensor) -> Tensor:
 
 
 @losses.old_reduction
-@in_float32
 def binary_cross_entropy_with_logits(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean",
     pos_weight: Tensor | None = None,
@@ -283,61 +250,6 @@ def binary_cross_entropy_with_logits(
 # --- Normalisation -----------------------------------------------------------------------------------------------
 
 
-@in_float32
-@silent
-def layer_norm(
-    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None,
-    eps: float = 1e-5,
-) -> Tensor:  # fmt: skip
-    """z = n w + b, n = (x - mean) / √(var + eps) over the last dimensions, var the biased variance.
-
-    ∂L/∂w = Σ grad n,  ∂L/∂b = Σ grad,  ∂L/∂x = r (g - mean(g) - n mean(g n)) with g = grad w, r = 1 / √(var + eps).
-    (Ba, Kiros & Hinton 2016, arXiv:1607.06450)
-
-    Derived, C numbers in a row, d = x - mean, n = r d: ∂dᵢ/∂xⱼ = [i = j] - 1/C, and r = (mean(d²) + eps)^(-1/2) has
-    ∂r/∂xⱼ = -r³ dⱼ / C = -r² nⱼ / C. So ∂nᵢ/∂xⱼ = r [i = j] - r / C - dᵢ r² nⱼ / C = r ([i = j] - 1/C - nᵢ nⱼ / C),
-    and Σᵢ gᵢ ∂nᵢ/∂xⱼ = r (gⱼ - mean(g) - nⱼ mean(g n)).
-    For x = (-1, -1, 1, 1), n = x and r = 1; grad = (1, 0, 0, 0) has mean(g) = 1/4 and mean(g n) = -1/4:
-    >>> x = z2g.tensor([-1.0, -1.0, 1.0, 1.0], requires_grad=True)
-    >>> F.layer_norm(x, 4, eps=0.0)[0].backward(); x.grad  # grad - 1/4 + n / 4
-    tensor([ 0.5000, -0.5000,  0.0000,  0.0000])
-    """
-    a, eps = floating(input, "layer_norm"), number(eps, "layer_norm: eps")
-    whole = a.shape
-    shape = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
-    if not shape or whole[-len(shape) :] != shape:
-        raise RuntimeError(f"layer_norm: input {tuple(a.shape)} does not end in normalized_shape {shape}")
-    for name, p in (("weight", weight), ("bias", bias)):
-        if p is not None and (as_array(p, "layer_norm").shape != shape or p.array.dtype != a.dtype):
-            got = f"{name} has shape {tuple(p.array.shape)} and dtype {p.array.dtype}"
-            raise RuntimeError(f"layer_norm: {got}, expected {shape} and {a.dtype}")
-    same_device("layer_norm", input, weight, bias)
-    columns = math.prod(shape)
-    rows = (math.prod(whole[: -len(shape)]), columns)
-    n, r = fast.layer_norm(a.reshape(rows), eps)  # (..., *shape) -> (N, C)
-    w = None if weight is None else weight.array.reshape(columns)
-    z = fast.scale_shift(n, w, None if bias is None else bias.array.reshape(columns))
-
-    def shaped(sums: Array) -> Array:
-        return sums if len(shape) == 1 else sums.reshape(shape)  # the engine copies views before a leaf may keep them
-
-    def grad_x(grad: Any, w: Any, n: Any, r: Any) -> Any:
-        g = grad.reshape(rows)
-        g = g if w is None else fast.scale_shift(g, w.reshape(columns), None)
-        return fast.layer_norm_backward(g, n, r).reshape(whole)
-
-    n_, r_ = _known_rows(n, r, input, fast.layer_norm_backward)
-    return record(
-        "layer_norm",
-        z.reshape(whole),
-        (input, grad_x, weight, n_, r_),
-        (weight, lambda grad, n: shaped(fast.column_sums(grad.reshape(rows), n)), n_),
-        (bias, lambda grad: shaped(fast.column_sums(grad.reshape(rows)))),
-    )
-
-
-@in_float32
-@through_float32
 @silent
 def rms_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
@@ -373,38 +285,13 @@ def rms_norm(
         g = g if w is None else fast.scale_shift(g, w.reshape(columns), None)
         return fast.rms_norm_backward(g, n, r).reshape(whole)
 
-    n_, r_ = _known_rows(n, r, input, fast.rms_norm_backward)
+    n_, r_ = known_rows(n, r, input, fast.rms_norm_backward)
     return record(
         "rms_norm",
         fast.scale_shift(n, w, None).reshape(whole),
         (input, grad_x, weight, n_, r_),
         (weight, lambda grad, n: fast.column_sums(grad.reshape(rows), n).reshape(shape), n_),
     )
-
-
-def _known_rows(n: Array, r: Array, input: Tensor, backward: Any) -> tuple[Derived, Derived]:
-    """What the rules of the two norms read: the normalised rows n (N, C), and r (N, 1), with ∂r/∂x = -r² n / C."""
-    known = {"shape": input.array.shape, "backward": backward}
-    return (
-        Derived(n, functools.partial(_remade_n, r=r, **known), input),
-        Derived(r, functools.partial(_remade_r, n=n, **known), input),
-    )
-
-
-def _remade_n(n: Array, x: Tensor, r: Array, shape: tuple, backward: Any) -> Tensor:
-    def rule(grad: Any, n: Any, r: Any) -> Any:
-        return backward(grad, n, r).reshape(shape)
-
-    again = Derived(r, functools.partial(_remade_r, n=n, shape=shape, backward=backward), x)
-    return record("normalised", n, (x, rule, RESULT, again))
-
-
-def _remade_r(r: Array, x: Tensor, n: Array, shape: tuple, backward: Any) -> Tensor:
-    def rule(grad: Any, r: Any, n: Any) -> Any:
-        return (grad * (-1 / n.shape[1]) * r * r * n).reshape(shape)
-
-    again = Derived(n, functools.partial(_remade_n, r=r, shape=shape, backward=backward), x)
-    return record("deviation", r, (x, rule, RESULT, again))
 
 
 # --- Embedding and convolution -----------------------------------------------------------------------------------
@@ -414,32 +301,33 @@ def embedding(
     input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: float | None = None,
     norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False,
 ) -> Tensor:  # fmt: skip
-    """z = weight[ids]: a row of the table for each id.   ∂L/∂weight[i] = Σ of the gradients wherever i was looked up
+    """z = weight[ids]: a row of the table for each id, see `core.ops.embedding`, and some settings.
 
     ids = input (...), weight (V, C) -> (..., C). The row `padding_idx` receives no gradient. On the CPU an id out of
     range raises IndexError; on the GPU nobody looks, so check before uploading. `max_norm` first shortens the rows that
     are read to that norm, in the table itself; `scale_grad_by_freq` divides a row's gradient by how often it was read;
     `sparse` changes nothing, as gradients are whole arrays here.
-
-    As for `x[...]`: the rule of reading is adding. Row 1 was read twice, row 0 never.
     >>> w = z2g.zeros(3, 2, requires_grad=True)
     >>> F.embedding(z2g.tensor([1, 2, 1]), w).sum().backward(); w.grad
     tensor([[0., 0.],
             [2., 2.],
             [1., 1.]])
     """
+    if padding_idx is None and max_norm is None and not scale_grad_by_freq:
+        return ops.embedding(input, weight)
     ids, table = as_array(input, "embedding"), as_array(weight, "embedding")
-    if ids.dtype.kind not in "iu":
-        raise RuntimeError(f"embedding: expected integer ids, got {ids.dtype}")
-    if table.ndim != 2:
-        raise RuntimeError(f"embedding: weight must be a matrix (V, C), got shape {tuple(table.shape)}")
     same_device("embedding", input, weight)
-    check_ids(ids, len(table), "embedding", "id")
+    check_table(ids, table)
     if padding_idx is not None and not -len(table) <= padding_idx < len(table):
         raise ValueError(f"embedding: padding_idx {padding_idx} is not one of {len(table)} rows")
     if max_norm is not None:
         _shorten(weight, ids, number(max_norm, "embedding: max_norm"), number(norm_type, "embedding: norm_type"))
+    return _looked_up(input, weight, padding_idx, scale_grad_by_freq)
 
+
+def _looked_up(input: Tensor, weight: Tensor, padding_idx: int | None, scale_grad_by_freq: bool) -> Tensor:
+    """`embedding` whose rule leaves out a row, or divides by how often each was read."""
+    ids, table = input.array, weight.array
     V, C = table.shape
 
     def rule(grad: Array) -> Array:
@@ -572,3 +460,6 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         return out
 
     return record("pad", z, (input, linear_rule("pad", rule, there)))
+
+
+apply(globals())  # mixed precision, by the table in half/

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arrays.backend import Array, of
-from ..half.casting import in_float32
+from ..half.table import apply
 from ..ops.common import as_array, as_int, check_ids
 from ..ops.elementwise import log, where
 from ..ops.indexing import gather
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 
 @old_reduction
-@in_float32
 def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """L = t (ln t - x), x the logarithms of probabilities q: summed, D(t ‖ q) = Σ t ln (t / q).
 
@@ -48,7 +47,6 @@ def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target
 
 
 @old_reduction
-@in_float32
 def poisson_nll_loss(
     input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, *, eps: float = 1e-8,
     reduction: str = "mean",
@@ -68,7 +66,6 @@ def poisson_nll_loss(
     return reduce(losses, reduction, "poisson_nll_loss")
 
 
-@in_float32
 def gaussian_nll_loss(
     input: Tensor, target: Tensor, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
 ) -> Tensor:
@@ -104,7 +101,6 @@ def gaussian_nll_loss(
     return reduce(losses, reduction, name)
 
 
-@in_float32
 def ctc_loss(
     log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any, blank: int = 0,
     reduction: str = "mean", zero_infinity: bool = False,
@@ -192,3 +188,6 @@ def _rows(name: str, targets: Array, lengths: list[int], N: int) -> np.ndarray:
         rows[n, :length] = ids[at : at + length]
         at += length
     return rows
+
+
+apply(globals())  # mixed precision, by the table in half/

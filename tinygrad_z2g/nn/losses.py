@@ -16,10 +16,12 @@ import numpy as np
 from .. import fast
 from ..arrays import dtypes
 from ..arrays.backend import Array, of, quiet, silent
-from ..core.engine import RESULT, Derived, needs_grad, record
-from ..half import precision
-from ..half.casting import cast, half_for, in_float32, raised
-from ..ops.common import as_array, as_int, beside, check_floating, check_ids, fits, laid_out, number, same_device
+from ..core import ops
+from ..core.engine import needs_grad, record
+from ..fast.forms import class_losses
+from ..half.casting import cast
+from ..half.table import apply
+from ..ops.common import as_array, as_int, check_floating, check_ids, fits, laid_out, number, same_device
 from ..ops.elementwise import where
 from ..ops.softmax import log_softmax
 
@@ -85,8 +87,6 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tenso
     >>> F.mse_loss(x, t).backward(); x.grad, t.grad  # n = 2, d = (1, 3)
     (tensor([1., 3.]), tensor([-1., -3.]))
     """
-    if precision.blocks:
-        input, target = raised(input, target)
     a, b = same_shape(input, target, "mse_loss")
     if a.dtype != b.dtype:
         dtype = dtypes.result_type(a, b)
@@ -116,7 +116,6 @@ def _squares(a: Array, b: Array) -> Array:
 
 
 @old_reduction
-@in_float32
 def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """L = mean of |input - target|. The shapes must be equal.
 
@@ -129,7 +128,6 @@ def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor
 
 
 @old_reduction
-@in_float32
 def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """L = d² / (2 β) where |d| < β, else |d| - β/2; d = input - target. Round at the bottom, straight further out.
 
@@ -150,7 +148,6 @@ def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", be
     return reduce(losses, reduction, "smooth_l1_loss")
 
 
-@in_float32
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:
@@ -182,7 +179,6 @@ def same_shape(input: Tensor, target: Tensor, name: str) -> tuple[Array, Array]:
 
 
 @old_reduction
-@in_float32
 @silent
 def cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean",
@@ -190,8 +186,8 @@ def cross_entropy(
 ) -> Tensor:  # fmt: skip
     """L = -w[t] ln p[t], p = softmax(input) over the classes, t the target; the mean is over Σ w[t].
 
-    ∂L/∂input = w[t] (p - onehot(t)) / Σ w[t] = slopes · share: what the model believes minus what is true, shared
-    among the targets. For the reductions "sum" and "none", share = 1 and not 1 / Σ w[t].
+    ∂L/∂input = w[t] (p - onehot(t)) / Σ w[t]: what the model believes minus what is true, shared among the targets. See
+    `core.ops.cross_entropy`, which is this without weights and for scores (N, C).
 
     input (C,), (N, C) or (N, C, d1, ...), unnormalised; target int64 or uint8 (), (N,) or (N, d1, ...) in 0..C-1.
     Targets equal to `ignore_index` count nowhere. `weight` (C,) rescales classes. On the CPU a target out of range
@@ -200,16 +196,17 @@ def cross_entropy(
     The target may also hold a probability for each class, in the shape of the input. `label_smoothing` ε mixes
     every target with equal probabilities: (1 - ε) onehot(t) + ε / C.
 
-    Derived, w = 1, one target: L = -x[t] + ln Σⱼ e^xⱼ. The first term has the slope -onehot(t), the second
-    e^xⱼ / Σ = p. Of N targets each has 1/N of the mean. For two rows x = (0, ln 3), t = 0 and t = 1: p = (1/4, 3/4),
-    slopes (1/4 - 1, 3/4 - 0) and (1/4 - 0, 3/4 - 1), and of each half.
     >>> x = z2g.tensor([[1.0, 3.0], [1.0, 3.0]]).log().requires_grad_()
     >>> F.cross_entropy(x, z2g.tensor([0, 1])).backward(); x.grad
     tensor([[-0.3750,  0.3750],
             [ 0.1250, -0.1250]])
     """
-    check_reduction(reduction, "cross_entropy")
     a, ids = as_array(input, "cross_entropy"), as_array(target, "cross_entropy")
+    ints = dtypes.int64, dtypes.uint8
+    rows = a.ndim == 2 and a.dtype.kind == "f" and ids.shape == a.shape[:1] and ids.dtype in ints
+    if rows and weight is None and reduction == "mean" and label_smoothing == 0 and type(ignore_index) is int:
+        return ops.cross_entropy(input, target, ignore_index=ignore_index)
+    check_reduction(reduction, "cross_entropy")
     label_smoothing = number(label_smoothing, "cross_entropy: label_smoothing")
     if not 0 <= label_smoothing <= 1:
         raise RuntimeError(f"cross_entropy: label_smoothing must be between 0 and 1, got {label_smoothing}")
@@ -218,52 +215,7 @@ def cross_entropy(
     if soft or label_smoothing:
         target = target if soft else target.make(ids)
         return _soft_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
-    expected, shape = ids.shape, a.shape
-    xp = of(a)
-    C = a.shape[1] if a.ndim > 1 else a.shape[0]
-    ids = ids.reshape(-1)
-    counted = ids != ignore_index
-    safe = ids * counted  # class 0 stands in for ignored targets; their weight is 0
-    check_ids(safe, C, "cross_entropy", "target")
-    rows = xp.moveaxis(a, 1, -1).reshape(len(ids), C) if a.ndim > 1 else a[None]  # (N, C, d) -> (N d, C)
-    w = counted.astype(a.dtype) if weight is None else as_array(weight, "cross_entropy")[safe] * counted
-    losses, slopes = fast.cross_entropy(rows, safe, w)  # (N,), (N, C)
-
-    if reduction == "none":
-        z, share = losses.reshape(expected), 1
-    elif reduction == "sum":
-        z, share = losses.sum(), 1
-    else:
-        total = w.sum()
-        with np.errstate(all="ignore"):  # every target ignored: the mean of nothing is NaN, its gradient 0
-            z, share = losses.sum() / total, xp.where(total == 0, 0, 1 / total)
-
-    by_row = functools.partial(_by_row, counted)
-
-    def classes_first(g: Any) -> Any:
-        if len(shape) < 3:
-            return g.reshape(shape)
-        return of(g).moveaxis(g.reshape((*expected, C)), -1, 1)  # (N d, C) -> (N, d, C) -> (N, C, d)
-
-    def rule(grad: Any, slopes: Any) -> Any:
-        return classes_first(slopes * by_row(grad.reshape(-1) if reduction == "none" else grad * beside(grad, share)))
-
-    def remake(slopes: Array, x: Tensor) -> Tensor:
-        """slopes = w[t] (p - onehot(t)): by x they have the slopes of the softmax, times w[t]"""
-        W = w[:, None]
-        p = slopes / xp.where(W == 0, 1, W) + (safe[:, None] == xp.arange(C))  # (N, C)
-        p = Derived(p, lambda p, x: record("softmax", p, (x, softmax, RESULT)), x)
-        return record("slopes", slopes, (x, lambda grad, p: softmax(grad * beside(grad, W), p), p))
-
-    def softmax(grad: Any, p: Any) -> Any:
-        return classes_first(fast.softmax_backward(p, grad, 1))
-
-    return record("cross_entropy", z, (input, rule, Derived(slopes, remake, input)))
-
-
-def _by_row(counted: Array, grad: Any) -> Any:
-    """(N,) or () -> (N, 1): the gradient of each row's loss; of an ignored target 0, though it is NaN."""
-    return of(grad).where(counted, grad, 0)[:, None]
+    return class_losses(input, ids, weight, ignore_index, reduction)
 
 
 def _soft_cross_entropy(
@@ -334,7 +286,6 @@ def _check_classes(
 
 
 @old_reduction
-@in_float32
 def nll_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
 ) -> Tensor:
@@ -374,11 +325,6 @@ def binary_cross_entropy(
     >>> F.binary_cross_entropy(p, z2g.tensor(1.0)).backward(); p.grad
     tensor(-4.)
     """
-    if precision.blocks and half_for(input) is not None:
-        raise RuntimeError(
-            "binary_cross_entropy: unsafe in autocast: half precision has no probabilities between 0.9995 and 1; use "
-            "binary_cross_entropy_with_logits, which takes scores, or autocast(..., enabled=False) and float32"
-        )
     check_reduction(reduction, "binary_cross_entropy")
     p, t = same_shape(input, target, "binary_cross_entropy")
     if p.dtype != t.dtype:
@@ -402,3 +348,6 @@ def binary_cross_entropy(
         (target, lambda grad, p: grad * (logs(1 - p) - logs(p)), input),
     )
     return reduce(weighted(losses, weight, "binary_cross_entropy"), reduction, "binary_cross_entropy")
+
+
+apply(globals())  # mixed precision, by the table in half/

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..arrays.backend import of
-from ..half.casting import in_float32
+from ..half.table import apply
 from ..ops.common import as_array, check_ids, number
 from ..ops.elementwise import where
 from ..ops.reduction import sum as summed
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 
 @old_reduction
-@in_float32
 def hinge_embedding_loss(
     input: Tensor, target: Tensor, margin: float = 1.0, *, reduction: str = "mean"
 ) -> Tensor:
@@ -41,7 +40,6 @@ def hinge_embedding_loss(
 
 
 @old_reduction
-@in_float32
 def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, *, reduction: str = "mean"
 ) -> Tensor:
@@ -59,7 +57,6 @@ def margin_ranking_loss(
 
 
 @old_reduction
-@in_float32
 def soft_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """L = ln(1 + e^(-t x)), t = 1 or -1: binary cross-entropy with other names for the classes.
 
@@ -78,7 +75,6 @@ def _log1pexp(x: Tensor) -> Tensor:
 
 
 @old_reduction
-@in_float32
 def cosine_embedding_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, *, reduction: str = "mean"
 ) -> Tensor:
@@ -105,7 +101,6 @@ def cosine_embedding_loss(
 
 
 @old_reduction
-@in_float32
 def triplet_margin_loss(
     anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2, eps: float = 1e-6,
     swap: bool = False, *, reduction: str = "mean",
@@ -130,7 +125,6 @@ def triplet_margin_loss(
 
 
 @old_reduction
-@in_float32
 def multi_margin_loss(
     input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: Tensor | None = None, *,
     reduction: str = "mean",
@@ -169,7 +163,6 @@ def multi_margin_loss(
 
 
 @old_reduction
-@in_float32
 def multilabel_soft_margin_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean"
 ) -> Tensor:
@@ -187,3 +180,6 @@ def multilabel_soft_margin_loss(
     if weight is not None:
         each = each * weight_for(each, weight, name, "weight")
     return reduce(summed(each, -1) / input.array.shape[-1], reduction, name)
+
+
+apply(globals())  # mixed precision, by the table in half/

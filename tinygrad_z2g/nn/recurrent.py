@@ -16,8 +16,8 @@ import numpy as np
 from .. import creation, fast
 from ..arrays.backend import Array, device_of, of, to_device
 from ..core.engine import RESULT, record, unchanged
-from ..half import precision
-from ..half.casting import in_float32, lowered
+from ..half.casting import to_half
+from ..half.table import apply
 from ..ops.common import beside
 from ..ops.linalg import linear
 from ..ops.shape import cat, stack
@@ -36,7 +36,6 @@ def rnn_step(sums: Tensor, nonlinearity: str = "tanh") -> Tensor:
     return sums.tanh() if nonlinearity == "tanh" else F.relu(sums)
 
 
-@in_float32  # rounding adds up over the steps, and the product at each step is small
 def rnn_scan(inputs: Tensor, h: Tensor, w: Tensor, nonlinearity: str = "tanh") -> Tensor:
     """`rnn_step` for every step t of a sequence, with sums = inputs[t] + w h: one operation for the whole layer.
 
@@ -85,7 +84,6 @@ def gru_step(inputs: Tensor, sums: Tensor, h: Tensor) -> Tensor:
     return n + z * (h - n)
 
 
-@in_float32
 def gru_scan(inputs: Tensor, h: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
     """`gru_step` for every step t of a sequence, with inputs[t] and sums = w h + b: one operation for the whole layer.
 
@@ -139,7 +137,6 @@ def lstm_step(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     return o.sigmoid() * c.tanh(), c
 
 
-@in_float32  # c is a sum over all steps, and the product at each step is small
 def lstm_scan(inputs: Tensor, h: Tensor, c: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     """`lstm_step` for every step t of a sequence, with gates = inputs[t] + w h: one operation for the whole layer.
 
@@ -227,8 +224,7 @@ class _Cell(Module):
         if any(tuple(s.shape) != shape for s in states):
             got = " and ".join(str(tuple(s.shape)) for s in states)
             raise RuntimeError(f"{name}: expected {what} of shape {shape}, got {got}")
-        if precision.blocks:
-            input, *states = lowered(input, *states)
+        input, *states = to_half(input, *states)  # in autocast
         inputs = F.linear(input, self.weight_ih, self.bias_ih)
         return self._step(inputs, F.linear(states[0], self.weight_hh, self.bias_hh), *states)
 
@@ -426,8 +422,7 @@ class _Recurrent(Module):
         outputs, *rest = self._steps(
             x, state, w_ih, w_hh, getattr(self, f"bias_ih_{name}"), getattr(self, f"bias_hh_{name}")
         )
-        if precision.blocks:
-            outputs, *rest = lowered(outputs, *rest)
+        outputs, *rest = to_half(outputs, *rest)  # in autocast
         return outputs, (outputs[-1] if len(outputs) else state[0], *rest)
 
     def _steps(
@@ -529,3 +524,6 @@ def _zero_states(x: Tensor, shape: tuple[int, ...], states: int) -> list[Tensor]
 def _reset(module: Module, hidden_size: int) -> None:
     for parameter in module.parameters():
         init.uniform_(parameter, -1 / math.sqrt(hidden_size), 1 / math.sqrt(hidden_size))
+
+
+apply(globals())  # mixed precision, by the table in half/

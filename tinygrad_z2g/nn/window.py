@@ -23,8 +23,7 @@ from ..arrays import dtypes
 from ..arrays.backend import Array, of, silent
 from ..core.engine import Derived, needs_grad, record
 from ..fast import pictures
-from ..half import precision
-from ..half.casting import lowered
+from ..half.table import apply
 from ..ops.common import as_array, as_int, linear_rule, row_major, same_device
 from ..ops.shape import cat
 from ..walks.again import record_fused, with_history
@@ -87,8 +86,6 @@ def _convolve(
     in memory: 1.5 times faster than all at once. (On a GPU all at once: each product is a launch.) For many channels of
     small pictures see `fast.pictures`.
     """
-    if precision.blocks:
-        input, weight, bias = lowered(input, weight, bias)
     x, w = as_array(input, name), as_array(weight, name)
     if x.ndim == n + 1:
         return _convolve(name, n, input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
@@ -284,8 +281,6 @@ def _transposed(
     groups: int, dilation: Any,
 ) -> Tensor:  # fmt: skip
     """columns = Wᵀ x, added up where they belong.   ∂L/∂x = W columns(grad),  ∂L/∂W = x columns(grad)ᵀ"""
-    if precision.blocks:
-        input, weight, bias = lowered(input, weight, bias)
     x, w = as_array(input, name), as_array(weight, name)
     if x.ndim == n + 1:
         return _transposed(
@@ -668,3 +663,6 @@ def _conv_padding(name: str, padding: Any, reach: list[int], stride: Sizes) -> l
     if isinstance(padding, str):
         raise ValueError(f"{name}: padding must be >= 0, 'valid' or 'same', got {padding!r}")
     return [(p, p) for p in _sizes(name, "padding", padding, len(reach), least=0)]
+
+
+apply(globals())  # mixed precision, by the table in half/

@@ -6,8 +6,6 @@ casts of mixed precision are put around them.
 
 from ..core import ops
 from ..fast import forms
-from ..half.casting import in_float32
+from ..half import table
 
-plain = not forms.install()
-for name in ("pow", "exp", "log"):
-    setattr(ops, name, in_float32(getattr(ops, name)))
+table.apply(vars(ops), plain=not forms.install())

@@ -13,28 +13,32 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..arrays.backend import CPU, Array, of, to_device
-from ..arrays.layout import copied, in_order, laid_out, row_major
+from ..arrays.checks import (
+    as_int,
+    check_broadcast,
+    check_floating,
+    check_ids,
+    fits,
+    full_shape,
+    many_dims,
+    number,
+    one_device,
+    one_dim,
+    sizes,
+)
+from ..arrays.layout import computed, copied, in_order, laid_out, row_major
 from ..arrays.size import Size
 from ..core.engine import Variable, record
 from ..core.operands import (
     as_array,
     as_floating,
-    as_int,
     beside,
-    check_broadcast,
-    check_floating,
-    check_ids,
-    computed,
     converted,
     floating,
-    many_dims,
-    number,
-    one_dim,
     operands,
     record_view,
-    same_device,
-    sizes,
 )
+from ..walks.again import linear_rule
 
 _R = TypeVar("_R")
 
@@ -54,32 +58,11 @@ def numpy_names(function: Callable[..., _R]) -> Callable[..., _R]:
     return renamed
 
 
-def linear_rule(name: str, back: Callable[[Array], Array], there: Callable[[Array], Array]) -> Any:
-    """The rule of z = A x, where A is linear: ∂L/∂x = Aᵀ grad. `back` computes Aᵀ grad, `there` A x, both on arrays.
-
-    A gradient that is a tensor (in a walk that is recorded) gives a tensor: Aᵀ grad is linear in grad, its rule is A.
-    The rule may be told to read tensors, such as indices, that `back` and `there` know already: then these are watched.
-    """
-
-    @functools.wraps(back)
-    def rule(grad: Any, *watched: Any) -> Any:
-        if isinstance(grad, Variable):
-            return record(name, back(grad.array), (grad, linear_rule(name, there, back), *watched))
-        return back(grad)
-
-    return rule
-
-
 def held(value: Any, dtype: np.dtype, name: str) -> Any:
     """`value`, a number to be written into an array. RuntimeError, as in torch, for inf and NaN among integers."""
     if isinstance(value, float) and dtype.kind in "iu" and value - value != 0:
         raise RuntimeError(f"{name}: value {value} cannot be held by a tensor of {dtype}; make it floating point first")
     return value
-
-
-def fits(shape: tuple, into: tuple) -> bool:
-    """Whether `shape` broadcasts to `into`, without stretching it."""
-    return len(shape) <= len(into) and all(m in (1, n) for m, n in zip(shape[::-1], into[::-1], strict=False))
 
 
 def given(data: tuple, dtype: Any, name: str) -> np.ndarray:
@@ -96,6 +79,11 @@ def given(data: tuple, dtype: Any, name: str) -> np.ndarray:
     if isinstance(first, Variable):
         return to_device(first.array, CPU).astype(dtype)
     return np.array([np.asarray(part) for part in first] if isinstance(first, (list, tuple)) else first, dtype)
+
+
+def same_device(name: str, *tensors: Variable | None) -> None:
+    """Raise RuntimeError unless all given tensors live on one device."""
+    one_device(name, *(None if x is None else x.array for x in tensors))
 
 
 def constant(like: Variable, array: Array) -> Any:
@@ -119,6 +107,7 @@ __all__ = [
     "copied",
     "fits",
     "floating",
+    "full_shape",
     "given",
     "held",
     "in_order",

@@ -14,12 +14,12 @@ import numpy as np
 from .. import fast
 from ..arrays.backend import Array, of, quiet
 from ..core.engine import RESULT, Variable, needs_grad, record, unchanged
-from ..core.ops.elementwise import comparison
 from .common import as_array, as_floating, computed, constant, operands
 from .elementwise import (
     _xp,
     add,
     clamp,
+    comparison,
     div,
     log,
     log1p,

@@ -16,10 +16,9 @@ import numpy as np
 from ..arrays import dtypes
 from ..arrays.backend import of, silent
 from ..core import ops
-from ..core.engine import Variable, record
-from ..core.ops import eq, ge, gt, le, lt, mul, ne, pow  # noqa: F401 - of this family
-from ..core.ops.elementwise import comparison
-from ..half.casting import in_float32
+from ..core.engine import RESULT, Variable, record
+from ..core.ops import mul
+from ..half.table import apply
 from .common import (
     as_array,
     check_broadcast,
@@ -28,6 +27,7 @@ from .common import (
     laid_out,
     number,
     operands,
+    row_major,
     same_device,
 )
 from .counting import nonzero
@@ -107,7 +107,6 @@ def _div_rounded(input: Any, other: Any, mode: str) -> Tensor:
     return record("div", z, (input, flat), (other, flat))
 
 
-@in_float32
 def rdiv(input: Any, other: Any) -> Tensor:
     """z = y / x: what Python calls for `2 / x`.
 
@@ -195,6 +194,45 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
         (input, lambda grad, w: grad * (1 - w), w if number_given else weight),
         (end, lambda grad, w: grad * w, w if number_given else weight),
         (weight, lambda grad, x, y: grad * (y - x), input, end),
+    )
+
+
+def pow(input: Any, exponent: Any) -> Tensor:
+    """z = xʸ.   ∂z/∂x = y xʸ⁻¹,  ∂z/∂y = xʸ ln x
+
+    For y a number see `core.ops.pow`. At y = 0 the first is 0 for every x; at x = 0 and y ≥ 0 the second is taken as 0,
+    its limit for y > 0.
+
+    z = e^(y ln x), so dz = z (y / x dx + ln x dy), and z y / x = y xʸ⁻¹. At x = 2, y = 3: 3 · 4 and 8 ln 2.
+    >>> x, y = z2g.tensor(2.0, requires_grad=True), z2g.tensor(3.0, requires_grad=True)
+    >>> (x**y).backward(); x.grad, y.grad
+    (tensor(12.), tensor(5.5452))
+    """
+    if isinstance(input, Variable) and not isinstance(exponent, (Variable, np.ndarray)):
+        return ops.pow(input, exponent)
+    input, exponent, x, y = operands(input, exponent, "pow")
+    base_is_number = not hasattr(x, "dtype")
+    xp = of(y)
+    if base_is_number:
+        x = xp.full((), x, y.dtype)
+        input = exponent.make(x)
+    if y.dtype.kind in "iu" and (y < 0).any():
+        raise RuntimeError("pow: integers to negative integer powers are not integers; convert to float first")
+    z = computed(xp.power, x, y)
+
+    def grad_x(grad: Any, x: Any, y: Any) -> Any:
+        xp, power = of(grad), x ** (y - 1)
+        return xp.where((y == 0) & ~xp.isfinite(power), 0, grad * (y * power))  # else 0 · ∞; where it is not, y counts
+
+    def grad_y(grad: Any, x: Any, y: Any, z: Any) -> Any:
+        xp = of(grad)
+        return grad * xp.where((x == 0) & (y >= 0), 0, z * xp.log(x))
+
+    return record(
+        "pow",
+        row_major(z) if base_is_number else z,
+        (input, grad_x, input, exponent),
+        (exponent, grad_y, input, exponent, RESULT),
     )
 
 
@@ -300,24 +338,35 @@ def _share(grad: Any, loses: Any, tie: Any) -> Any:
 
 
 def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
-    """z = x where the condition holds, else y; see `core.ops.where`. Of a condition alone: the places where it holds,
-    see `nonzero`.
+    """z = x where the condition holds, else y.   The gradient goes to the chosen side; the other gets exactly 0.
 
+    z = c x + (1 - c) y with c = 1 where the condition holds, else 0: ∂z/∂x = c,  ∂z/∂y = 1 - c. The rule chooses
+    instead of multiplying, because 0 · inf is NaN. Of a condition alone: the places where it holds, see `nonzero`.
     >>> x, y = z2g.tensor([1.0, 2.0], requires_grad=True), z2g.tensor([3.0, 4.0], requires_grad=True)
     >>> z2g.where(z2g.tensor([True, False]), x, y).sum().backward(); x.grad, y.grad
     (tensor([1., 0.]), tensor([0., 1.]))
     """
-    if isinstance(input, Variable) or isinstance(other, Variable):
-        return ops.where(condition, input, other)
     c = as_array(condition, "where")
     if input is None and other is None:
         return nonzero(condition, as_tuple=True)
     if c.dtype.kind != "b":
         raise RuntimeError(f"where: expected a bool condition, got {c.dtype}; compare it with something first")
-    input, other = number(input, "where"), number(other, "where")
-    default = dtypes.get_default_dtype() if isinstance(input, float) or isinstance(other, float) else None
-    z = of(c).where(c, input, other)
-    return constant(condition, z if default is None else z.astype(default))
+    if not isinstance(input, Variable) and not isinstance(other, Variable):
+        input, other = number(input, "where"), number(other, "where")
+        default = dtypes.get_default_dtype() if isinstance(input, float) or isinstance(other, float) else None
+        z = of(c).where(c, input, other)
+        return constant(condition, z if default is None else z.astype(default))
+    input, other, x, y = operands(input, other, "where")
+    same_device("where", condition, *(v for v in (input, other) if isinstance(v, Variable) and v.array.ndim))
+    for v in (x, y):
+        check_broadcast(c.shape, getattr(v, "shape", ()), "where")
+    xp = of(c)
+    return record(
+        "where",
+        laid_out(xp.where(c, x, y), c, *(v for v in (x, y) if hasattr(v, "dtype"))),
+        (input, lambda grad, c: of(grad).where(c, grad, 0), condition),
+        (other, lambda grad, c: of(grad).where(c, 0, grad), condition),
+    )
 
 
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
@@ -340,6 +389,22 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
 # --- Comparisons and logic: results are bool, no gradient passes --------------------------------------------------
 
 
+def comparison(name: str, symbol: str) -> Any:
+    """The operation `symbol`, done by NumPy's function `name`: its result is bool, and no gradient passes."""
+
+    def compare(input: Any, other: Any) -> Tensor:
+        input, other, x, y = operands(input, other, name)
+        z = computed(getattr(of(x if hasattr(x, "dtype") else y), name), x, y)
+        return (input if isinstance(input, Variable) else other).make(z)
+
+    compare.__name__ = compare.__qualname__ = symbol
+    compare.__doc__ = f"z = ({name.replace('_', ' ')}: x, y), element by element, as bool. No gradient."
+    return compare
+
+
+eq, ne = comparison("equal", "eq"), comparison("not_equal", "ne")
+lt, le = comparison("less", "lt"), comparison("less_equal", "le")
+gt, ge = comparison("greater", "gt"), comparison("greater_equal", "ge")
 logical_and = comparison("logical_and", "logical_and")
 logical_or = comparison("logical_or", "logical_or")
 bitwise_and = comparison("bitwise_and", "bitwise_and")
@@ -403,3 +468,6 @@ def equal(input: Tensor, other: Tensor) -> bool:
     """Whether x and y have one shape and the same elements; nan equals nothing. A Python bool."""
     same_device("equal", input, other)
     return as_array(input, "equal").shape == as_array(other, "equal").shape and bool((input.array == other.array).all())
+
+
+apply(globals())  # mixed precision, by the table in half/

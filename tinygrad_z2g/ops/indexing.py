@@ -15,8 +15,9 @@ import numpy as np
 from ..arrays import dtypes
 from ..arrays.backend import Array, device_of, of, quiet, to_device, to_host
 from ..arrays.views import Spot
-from ..core.engine import Part, Variable, record, unchanged
-from ..half.casting import in_widest
+from ..core import ops
+from ..core.engine import Variable, record, unchanged
+from ..half.table import apply
 from .common import (
     as_array,
     as_int,
@@ -28,7 +29,6 @@ from .common import (
     number,
     numpy_names,
     one_dim,
-    record_view,
     row_major,
     same_device,
 )
@@ -52,14 +52,13 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     tensor([2., 0., 1.])
     """
     a = as_array(input, "index")
-    basic, advanced, tensors = _parse(index, a)
+    try:
+        return ops.getitem(input, index)
+    except (IndexError, TypeError):  # no plain index, or a wrong one, of which more can be said
+        basic, advanced, tensors = _parse(index, a)
     shape, xp = a.shape, of(a)
     if advanced is None:
-
-        def place(grad: Array) -> Part:
-            return Part(grad, basic)
-
-        return record_view("index", a[basic], input, place)
+        return ops.getitem(input, basic)
 
     def scatter(grad: Array) -> Array:
         return _added(xp.zeros(shape, grad.dtype), basic, advanced, grad)
@@ -336,7 +335,6 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: f
     )
 
 
-@in_widest
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """A copy of x with z[i][index[i][j][k]][k] += src[i][j][k] for dim = 1: the reverse of `gather`.
 
@@ -499,3 +497,6 @@ def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None) -> Te
         raise RuntimeError(f"repeat_interleave: repeats must be an integer >= 0, or {n} of them, got {repeats}")
     index = np.repeat(np.arange(n), times)
     return index_select(input, dim, input.make(to_device(index, device_of(input.array))))
+
+
+apply(globals())  # mixed precision, by the table in half/

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..arrays.backend import Array
 from ..arrays.views import Spot, overlaps, same_place
-from ..core.engine import Variable, needs_grad, record, record_joint, unchanged
+from ..core.engine import Variable, needs_grad, record, unchanged
 from ..core.modes import is_grad_enabled
 from ..walks.asking import follow
+from ..walks.joint import record_joint
 from ..walks.views import renew
 from .common import as_array, linear_rule
 

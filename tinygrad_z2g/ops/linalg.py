@@ -1,8 +1,6 @@
 """Products of vectors and matrices.
 
-Nearly everything here becomes `matmul`, with one rule for each factor; `outer` becomes `mul`, and `linear` states rules
-of its own because its weight is stored transposed. It knows nothing of layers, and the product itself is the array
-library's.
+Nearly everything here becomes `matmul`, which stands in `core.ops`; `outer` becomes `mul`. It knows nothing of layers.
 """
 
 from __future__ import annotations
@@ -12,89 +10,13 @@ import math
 import string
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .. import fast
 from ..arrays import dtypes
-from ..arrays.backend import Array, quiet
-from ..core.engine import Variable, record
-from ..fast import product
-from ..half import precision
-from ..half.casting import in_half, in_widest, lowered
-from .common import as_array, check_broadcast, converted, one_dim, same_device
+from ..core.ops import linear, matmul
+from ..half.table import apply
+from .common import as_array, one_dim
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
-
-FLOAT32 = dtypes.float32
-DOT = np.ndarray.dot  # what `product` calls; asking it costs 0.1 µs
-
-
-def matmul(input: Tensor, other: Tensor) -> Tensor:
-    """z = x y, zᵢⱼ = Σₖ xᵢₖ yₖⱼ.   ∂L/∂x = grad yᵀ,  ∂L/∂y = xᵀ grad
-
-    A vector on the left is a row, on the right a column, and that dimension leaves the result. Leading dimensions
-    are a batch and broadcast. RuntimeError unless the inner sizes, the dtypes and the devices agree.
-
-    Derived: xᵢₖ stands in row i of z, times yₖⱼ: ∂zᵢⱼ/∂xᵢₖ = yₖⱼ. So ∂L/∂xᵢₖ = Σⱼ gradᵢⱼ yₖⱼ, which is row i of grad
-    times column k of yᵀ. Likewise ∂L/∂yₖⱼ = Σᵢ xᵢₖ gradᵢⱼ = (xᵀ grad)ₖⱼ. (The shapes allow no other.)
-    >>> x = z2g.tensor([[1.0, 2.0]], requires_grad=True)  # (1, 2)
-    >>> y = z2g.tensor([[3.0, 4.0], [5.0, 6.0]], requires_grad=True)  # (2, 2)
-    >>> (x @ y).sum().backward(); x.grad, y.grad  # grad = (1, 1): x receives the row sums of y
-    (tensor([[ 7., 11.]]), tensor([[1., 1.],
-            [2., 2.]]))
-    """
-    if precision.blocks:
-        input, other = lowered(input, other)
-    dtype, input, other, x, y = _factors(input, other, "matmul")
-    if x.ndim == y.ndim == 2 and x.shape[1] == y.shape[0]:
-        z = quiet.run(DOT if type(x) is np.ndarray else product, x, y)
-        return record(
-            "matmul",
-            _rounded(z, dtype),
-            (input, lambda grad, y: product(grad, y.T), other),
-            (other, lambda grad, x: product(x.T, grad), input),
-        )
-    if not x.ndim or not y.ndim:
-        raise RuntimeError(f"matmul: {tuple(x.shape)} @ {tuple(y.shape)}: both need at least 1 dimension; see mul")
-    if x.ndim > 2 and y.ndim == 2:
-        return _flat_matmul(dtype, input, other, x, y)
-    row, column = x.ndim == 1, y.ndim == 1
-    if x.shape[-1] != y.shape[0 if column else -2]:
-        raise _inner_sizes(x, y, "matmul")
-    x = x[None, :] if row else x  # (..., n, k)
-    y = y[:, None] if column else y  # (..., k, m)
-    check_broadcast(x.shape[:-2], y.shape[:-2], "matmul: batch")
-    Z = quiet.run(fast.bmm, x, y)  # (..., n, m)
-    z = Z.reshape(Z.shape[: -1 - row] + Z.shape[-1:] if not column else Z.shape[: -1 - row]) if row or column else Z
-
-    wide = Z.shape  # (..., n, m)
-
-    def grad_x(grad: Any, y: Any) -> Any:
-        y = y[:, None] if column else y
-        return fast.bmm(grad.reshape(wide), y.swapaxes(-1, -2))  # (..., n, m) @ (..., m, k)
-
-    def grad_y(grad: Any, x: Any) -> Any:
-        x = x[None, :] if row else x
-        g = fast.bmm(x.swapaxes(-1, -2), grad.reshape(wide))  # (..., k, n) @ (..., n, m)
-        return g[..., 0] if column else g
-
-    return record("matmul", _rounded(z, dtype), (input, grad_x, other), (other, grad_y, input))
-
-
-def _flat_matmul(dtype: np.dtype, input: Tensor, other: Tensor, x: Array, y: Array) -> Tensor:
-    """The common case (..., k) @ (k, m) as one product of two matrices: 1.5 to 2.5 times faster than a batch of
-    small products followed by a sum over the batch."""
-    if x.shape[-1] != y.shape[0]:
-        raise _inner_sizes(x, y, "matmul")
-    shape, n, (k, m) = x.shape, math.prod(x.shape[:-1]), y.shape
-    z = quiet.run(product, x.reshape(n, k), y).reshape(*shape[:-1], m)  # (..., k) -> (n, k); (n, m) -> (..., m)
-    return record(
-        "matmul",
-        _rounded(z, dtype),
-        (input, lambda grad, y: product(grad.reshape(n, m), y.T).reshape(shape), other),
-        (other, lambda grad, x: product(x.reshape(n, k).T, grad.reshape(n, m)), input),
-    )
 
 
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
@@ -124,7 +46,6 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     return matmul(input, mat2)
 
 
-@in_widest
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """z = Σ x y for two vectors of one length.
 
@@ -164,7 +85,6 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
     return matmul(input, vec)
 
 
-@in_widest
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     """Σ over pairs of dimensions: the last `dims` of a with the first of b, or those listed as ([of a], [of b]).
 
@@ -195,7 +115,6 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     return matmul(A, B).reshape(*shape_a, *shape_b)
 
 
-@in_half
 def einsum(equation: str, *operands: Any) -> Tensor:
     """Einstein's sum: "ik,kj->ij" is zᵢⱼ = Σₖ xᵢₖ yₖⱼ. Letters name dimensions; those not in the result are summed.
 
@@ -309,80 +228,6 @@ def _letters(equation: str, operands: list) -> tuple[list[str], str, dict[str, i
     return inputs, output, sizes
 
 
-def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """z = x Wᵀ + b.   ∂L/∂x = grad W,  ∂L/∂W = gradᵀ x,  ∂L/∂b = grad, summed over all rows
-
-    Shapes: x (..., in), weight (out, in), bias (out,) -> (..., out). All leading dimensions of x together are the
-    rows of one matrix product.
-
-    Derived: `matmul` with y = Wᵀ gives grad W for x, and xᵀ grad for Wᵀ, the transpose of which is W's. b is added to
-    every row, so every row's gradient reaches it.
-    >>> x, W = z2g.tensor([[1.0, 2.0], [3.0, 4.0]]), z2g.tensor([[5.0, 6.0]], requires_grad=True)  # (2, 2), (1, 2)
-    >>> b = z2g.tensor([0.0], requires_grad=True)
-    >>> F.linear(x, W, b).sum().backward(); W.grad, b.grad  # 1 + 3, 2 + 4; two rows
-    (tensor([[4., 6.]]), tensor([2.]))
-    """
-    if as_array(weight, "linear").ndim == 1 and bias is None:
-        return matmul(input, weight)  # (..., in) @ (in) -> (...)
-    if precision.blocks:
-        input, weight, bias = lowered(input, weight, bias)
-    dtype, input, weight, x, W = _factors(input, weight, "linear")
-    if W.ndim != 2 or not x.ndim or x.shape[-1] != W.shape[1]:
-        raise RuntimeError(
-            f"linear: input {tuple(x.shape)} and weight {tuple(W.shape)}: expected (..., in) and (out, in)"
-        )
-    shape, n, (n_out, n_in) = x.shape, math.prod(x.shape[:-1]), W.shape
-    edges = [
-        (input, lambda grad, W: product(grad.reshape(n, n_out), W).reshape(shape), weight),
-        (weight, lambda grad, x: product(grad.reshape(n, n_out).T, x.reshape(n, n_in)), input),
-    ]
-    b = None
-    if bias is not None:
-        b = as_array(bias, "linear")
-        same_device("linear", input, bias)
-        if b.shape != (n_out,) or b.dtype != dtype:
-            raise RuntimeError(f"linear: bias {tuple(b.shape)} of {b.dtype}, expected ({n_out},) of {dtype}")
-        edges.append((bias, lambda grad: fast.column_sums(grad.reshape(n, n_out))))
-    z = quiet.run(product, x.reshape(n, n_in), W.T, b)  # (..., in) -> (n, in); (n, in) @ (in, out)
-    z = _rounded(z, dtype)
-    return record("linear", z.reshape(*shape[:-1], n_out), *edges)
-
-
-def _factors(x: Tensor, y: Tensor, name: str) -> tuple[np.dtype, Tensor, Tensor, Array, Array]:
-    """The dtype of the product of two tensors, which must be of one dtype and device; these; their arrays.
-
-    float16 comes as float32 on the CPU: sums of products would be rounded after each addition, and NumPy has no fast
-    product of float16; rules that meet a float16 gradient then give float32, which the engine rounds. (On a GPU, cuBLAS
-    reads float16 and adds up in float32.)
-    """
-    if isinstance(x, Variable) and isinstance(y, Variable):  # the usual case: nothing to widen or to refuse
-        a, b = x.array, y.array
-        if a.dtype is b.dtype is FLOAT32 and type(a) is type(b) is np.ndarray:
-            return FLOAT32, x, y, a, b
-    a, b = as_array(x, name), as_array(y, name)
-    if a.device != b.device:
-        same_device(name, x, y)
-    dtype = a.dtype
-    if dtype != b.dtype:
-        raise RuntimeError(
-            f"{name}: expected both of one dtype, got {a.dtype} and {b.dtype}; convert one with .to(dtype)"
-        )
-    if dtype == dtypes.float16 and isinstance(a, np.ndarray):
-        a, b = a.astype(np.float32), b.astype(np.float32)
-        return dtype, converted(x, a), converted(y, b), a, b
-    return dtype, x, y, a, b
-
-
-def _rounded(z: Array, dtype: np.dtype) -> Array:
-    """The product z in the dtype of its factors, from which it differs where `_factors` widened them."""
-    return z if z.dtype is dtype else dtypes.rounded(z, dtype)
-
-
-def _inner_sizes(a: Array, b: Array, name: str) -> RuntimeError:
-    inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
-    return RuntimeError(f"{name}: {tuple(a.shape)} @ {tuple(b.shape)}: inner sizes {a.shape[-1]} and {inner} differ")
-
-
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """z_o = x₁ᵀ W_o x₂ + b_o: every product of a number of x₁ and one of x₂ has a weight.
 
@@ -401,3 +246,6 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     left = linear(input1, weight.permute(0, 2, 1).reshape(O * J, I)).unflatten(-1, (O, J))  # (..., O, J)
     z = (left * input2.unsqueeze(-2)).sum(-1)  # (..., O)
     return z if bias is None else z + bias
+
+
+apply(globals())  # mixed precision, by the table in half/

@@ -15,8 +15,10 @@ import numpy as np
 from .. import fast
 from ..arrays import dtypes
 from ..arrays.backend import Array, of, quiet, silent
+from ..arrays.layout import spread
+from ..core import ops
 from ..core.engine import RESULT, Derived, Variable, record
-from ..half.casting import in_float32, through_float32
+from ..half.table import apply
 from .common import (
     as_array,
     constant,
@@ -42,11 +44,6 @@ class ValuesIndices(NamedTuple):
     indices: Tensor
 
 
-def spread(reduced: Array, dims: tuple[int, ...], keepdim: bool) -> Array:
-    """The result of a reduction over `dims`, as a view that broadcasts against what was reduced."""
-    return reduced if keepdim else of(reduced).expand_dims(reduced, dims)
-
-
 def _accurate(a: Any) -> Any:
     """`a` as long running sums and products of it are computed: each partial result is rounded, and that adds up (a
     float32 sum of a million 0.1 is wrong in its third digit, a float16 sum of ones stops at 2,048)."""
@@ -62,50 +59,30 @@ def _converted(a: Array, dtype: Any) -> Array:
 
 
 @numpy_names
-@in_float32
 def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """z = Σ x over `dim`.   dz/dx = 1: each element receives the gradient of its sum. Integers sum to int64.
+    """z = Σ x over `dim`, see `core.ops.sum`; in another `dtype`, if asked for. Integers sum to int64.
 
-    Raising any xᵢ by h raises the sum by h.
     >>> x = z2g.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
     >>> (x.sum(dim=1) * z2g.tensor([5.0, 7.0])).sum().backward(); x.grad
     tensor([[5., 5.],
             [7., 7.]])
     """
+    if dtype is None:
+        return ops.sum(input, dim, keepdim)
     a = _converted(as_array(input, "sum"), dtype)
-    dims, shape = many_dims(dim, a.ndim, "sum"), a.shape
     if a.dtype.kind == "b":  # whose sum is "or"
         return any(constant(input, a), dim, keepdim)
-    z = row_major(quiet.run(fast.total, a, dims, keepdim))
-    if z.dtype.kind != "f":
-        return constant(input, z.astype(a.dtype, copy=False))
-    return record("sum", z, (input, lambda grad: of(grad).broadcast_to(spread(grad, dims, keepdim), shape)))
+    return ops.sum(input.to(dtype=a.dtype), dim, keepdim).to(dtype=a.dtype)  # int32 sums to int64 there
 
 
 @numpy_names
 def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """z = Σ x / n over the n elements along `dim`.   dz/dx = 1 / n. NaN for n = 0; floating point only.
+    """z = Σ x / n over the n elements along `dim`, see `core.ops.mean`; in another `dtype`, if asked for.
 
-    Raising any of n elements by h raises their mean by h / n.
     >>> x = z2g.tensor([1.0, 2.0, 3.0, 6.0], requires_grad=True); x.mean().backward(); x.grad
     tensor([0.2500, 0.2500, 0.2500, 0.2500])
     """
-    a = as_array(input, "mean")
-    if dtype is not None:
-        a = a.astype(dtypes.as_dtype(dtype), copy=False)
-    if a.dtype.kind != "f":
-        raise RuntimeError(f"mean: expected floating point, got {a.dtype}; convert first: x.float().mean()")
-    dims, shape = many_dims(dim, a.ndim, "mean"), a.shape
-    n = _count(a, dims) or math.nan
-    if a.dtype == dtypes.float16:  # whose sum may be beyond its range
-        z = dtypes.rounded(quiet.run(fast.total, a.astype(np.float32), dims, keepdim) / n, a.dtype)
-    else:
-        z = quiet.run(fast.total, a, dims, keepdim) / n
-    return record(
-        "mean",
-        row_major(z),
-        (input, lambda grad: of(grad).broadcast_to(spread(grad, dims, keepdim) * (1 / n), shape)),
-    )
+    return ops.mean(input if dtype is None else input.to(dtype=dtype), dim, keepdim)
 
 
 def _count(a: Array, dims: tuple[int, ...]) -> int:
@@ -114,7 +91,6 @@ def _count(a: Array, dims: tuple[int, ...]) -> int:
 
 
 @numpy_names
-@through_float32
 @silent
 def var(
     input: Tensor,
@@ -146,7 +122,6 @@ def var(
 
 
 @numpy_names
-@through_float32
 @silent
 def std(
     input: Tensor,
@@ -209,7 +184,6 @@ def _moments(name: str, x: Any, dim: Any, unbiased: Any, keepdim: bool, correcti
 
 
 @numpy_names
-@in_float32
 @silent
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """z = Π x over one `dim` or all.   dz/dxᵢ = Π of the others
@@ -391,8 +365,6 @@ def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
 
 
 @numpy_names
-@in_float32
-@through_float32
 @silent
 def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
     """z = (Σ |x|ᵖ)^(1/p) over `dim`, p any number, ±inf or "fro" (2).   For p = 2: dz/dx = x / z, taken as 0 at z = 0
@@ -427,7 +399,6 @@ def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> T
 
 
 @numpy_names
-@in_float32
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """zᵢ = x₀ + ... + xᵢ along `dim`.   ∂L/∂xᵢ = Σ of the gradients from i on: a cumulative sum from the far end
 
@@ -451,7 +422,6 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
 
 
 @numpy_names
-@in_float32
 @silent
 def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """zᵢ = x₀ x₁ ... xᵢ along `dim`.   ∂L/∂xᵢ = (x₀ ... xᵢ₋₁) Sᵢ with Sᵢ = gradᵢ + xᵢ₊₁ Sᵢ₊₁, from the far end
@@ -485,3 +455,6 @@ def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
     """How many elements along `dim` (one, several or all) are not 0, int64. No gradient."""
     a = as_array(input, "count_nonzero")
     return constant(input, row_major((a != 0).sum(axis=many_dims(dim, a.ndim, "count_nonzero"), dtype=dtypes.int64)))
+
+
+apply(globals())  # mixed precision, by the table in half/

@@ -7,7 +7,6 @@ too, and writing into one shows in the other. It knows nothing of what the eleme
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,20 +14,24 @@ from typing import TYPE_CHECKING, Any
 from .. import fast
 from ..arrays import dtypes
 from ..arrays.backend import Array, of
-from ..core.engine import Part, Variable, record, unchanged
+from ..arrays.checks import joinable, listed, size_of
+from ..arrays.layout import writable
+from ..core import ops
+from ..core.engine import record, unchanged
+from ..core.ops import reshape, split, transpose  # noqa: F401 - of this family
 from .common import (
     as_array,
     as_int,
     check_broadcast,
     constant,
     copied,
+    full_shape,
     linear_rule,
     many_dims,
     numpy_names,
     one_dim,
     record_view,
     row_major,
-    same_device,
     sizes,
 )
 
@@ -37,22 +40,6 @@ if TYPE_CHECKING:
 
 
 # --- Same elements, other shape ----------------------------------------------------------------------------------
-
-
-def reshape(input: Tensor, *args: Any, shape: Any = None) -> Tensor:
-    """The elements of x in row-major order under a new shape; one size may be -1. Shares memory where it can.
-
-    z holds the same numbers in the same order, so gradient number i belongs to x's element number i.
-    >>> x = z2g.tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True)
-    >>> (x.reshape(2, 2) * z2g.tensor([[1.0, 2.0], [3.0, 4.0]])).sum().backward(); x.grad
-    tensor([1., 2., 3., 4.])
-    """
-    a = as_array(input, "reshape")
-    before = a.shape
-    z = a.reshape(_full_shape(a, sizes(args, "reshape", shape), "reshape"))
-    if a.flags.c_contiguous or of(a).may_share_memory(a, z):
-        return record_view("reshape", z, input, lambda grad: grad.reshape(before))
-    return record("reshape", z, (input, lambda grad: grad.reshape(before)))
 
 
 def view(input: Tensor, *shape: Any) -> Tensor:
@@ -67,29 +54,13 @@ def view(input: Tensor, *shape: Any) -> Tensor:
     """
     a = as_array(input, "view")
     before = a.shape
-    z = a.reshape(_full_shape(a, sizes(shape, "view"), "view"))
+    z = a.reshape(full_shape(a, sizes(shape, "view"), "view"))
     if not a.flags.c_contiguous and z.size and not of(a).may_share_memory(a, z):
         raise RuntimeError(
             f"view: {tuple(a.shape)} with strides {a.strides} cannot become {tuple(z.shape)} without a copy; "
             "use reshape(...), or contiguous().view(...)"
         )
     return record_view("view", z, input, lambda grad: grad.reshape(before))
-
-
-def _full_shape(a: Any, shape: tuple[int, ...], name: str) -> tuple[int, ...]:
-    """`shape` with its -1 filled in. Raises RuntimeError unless it holds exactly the elements of `a`."""
-    if shape and min(shape) >= 0 and math.prod(shape) == a.size:  # the usual case
-        return shape
-    known = math.prod(n for n in shape if n != -1)
-    free = shape.count(-1)
-    valid = free <= 1 and all(n >= -1 for n in shape)
-    if valid and free and known and a.size % known == 0:
-        return tuple(a.size // known if n == -1 else n for n in shape)
-    if not valid or free or known != a.size:
-        raise RuntimeError(
-            f"{name}: shape {list(shape)} is invalid for a tensor of shape {tuple(a.shape)}, {a.size} elements"
-        )
-    return shape
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -145,7 +116,7 @@ def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
     """
     a = as_array(input, "unflatten")
     axis = one_dim(dim, a.ndim, "unflatten")
-    n, parts = _length(input, dim, "unflatten"), tuple(as_int(m, "unflatten: size") for m in sizes)
+    n, parts = size_of(a, dim, "unflatten")[0], tuple(as_int(m, "unflatten: size") for m in sizes)
     known = math.prod(m for m in parts if m != -1)
     if parts.count(-1) == 1 and known and n % known == 0:
         parts = tuple(n // known if m == -1 else m for m in parts)
@@ -155,21 +126,6 @@ def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
 
 
 # --- Order of the dimensions -------------------------------------------------------------------------------------
-
-
-def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
-    """x with two dimensions exchanged. The rule exchanges them back.
-
-    zⱼᵢ = xᵢⱼ, so ∂L/∂xᵢⱼ = gradⱼᵢ.
-    >>> x = z2g.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True); x.transpose(0, 1)[0, 1].backward(); x.grad
-    tensor([[0., 0.],
-            [1., 0.]])
-    """
-    a = as_array(input, "transpose")
-    i, j = one_dim(dim0, a.ndim, "transpose"), one_dim(dim1, a.ndim, "transpose")
-    if not a.ndim:
-        return record_view("transpose", a[...], input, unchanged)
-    return record_view("transpose", a.swapaxes(i, j), input, lambda grad: grad.swapaxes(i, j))
 
 
 def t(input: Tensor) -> Tensor:
@@ -247,14 +203,7 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
 
 
 def _diagonal(a: Any, offset: int, i: int, j: int) -> Any:
-    return _as_writable(of(a).diagonal(a, offset, i, j), a)
-
-
-def _as_writable(view: Any, a: Any) -> Any:
-    """`view`, which can be written to where `a` can. NumPy's diagonals and expanded arrays cannot."""
-    if hasattr(view.flags, "writeable"):
-        view.flags.writeable = a.flags.writeable
-    return view
+    return writable(of(a).diagonal(a, offset, i, j), a)
 
 
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
@@ -302,7 +251,7 @@ def expand(input: Tensor, *shape: Any) -> Tensor:
     full = tuple(a.shape[i - extra] if n == -1 and i >= extra else n for i, n in enumerate(wanted))
     if extra < 0 or any(n < 0 or (i >= extra and a.shape[i - extra] not in (1, n)) for i, n in enumerate(full)):
         raise RuntimeError(f"expand: shape {tuple(a.shape)} cannot become {list(wanted)}; only sizes of 1 expand")
-    wide = a[...] if full == a.shape else _as_writable(of(a).broadcast_to(a, full), a)
+    wide = a[...] if full == a.shape else writable(of(a).broadcast_to(a, full), a)
     return record_view("expand", wide, input, unchanged)
 
 
@@ -341,37 +290,7 @@ def tile(input: Tensor, *counts: Any, dims: Any = None) -> Tensor:
 # --- Joining and cutting -----------------------------------------------------------------------------------------
 
 
-@numpy_names
-def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """The tensors joined along `dim`; other sizes must agree. The rule cuts the gradient at the seams.
-
-    Each input is a stretch of z, so its gradient is that stretch of grad.
-    >>> x, y = z2g.tensor([1.0], requires_grad=True), z2g.tensor([2.0, 3.0], requires_grad=True)
-    >>> (z2g.cat([x, y]) * z2g.tensor([5.0, 6.0, 7.0])).sum().backward(); x.grad, y.grad
-    (tensor([5.]), tensor([6., 7.]))
-    """
-    arrays = _joinable(tensors, "cat")
-    # As in torch, an empty vector joins anything
-    parts = [a for a in arrays if a.shape != (0,)] or arrays[:1]
-    first = parts[0]
-    if not first.ndim:
-        raise RuntimeError("cat: 0-d tensors cannot be joined; see stack")
-    axis = one_dim(dim, first.ndim, "cat")
-    before, after = first.shape[:axis], first.shape[axis + 1 :]
-    edges: list = []
-    start = 0
-    for x, a in zip(tensors, arrays, strict=True):
-        if a.shape == (0,) and a is not first:
-            edges.append((x, lambda grad: grad.reshape(-1)[:0]))
-            continue
-        if a.ndim != first.ndim or a.shape[:axis] != before or a.shape[axis + 1 :] != after:
-            raise RuntimeError(
-                f"cat: shapes {tuple(first.shape)} and {tuple(a.shape)} must agree in every dimension except {axis}"
-            )
-        cut = (slice(None),) * axis + (slice(start, start + a.shape[axis]),)
-        edges.append((x, lambda grad, cut=cut: grad[cut]))
-        start += a.shape[axis]
-    return record("cat", row_major(of(first).concatenate(parts, axis)), *edges)
+cat = numpy_names(ops.cat)
 
 
 @numpy_names
@@ -391,6 +310,11 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     before = (slice(None),) * axis
     edges = [(x, lambda grad, i=i: grad[(*before, i)]) for i, x in enumerate(tensors)]
     return record("stack", row_major(of(arrays[0]).stack(arrays, axis)), *edges)
+
+
+def _joinable(tensors: Any, name: str) -> list:
+    """The arrays of a non-empty sequence of tensors, in one dtype, on one device."""
+    return joinable([as_array(x, name) for x in listed(tensors, name)], name)
 
 
 def hstack(tensors: Sequence[Tensor]) -> Tensor:
@@ -414,43 +338,6 @@ def vstack(tensors: Sequence[Tensor]) -> Tensor:
     return cat([x if x.array.ndim > 1 else reshape(x, 1, -1) for x in tensors])
 
 
-def _joinable(tensors: Any, name: str) -> list:
-    """The arrays of a non-empty sequence of tensors, in one dtype, on one device."""
-    if isinstance(tensors, Variable) or not isinstance(tensors, (list, tuple)):
-        raise TypeError(f"{name}: expected a list or tuple of Tensors, got {type(tensors).__name__}")
-    if not tensors:
-        raise (ValueError if name == "cat" else RuntimeError)(f"{name}: expected a non-empty list of Tensors")
-    arrays = [as_array(x, name) for x in tensors]
-    same_device(name, *tensors)
-    dtype = arrays[0].dtype
-    if all(a.dtype == dtype for a in arrays):
-        return arrays
-    for a in arrays:
-        dtype = dtypes.promote(dtype, a.dtype)
-    return [a.astype(dtype, copy=False) for a in arrays]
-
-
-def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
-    """x cut along `dim` into views: pieces of one size (the last may be smaller), or of the sizes in a list.
-
-    >>> x = z2g.tensor([1.0, 2.0, 3.0], requires_grad=True); first, rest = x.split([1, 2])
-    >>> (5 * first.sum() + 7 * rest.sum()).backward(); x.grad
-    tensor([5., 7., 7.])
-    """
-    n = _length(tensor, dim, "split")
-    if isinstance(split_size_or_sections, (list, tuple)):
-        lengths = [as_int(m, "split: size") for m in split_size_or_sections]
-        if sum(lengths) != n or any(m < 0 for m in lengths):
-            raise RuntimeError(f"split: sizes {lengths} must be >= 0 and sum to {n}, the size of dim {dim}")
-    else:
-        step = as_int(split_size_or_sections, "split: split_size")
-        if step < 0 or (step == 0 and n):
-            raise RuntimeError(f"split: split_size must be positive, got {step}")
-        lengths = [min(step, n - start) for start in range(0, n, step)] if n else [0]
-    starts = itertools.accumulate(lengths, initial=0)
-    return tuple([narrow(tensor, dim, start, length) for start, length in zip(starts, lengths)])  # noqa: B905
-
-
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """x cut along `dim` into at most `chunks` views of equal size, the last perhaps smaller.
 
@@ -460,7 +347,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     chunks = as_int(chunks, "chunk: chunks")
     if chunks <= 0:
         raise RuntimeError(f"chunk: expected chunks > 0, got {chunks}")
-    n = _length(input, dim, "chunk")
+    n, _ = size_of(as_array(input, "chunk"), dim, "chunk")
     return split(input, max(1, -(-n // chunks)), dim) if n else split(input, [0] * chunks, dim)
 
 
@@ -474,8 +361,7 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """
     if not as_array(input, "unbind").ndim:
         raise IndexError("unbind: expected at least 1 dimension, got a 0-d tensor")
-    n = _length(input, dim, "unbind")
-    axis = one_dim(dim, input.array.ndim, "unbind")
+    n, axis = size_of(input.array, dim, "unbind")
     return tuple(squeeze(narrow(input, axis, i, 1), axis) for i in range(n))
 
 
@@ -486,27 +372,14 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     >>> x = z2g.tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True); x.narrow(0, 1, 2).sum().backward(); x.grad
     tensor([0., 1., 1., 0.])
     """
-    a = as_array(input, "narrow")
-    n = _length(input, dim, "narrow")
+    n, axis = size_of(as_array(input, "narrow"), dim, "narrow")
     start, length = as_int(start, "narrow: start"), as_int(length, "narrow: length")
     if not -n <= start <= n:
         raise IndexError(f"narrow: start {start} is out of range for dim {dim} of size {n}")
     start = start + n if start < 0 else start
     if not start <= start + length <= n:
         raise RuntimeError(f"narrow: start {start}, length {length} leave dim {dim} of size {n}")
-    cut = (slice(None),) * one_dim(dim, a.ndim, "narrow") + (slice(start, start + length),)
-
-    def rule(grad: Any) -> Any:
-        return Part(grad, cut)
-
-    return record_view("narrow", a[cut], input, rule)
-
-
-def _length(x: Tensor, dim: int, name: str) -> int:
-    a = as_array(x, name)
-    if not a.ndim:
-        raise RuntimeError(f"{name}: expected at least 1 dimension, got a 0-d tensor")
-    return a.shape[one_dim(dim, a.ndim, name)]
+    return ops.getitem(input, (*(slice(None),) * axis, slice(start, start + length)))
 
 
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:

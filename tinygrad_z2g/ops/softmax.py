@@ -10,44 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 from .. import fast
 from ..arrays.backend import of, silent
+from ..arrays.layout import spread
+from ..core import ops
 from ..core.engine import RESULT, record
-from ..half.casting import in_float32
+from ..half.table import apply
 from .common import as_floating, floating, many_dims, numpy_names, one_dim, row_major
-from .reduction import spread
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
 
 @numpy_names
-@in_float32
-@silent
 def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
-    """pᵢ = e^xᵢ / Σⱼ e^xⱼ along `dim`.   ∂L/∂x = p (grad - Σ p grad)
+    """pᵢ = e^xᵢ / Σⱼ e^xⱼ along `dim`, see `core.ops.softmax`; computed in another `dtype`, if asked for.
 
-    Every probability is lowered by what the others gain: raising xᵢ raises pᵢ by pᵢ (1 - pᵢ), lowers pⱼ by pᵢ pⱼ.
-    Derived: with S = Σ e^xⱼ, ∂pᵢ/∂xⱼ = pᵢ [i = j] - pᵢ pⱼ (the quotient rule: e^xⱼ stands in the numerator of pⱼ
-    alone, but in every S). Hence ∂L/∂xⱼ = Σᵢ gradᵢ ∂pᵢ/∂xⱼ = pⱼ gradⱼ - pⱼ Σᵢ pᵢ gradᵢ. The sum is one number for the
-    whole row, so no matrix of ∂pᵢ/∂xⱼ is ever made.
-
-    For x = (0, ln 3): p = (1/4, 3/4). With L = p₂, grad is (0, 1), Σ p grad is 3/4, and ∂L/∂x is
-    (1/4 (0 - 3/4), 3/4 (1 - 3/4)) = (-3/16, 3/16).
     >>> x = z2g.tensor([1.0, 3.0]).log().requires_grad_()
     >>> z2g.softmax(x, dim=0)[1].backward(); x.grad
     tensor([-0.1875,  0.1875])
     """
-    if dtype is not None:
-        input = input.to(dtype=dtype)
-    x = floating(input, "softmax")
-    axis = one_dim(dim, x.ndim, "softmax")
-    p = row_major(fast.softmax(x.reshape(x.shape or (1,)), axis).reshape(x.shape))
-    if not x.ndim:
-        return record("softmax", p, (input, lambda grad: grad * 0))
-    return record("softmax", p, (input, lambda grad, p: fast.softmax_backward(p, grad, axis), RESULT))
+    return ops.softmax(input, dim) if dtype is None else ops.softmax(input.to(dtype=dtype), dim).to(dtype=dtype)
 
 
 @numpy_names
-@in_float32
 @silent
 def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """zᵢ = xᵢ - ln Σⱼ e^xⱼ along `dim`.   ∂L/∂x = grad - eᶻ Σ grad, where eᶻ = softmax(x)
@@ -73,7 +57,6 @@ def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 
 
 @numpy_names
-@in_float32
 @silent
 def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """z = ln Σ eˣ over `dim`, computed as m + ln Σ eˣ⁻ᵐ with m = max x: no overflow.   dz/dx = eˣ⁻ᶻ = softmax(x)
@@ -96,3 +79,6 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
         return spread(grad, dims, keepdim) * xp.where(xp.isfinite(z), xp.exp(x - z), 0)
 
     return record("logsumexp", reduced, (input, rule, input, RESULT))
+
+
+apply(globals())  # mixed precision, by the table in half/

@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any
 from .. import fast
 from ..arrays.backend import of, quiet, silent
 from ..core.engine import RESULT, Variable, record
-from ..core.ops import exp, log, neg, relu, sigmoid, sqrt, tanh  # noqa: F401 - of this family
-from ..half.casting import in_float32
+from ..core.ops import exp, log, neg, relu, sigmoid, tanh  # noqa: F401 - of this family
+from ..half.table import apply
 from .common import as_array, as_floating, as_int, constant
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
 
-@in_float32
 def square(input: Tensor) -> Tensor:
     """z = x².   dz/dx = 2x
 
@@ -35,7 +34,17 @@ def square(input: Tensor) -> Tensor:
     return record("square", z, (input, lambda grad, x: grad * (2 * x), input))
 
 
-@in_float32
+def sqrt(input: Tensor) -> Tensor:
+    """z = √x.   dz/dx = 1 / (2z), infinite at 0;  NaN for x < 0
+
+    z² = x, so 2z dz = dx. At x = 4, z = 2 and the slope is 1/4.
+    >>> x = z2g.tensor(4.0, requires_grad=True); x.sqrt().backward(); x.grad
+    tensor(0.2500)
+    """
+    x = as_floating(input, "sqrt")
+    return record("sqrt", quiet.run(of(x).sqrt, x), (input, lambda grad, z: grad / (2 * z), RESULT))
+
+
 def rsqrt(input: Tensor) -> Tensor:
     """z = 1 / √x.   dz/dx = -z³ / 2
 
@@ -48,7 +57,6 @@ def rsqrt(input: Tensor) -> Tensor:
     return record("rsqrt", z, (input, lambda grad, z: grad * (-0.5 * z * z * z), RESULT))
 
 
-@in_float32
 def reciprocal(input: Tensor) -> Tensor:
     """z = 1 / x.   dz/dx = -z²
 
@@ -60,7 +68,6 @@ def reciprocal(input: Tensor) -> Tensor:
     return record("reciprocal", quiet.run(lambda x: 1 / x, x), (input, lambda grad, z: -grad * z * z, RESULT))
 
 
-@in_float32
 def expm1(input: Tensor) -> Tensor:
     """z = eˣ - 1, exact for small x.   dz/dx = z + 1
 
@@ -72,7 +79,6 @@ def expm1(input: Tensor) -> Tensor:
     return record("expm1", quiet.run(of(x).expm1, x), (input, lambda grad, z: grad * (z + 1), RESULT))
 
 
-@in_float32
 def log2(input: Tensor) -> Tensor:
     """z = log₂ x = ln x / ln 2.   dz/dx = 1 / (x ln 2)
 
@@ -84,7 +90,6 @@ def log2(input: Tensor) -> Tensor:
     return record("log2", quiet.run(of(x).log2, x), (input, lambda grad, x: grad / (x * math.log(2)), input))
 
 
-@in_float32
 def log1p(input: Tensor) -> Tensor:
     """z = ln (1 + x), exact for small x.   dz/dx = 1 / (1 + x)
 
@@ -118,7 +123,6 @@ def cos(input: Tensor) -> Tensor:
     return record("cos", quiet.run(of(x).cos, x), (input, lambda grad, x: grad * -of(grad).sin(x), input))
 
 
-@in_float32
 def tan(input: Tensor) -> Tensor:
     """z = tan x.   dz/dx = 1 + z²
 
@@ -130,7 +134,6 @@ def tan(input: Tensor) -> Tensor:
     return record("tan", quiet.run(of(x).tan, x), (input, lambda grad, z: grad * (1 + z * z), RESULT))
 
 
-@in_float32
 def asin(input: Tensor) -> Tensor:
     """z = arcsin x.   dz/dx = 1 / √(1 - x²);  NaN for |x| > 1
 
@@ -143,7 +146,6 @@ def asin(input: Tensor) -> Tensor:
     return record("asin", z, (input, lambda grad, x: grad / of(grad).sqrt(1 - x * x), input))
 
 
-@in_float32
 def acos(input: Tensor) -> Tensor:
     """z = arccos x.   dz/dx = -1 / √(1 - x²);  NaN for |x| > 1
 
@@ -167,7 +169,6 @@ def atan(input: Tensor) -> Tensor:
     return record("atan", quiet.run(of(x).arctan, x), (input, lambda grad, x: grad / (1 + x * x), input))
 
 
-@in_float32
 def sinh(input: Tensor) -> Tensor:
     """z = (eˣ - e⁻ˣ) / 2.   dz/dx = cosh x
 
@@ -179,7 +180,6 @@ def sinh(input: Tensor) -> Tensor:
     return record("sinh", quiet.run(of(x).sinh, x), (input, lambda grad, x: grad * of(grad).cosh(x), input))
 
 
-@in_float32
 def cosh(input: Tensor) -> Tensor:
     """z = (eˣ + e⁻ˣ) / 2.   dz/dx = sinh x
 
@@ -271,3 +271,6 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """
     x, decimals = as_array(input, "round"), as_int(decimals, "round: decimals")
     return record("round", of(x).round(x, decimals), (input, flat))
+
+
+apply(globals())  # mixed precision, by the table in half/

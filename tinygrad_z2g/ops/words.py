@@ -21,6 +21,7 @@ from .elementwise import (  # noqa: F401 - for rules to use
     abs,
     cos,
     cosh,
+    erf,
     exp,
     log,
     masked_fill,
@@ -35,6 +36,7 @@ from .elementwise import (  # noqa: F401 - for rules to use
 from .elementwise import where as _where
 from .linalg import matmul
 from .reduction import cumprod as _cumprod
+from .reduction import mean as _mean
 from .reduction import sum as _sum
 from .shape import broadcast_to as broadcast_to
 from .shape import cat, expand, movedim, permute, tril, triu  # noqa: F401
@@ -69,6 +71,16 @@ def isfinite(x: Tensor) -> Tensor:
 def total(x: Tensor, axis: tuple[int, ...], keepdims: bool) -> Tensor:
     """Σ x over `axis`; x itself if that is ()."""
     return _sum(x, axis, keepdims) if axis else x
+
+
+def sum(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """Σ x over `axis`."""
+    return _sum(x, axis, keepdims)
+
+
+def mean(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The mean of x over `axis`."""
+    return _mean(x, axis, keepdims)
 
 
 def column_sums(x: Tensor, y: Any = None) -> Tensor:

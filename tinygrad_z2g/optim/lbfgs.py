@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..arrays.backend import Array, of
-from ..core.modes import enable_grad, no_grad
+from ..core.modes import no_grad
 from ..tensor import Tensor
+from ..walks.modes import enable_grad
 from .optimizer import Optimizer, check_range
 
 

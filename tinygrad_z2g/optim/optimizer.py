@@ -18,9 +18,10 @@ import numpy as np
 
 from ..arrays.backend import Array, device_of, of, silent, to_device
 from ..core.attach import attach
-from ..core.modes import enable_grad, no_grad
+from ..core.modes import no_grad
 from ..core.optimizers import Optimizer
 from ..tensor import Tensor
+from ..walks.modes import enable_grad
 
 __all__ = ["Optimizer"]
 

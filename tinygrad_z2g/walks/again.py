@@ -7,6 +7,7 @@ again here and walked through. It knows nothing of any particular operation.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +26,12 @@ from ..core.engine import (
     match,
     needs_grad,
     record,
-    record_joint,
     source,
     unchanged,
 )
-from ..core.modes import grad_mode, set_grad_enabled
+from ..core.modes import grad_mode
+from ..walks.joint import record_joint
+from ..walks.modes import set_grad_enabled
 from .paths import PathWalk
 
 if TYPE_CHECKING:
@@ -187,6 +189,22 @@ def record_joint_fused(name: str, array: Array, inputs: tuple, rule: Callable, *
     if result.node is not None:
         result.node.twin = _kept(twin, reads)
     return result
+
+
+def linear_rule(name: str, back: Callable[[Array], Array], there: Callable[[Array], Array]) -> Any:
+    """The rule of z = A x, where A is linear: ∂L/∂x = Aᵀ grad. `back` computes Aᵀ grad, `there` A x, both on arrays.
+
+    A gradient that is a tensor (in a walk that is recorded) gives a tensor: Aᵀ grad is linear in grad, its rule is A.
+    The rule may be told to read tensors, such as indices, that `back` and `there` know already: then these are watched.
+    """
+
+    @functools.wraps(back)
+    def rule(grad: Any, *watched: Any) -> Any:
+        if isinstance(grad, Variable):
+            return record(name, back(grad.array), (grad, linear_rule(name, there, back), *watched))
+        return back(grad)
+
+    return rule
 
 
 def _kept(twin: tuple, reads: Any) -> tuple:

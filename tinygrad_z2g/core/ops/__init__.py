@@ -4,26 +4,9 @@ They are called as attributes of this module, `ops.softmax(x, -1)`, never import
 forms of the same name and signature take their place (`fast/forms.py` has the list), and casts wrap them (`half`).
 """
 
-from .elementwise import (
-    add,
-    div,
-    eq,
-    exp,
-    ge,
-    gelu,
-    gt,
-    le,
-    log,
-    lt,
-    masked_fill,
-    mul,
-    ne,
-    neg,
-    pow,
-    relu,
-    sigmoid,
-    sqrt,
-    sub,
-    tanh,
-    where,
+# isort: off
+from .elementwise import add, div, exp, gelu, log, masked_fill, mul, neg, pow, relu, sigmoid, sub, tanh
+from .network import (
+    cross_entropy, dropout, embedding, layer_norm, linear, matmul, scaled_dot_product_attention, softmax,
 )  # fmt: skip
+from .shape import cat, getitem, mean, reshape, split, sum, transpose

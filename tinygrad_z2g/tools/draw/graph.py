@@ -19,10 +19,10 @@ from typing import Any
 from ...arrays.backend import Array, of
 from ...arrays.random import default_generator
 from ...core.engine import Node, Variable, source
-from ...core.modes import enable_grad
 from ...nn import Module, Parameter
 from ...tensor import Tensor
 from ...walks.again import walk
+from ...walks.modes import enable_grad
 from ...walks.paths import reachable
 from ..folding import runs
 from . import writing

@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...arrays import backend, dtypes
-from ...core.modes import enable_grad, no_grad
+from ...core.modes import no_grad
 from ...tensor import Tensor
+from ...walks.modes import enable_grad
 
 # One central difference is best at a step near the cube root of float64's epsilon, 6e-6. Two, extrapolated, have a
 # smaller truncation error, so they are best near its fifth root, 7e-4: over the cases of `cases.py` the worst error is

@@ -12,9 +12,9 @@ import numpy as np
 
 from ...arrays import backend
 from ...core.engine import source
-from ...core.modes import enable_grad
 from ...tensor import Tensor
 from ...walks.again import walk
+from ...walks.modes import enable_grad
 from . import STEP, GradcheckError, _checked, _outputs, _weights, compare
 
 

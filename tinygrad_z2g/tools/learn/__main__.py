@@ -147,20 +147,20 @@ def description(thing: Thing) -> str:
 def path() -> str:
     """The order in which to read the source, with current line counts."""
     steps = reading.steps()
-    pace = {reading.READ: "read", reading.SKIM: "skim", reading.OPEN: "open"}
+    pace = {reading.READ: "read", reading.OPEN: "open"}
     share = {word: f"{sum(s.lines for s in steps if s.pace == n):,}" for n, word in pace.items()}
     lines = [
         filled(
             f"Of {sum(s.lines for s in steps):,} lines, {share['read']} are to 'read', every line, at {reading.READ} a "
-            f"minute; {share['skim']} to 'skim', names and docstrings, at {reading.SKIM}; and files of {share['open']} "
-            "to 'open': the first paragraph, which says what a file is for and what it knows nothing of, at "
+            f"minute: that is the evening. Files of {share['open']} lines are to 'open' by need: the first paragraph, "
+            "which says what a file is for, at "
             f"{reading.OPEN}. By these assumed paces that is about {sum(s.minutes for s in steps) / 60:.1f} hours. "
             "Nothing is used before it was read, or explained under 'For now'.",
             0,
         )
     ]
     number = 0
-    for part, files in reading.PATH.items():
+    for part, files in reading.path().items():
         lines += ["", paint(f"{part}  ({round(sum(s.minutes for s in files))} min)", BOLD)]
         for step in files:
             number += 1

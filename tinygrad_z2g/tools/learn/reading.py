@@ -1,21 +1,24 @@
 """The order in which to read the source, and where the questions that readers ask are answered.
 
-Lines are counted and places are found when they are asked for, so nothing here goes stale in silence: the tests see to
-it that every file has its step, that what a file uses was read or at least explained before, and that every place
-exists. It knows nothing of what is in the files, beyond the sentences below.
+The evening, the files of `core/`, is listed by hand, with what to look for. The rest follows by need, room by room, and
+is made out when it is asked for: lines are counted, a file's first sentence says what it is, and within a room a file
+comes after those that it uses. It knows nothing of what is in the files, beyond the sentences below.
 """
 
 from __future__ import annotations
 
+import ast
+import functools
+import graphlib
 import os
 import re
 import subprocess
 import sys
 from typing import NamedTuple
 
-from .source import PACKAGE, path_of, title
+from .source import NAME, PACKAGE, parsed, path_of, title
 
-READ, SKIM, OPEN = 30, 120, 600  # lines a minute, assumed: every line; names, docstrings; the first paragraph
+READ, OPEN = 30, 600  # lines a minute, assumed: every line; the first paragraph
 
 
 class Step(NamedTuple):
@@ -24,7 +27,7 @@ class Step(NamedTuple):
     module: str
     pace: int
     look: str
-    later: dict[str, str] = {}  # noqa: RUF012 - never changed
+    later: dict[str, str]
 
     @property
     def lines(self) -> int:
@@ -37,243 +40,111 @@ class Step(NamedTuple):
         return self.lines / self.pace
 
 
-PATH = {
-    "The idea": [
-        Step("core.engine", READ, "The whole idea. The three words of the opening paragraph, then `record` (what an "
-             "operation leaves behind), `walk` (youngest node first) and `arrive` (where two paths meet: the sum). "
-             "`match` undoes broadcasting. What lies below 'Walks that are recorded' can wait.", {
-                 "arrays.backend": "`of(array)` is NumPy or CuPy, whichever the array belongs to",
-                 "fast": "functions on plain arrays; here only `total`, a sum over some axes. Where an operation "
-                     "uses another one, `learn NAME` shows it beside the rule",
-                 "core.modes": "`grad_mode.enabled` is False under no_grad()",
-                 "gpu.replay": "`active` is 0, unless a training step is compiled for a GPU",
-                 "tools.trace": "`observers` is an empty list, unless somebody asked to look on",
-                 "arrays.views": "`Spot`, the place of a view in another array; used after in-place writes alone"}),
-    ],
-    "The ground it stands on": [
-        Step("core.modes", OPEN, "One flag a thread; `no_grad` is a context and a decorator."),
-        Step("arrays.backend", SKIM, "`of` and `device_of`; the rest is about finding a GPU."),
-        Step("tools.console", OPEN, "Text for a terminal that lacks some characters."),
-        Step("arrays.size", OPEN, "A shape is a tuple that prints as torch's."),
-        Step("absent", OPEN, "What there is not, and what to do instead."),
-        Step("backends", OPEN, "Switches that change nothing.", {
-            f"backends.{name}": "one of them" for name in ("cuda", "cudnn", "mkl", "mkldnn", "mps", "openmp")}),
-        *(Step(f"backends.{name}", OPEN, "Answers for torch code.")
-          for name in ("cuda", "cudnn", "mkl", "mkldnn", "mps", "openmp")),
-        Step("arrays.dtypes", SKIM, "`promote`: what float32 and int64 make together."),
-        Step("half.precision", OPEN, "What `autocast` sets; `ops.casting` acts on it."),
-    ],
-    "Operations: the result, and beside it the rule": [
-        Step("ops", OPEN, "One family a file."),
-        Step("ops.common", OPEN, "`operands` and `record_view`; the rest checks arguments and words errors."),
-        Step("half.casting", OPEN, "`lowered` and `raised`: the casts of mixed precision, nothing outside of it."),
-        Step("ops.counting", OPEN, "Places and counts: no gradient."),
-        Step("ops.unary", SKIM, "Three or four functions of your choice: derive, compare, run the example."),
-        Step("ops.elementwise", SKIM, "`mul`: the result in one line, then a rule for each input, and what it reads. "
-             "`where`: why the rule chooses and does not multiply."),
-        Step("ops.linalg", SKIM, "`matmul`: two lines of derivation, and the shapes beside each product. Then "
-             "`linear`."),
-        Step("ops.shape", SKIM, "Rules that move gradients back: `reshape`, `permute`, `expand`, `cat`. They keep a "
-             "shape, never an array."),
-        Step("arrays.views", SKIM, "`Spot`: a first element, and a stride for each dimension."),
-        Step("ops.inplace", SKIM, "`update`: how a write is counted, so that backward can notice it, and recorded."),
-        Step("ops.indexing", OPEN, "`getitem`: the rule of reading is adding. `setitem`: the rule of replacing."),
-        Step("ops.reduction", SKIM, "`sum` (its rule is a broadcast), `var`, and `prod`, which divides by nothing."),
-        Step("ops.softmax", READ, "The derivation of `softmax`, then its kernel: `python -m tinygrad_z2g.learn "
-             "softmax`."),
-        Step("ops.sorting", OPEN, "No rule of its own: an order, and `gather`."),
-        Step("ops.elementary", OPEN, "More functions of numbers, up to `lgamma`."),
-        Step("ops.grids", OPEN, "`meshgrid` is a reshape and an expand."),
-        Step("ops.products", OPEN, "`cdist`: what is done at the distance 0."),
-        Step("ops.statistics", OPEN, "The middle, and other places in order."),
-        Step("ops.writing", OPEN, "`index_add`: scattering whole slices."),
-        Step("ops.decompositions", OPEN, "`solve`: a rule from what the result satisfies."),
-        Step("ops.words", OPEN, "The same words for tensors, so that a rule can be walked through again."),
-    ],
-    "The tensor": [
-        Step("arrays.random", SKIM, "One seed; and why dropout needs no stored mask."),
-        Step("walks.asking", OPEN, "`seed_gradient`: what a backward pass starts with."),
-        Step("methods", OPEN, "More of that table."),
-        Step("tools.notebook", OPEN, "A tensor as a coloured table."),
-        Step("tensor", SKIM, "The table in the middle, where each operation becomes a method. `backward` is one line. "
-             "Then `_version`, `detach`, `retain_grad`.", {
-                 "tools.explain": "tells the backward pass step by step, when asked to",
-                 "tools.showing": "prints a tensor"}),
-        Step("creation", OPEN, "`tensor` copies, `as_tensor` shares."),
-        Step("old", OPEN, "How torch code was written once."),
-        Step("questions", OPEN, "`finfo` and other answers."),
-        Step("linalg", OPEN, "torch.linalg: names, and norms."),
-        Step("tools.gradcheck", READ, "How to doubt all of this: a slope measured with forward passes alone, and "
-             "random weights."),
-        Step("tools.gradcheck.twice", OPEN, "The same of a gradient: second derivatives."),
-        Step("tools.trace", SKIM, "`Observer`, and `here`: the line of the program that called an operation."),
-        Step("tools.anomaly", OPEN, "Who made the first NaN: an observer."),
-        Step("tools.folding", OPEN, "`runs`: what repeats itself in a list."),
-        Step("tools.formula", OPEN, "A rule leads to the docstring of its operation."),
-        Step("tools.explain", OPEN, "`story`: a copy of the graph, walked by the real `walk` with a listener at each "
-             "rule. Or call `loss.explain()`."),
-        Step("func", OPEN, "`Level`: stand-ins for the inputs, and who still wants a history. `jvp`: forward, by two "
-             "walks back."),
-        Step("autograd.functional", OPEN, "The same questions asked at a point."),
-        Step("autograd", SKIM, "`grad`, and `Function`: an operation of your own in two methods."),
-    ],
-    "Functions of networks": [
-        Step("fast.normal", OPEN, "`erf`: two series, one for small numbers."),
-        Step("fast.reference", SKIM, "`softmax_backward`, `cross_entropy`, `layer_norm_backward`, "
-             "`attention_backward`, `adam`: each against the formula in its docstring."),
-        Step("fast.recurrent", OPEN, "RNN, GRU, LSTM over all steps, and back through time."),
-        Step("fast.channels", OPEN, "Sums over a batch, for each channel."),
-        Step("fast.pooling", OPEN, "Where the largest stands."),
-        Step("fast", OPEN, "NumPy's arrays go to the reference, or to loops; CuPy's to `cuda`.", {
-                 "fast.quantized": "products with weights of four or eight bits",
-                 "gpu.kernels": "the same routines for a GPU",
-                 "fast.loops": "whether Numba is there; with it come the same routines as compiled loops"}),
-        Step("fast.pictures", OPEN, "`conv_input`: a gradient that is a convolution itself."),
-        Step("gpu.replay", OPEN, "For a GPU: which numbers differ from step to step."),
-        Step("nn.window", OPEN, "One picture, the windows; `_convolve` is then three products."),
-        Step("nn.losses", SKIM, "`cross_entropy`: p - onehot."),
-        Step("nn.distances", OPEN, "Lengths and angles."),
-        Step("nn.margins", OPEN, "Losses that are content with a lead."),
-        Step("nn.likelihoods", OPEN, "-ln p of other distributions; `ctc_loss`, a sum over all ways to read a text."),
-        Step("nn.nonlinear", OPEN, "A formula a function."),
-        Step("nn.dropping", OPEN, "One number for a whole channel."),
-        Step("nn.batch_norm", OPEN, "Which numbers share a mean: the table at the top."),
-        Step("nn.resize", OPEN, "`interpolate`: a few neighbours, weighted."),
-        Step("nn.rotary", OPEN, "`rotary_embedding`: why a product of two turned vectors knows their distance alone."),
-        Step("nn.dot_product", OPEN, "Attention as a function; `plain` is its text in nine lines."),
-        Step("nn.functional", SKIM, "`layer_norm`: what the two means remove. Attention. The others are composed and "
-             "need no rule."),
-    ],
-    "Layers": [
-        Step("nn.module", SKIM, "How a module finds its parameters without registering them."),
-        Step("nn.container", OPEN, "Modules in order, in a list, under names."),
-        Step("nn.init", OPEN, "Why 1 / fan_in."),
-        Step("nn.linear", READ, "The smallest layer that learns: two parameters and one call."),
-        Step("nn.activation", OPEN, "Settings, and a call each."),
-        Step("nn.dropout", READ, "The one layer that asks whether it is training."),
-        Step("nn.norm", OPEN, "Scale and shift are learned, the rest is not."),
-        Step("nn.embedding", OPEN, "A table; reading a row is the forward pass."),
-        Step("nn.conv", OPEN, "Sizes, and a call each."),
-        Step("nn.loss", OPEN, "The losses of `functional` for those who like objects."),
-        Step("nn.lazy", OPEN, "Layers that learn their width from the first input."),
-        Step("nn.pairs", OPEN, "What takes two vectors."),
-        Step("nn.picture", OPEN, "Settings, and a call each."),
-        Step("nn.utils.rnn", OPEN, "Sequences of different lengths, packed without padding."),
-        Step("nn.recurrent", OPEN, "`lstm_step` says what an LSTM is; `lstm_scan` the same as one operation. Then "
-             "`_run`: layers and directions."),
-        Step("nn.attention", OPEN, "`split_heads` and the masks."),
-        Step("nn.cache", OPEN, "`extend`: nothing is copied for a new token."),
-        Step("nn.transformer", READ, "Attention, then a small network, each added to what came in."),
-        Step("nn.encoder_decoder", OPEN, "The same for two sequences: one is read, the other written."),
-        Step("fast.quantized", OPEN, "How sixteen bytes are 32 weights; why sums are scaled and not weights."),
-        Step("nn.quantized", OPEN, "Layers of four bits."),
-        Step("nn.lora", OPEN, "A small correction learns in place of a large weight."),
-        Step("nn.parameter", OPEN, "Where torch keeps Parameter."),
-        Step("nn.reparametrized", OPEN, "A weight that is computed before each forward."),
-        Step("nn.parallel", OPEN, "A name that programs expect."),
-        Step("nn.utils.gradients", SKIM, "One norm over all gradients."),
-        Step("nn.utils", OPEN, "What the package offers."),
-        Step("nn", OPEN, "What the package offers."),
-    ],
-    "Optimizers: what changes the weights": [
-        Step("optim.optimizer", SKIM, "`step`: who is updated, and that a write is counted."),
-        Step("optim.sgd", READ, "The rule that everything else refines."),
-        Step("optim.adam", READ, "Two averages for each weight; the arithmetic is in `kernels.adam`."),
-        Step("optim.muon", OPEN, "For matrices: a step that is equally long in every direction."),
-        Step("optim.adaptive", OPEN, "RMSprop and its relatives, a rule each."),
-        Step("optim.lbfgs", OPEN, "`_direction`: a matrix that nobody stores."),
-        Step("optim.lr_scheduler", OPEN, "A schedule sets one number."),
-        Step("optim.swa_utils", OPEN, "Averages of weights."),
-        Step("optim", OPEN, "What the package offers."),
-    ],
-    "The GPT": [
-        Step("text.characters", SKIM, "Characters as numbers, and the same text one character later as target."),
-        Step("text.pieces", OPEN, "Where words end: patterns."),
-        Step("text.bpe", OPEN, "`train`: the commonest pair becomes a token, again and again. `encode` repeats it."),
-        Step("text.fast", OPEN, "The same tokens, sooner."),
-        Step("text.wordpiece", OPEN, "Another way to cut words: BERT's."),
-        Step("text", OPEN, "What the package offers."),
-        Step("utils.data.dataset", OPEN, "Samples by number."),
-        Step("utils.data.collate", OPEN, "Many samples, one batch."),
-        Step("utils.data.sampler", OPEN, "The order."),
-        Step("utils.data.dataloader", OPEN, "All three together."),
-        Step("utils.data", OPEN, "Batches of any dataset."),
-        Step("utils", OPEN, "Nothing but the name."),
-        Step("models.generation", OPEN, "Draw a token, feed it back."),
-        Step("models.gpt", READ, "All of it put together: embeddings, blocks, and sampling one token at a time."),
-        Step("models.files", OPEN, "GGUF and safetensors: a header, then bytes."),
-        Step("models.vocabulary", OPEN, "Tokenizers in files."),
-        Step("models.llama", OPEN, "Beside `gpt.py`: what changed from GPT-2 to the models of today."),
-        Step("models.bert", OPEN, "The same parts, read from both sides."),
-        Step("models", OPEN, "What the package offers."),
-    ],
-    "When you need them": [
-        Step("serialization", OPEN, "Safe files, readable by torch code too."),
-        Step("distributions.distribution", OPEN, "Shapes and checks."),
-        Step("distributions.normal", OPEN, "`rsample`: a sample that gradients pass through."),
-        Step("distributions.uniform", OPEN, "Formulas of one uniform number."),
-        Step("distributions.bernoulli", OPEN, "Coins, and counts."),
-        Step("distributions.categorical", OPEN, "One of K."),
-        Step("distributions.gamma", OPEN, "Beta and Dirichlet are made of it."),
-        Step("distributions.independent", OPEN, "Sums over what is independent."),
-        Step("distributions.multivariate_normal", OPEN, "A normal sample times a triangle."),
-        Step("distributions.kl", OPEN, "A formula for each pair."),
-        Step("distributions", OPEN, "What is offered."),
-        Step("tools.page.document", OPEN, "One file that loads nothing: how a page is put together."),
-        Step("tools.page.run", OPEN, "What `watch` saw, as a page."),
-        Step("tools.watch", OPEN, "`_ill`: what makes a layer look ill, with the numbers that decide."),
-        Step("tools.showing", OPEN, "A tensor as text."),
-        Step("tools.draw.tracing", OPEN, "Which module made which operation: hooks, and the numbers of nodes."),
-        Step("tools.draw.layout", OPEN, "Layers by longest path, order by barycentres: pictures of graphs in general."),
-        Step("tools.draw.writing", OPEN, "SVG is text."),
-        Step("tools.draw.graph", OPEN, "What is worth drawing."),
-        Step("tools.draw", OPEN, "The one function."),
-        Step("tools.page.model", OPEN, "Weights in two bytes each."),
-        Step("tools.page.film", OPEN, "What `explain` heard and where `draw` puts it, side by side."),
-        Step("tools.page", OPEN, "Two functions."),
-        Step("half.scaler", OPEN, "`GradScaler`: why a factor in front of the loss, and who finds it."),
-        Step("parallel.processes", OPEN, "Why the mean of gradients is the gradient of the mean."),
-        Step("fast.loops", OPEN, "Whether compiled loops are used, and if not, why."),
-        Step("fast.compiled.jit", OPEN, "`Job`: how threads share work without waiting for each other."),
-        Step("fast.compiled.layout", OPEN, "What a loop takes."),
-        Step("fast.compiled.mathematics", OPEN, "`exp`: a whole power of two, and a polynomial for the rest."),
-        Step("fast.compiled.rows", OPEN, "`softmax_row`: the formula, once more, as a loop."),
-        Step("fast.compiled.norms", OPEN, "Two sums, then the row."),
-        Step("fast.compiled.activations", OPEN, "A formula a loop."),
-        Step("fast.compiled.columns", OPEN, "Sums in the same order for any number of threads."),
-        Step("fast.compiled.channels", OPEN, "Two passes over a channel."),
-        Step("fast.compiled.pooling", OPEN, "A window at a time."),
-        Step("fast.compiled.dropping", OPEN, "A mask is a hash."),
-        Step("fast.compiled.updates", OPEN, "AdamW in four lines."),
-        Step("fast.compiled.products", OPEN, "OpenBLAS on one thread, several times at once."),
-        Step("fast.compiled.blocks", OPEN, "Integers become weights in registers."),
-        Step("fast.compiled.rotary", OPEN, "Pairs, each read once."),
-        Step("fast.compiled.windows", OPEN, "Five loops, one in the other."),
-        Step("fast.compiled.attending", OPEN, "The reference's attention, an example at a time."),
-        Step("fast.compiled.gates", OPEN, "The reference's RNN, GRU and LSTM, a part of the batch at a time."),
-        Step("fast.compiled", OPEN, "The list."),
-        Step("gpu.kernels.launch", OPEN, "How a kernel is compiled and started."),
-        Step("gpu.kernels.products", OPEN, "How cuBLAS is told where matrices lie."),
-        Step("gpu.kernels", OPEN, "A function a kernel; the kernels themselves are the .cu files beside it."),
-        Step("gpu.capture", OPEN, "`CompiledStep`: a training step as one launch."),
-        Step("tools.gradcheck.layers", OPEN, "What is checked of layers."),
-        Step("tools.gradcheck.further", OPEN, "More of them."),
-        Step("tools.gradcheck.cases", OPEN, "What is checked, a line each."),
-        Step("tools.gradcheck.complex_step", OPEN, "A derivative without a difference, right to the last digits."),
-        Step("tools.gradcheck.__main__", OPEN, "`python -m tinygrad_z2g.gradcheck`: do not believe us."),
-        Step("", OPEN, "Every public name, and from where."),
-        Step("tools.info", OPEN, "`python -m tinygrad_z2g.info`: what is installed here."),
-        Step("tools.learn.source", OPEN, "How an operation's rule is found in the source."),
-        Step("tools.learn.reading", OPEN, "This list."),
-        Step("tools.learn", OPEN, "What you are using."),
-        Step("tools.learn.__main__", OPEN, "How it is printed."),
-    ],
+EVENING = {
+    "core": "What stands here, and in which order it is read: see README.md beside it.",
+    "core.engine": "The whole idea. The three words of the opening paragraph, then `record` (what an operation leaves "
+        "behind), `Walk` (youngest node first) and `arrive` (where two paths meet: the sum). `match` undoes "
+        "broadcasting.",
+    "core.modes": "One flag a thread; `no_grad` is a context and a decorator.",
+    "core.operands": "What may be added to what. Skip it until an operation makes you ask.",
+    "core.ops": "The operations by name: whoever calls one asks here.",
+    "core.attach": "How the rooms around add to the classes here.",
+    "core.tensor": "The table at the end, where each operation becomes a method. `backward` is one line.",
+    "core.module": "How a module finds its parameters without registering them.",
+    "core.layers": "A layer is its parameters and one call; a block puts layers together.",
+    "core.optimizers": "`SGD` in a line, `Adam` in five: each against the formula in its docstring.",
+    "core.gpt": "All of it put together: embeddings, blocks, and drawing one letter at a time.",
 }  # fmt: skip
+FAMILIES = "The derivation, the result in a line, and beside it the rule."  # files of core/ops/
+ROOMS = {
+    "The evening": "core",
+    "Arrays: where numbers live": "arrays",
+    "Walks: what backward can do beyond the evening": "walks",
+    "Fast: the same results sooner": "fast",
+    "Half: mixed precision": "half amp",
+    "Operations by family, and the tensor's other methods": "ops tensor methods creation linalg old questions random",
+    "Layers": "nn",
+    "Optimizers": "optim",
+    "Derivatives as functions": "autograd func",
+    "Data, text and models": "utils text models serialization distributions",
+    "GPU": "gpu cuda",
+    "Several processes": "parallel distributed",
+    "Tools: to look on, to explain, to doubt": "tools gradcheck learn info",
+    "Names that torch code expects": "absent backends",
+}
+
+
+@functools.cache
+def modules() -> list[str]:
+    """All modules, without the package itself, in the order in which the rooms stand; one after those that it uses."""
+    names = []
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        names.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    names.remove("")
+    sorted_names = list(graphlib.TopologicalSorter({name: uses(name) & set(names) for name in names}).static_order())
+    evening = list(EVENING)
+    first = {name: place for place, name in enumerate(evening)}
+    middle = first["core.ops"] + 0.5  # where the files in core/ops/ are read
+
+    def place(name: str) -> tuple[float, float]:
+        room = next(i for i, heads in enumerate(ROOMS.values()) if name.split(".")[0] in heads.split())
+        return room, first.get(name, middle) if room == 0 else 0
+
+    return sorted(sorted(sorted_names, key=sorted_names.index), key=place)
+
+
+@functools.cache
+def uses(module: str) -> set[str]:
+    """The modules of the package that this one imports, wherever it does, but for type checkers alone."""
+    path = path_of(module)
+    home = [NAME, *(module.split(".") if path.name == "__init__.py" else module.split(".")[:-1])]
+    home = [part for part in home if part]
+    found: set[str] = set()
+    waiting: list[ast.AST] = [parsed(path)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = [*home[: len(home) - node.level + 1], *(node.module or "").split(".")]
+            names = [".".join(filter(None, [*base[1:], alias.name])) for alias in node.names]
+            inner = {name for name in names if _is_module(name)}
+            found |= inner if len(inner) == len(names) else inner | {".".join(filter(None, base[1:]))}
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            waiting += node.orelse
+        else:
+            waiting += ast.iter_child_nodes(node)
+    return found - {module, ""}
+
+
+def _is_module(name: str) -> bool:
+    path = PACKAGE.joinpath(*name.split("."))
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+def first_sentence(module: str) -> str:
+    """What a module says of itself, in its first sentence."""
+    text = " ".join((ast.get_docstring(parsed(path_of(module))) or "").partition("\n\n")[0].split())
+    return re.split(r"(?<=[a-z`)\]0-9])\. (?=[A-Z`])", text)[0].rstrip(".") + "."
+
+
+@functools.cache
+def path() -> dict[str, list[Step]]:
+    """The steps, room by room. What a file uses was read before, or is explained in a sentence."""
+    rooms: dict[str, list[Step]] = {title: [] for title in ROOMS}
+    known: set[str] = set()
+    for module in modules():
+        room = next(title for title, heads in ROOMS.items() if module.split(".")[0] in heads.split())
+        later = {other: first_sentence(other).rstrip(".") for other in sorted(uses(module) - known)}
+        evening = room == next(iter(ROOMS))
+        look = EVENING.get(module, FAMILIES) if evening else first_sentence(module)
+        rooms[room].append(Step(module, READ if evening else OPEN, look, later))
+        known |= {module, *later}
+    return rooms
 
 
 def steps() -> list[Step]:
     """All steps in order."""
-    return [step for part in PATH.values() for step in part]
+    return [step for part in path().values() for step in part]
 
 
 PROGRAM = """
@@ -308,12 +179,12 @@ for file, numbers in lines.items():
 """
 
 
-def lines_of_a_gpt() -> dict[str, set[int]]:
+def lines_of_a_gpt(**settings: str) -> dict[str, set[int]]:
     """Which lines of functions run when a small GPT trains, is clipped, and generates: by file, in its own process.
 
-    Plain NumPy: without the compiled loops, whose insides no trace sees.
+    Without the compiled loops, whose insides no trace sees. `settings` are variables of the environment.
     """
-    environment = {**os.environ, "TINYGRAD_Z2G_COMPILED": "0", "TINYGRAD_Z2G_DEVICE": "cpu"}
+    environment = {**os.environ, "TINYGRAD_Z2G_COMPILED": "0", "TINYGRAD_Z2G_DEVICE": "cpu", **settings}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-c", PROGRAM, str(PACKAGE)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, encoding="utf-8", check=False)
@@ -335,7 +206,7 @@ QUESTIONS = [
     Question("Where is the rule of softmax?",
              "In the last line of `softmax`, beside the result. The rule calls one kernel. `python -m "
              "tinygrad_z2g.learn softmax` shows both, with the derivation.",
-             (("ops.softmax", r"^def softmax\("), ("fast.reference", r"^def softmax_backward\("))),
+             (("core.ops.network", r"^def softmax\("),)),
     Question("Why is there a `+=`?",
              "A value used twice moves the loss along two paths, and its derivative is the sum over the paths. On the "
              "way, `arrive` adds what reaches a tensor or node. At the end `_deposit` adds to `.grad`, so two calls of "

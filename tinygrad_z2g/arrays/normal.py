@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..arrays.backend import Array, of
+from .backend import Array, of
 
 # ln(erfc(x) e^(x²) / t) as a Chebyshev series in 2t - 1, with t = 2 / (2 + x) in (0, 1] for x >= 0. The series is
 # smooth, so it converges fast: 24 terms are exact to float64, 11 to float32. (Computed with 40 digits in mpmath.)
@@ -45,5 +45,7 @@ def erf(a: Array) -> Array:
 def normal_cdf(a: Array) -> Array:
     """Φ(x) = erfc(-x / √2) / 2, the share of a standard normal below x."""
     xp = of(a)
+    if hasattr(a, "_words"):  # a tensor
+        return 0.5 * (1 + xp.erf(a * math.sqrt(0.5)))
     tail = 0.5 * erfc(xp.abs(a) * math.sqrt(0.5))  # Φ(-|x|)
     return xp.where(a > 0, 1 - tail, tail)

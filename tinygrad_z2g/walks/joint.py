@@ -1,0 +1,31 @@
+"""Operations whose inputs share their backward work, one rule for all of them. It knows nothing of any one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..arrays.backend import Array
+from ..core.engine import Node, Variable, needs_grad, observers, read, source
+from ..core.modes import grad_mode
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+
+def record_joint(name: str, array: Array, inputs: tuple, rule: Callable, *reads: Any) -> Tensor:
+    """As `record`, for an operation whose inputs share their backward work.
+
+    The one `rule` returns a tuple with a gradient per input; None where it was not needed.
+    """
+    result = next(x for x in inputs if isinstance(x, Variable)).make(array)
+    for observer in observers:
+        observer.computed(name, result.array, inputs)
+    edges = [(source(x), None, ()) if needs_grad(x) else None for x in inputs] if grad_mode.enabled else ()
+    if any(edges):
+        noted: list = []
+        numbers = [read(x, result, noted) for x in reads]
+        result.node, result._requires_grad = Node(name, result.array, edges, (rule, numbers), noted), True
+        for observer in observers:
+            observer.recorded(result.node)
+    return result
