@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import dtypes
-from .backend import Array, device_of
+from .backend import Array, device_of, to_device
 
 
 def check_floating(array: Array, name: str) -> None:
@@ -32,17 +32,44 @@ def check_broadcast(a: tuple, b: tuple, name: str) -> None:
             )
 
 
+def operand(x: Any, like: Array, name: str) -> Any:
+    """What stands beside a tensor and is none, as a Python number, or as an array where `like` is."""
+    if type(x) is float or type(x) is int:  # the usual case
+        return x
+    if isinstance(x, np.ndarray) and x.dtype in dtypes.ALL:
+        return to_device(x.copy(), device_of(like))  # a rule may read it later, and nobody counts its owner's writes
+    x = x.item() if isinstance(x, np.generic) else x  # np.float64(2) is no reason to compute in float64
+    if isinstance(x, numbers.Real):
+        return x if isinstance(x, (float, int)) else float(x)
+    raise TypeError(f"{name}: expected a Tensor or a number, got {type(x).__name__}; make a tensor with tensor(...)")
+
+
+def together(a: Any, b: Any, name: str, floating: bool) -> tuple[Any, Any]:
+    """Two operands, arrays or numbers, in the dtype of a + b, or of a / b if `floating`. They must broadcast, and live
+    on one device; but a 0-d array is uploaded."""
+    if hasattr(a, "dtype") and hasattr(b, "dtype"):
+        if a.device != b.device:
+            a = to_device(a, device_of(b)) if isinstance(a, np.ndarray) and not a.ndim else a
+            b = to_device(b, device_of(a)) if isinstance(b, np.ndarray) and not b.ndim else b
+            one_device(name, a, b)
+        check_broadcast(a.shape, b.shape, name)
+    dtype = dtypes.result_type(a, b)
+    if floating and dtype.kind != "f":
+        dtype = dtypes.get_default_dtype()
+    a = a if getattr(a, "dtype", dtype) is dtype else a.astype(dtype, copy=False)
+    return a, b if getattr(b, "dtype", dtype) is dtype else b.astype(dtype, copy=False)
+
+
 def fits(shape: tuple, into: tuple) -> bool:
     """Whether `shape` broadcasts to `into`, without stretching it."""
     return len(shape) <= len(into) and all(m in (1, n) for m, n in zip(shape[::-1], into[::-1], strict=False))
 
 
-def one_device(name: str, *arrays: Array | None) -> None:
+def one_device(name: str, first: Array, *arrays: Array | None) -> None:
     """RuntimeError unless all given arrays live on one device."""
-    found = [a for a in arrays if a is not None]
-    for a in found[1:]:
-        if a.device != found[0].device:
-            places = f"got {device_of(found[0])} and {device_of(a)}; move one with .to(...)"
+    for a in arrays:
+        if a is not None and a.device != first.device:
+            places = f"got {device_of(first)} and {device_of(a)}; move one with .to(...)"
             raise RuntimeError(f"{name}: expected all tensors on one device, {places}")
 
 

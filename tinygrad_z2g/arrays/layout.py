@@ -90,3 +90,8 @@ def writable(view: Array, a: Array) -> Array:
     if hasattr(view.flags, "writeable"):
         view.flags.writeable = a.flags.writeable
     return view
+
+
+def spread(reduced: Any, dims: tuple[int, ...], keepdim: bool) -> Any:
+    """The result of a reduction over `dims`, as a view that broadcasts against what was reduced."""
+    return reduced if keepdim else of(reduced).expand_dims(reduced, dims)

@@ -18,13 +18,12 @@ import numpy as np
 from .. import fast
 from ..arrays import checks, dtypes
 from ..arrays.backend import Array, of, quiet, silent
-from ..arrays.layout import copied, laid_out, row_major
+from ..arrays.layout import copied, laid_out, row_major, spread
 from ..arrays.random import default_generator
 from ..core import engine, ops
 from ..core.engine import RESULT, Derived, Variable, needs_grad, record
 from ..core.operands import arrays_of, as_array, beside, converted, floating, operands
 from ..core.ops import elementwise, network
-from ..core.ops.shape import spread
 from ..walks.again import linear_rule, record_fused, record_joint_fused
 from . import product
 

@@ -36,16 +36,21 @@ CASTS: dict[Callable[..., tuple], str] = {
 # 65,504
 THROUGH_FLOAT32 = "cosine_similarity norm rms_norm std var"
 
+# And these, where the plain forms of the core compute: the fast ones do so by themselves
+PLAIN_THROUGH_FLOAT32 = "cross_entropy gelu layer_norm linear matmul mean scaled_dot_product_attention softmax sum"
+
+_HALF = {dtypes.float16}
 _CAST = {name: way for way, names in CASTS.items() for name in names.split()}
 
 
-def apply(space: dict[str, Any]) -> None:
-    """Put the casts around the operations in a module's names: `apply(globals())`."""
+def apply(space: dict[str, Any], plain: bool = False) -> None:
+    """Put the casts around the operations in a module's names, `apply(globals())`; `plain`: they are the core's own."""
+    through = {*THROUGH_FLOAT32.split(), *(PLAIN_THROUGH_FLOAT32.split() if plain else ())}
     for name, function in list(space.items()):
         if not callable(function) or hasattr(function, "casts"):
             continue
         wrapped = function
-        if name in THROUGH_FLOAT32.split():
+        if name in through:
             wrapped = _through_float32(wrapped)
         if name in _CAST:
             wrapped = _with_operands(_CAST[name], wrapped)
@@ -71,16 +76,17 @@ def _with_operands(way: Callable[..., tuple], function: Callable) -> Callable:
 def _through_float32(function: Callable) -> Callable:
     """The operation on float16 as on float32, its result rounded, unless another operand is wider."""
 
-    def half(x: Any) -> bool:
-        return isinstance(x, Variable) and x.array.dtype == dtypes.float16
-
     @functools.wraps(function)
     def operation(*args: Any, **kwargs: Any) -> Any:
-        if not any(map(half, args)) and not any(map(half, kwargs.values())):
+        values = (*args, *kwargs.values())
+        kinds = {x.array.dtype for x in values if isinstance(x, Variable) and x.array.dtype.kind == "f"}
+        if kinds != _HALF:
             return function(*args, **kwargs)
-        wide = [cast(x, dtypes.float32) if half(x) else x for x in (*args, *kwargs.values())]
+        wide = [
+            cast(x, dtypes.float32) if isinstance(x, Variable) and x.array.dtype == dtypes.float16 else x
+            for x in values
+        ]
         z = function(*wide[: len(args)], **dict(zip(kwargs, wide[len(args) :], strict=True)))
-        kept = [x for x in (*args, *kwargs.values()) if isinstance(x, Variable) and x.array.dtype.kind == "f"]
-        return cast(z, dtypes.float16) if all(map(half, kept)) else z
+        return cast(z, dtypes.float16)
 
     return operation

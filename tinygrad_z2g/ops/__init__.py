@@ -8,5 +8,4 @@ from ..core import ops
 from ..fast import forms
 from ..half import table
 
-forms.install()
-table.apply(vars(ops))
+table.apply(vars(ops), plain=not forms.install())

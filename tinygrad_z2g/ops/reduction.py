@@ -15,9 +15,9 @@ import numpy as np
 from .. import fast
 from ..arrays import dtypes
 from ..arrays.backend import Array, of, quiet, silent
+from ..arrays.layout import spread
 from ..core import ops
 from ..core.engine import RESULT, Derived, Variable, record
-from ..core.ops.shape import spread
 from ..half.table import apply
 from .common import (
     as_array,
@@ -72,8 +72,7 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
     a = _converted(as_array(input, "sum"), dtype)
     if a.dtype.kind == "b":  # whose sum is "or"
         return any(constant(input, a), dim, keepdim)
-    z = ops.sum(input.to(dtype=a.dtype), dim, keepdim)
-    return z if z.array.dtype == a.dtype else constant(z, z.array.astype(a.dtype))  # of int32, int64
+    return ops.sum(input.to(dtype=a.dtype), dim, keepdim).to(dtype=a.dtype)  # int32 sums to int64 there
 
 
 @numpy_names

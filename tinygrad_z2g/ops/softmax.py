@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from .. import fast
 from ..arrays.backend import of, silent
+from ..arrays.layout import spread
 from ..core import ops
 from ..core.engine import RESULT, record
-from ..core.ops.shape import spread
 from ..half.table import apply
 from .common import as_floating, floating, many_dims, numpy_names, one_dim, row_major
 
@@ -28,7 +28,7 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     >>> z2g.softmax(x, dim=0)[1].backward(); x.grad
     tensor([-0.1875,  0.1875])
     """
-    return ops.softmax(input if dtype is None else input.to(dtype=dtype), dim)
+    return ops.softmax(input, dim) if dtype is None else ops.softmax(input.to(dtype=dtype), dim).to(dtype=dtype)
 
 
 @numpy_names

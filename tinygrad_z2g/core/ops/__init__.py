@@ -5,9 +5,7 @@ forms of the same name and signature take their place (`fast/forms.py` has the l
 """
 
 # isort: off
-from .elementwise import (
-    add, div, exp, gelu, log, masked_fill, mul, neg, pow, relu, sigmoid, sub, tanh,
-)  # fmt: skip
+from .elementwise import add, div, exp, gelu, log, masked_fill, mul, neg, pow, relu, sigmoid, sub, tanh
 from .network import (
     cross_entropy, dropout, embedding, layer_norm, linear, matmul, scaled_dot_product_attention, softmax,
 )  # fmt: skip

@@ -1,8 +1,8 @@
-"""Operations on each element: arithmetic, functions of one variable, choices.
+"""Operations on each element: arithmetic, functions of one variable.
 
-Each function computes its result in one line and then states, for each input, the rule that turns `grad` = ∂L/∂z into
-∂L/∂input: the chain rule, element by element, `grad * dz/dx`. After the rule stand the tensors whose numbers it reads.
-Operands broadcast; the engine undoes that. Where a function overflows, z is inf or NaN without a warning.
+Each computes its result in one line and then states, for each input, the rule that turns `grad` = ∂L/∂z into ∂L/∂input:
+the chain rule, element by element, `grad * dz/dx`. After the rule stand the tensors whose numbers it reads. Operands
+broadcast; the engine undoes that.
 """
 
 from __future__ import annotations
@@ -145,8 +145,7 @@ def sigmoid(input: Tensor) -> Tensor:
 def relu(input: Tensor) -> Tensor:
     """z = max(x, 0).   dz/dx = 1 where x > 0, else 0 (so 0 at the kink x = 0)
 
-    Right of 0 z is x itself; left of it z stays 0, whatever x does. (z ≠ 0 just where x > 0, or is NaN: that passes its
-    gradient on, as in torch.)
+    Right of 0 z is x itself; left of it z stays 0, whatever x does. (z ≠ 0 just where x > 0 or NaN.)
     >>> x = z2g.tensor([-1.0, 0.0, 2.0], requires_grad=True); x.relu().sum().backward(); x.grad
     tensor([0., 0., 1.])
     """

@@ -11,7 +11,7 @@ from ...arrays import checks
 from ...arrays.backend import Array, of, quiet
 from ...arrays.layout import laid_out, row_major
 from ...arrays.random import default_generator, dropout_mask
-from ..engine import RESULT, Derived, record
+from ..engine import RESULT, Variable, record
 from ..operands import arrays_of, beside, floating
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     """z = x y, zᵢⱼ = Σₖ xᵢₖ yₖⱼ.   ∂L/∂x = grad yᵀ,  ∂L/∂y = xᵀ grad
 
     A vector on the left is a row, on the right a column, and that dimension leaves the result. Leading dimensions
-    are a batch and broadcast. RuntimeError unless the inner sizes, the dtypes and the devices agree.
+    are a batch and broadcast.
 
     Derived: xᵢₖ stands in row i of z, times yₖⱼ: ∂zᵢⱼ/∂xᵢₖ = yₖⱼ. So ∂L/∂xᵢₖ = Σⱼ gradᵢⱼ yₖⱼ, which is row i of grad
     times column k of yᵀ. Likewise ∂L/∂yₖⱼ = Σᵢ xᵢₖ gradᵢⱼ = (xᵀ grad)ₖⱼ. (The shapes allow no other.)
@@ -34,12 +34,10 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     """
     x, y = arrays_of("matmul", input, other)
     checks.check_product(x, y)
-    if x.ndim == 1:
-        z = matmul(input.reshape(1, -1), other)  # (k,) -> (1, k)
-        return z.reshape(z.shape[:-2] + z.shape[-1:] if y.ndim > 1 else ())
-    if y.ndim == 1:
-        z = matmul(input, other.reshape(-1, 1))  # (k,) -> (k, 1)
-        return z.reshape(z.shape[:-1])
+    if x.ndim == 1 or y.ndim == 1:
+        left = input if x.ndim > 1 else input.reshape(1, -1)  # (k,) -> (1, k)
+        right = other if y.ndim > 1 else other.reshape(-1, 1)  # (k,) -> (k, 1)
+        return matmul(left, right).reshape(x.shape[:-1] if y.ndim == 1 else y.shape[:-2] + y.shape[-1:])
     return record(
         "matmul",
         quiet.run(operator.matmul, x, y),  # (..., n, k) @ (..., k, m) -> (..., n, m)
@@ -87,10 +85,11 @@ def embedding(input: Tensor, weight: Tensor) -> Tensor:
     """
     ids, table = arrays_of("embedding", input, weight)
     checks.check_table(ids, table)
-    hot, (V, C) = ids.reshape(-1), table.shape
+    n, (V, C) = ids.size, table.shape
 
     def rule(grad: Any, _: Any) -> Any:
-        return beside(grad, onehot(hot, V, grad.dtype).T) @ grad.reshape(len(hot), C)  # (V, N) @ (N, C)
+        hot = beside(grad, onehot(ids.reshape(n), V, grad.dtype))
+        return hot.swapaxes(0, 1) @ grad.reshape(n, C)  # (V, N) @ (N, C) -> (V, C)
 
     return record("embedding", table[ids], (weight, rule, input))
 
@@ -103,35 +102,30 @@ def onehot(ids: Array, n: int, dtype: Any) -> Array:
 def softmax(input: Tensor, dim: int) -> Tensor:
     """pᵢ = e^xᵢ / Σⱼ e^xⱼ along `dim`.   ∂L/∂x = p (grad - Σ p grad)
 
-    Every probability is lowered by what the others gain: raising xᵢ raises pᵢ by pᵢ (1 - pᵢ), lowers pⱼ by pᵢ pⱼ.
     Derived: with S = Σ e^xⱼ, ∂pᵢ/∂xⱼ = pᵢ [i = j] - pᵢ pⱼ (the quotient rule: e^xⱼ stands in the numerator of pⱼ
     alone, but in every S). Hence ∂L/∂xⱼ = Σᵢ gradᵢ ∂pᵢ/∂xⱼ = pⱼ gradⱼ - pⱼ Σᵢ pᵢ gradᵢ. The sum is one number for the
     whole row, so no matrix of ∂pᵢ/∂xⱼ is ever made.
-
-    For x = (0, ln 3): p = (1/4, 3/4). With L = p₂, grad is (0, 1), Σ p grad is 3/4, and ∂L/∂x is
-    (1/4 (0 - 3/4), 3/4 (1 - 3/4)) = (-3/16, 3/16).
+    For x = (0, ln 3), p = (1/4, 3/4). With L = p₂, grad is (0, 1), Σ p grad is 3/4: (1/4 (0 - 3/4), 3/4 (1 - 3/4)).
     >>> x = z2g.tensor([1.0, 3.0]).log().requires_grad_()
     >>> z2g.softmax(x, dim=0)[1].backward(); x.grad
     tensor([-0.1875,  0.1875])
     """
     x = floating(input, "softmax")
     axis = checks.one_dim(dim, x.ndim, "softmax")
-    _, e, S = quiet.run(exponentials, x, axis)
-    p = row_major(e / (S + (S == 0)))  # a row of -inf throughout gives zeros, not 0 / 0
-    return record("softmax", p, (input, lambda grad, p: through_softmax(grad, p, axis), RESULT))
+    p = row_major(quiet.run(_softmax, x, axis))
+    return record("softmax", p, (input, lambda grad, p: p * (grad - (p * grad).sum(axis, keepdims=True)), RESULT))
 
 
-def through_softmax(grad: Any, p: Any, axis: int) -> Any:
-    """∂L/∂x of p = softmax(x): p (grad - Σ p grad)."""
-    return p * (grad - of(p).sum(p * grad, axis, keepdims=True))
+def _softmax(x: Array, axis: int) -> Array:
+    e = of(x).exp(below_0(x, axis))
+    S = e.sum(axis=axis, keepdims=True)
+    return e / (S + (S == 0))  # a row of -inf throughout gives zeros, not 0 / 0
 
 
-def exponentials(x: Array, axis: int) -> tuple[Array, Array, Array]:
-    """s = x - m, eˢ, and the sums S of these along `axis`. With m = max x, which cancels in eˢ / S, none overflows."""
-    xp, lowest = of(x), float(of(x).finfo(x.dtype).min)  # in place of -inf, of a row of which -inf - -inf would be NaN
-    m = xp.maximum(x.max(axis=axis, keepdims=True), lowest) if x.size else 0
-    e = xp.exp(x - m)
-    return x - m, e, e.sum(axis=axis, keepdims=True)
+def below_0(x: Array, axis: int) -> Array:
+    """x - max x, of which no exponential overflows; in eˣ / Σ eˣ the maximum cancels."""
+    lowest = float(of(x).finfo(x.dtype).min)  # in place of -inf, as -inf - -inf would be NaN
+    return x - of(x).maximum(x.max(axis=axis, keepdims=True), lowest) if x.size else x
 
 
 def cross_entropy(input: Tensor, target: Tensor, *, ignore_index: int = -100) -> Tensor:
@@ -148,19 +142,19 @@ def cross_entropy(input: Tensor, target: Tensor, *, ignore_index: int = -100) ->
     """
     x, ids = arrays_of("cross_entropy", input, target)
     t, counts = checks.check_scores(x, ids, ignore_index)
-    xp, (N, C) = of(x), x.shape
-    s, e, S = quiet.run(exponentials, x, 1)
-    losses = xp.where(counts, (xp.log(S) - s)[xp.arange(N), t], 0)  # -ln p[t] = ln S - s[t]
-    share = (counts / xp.maximum(counts.sum(), 1))[:, None].astype(x.dtype)  # (N, 1): 1/N, or 0
+    xp, (N, C), count = of(x), x.shape, counts.sum()
+    share = (counts / xp.maximum(count, 1))[:, None].astype(x.dtype)  # (N, 1): 1/N, or 0
 
-    def remake(p: Array, x: Tensor) -> Tensor:
-        return record("softmax", p, (x, lambda grad, p: through_softmax(grad, p, 1), RESULT))
+    def mean_loss(x: Array) -> Array:
+        s = below_0(x, 1)
+        losses = xp.log(xp.exp(s).sum(1)) - s[xp.arange(N), t]  # ln Σ e^x - x[t]
+        return (xp.where(counts, losses, 0).sum() / count).astype(x.dtype)
 
-    def rule(grad: Any, p: Any) -> Any:
+    def rule(grad: Any, x: Any) -> Any:
+        p = x.softmax(1) if isinstance(x, Variable) else _softmax(x, 1)
         return (p - beside(p, onehot(t, C, x.dtype))) * (grad * beside(grad, share))
 
-    mean = quiet.run(lambda: (losses.sum() / counts.sum()).astype(x.dtype))
-    return record("cross_entropy", mean, (input, rule, Derived(e / S, remake, input)))
+    return record("cross_entropy", quiet.run(mean_loss, x), (input, rule, input))
 
 
 def layer_norm(
@@ -170,11 +164,10 @@ def layer_norm(
     """z = n w + b, n = (x - mean) / √(var + eps) over the last dimensions, var the biased variance.
 
     ∂L/∂w = Σ grad n,  ∂L/∂b = Σ grad,  ∂L/∂x = r (g - mean(g) - n mean(g n)) with g = grad w, r = 1 / √(var + eps).
-    (Ba, Kiros & Hinton 2016, arXiv:1607.06450)
 
     Derived, C numbers in a row, d = x - mean, n = r d: ∂dᵢ/∂xⱼ = [i = j] - 1/C, and r = (mean(d²) + eps)^(-1/2) has
     ∂r/∂xⱼ = -r³ dⱼ / C = -r² nⱼ / C. So ∂nᵢ/∂xⱼ = r [i = j] - r / C - dᵢ r² nⱼ / C = r ([i = j] - 1/C - nᵢ nⱼ / C),
-    and Σᵢ gᵢ ∂nᵢ/∂xⱼ = r (gⱼ - mean(g) - nⱼ mean(g n)).
+    and Σᵢ gᵢ ∂nᵢ/∂xⱼ = r (gⱼ - mean(g) - nⱼ mean(g n)). (Ba, Kiros & Hinton 2016, arXiv:1607.06450)
     For x = (-1, -1, 1, 1), n = x and r = 1; grad = (1, 0, 0, 0) has mean(g) = 1/4 and mean(g n) = -1/4:
     >>> x = z2g.tensor([-1.0, -1.0, 1.0, 1.0], requires_grad=True)
     >>> F.layer_norm(x, 4, eps=0.0)[0].backward(); x.grad  # grad - 1/4 + n / 4
@@ -183,18 +176,15 @@ def layer_norm(
     x, w, b = arrays_of("layer_norm", input, weight, bias)
     eps, axes = checks.number(eps, "layer_norm: eps"), checks.normalized(x, normalized_shape, w, b)
 
-    def mean(x: Any) -> Any:
-        return of(x).mean(x, axes, keepdims=True)
-
     def normal(x: Any) -> tuple[Any, Any]:
-        d = x - mean(x)
-        r = 1 / of(x).sqrt(mean(d * d) + eps)
+        d = x - x.mean(axes, keepdims=True)
+        r = 1 / of(x).sqrt((d * d).mean(axes, keepdims=True) + eps)
         return d * r, r
 
     def grad_x(grad: Any, x: Any, w: Any) -> Any:
         n, r = normal(x)
         g = grad if w is None else grad * w
-        return r * (g - mean(g) - n * mean(g * n))
+        return r * (g - g.mean(axes, keepdims=True) - n * (g * n).mean(axes, keepdims=True))
 
     n, _ = quiet.run(normal, x)
     z = row_major((n if w is None else n * w) + (0 if b is None else b))
@@ -214,13 +204,10 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     True
     """
     p = checks.probability(p, "dropout: p")
-    return dropped(input, p, default_generator.next_key()) if training and p else input
-
-
-def dropped(input: Tensor, p: float, key: int) -> Tensor:
-    """`dropout` by the mask of this key."""
+    if not training or p == 0:
+        return input
     x = floating(input, "dropout")
-    m = dropout_mask(x, p, key)
+    m = dropout_mask(x, p, default_generator.next_key())
     return record("dropout", laid_out(quiet.run(operator.mul, x, m), x), (input, lambda grad, m: grad * m, m))
 
 
@@ -230,19 +217,18 @@ def scaled_dot_product_attention(
 ) -> Tensor:  # fmt: skip
     """z = softmax(q kᵀ / √d + mask) v: each query takes the mean of the values, weighted by its match with the keys.
 
-    query (..., T, d), key (..., S, d), value (..., S, e) -> (..., T, e). `is_causal`: query i sees keys 0..i only,
-    by position. `attn_mask` broadcasts to (..., T, S): True where a query may look, or numbers added to the scores
-    (-inf forbids); with `is_causal`, both hold. A query that may look nowhere gives 0. `dropout_p` drops weights,
-    always: pass 0 when evaluating. (Vaswani et al. 2017, arXiv:1706.03762)
+    query (..., T, d), key (..., S, d), value (..., S, e) -> (..., T, e). `is_causal`: query i sees keys 0..i only.
+    `attn_mask` broadcasts to (..., T, S): True where a query may look, or numbers added to the scores (-inf forbids);
+    with `is_causal`, both hold. A query that may look nowhere gives 0. `dropout_p` drops weights, always: pass 0 when
+    evaluating. (Vaswani et al. 2017, arXiv:1706.03762)
 
     Derived, with s = q kᵀ / √d and p = softmax(s): z = p v is a `matmul`, so ∂L/∂v = pᵀ grad and ∂L/∂p = grad vᵀ; the
     softmax turns that into ∂L/∂s = p (∂L/∂p - Σ p ∂L/∂p); s is a `matmul` again, so with g = ∂L/∂s / √d
-    ∂L/∂q = g k and ∂L/∂k = gᵀ q. (Here the operations bring these rules.)
+    ∂L/∂q = g k and ∂L/∂k = gᵀ q. (No rule stands here: the operations bring theirs.)
     One query that matches two keys equally, p = (1/2, 1/2), d = 1, v = (0, 4): g = 1/2 ((0, 4) - 2) = (-1, 1).
-    >>> q, k = z2g.tensor([[0.0]], requires_grad=True), z2g.tensor([[1.0], [3.0]])
-    >>> v = z2g.tensor([[0.0], [4.0]], requires_grad=True)
-    >>> F.scaled_dot_product_attention(q, k, v).backward(); q.grad.tolist(), v.grad.tolist()  # -1 · 1 + 1 · 3
-    ([[2.0]], [[0.5], [0.5]])
+    >>> q, k, v = z2g.tensor([[0.0]], requires_grad=True), z2g.tensor([[1.0], [3.0]]), z2g.tensor([[0.0], [4.0]])
+    >>> F.scaled_dot_product_attention(q, k, v).backward(); q.grad  # -1 · 1 + 1 · 3
+    tensor([[2.]])
     """
     name = "scaled_dot_product_attention"
     scale = checks.attention_scale(*arrays_of(name, query, key, value, attn_mask), scale)
@@ -257,9 +243,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Any, causal: bool, scale: floa
     if causal:
         past = of(scores.array).tri(*scores.array.shape[-2:], dtype=bool)  # (T, S), True at and below the diagonal
         scores = scores.masked_fill(q.make(~past), -math.inf)
-    if mask is not None and mask.dtype.kind == "b":
-        scores = scores.masked_fill(q.make(~mask.array), -math.inf)
-    elif mask is not None:
-        scores = scores + mask
+    if mask is not None:
+        scores = scores.masked_fill(q.make(~mask.array), -math.inf) if mask.dtype.kind == "b" else scores + mask
     p = scores.softmax(-1)
-    return (dropped(p, drop, seed) if drop else p) @ v  # (..., T, S) @ (..., S, e) -> (..., T, e)
+    if drop:
+        p = p * q.make(dropout_mask(p.array, drop, seed))
+    return p @ v  # (..., T, S) @ (..., S, e) -> (..., T, e)

@@ -1,7 +1,7 @@
-"""Operations that move elements and change none, reshape, transpose, join, cut; and those that add them up.
+"""Operations that move elements, reshape, transpose, join, cut, and those that add them up.
 
 The rule of a rearrangement is the reverse rearrangement. It needs the old shape, never the old array: holding that
-would keep an activation alive that nobody reads. What can share memory with its input does.
+would keep an activation alive that nobody reads.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...arrays import checks, dtypes
 from ...arrays.backend import of, quiet
-from ...arrays.layout import row_major
+from ...arrays.layout import row_major, spread
 from ..engine import Part, record, unchanged
 from ..operands import as_array, record_view
 
@@ -110,11 +110,6 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     kind = x.dtype if x.dtype.kind == "f" else dtypes.int64
     z = row_major(quiet.run(lambda: x.sum(axis=dims, keepdims=keepdim, dtype=kind)))
     return record("sum", z, (input, lambda grad: of(grad).broadcast_to(spread(grad, dims, keepdim), shape)))
-
-
-def spread(reduced: Any, dims: tuple[int, ...], keepdim: bool) -> Any:
-    """The result of a reduction over `dims`, as a view that broadcasts against what was reduced."""
-    return reduced if keepdim else of(reduced).expand_dims(reduced, dims)
 
 
 def mean(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:

@@ -22,13 +22,13 @@ from ... import fast
 PACKAGE = Path(__file__).parent.parent.parent
 NAME = PACKAGE.name
 FAMILIES = (
-    "ops.unary", "ops.elementwise", "ops.reduction", "ops.softmax", "ops.sorting", "ops.linalg", "ops.shape",
+    "core.ops.elementwise", "core.ops.shape", "core.ops.network", "ops.unary", "ops.elementwise", "ops.reduction", "ops.softmax", "ops.sorting", "ops.linalg", "ops.shape",
     "ops.indexing", "ops.elementary", "ops.grids", "ops.products", "ops.statistics", "ops.writing",
     "ops.decompositions", "tensor", "nn.functional", "nn.nonlinear", "nn.dropping", "nn.batch_norm", "nn.losses",
     "nn.margins", "nn.likelihoods", "nn.distances", "nn.window", "nn.resize", "nn.rotary", "nn.recurrent",
     "nn.quantized", "nn.dot_product",
 )  # fmt: skip
-RECORD = {"record", "record_view", "record_joint"}
+RECORD = {"record", "record_view", "record_joint", "record_fused", "record_joint_fused"}
 SHARED = {"flat", "unchanged"}  # rules that stand elsewhere: no gradient, and the same gradient
 FUNCTION = (ast.FunctionDef, ast.Lambda)
 
@@ -138,12 +138,14 @@ def operations() -> dict[str, Operation]:
         path = path_of(module)
         body = parsed(path).body
         if module == "tensor":
-            body = next(node.body for node in body if isinstance(node, ast.ClassDef) and node.name == "Tensor")
+            body = next(node.body for node in body if isinstance(node, ast.ClassDef) and node.name == "Surface")
         functions = {node.name: Piece(path, node) for node in body if isinstance(node, ast.FunctionDef)}
         for name, piece in functions.items():
             if name[0] != "_" and ">>>" in piece.doc:
                 stating = _stating(name, functions)
                 recorded = _recorded(stating) if any(map(states_a_rule, stating)) else frozenset()
+                if name in found and not recorded:
+                    continue  # a wider form that ends in the core's, which has been shown
                 title = f"F.{name}" if name in found else name
                 found[title] = Operation(title, module, (*stating, *_further(stating, module)), recorded)
     return found
