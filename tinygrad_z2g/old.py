@@ -165,5 +165,5 @@ def volatile(self: Tensor) -> bool:
 
 
 type_.__name__ = "type"
-Tensor.type, Tensor.new, Tensor.nelement, Tensor.ndimension = type_, new, nelement, ndimension  # type: ignore
-Tensor.resize_, Tensor.resize_as_, Tensor.volatile = resize_, resize_as_, property(volatile)  # type: ignore
+Tensor.type, Tensor.new, Tensor.nelement, Tensor.ndimension = type_, new, nelement, ndimension
+Tensor.resize_, Tensor.resize_as_, Tensor.volatile = resize_, resize_as_, property(volatile)

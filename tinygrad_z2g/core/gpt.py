@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,14 +21,8 @@ from .modes import no_grad
 from .module import Module
 from .tensor import Tensor
 
-if TYPE_CHECKING:
-    from ..models.generation import LanguageModelMethods
-    from ..nn.cache import CacheMethods
-else:
-    CacheMethods = LanguageModelMethods = object  # attached from there
 
-
-class Cache(CacheMethods):
+class Cache:
     """The keys and values of the positions seen so far, of each attention of a model."""
 
     padding: Tensor | None = None  # of rows of different lengths, see `nn/cache.py`
@@ -51,7 +45,7 @@ class Cache(CacheMethods):
         return None if T in (1, S) else like.make(of(like.array).tri(T, S, S - T, dtype=bool))
 
 
-class LanguageModel(Module, LanguageModelMethods):
+class LanguageModel(Module):
     """Token ids (B, T) -> scores of the next token at every position (B, T, vocab_size), and a loss or None.
 
     `config` has `vocab_size` and `context`. What is here is the same for all of them.

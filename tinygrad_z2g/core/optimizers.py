@@ -8,22 +8,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..arrays.backend import Array, of
 from .tensor import Tensor
 
-if TYPE_CHECKING:
-    from ..optim.adam import AdamMethods
-    from ..optim.optimizer import OptimizerMethods
-    from ..optim.sgd import SGDMethods
-else:
-    AdamMethods = OptimizerMethods = SGDMethods = object  # attached from there
 
-
-class Optimizer(OptimizerMethods):
+class Optimizer:
     """Base class. A subclass says in `_change` how a parameter changes.
 
     `param_groups` are dicts, each with "params" and settings; `state[parameter]` is what its update remembers.
@@ -59,7 +52,7 @@ class Optimizer(OptimizerMethods):
                 p._grad = None
 
 
-class SGD(Optimizer, SGDMethods):
+class SGD(Optimizer):
     """w -= lr · v, where v = g, or with momentum v = momentum · v + (1 - dampening) · g: a ball that keeps rolling.
 
     The first step takes v = g. `nesterov` looks ahead: w -= lr · (g + momentum · v). `weight_decay` adds
@@ -91,7 +84,7 @@ class SGD(Optimizer, SGDMethods):
         return g + momentum * v if group["nesterov"] else v
 
 
-class Adam(Optimizer, AdamMethods):
+class Adam(Optimizer):
     """A step of about lr for every weight, whatever the size of its gradients: the mean gradient over its spread.
 
     m = β₁ m + (1 - β₁) g;  v = β₂ v + (1 - β₂) g²;  w -= lr m̂ / (√v̂ + ε),  m̂ = m / (1 - β₁ᵗ),  v̂ = v / (1 - β₂ᵗ).

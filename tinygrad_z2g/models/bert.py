@@ -126,7 +126,7 @@ class Bert(Module):
         rows = [text.tolist()[: self.config.context] for text in texts]
         if not rows or not all(rows):
             raise ValueError("sentence_vectors: expected at least one text, and at least one token in each")
-        T, device = max(map(len, rows)), self.norm.weight.device
+        T, device = max(map(len, rows)), next(self.parameters()).device
         ids = creation.tensor([row + [0] * (T - len(row)) for row in rows], dtype="int64", device=device)
         mask = creation.tensor([[1] * len(row) + [0] * (T - len(row)) for row in rows], device=device).bool()
         x = self(ids, mask).masked_fill(~mask.unsqueeze(2), 0.0).sum(1)  # (B, T, C) -> (B, C)

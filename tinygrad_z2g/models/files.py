@@ -233,9 +233,9 @@ def fill(model: Module, stored: dict[str, Stored], name_of: Callable[[str], str]
     modules = dict(model.named_modules())
     for place, module in modules.items():
         name, (parent, _, child) = name_of(place), place.rpartition(".")
-        if isinstance(module, (LayerNorm, RMSNorm)):
+        if isinstance(module, (LayerNorm, RMSNorm)) and module.weight is not None:
             module.weight = parameter(f"{name}.weight", tuple(module.weight.shape))
-            if isinstance(module, LayerNorm):
+            if isinstance(module, LayerNorm) and module.bias is not None:
                 module.bias = parameter(f"{name}.bias", tuple(module.bias.shape))
         elif isinstance(module, Blank):
             weight = take(f"{name}.weight", module.size)

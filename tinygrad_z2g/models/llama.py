@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import creation
-from ..nn import Cache, Embedding, Linear, Module, ModuleList, RMSNorm
+from ..core.gpt import Cache
+from ..nn import Embedding, Linear, Module, ModuleList, RMSNorm
 from ..nn import functional as F
 from ..nn.attention import merge_heads, split_heads
 from ..nn.cache import causal_attention

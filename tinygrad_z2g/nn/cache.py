@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..arrays.backend import Array, of
+from ..core import gpt
 from ..core.attach import attach
 from ..core.engine import needs_grad
-from ..core.gpt import Cache
 from ..core.modes import is_grad_enabled
 from ..tensor import Tensor
 from . import functional as F
@@ -55,7 +55,7 @@ class CacheMethods:
     def mask(self, T: int, S: int, like: Tensor) -> Tensor | None:
         """As in the core; with padding (B, 1, T, S): nobody looks at that."""
         if self.padding is None:
-            return _core_mask(self, T, S, like)  # type: ignore[arg-type]
+            return _core_mask(self, T, S, like)
         places = of(like.array).arange(S)
         real = (places >= self.padding.array[:, None])[:, None, None]  # (B, 1, 1, S)
         return like.make((places <= places[S - T :, None]) & real)
@@ -69,11 +69,17 @@ def _longer(a: Array, room: int) -> Array:
     return out
 
 
-_core_mask = Cache.mask
-attach(Cache, CacheMethods)
+_core_mask: Any = gpt.Cache.mask
+if TYPE_CHECKING:  # who checks types sees so what is attached
+
+    class Cache(CacheMethods, gpt.Cache): ...
+
+else:
+    Cache = gpt.Cache
+    attach(Cache, CacheMethods)
 
 
-def causal_attention(q: Tensor, k: Tensor, v: Tensor, cache: Cache | None, owner: Module) -> Tensor:
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, cache: gpt.Cache | None, owner: Module) -> Tensor:
     """As in `CausalSelfAttention`, but each of the nk heads of keys serves nh / nk heads of queries.
 
     q (B, nh, T, hs), k and v (B, nk, T, hs) -> (B, nh, T, hs).

@@ -9,10 +9,10 @@ from __future__ import annotations
 import operator
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..core import layers
 from ..core.attach import attach
-from ..core.layers import ModuleList, Sequence, Sequential
 from ..tensor import Tensor
 from .module import Module, Parameter
 
@@ -96,7 +96,7 @@ class SequenceMethods(ContainerMethods):
             raise IndexError(f"{type(self).__name__}: index {index} is out of range, there are {len(names)}")
         return names[number]
 
-    def __iter__(self) -> Iterator[Module]:
+    def __iter__(self) -> Iterator[Any]:
         modules = []  # `self._parts().values()`, 1 of 5 µs faster
         for member in self.__dict__.values():
             if isinstance(member, Module):
@@ -181,10 +181,18 @@ class ModuleListMethods:
         return self.extend(other)
 
 
-attach(Sequence, ContainerMethods)
-attach(Sequence, SequenceMethods)
-attach(Sequential, SequentialMethods)
-attach(ModuleList, ModuleListMethods)
+if TYPE_CHECKING:  # who checks types sees so what is attached
+
+    class Sequential(SequentialMethods, SequenceMethods, layers.Sequential): ...
+
+    class ModuleList(ModuleListMethods, SequenceMethods, layers.ModuleList): ...
+
+else:
+    Sequential, ModuleList = layers.Sequential, layers.ModuleList
+    attach(layers.Sequence, ContainerMethods)
+    attach(layers.Sequence, SequenceMethods)
+    attach(Sequential, SequentialMethods)
+    attach(ModuleList, ModuleListMethods)
 
 
 class ModuleDict(ContainerMethods, Module):

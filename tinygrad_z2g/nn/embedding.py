@@ -5,10 +5,10 @@ They know nothing of what the numbers they look up stand for, nor of how the tab
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..core import layers
 from ..core.attach import attach
-from ..core.layers import Embedding
 from ..tensor import Tensor
 from . import functional as F
 from . import init
@@ -16,7 +16,7 @@ from .module import Parameter
 
 __all__ = ["Embedding", "EmbeddingBag"]
 
-_core_init, _core_reset = Embedding.__init__, Embedding.reset_parameters
+_core_init, _core_reset = layers.Embedding.__init__, layers.Embedding.reset_parameters
 
 
 class EmbeddingMethods:
@@ -79,7 +79,13 @@ class EmbeddingMethods:
         return text + "".join(f", {name}={value}" for name, value in shown) + (", sparse=True" if self.sparse else "")
 
 
-attach(Embedding, EmbeddingMethods)
+if TYPE_CHECKING:  # who checks types sees so what is attached
+
+    class Embedding(EmbeddingMethods, layers.Embedding): ...
+
+else:
+    Embedding = layers.Embedding
+    attach(Embedding, EmbeddingMethods)
 
 
 class EmbeddingBag(Embedding):
@@ -106,14 +112,15 @@ class EmbeddingBag(Embedding):
         padding_idx: int | None = None,
     ) -> Any:  # fmt: skip
         """A layer around the table `embeddings` (num_embeddings, embedding_dim), which does not learn if `freeze`."""
+        rows, width = embeddings.array.shape
         layer = cls(
-            *embeddings.array.shape, max_norm, norm_type, scale_grad_by_freq, mode, sparse, embeddings,
+            rows, width, max_norm, norm_type, scale_grad_by_freq, mode, sparse, embeddings,
             include_last_offset, padding_idx,
         )  # fmt: skip
         layer.weight.requires_grad_(not freeze)
         return layer
 
-    def forward(  # type: ignore[override]
+    def forward(
         self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None
     ) -> Tensor:
         """(B, n), or (n,) and offsets (B,) -> (B, embedding_dim)"""

@@ -30,7 +30,7 @@ class ParameterMethods:
         return "Parameter containing:\n" + Tensor.__repr__(self)  # type: ignore[arg-type]
 
     def __deepcopy__(self, memo: dict) -> Tensor:
-        copy = Tensor.__deepcopy__(self, memo)  # type: ignore[arg-type]
+        copy = Tensor.__deepcopy__(self, memo)
         copy._grad = None  # a copied model starts without gradients, as in torch; other tensors keep theirs
         return copy
 
@@ -262,7 +262,7 @@ class ModuleMethods:
         """The parameter of this dotted name. AttributeError if there is none."""
         return self._find(target, Parameter)
 
-    def get_submodule(self, target: str) -> Module:
+    def get_submodule(self: Any, target: str) -> Module:
         """The module of this dotted name, "" for this one. AttributeError if there is none."""
         return self._find(target, Module) if target else self
 
@@ -384,7 +384,7 @@ class ModuleMethods:
         return self
 
     @_ends(lambda self: [])
-    def _inside_out(self) -> list[Module]:
+    def _inside_out(self: Any) -> list[Module]:
         return [*itertools.chain.from_iterable(child._inside_out() for child in self.children()), self]
 
     def to(self: _M, *args: Any, **kwargs: Any) -> _M:

@@ -6,10 +6,10 @@ The optimizers stand in `core/optimizers.py`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..core import optimizers
 from ..core.attach import attach
-from ..core.optimizers import Adam, AdamW
 from ..tensor import Tensor
 from .optimizer import Optimizer, check_implementation, check_range, climbing
 
@@ -19,7 +19,7 @@ __all__ = ["Adam", "AdamW"]
 class AdamMethods:
     """What is attached to `Adam`."""
 
-    remembers = {"exp_avg": Tensor, "exp_avg_sq": Tensor, "step": int}  # noqa: RUF012 - never changed
+    remembers: dict[str, type] | None = {"exp_avg": Tensor, "exp_avg_sq": Tensor, "step": int}  # noqa: RUF012 - never changed
 
     def __init__(
         self: Any, params: Iterable, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
@@ -58,5 +58,13 @@ class AdamWMethods:
         Adam.__init__(self, params, lr, betas, eps, weight_decay, amsgrad, **settings)
 
 
-attach(Adam, AdamMethods)
-attach(AdamW, AdamWMethods)
+if TYPE_CHECKING:  # who checks types sees so what is attached
+
+    class Adam(AdamMethods, Optimizer, optimizers.Adam): ...
+
+    class AdamW(AdamWMethods, Adam, optimizers.AdamW): ...
+
+else:
+    Adam, AdamW = optimizers.Adam, optimizers.AdamW
+    attach(Adam, AdamMethods)
+    attach(AdamW, AdamWMethods)

@@ -96,7 +96,7 @@ class Muon(Optimizer):
     def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
         momentum, decay, lr = group["momentum"], group["weight_decay"], group["lr"]
         for p in params:
-            g, (rows, columns) = p.grad.array, p.array.shape
+            g, (rows, columns) = p._grad.array, p.array.shape
             m = memory(self.state.setdefault(p, {}), "momentum_buffer", p)
             m *= momentum
             m += (1 - momentum) * g

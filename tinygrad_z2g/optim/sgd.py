@@ -6,10 +6,10 @@ The optimizer stands in `core/optimizers.py`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..core import optimizers
 from ..core.attach import attach
-from ..core.optimizers import SGD
 from ..tensor import Tensor
 from .optimizer import Optimizer, check_implementation, check_range, climbing
 
@@ -19,7 +19,7 @@ __all__ = ["SGD"]
 class SGDMethods:
     """What is attached to `SGD`. `maximize` climbs."""
 
-    remembers = {"momentum_buffer": Tensor}  # noqa: RUF012 - never changed
+    remembers: dict[str, type] | None = {"momentum_buffer": Tensor}  # noqa: RUF012 - never changed
 
     def __init__(
         self: Any, params: Iterable, lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
@@ -45,4 +45,10 @@ class SGDMethods:
             raise ValueError(f"{name}: nesterov needs momentum > 0 and dampening = 0")
 
 
-attach(SGD, SGDMethods)
+if TYPE_CHECKING:  # who checks types sees so what is attached
+
+    class SGD(SGDMethods, Optimizer, optimizers.SGD): ...
+
+else:
+    SGD = optimizers.SGD
+    attach(SGD, SGDMethods)

@@ -229,7 +229,7 @@ def _by_twin(
     again = [record("alias", x.array, (x, unchanged)) if needs_grad(x) else x for x in inputs]
     ways = [(x, end) for x, y, end in zip(again, inputs, ends, strict=True) if x is not y and end in targets]
     z = function(*again)
-    grads = walk([(z, grad)], True, {x.node for x, _ in ways}, True)[0] if needs_grad(z) else {}
+    grads = walk([(z, grad)], True, {source(x) for x, _ in ways}, True)[0] if needs_grad(z) else {}
     for x, target in ways:
         if x.node in grads:
             yield target, grads[x.node]

@@ -5,8 +5,13 @@ forms of the same name and signature take their place (`fast/forms.py` has the l
 """
 
 # isort: off
+from typing import TYPE_CHECKING
+
 from .elementwise import add, div, exp, gelu, log, masked_fill, mul, neg, pow, relu, sigmoid, sub, tanh
 from .network import (
     cross_entropy, dropout, embedding, layer_norm, linear, matmul, scaled_dot_product_attention, softmax,
 )  # fmt: skip
 from .shape import cat, getitem, mean, reshape, split, sum, transpose
+
+if TYPE_CHECKING:  # put here by the file itself
+    from ...nn.rotary import rotary_angles, rotary_embedding

@@ -11,8 +11,8 @@ from ...arrays import checks
 from ...arrays.backend import Array, of, quiet
 from ...arrays.layout import laid_out, row_major
 from ...arrays.random import default_generator, dropout_mask
-from ..engine import RESULT, Variable, record
-from ..operands import arrays_of, beside, floating
+from ..engine import RESULT, record
+from ..operands import arrays_of, beside, floating, is_tensor
 
 if TYPE_CHECKING:
     from ...tensor import Tensor
@@ -151,7 +151,7 @@ def cross_entropy(input: Tensor, target: Tensor, *, ignore_index: int = -100) ->
         return (xp.where(counts, losses, 0).sum() / count).astype(x.dtype)
 
     def rule(grad: Any, x: Any) -> Any:
-        p = x.softmax(1) if isinstance(x, Variable) else _softmax(x, 1)
+        p = x.softmax(1) if is_tensor(x) else _softmax(x, 1)
         return (p - beside(p, onehot(t, C, x.dtype))) * (grad * beside(grad, share))
 
     return record("cross_entropy", quiet.run(mean_loss, x), (input, rule, input))
@@ -231,7 +231,8 @@ def scaled_dot_product_attention(
     tensor([[2.]])
     """
     name = "scaled_dot_product_attention"
-    scale = checks.attention_scale(*arrays_of(name, query, key, value, attn_mask), scale)
+    q, k, v, mask = arrays_of(name, query, key, value, attn_mask)
+    scale = checks.attention_scale(q, k, v, mask, scale)
     dropout_p = checks.probability(dropout_p, f"{name}: dropout_p")
     seed = default_generator.next_key() if dropout_p else 0
     return attend(query, key, value, attn_mask, is_causal, scale, dropout_p, seed)
