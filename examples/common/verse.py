@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tinygrad_z2g import text
 
-FILES = [Path(__file__).parent / "data" / name for name in ("cats.txt", "verses.txt")]
+FILES = [Path(__file__).parent.parent / "data" / name for name in ("cats.txt", "verses.txt")]
 
 # Endings, and whole words that do not sound as they are spelled, between the strokes; those that sound alike
 ALIKE = """
