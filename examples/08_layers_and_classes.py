@@ -161,7 +161,8 @@ def main() -> None:
         few = knobs[10, RATE][1]
         before, after = knobs[NODES, RATE]
         most = max(left.values())
-        common.claim(100 * good < min(small, large), f"rate 3e-7, 3e-5, 3e-4: loss {small:.0f}, {good:.2f}, {large:.0f}")
+        rates = f"rate 3e-7, 3e-5, 3e-4: loss {small:.0f}, {good:.2f}, {large:.0f}"
+        common.claim(100 * good < min(small, large), rates)
         common.claim(after < few / 5, f"nodes: loss {few:.0f} with 10, {after:.0f} with {NODES}")
         common.claim(after < before / 5, f"iterations: loss {before:.0f} after {early}, {after:.0f} after {late}")
         common.claim(most < 0.1, f"1-D or 2-D, the same classes: at most {most:.1%} of the loss of a line is left")

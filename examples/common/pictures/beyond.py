@@ -178,7 +178,7 @@ def physics(
     axes: Any, spring: tuple[np.ndarray, np.ndarray, np.ndarray], heat: tuple[np.ndarray, np.ndarray, np.ndarray],
     left_over: dict[str, list[float]],
 ) -> None:  # fmt: skip
-    """The oscillator (t, on paper, the net); the bar (places and times, on paper, the net); what is left of the laws."""
+    """The oscillator (t, on paper, the net); the bar (places = times, on paper, the net); what is left of each law."""
     first, second, third = axes
     t, on_paper, u = spring
     first.plot(t, on_paper, color="lightgray", linewidth=4, label="on paper")

@@ -124,7 +124,7 @@ def backprop_by_hand(
 def layers_and_classes(
     axes: Any, data: dict[str, tuple[np.ndarray, np.ndarray]], dense: np.ndarray, found: dict[str, np.ndarray]
 ) -> None:
-    """What was to be learned, and what the nets say at the points `dense` of the line, or of both sides of the square."""
+    """What was to be learned, and what the nets say at the points `dense` of the line, or of the square's sides."""
     axes[0].plot(*data["bump"], "k.", label="to be learned")
     axes[0].plot(dense, found["bump"], "C0", label="the net")
     axes[0].set(title="bump: one input", xlabel="x", ylabel="y", ylim=(-0.2, 1.4))
