@@ -146,7 +146,8 @@ def main() -> None:
             f"layers and scale {best[1]}: {errors[best]:.4f} in {times[best] * 1e3:.0f} ms",
         )
         for scale in (0.5, 2.0):
-            shallow, deep = errors[2, scale], errors[DEEPEST, scale]
+            shallow = errors[2, scale]
+            deep = errors[DEEPEST, scale]
             statement = f"2 layers learn ({shallow:.2f}), {DEEPEST} do not ({deep:.2f}; always the mean {silence:.2f})"
             common.claim(shallow < 0.2 * silence and deep > 0.9 * silence, f"scale {scale}: {statement}")
     values = {"linear": line_error, "best_deep": errors[best], "vanishing": factors[0.5], "exploding": factors[2.0]}

@@ -90,7 +90,8 @@ def train(name: str, args, steps: int) -> tuple[Net, list[float]]:
     """Train from the same first weights; returns the net and the loss at every step."""
     z2g.manual_seed(args.seed)
     net = Net().to(args.device)
-    x, t = z2g.tensor(X, device=args.device), z2g.tensor(X**2, device=args.device)
+    x = z2g.tensor(X, device=args.device)
+    t = x**2
     optimizer = optim.Adam(net.parameters(), lr=0.003) if name == "Adam" else optim.SGD(net.parameters(), lr=SGD_RATE)
     schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))  # smaller and smaller steps at the end
     losses = []

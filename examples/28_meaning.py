@@ -72,7 +72,8 @@ def main() -> None:
 
     with z2g.no_grad():
         points = vectors(model, tokenizer, [args.sentence, *halves])  # (1 + 2n, C)
-        sentence, first, second = points[0], points[1::2], points[2::2]
+        sentence = points[0]
+        first, second = points[1::2], points[2::2]
         whole = normalize(first + second, dim=1)  # (n, C)
         likeness = (whole @ sentence).tolist()  # cosines
         partner = (first @ second.T).argmax(1)  # (n, C) @ (C, n) -> (n,): the second half nearest to each first
