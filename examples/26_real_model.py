@@ -133,8 +133,8 @@ def main() -> None:
         with z2g.no_grad():
             scores = model.next_scores(z2g.tensor([ids], device=args.device), nn.Cache())  # (1, V)
         top = F.softmax(scores, -1)[0].topk(5)
-        likely = {tokenizer.decode([token]): p for p, token in zip(*(part.tolist() for part in top), strict=True)}
-        for token, p in likely.items():
+        likely = [(tokenizer.decode([token]), p) for p, token in zip(*(part.tolist() for part in top), strict=True)]
+        for token, p in likely:
             print(f"  {100 * p:5.1f} %  {token!r}")
         print(args.prompt, end="")
         tokens, speed = say(model, tokenizer, ids, nn.Cache(), args, None)
@@ -144,7 +144,7 @@ def main() -> None:
     looks = attention(model, ids, args.block, args.head).cpu().numpy()
     names = [tokenizer.decode([i]) for i in ids]
     pictures.real_model(args, args.prompt, likely, names, looks, f"block {args.block}, head {args.head}")
-    best, p = next(iter(likely.items()))
+    best, p = likely[0]
     if args.prompt == PROMPT and not args.model:
         common.claim(best == " Paris", f"the likeliest next token is {best!r}, with {100 * p:.0f} %")
     common.result(next=f"{100 * p:.0f}%", tokens=tokens, tokens_per_s=f"{speed:.1f}", memory_mb=memory())

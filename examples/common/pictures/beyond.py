@@ -91,7 +91,8 @@ def tokens(axes: Any, curves: dict[str, list[float]], lines: list[list[str]]) ->
     for name, curve in curves.items():
         done = [100 * i / max(1, len(curve) - 1) for i in range(len(curve))]
         left.plot(done, curve, "o-", ms=3, label=name)
-    left.set(xlabel="work done, %", ylabel="bits per character, unseen poems", ylim=(None, 3.2))
+    left.set(xlabel="work done, %", ylabel="bits per character, unseen poems")
+    left.set_ylim(top=max(3.2, *(curve[-1] + 0.5 for curve in curves.values())))  # the first steps are far above
     left.legend(frameon=False)
     for row, pieces in enumerate(lines):
         for n, (piece, end) in enumerate(zip(pieces, accumulate(map(len, pieces)), strict=True)):
@@ -111,7 +112,8 @@ def modern_block(
     left, right = axes
     for name, curve in curves.items():
         left.plot(np.linspace(0, seconds[name], len(curve)), curve, label=name)
-    left.set(xlabel="seconds of training", ylabel="loss, unseen poems (nats per letter)", ylim=(None, 3))
+    left.set(xlabel="seconds of training", ylabel="loss, unseen poems (nats per letter)")
+    left.set_ylim(top=max(3.0, *(curve[-1] + 0.5 for curve in curves.values())))  # the first steps are far above
     left.legend(frameon=False)
     for row, gain in enumerate(gains.values()):
         right.barh(row, np.mean(gain), 0.6, color=f"C{row + 1}", alpha=0.5)
@@ -122,11 +124,12 @@ def modern_block(
 
 @picture("26_real_model", columns=2, width=8, height=3.5)
 def real_model(
-    axes: Any, prompt: str, likely: dict[str, float], names: list[str], weights: np.ndarray, which: str
+    axes: Any, prompt: str, likely: list[tuple[str, float]], names: list[str], weights: np.ndarray, which: str
 ) -> None:
     """The likeliest next tokens, and where one head looks from each token of the prompt (T, T)."""
     left, right = axes
-    left.barh([repr(token) for token in likely], [*likely.values()])
+    left.barh(range(len(likely)), [p for _, p in likely])
+    left.set_yticks(range(len(likely)), [repr(token) for token, _ in likely])
     left.invert_yaxis()
     left.set(xlabel=f"probability after '{prompt[-30:]}'", xlim=(0, 1))
     right.imshow(weights, cmap="Blues", vmin=0, vmax=1)
