@@ -120,7 +120,8 @@ def main() -> None:
             runs = [train(way, 100 * args.seed + k, args, bar, rows=k == 0) for k in range(args.sets)]
             net, _, (x, y) = runs[0]
             with z2g.no_grad():
-                drawn[way.name] = net(line.to(args.device)).numpy(), x.numpy(), y.numpy()
+                guess = net(line.to(args.device))
+            drawn[way.name] = [column.cpu().numpy() for column in (guess, x, y)]
             errors[way.name] = [sum(column) / args.sets for column in zip(*(run[1] for run in runs), strict=True)]
 
     print(f"\nmean of {args.sets} data sets   training   test between   test beyond   (noise alone: {NOISE**2:.3f})")

@@ -171,9 +171,7 @@ def autograd(axes: Any, losses: dict[str, list[float]], x: np.ndarray, dense: np
 
 
 @picture("11_generalization", columns=3, rows=2, width=9, height=5.5)
-def generalization(
-    axes: Any, line: np.ndarray, truth: np.ndarray, nets: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
-) -> None:
+def generalization(axes: Any, line: np.ndarray, truth: np.ndarray, nets: dict[str, list[np.ndarray]]) -> None:
     """For each way: what its net says along the line, and the examples (x, y) that it learned from."""
     for axis, (name, (guess, x, y)) in zip(axes.flat, nets.items(), strict=True):
         axis.axvspan(-3, 3, color="0.93", label="where examples lie")
