@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tinygrad_z2g.learn.source import operations
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g.learn.source import operations
 from tinygrad_z2g.nn import functional as F
 
 FOLDER = Path(__file__).parent.parent / "examples" / "exercises"

@@ -7,9 +7,8 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from tinygrad_z2g.gradcheck import compare
-
 import tinygrad_z2g as z2g
+from tinygrad_z2g.gradcheck import compare
 
 
 def check(operation: Callable, *inputs: z2g.Tensor) -> None:
