@@ -13,7 +13,7 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -58,7 +58,13 @@ class Surface(Methods, _Base):
         """The size of each dimension, a tuple."""
         return tuple.__new__(Size, self.array.shape)  # which are ints: no need to look
 
-    def size(self, dim: int | None = None) -> Any:
+    @overload
+    def size(self, dim: None = None) -> Size: ...
+
+    @overload
+    def size(self, dim: int) -> int: ...
+
+    def size(self, dim: int | None = None) -> Size | int:
         """The shape, or the size of one dimension."""
         return self.shape if dim is None else self.array.shape[one_dim(dim, self.array.ndim, "size")]
 
@@ -345,10 +351,10 @@ class Surface(Methods, _Base):
     masked_select = indexing.masked_select
     repeat_interleave = indexing.repeat_interleave
 
-    def __eq__(self, other: Any) -> Any:  # False for two things that have nothing in common: x == None
+    def __eq__(self: Any, other: Any) -> Tensor:  # type: ignore[override]  # each element; False for x == None
         return elementwise.eq(self, other) if isinstance(other, _COMPARABLE) else NotImplemented
 
-    def __ne__(self, other: Any) -> Any:
+    def __ne__(self: Any, other: Any) -> Tensor:  # type: ignore[override]
         return elementwise.ne(self, other) if isinstance(other, _COMPARABLE) else NotImplemented
 
     @property

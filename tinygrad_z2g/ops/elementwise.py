@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -337,6 +337,14 @@ def _share(grad: Any, loses: Any, tie: Any) -> Any:
     on either side is the result; then both receive all, as in torch."""
     xp = of(grad)
     return xp.where(loses, 0, xp.where(tie, 0.5 * grad, grad))
+
+
+@overload
+def where(condition: Tensor) -> tuple[Tensor, ...]: ...
+
+
+@overload
+def where(condition: Tensor, input: Any, other: Any) -> Tensor: ...
 
 
 def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
