@@ -208,7 +208,7 @@ def silent(function: _F) -> _F:
         finally:
             quiet.inside = False
 
-    return silenced  # type: ignore[return-value]
+    return silenced  # type: ignore[return-value]  # of the same signature
 
 
 # --- Memory ------------------------------------------------------------------------------------------------------

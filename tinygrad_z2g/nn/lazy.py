@@ -71,7 +71,7 @@ class UninitializedParameter(Parameter):
 
     def _become(self, values: Tensor) -> None:
         self.array = values.array
-        self.__class__ = Parameter  # type: ignore[assignment]
+        self.__class__ = Parameter  # type: ignore[assignment]  # the same object, grown up
 
     def __repr__(self) -> str:
         return "<UninitializedParameter>"
@@ -84,11 +84,11 @@ class UninitializedParameter(Parameter):
 class _Lazy(Module):
     """What lazy layers share. A subclass names the layer that it becomes, and gives its own settings to `_begin`."""
 
-    becomes: type
+    becomes: Any  # the class of the layer
 
     def _begin(self, device: Any, dtype: Any, learns: bool = True, **settings: Any) -> None:
         """Be a layer for inputs of width 0, with parameters that wait, if it has some. Nothing is drawn."""
-        self.becomes.__init__(self, 0, **{**settings, "bias": False}, device=device, dtype=dtype)  # type: ignore[misc]
+        self.becomes.__init__(self, 0, **{**settings, "bias": False}, device=device, dtype=dtype)
         self._settings = settings
         for name in ("weight", "bias") if settings["bias"] else ("weight",):
             if learns:
@@ -96,11 +96,11 @@ class _Lazy(Module):
 
     def initialize_parameters(self, input: Tensor) -> None:
         """Become the layer that this input needs: parameters are drawn now, and stay the same objects."""
-        waiting = dict(self.named_parameters())
+        waiting: dict[str, Any] = dict(self.named_parameters())
         first = next(iter([*waiting.values(), *self.buffers()]), input)
         made = self.becomes(self._width(input), **self._settings, device=first.device, dtype=first.dtype)
         for name, parameter in waiting.items():
-            parameter._become(getattr(made, name))  # type: ignore[attr-defined]
+            parameter._become(getattr(made, name))
         del self._settings
         self.__class__ = self.becomes
         self.__dict__.update({**made.__dict__, **waiting})

@@ -27,7 +27,7 @@ class ParameterMethods:
     """How a parameter is printed and copied."""
 
     def __repr__(self) -> str:
-        return "Parameter containing:\n" + Tensor.__repr__(self)  # type: ignore[arg-type]
+        return "Parameter containing:\n" + Tensor.__repr__(self)  # type: ignore[arg-type]  # which it is once attached
 
     def __deepcopy__(self, memo: dict) -> Tensor:
         copy = Tensor.__deepcopy__(self, memo)
@@ -73,7 +73,7 @@ def _ends(otherwise: Callable[[Any], Any]) -> Callable[[_F], _F]:
             finally:
                 walk.path.pop()
 
-        return guarded  # type: ignore[return-value]
+        return guarded  # type: ignore[return-value]  # of the same signature
 
     return decorate
 
@@ -291,7 +291,7 @@ class ModuleMethods:
 
     def _members(self) -> list[tuple[str, Any]]:
         """As in the core; but a parameter that is registered as a buffer is none, and no two parts have one name."""
-        found = _members(self)  # type: ignore[arg-type]
+        found = _members(self)  # type: ignore[arg-type]  # a Module, once attached
         if self._buffers:
             found = [(name, member) for name, member in found if name not in self._buffers]
         if len(dict(found)) < len(found):  # {1: ..., "1": ...} would be saved as one

@@ -146,7 +146,7 @@ def with_history(like: Variable, array: Array, end: Node | Variable | None) -> T
     """A tensor of these numbers, whose gradient goes to `end`: the node that made them or the tensor that held them."""
     if isinstance(end, Variable):
         if end.array is array:
-            return end  # type: ignore[return-value]
+            return end  # type: ignore[return-value]  # every Variable is a Tensor
         end = source(end) if needs_grad(end) else None
         if isinstance(end, Variable):
             end = Node("leaf", array, [(end, unchanged, ())], None, [])  # its .data were replaced, or these are a copy
