@@ -27,6 +27,7 @@ import pytest
 import tinygrad_z2g as z2g
 from tinygrad_z2g import fast, nn, optim
 from tinygrad_z2g.arrays.random import Generator
+from tinygrad_z2g.fast import updates
 from tinygrad_z2g.gpu import capture as cuda
 from tinygrad_z2g.gpu import replay, steps
 from tinygrad_z2g.gpu.kernels import products
@@ -109,6 +110,14 @@ def on(place: type, kind: str) -> tuple[list, list]:
 def compiled(kind: str = "adamw", calls: int = CALLS) -> tuple[list, list]:
     training = Training(kind)
     return training.run(cuda.compile_step(training.__call__), calls), training.state()
+
+
+@pytest.fixture(autouse=True)
+def fast_updates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A captured step takes the fast forms of the updates in any case: under TINYGRAD_Z2G_PLAIN=1, too, ordinary steps
+    are the same to the last bit if they take them as well."""
+    for kind, update in updates.UPDATES.items():
+        monkeypatch.setattr(kind, "_update", update)
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ INSTEAD: dict[tuple[type, str], Callable] = {
     (LRScheduler, "step"): schedule,
     (Generator, "next_key"): next_key,
 }
-_ordinary: dict[tuple[type, str], Callable] = {}  # those that stand back meanwhile
+_ordinary: dict[tuple[type, str], Callable | None] = {}  # those that stand back meanwhile
 _changing = threading.RLock()
 _inside = 0  # threads that are in a watched step
 
@@ -99,8 +99,8 @@ def watched(recording: Recording) -> Iterator[None]:
             _inside += 1
             if _inside == 1:
                 for (owner, name), instead in INSTEAD.items():
-                    _ordinary[owner, name] = vars(owner)[name]
-                    setattr(owner, name, _method(instead, vars(owner)[name]))
+                    _ordinary[owner, name] = vars(owner).get(name)
+                    setattr(owner, name, _method(instead, getattr(owner, name)))
         try:
             yield
         finally:
@@ -108,7 +108,10 @@ def watched(recording: Recording) -> Iterator[None]:
                 _inside -= 1
                 if _inside == 0:
                     for (owner, name), function in _ordinary.items():
-                        setattr(owner, name, function)
+                        if function is None:  # it was that of the class above
+                            delattr(owner, name)
+                        else:
+                            setattr(owner, name, function)
 
 
 def _method(instead: Callable, ordinary: Callable) -> Callable:
