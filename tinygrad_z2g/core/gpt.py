@@ -42,6 +42,8 @@ class Cache(CacheMethods):
 
     def extend(self, owner: Module, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """All keys and values of the attention `owner`, with those of new positions at the end: (B, nh, S, hs)."""
+        if k.requires_grad or v.requires_grad:
+            raise RuntimeError("Cache: no gradient passes through it; use it within no_grad()")
         if owner in self._kept:
             k, v = (ops.cat([old, new], 2) for old, new in zip(self._kept[owner], (k, v), strict=True))
         self._kept[owner] = k, v
