@@ -20,7 +20,7 @@ kernels.LARGE = int(os.environ.get("LOOPS_FROM", kernels.LARGE))  # 1: compiled 
 
 settings.register_profile("dev", max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 settings.register_profile(
-    "ci", max_examples=15, deadline=None, derandomize=True, database=None, print_blob=True,
+    "ci", max_examples=30, deadline=None, derandomize=True, database=None, print_blob=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 settings.register_profile("few", settings.get_profile("ci"), max_examples=8)  # for what is run a second time

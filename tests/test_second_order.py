@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, note, settings
+from drawn import holds
+from hypothesis import settings
 from numeric import check_grad_twice, host
 from op_table import TABLE, Op
-from strategies import SEEDS, Case
+from strategies import Case
 from test_ops import bind
 
 import tinygrad_z2g as z2g
@@ -28,7 +29,7 @@ from tinygrad_z2g.engine import record
 from tinygrad_z2g.gradcheck import GradcheckError
 from tinygrad_z2g.gradcheck.cases import cases
 
-FEW = settings(max_examples=max(3, settings().max_examples // 6))
+FEW = max(3, settings().max_examples // 5)
 
 
 # --- Every operation, every layer ---------------------------------------------------------------------------------
@@ -45,13 +46,9 @@ NOT_TWICE = {
 def test_second_derivatives(op: Op) -> None:
     """Of every row of the table, over its random shapes."""
 
-    @FEW
-    @given(op.cases, SEEDS)
-    def check(case: Case, seed: int) -> None:
-        note(f"To see it again, in tests/: from test_second_order import *; twice({op.name!r}, {case}, {seed})")
-        check_grad_twice(bind(op, case), case.inputs, seed)
-
-    check()
+    holds(
+        op, lambda case, seed: check_grad_twice(bind(op, case), case.inputs, seed), FEW, again="test_second_order.twice"
+    )
 
 
 def twice(name: str, case: Case, seed: int) -> None:
@@ -87,12 +84,10 @@ def test_second_derivatives_on_every_device(name: str, device: str) -> None:
     """Rules that get tensors use nothing of NumPy's on CuPy's arrays."""
     op = next(op for op in TABLE if op.name == name)
 
-    @settings(max_examples=2)
-    @given(op.cases, SEEDS)
     def check(case: Case, seed: int) -> None:
         check_grad_twice(bind(op, case, device=device), case.inputs, seed, device)
 
-    check()
+    holds(op, check, 2)
 
 
 # --- gradgradcheck itself -----------------------------------------------------------------------------------------
