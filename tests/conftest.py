@@ -5,6 +5,8 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores; must be set before NumPy is imported
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # Python is started hundreds of times: in 0.15 s, without bytecode 0.48
+
 import contextlib
 import sys
 import types
@@ -16,6 +18,7 @@ from hypothesis import HealthCheck, settings
 import tinygrad_z2g as z2g
 from tinygrad_z2g import kernels
 
+sys.dont_write_bytecode = False
 kernels.LARGE = int(os.environ.get("LOOPS_FROM", kernels.LARGE))  # 1: compiled loops take every float32 array
 
 settings.register_profile("dev", max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
@@ -30,11 +33,18 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
+def left_out(item):
+    """Whether what a test is about is not there: a GPU; the compiled loops, where they are switched off."""
+    if item.get_closest_marker("compiled"):
+        return os.environ.get("TINYGRAD_Z2G_COMPILED") == "0"
+    return item.get_closest_marker("gpu") is not None and not z2g.cuda.is_available()
+
+
 def pytest_collection_modifyitems(config, items):
-    """Where no GPU answers, its 3,000 cases are left out of the list instead of being skipped one by one."""
-    if not z2g.cuda.is_available() and (left_out := [item for item in items if item.get_closest_marker("gpu")]):
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("gpu")]
+    """Such tests are left out of the list, instead of being skipped one by one: without a GPU 3,000 cases."""
+    if gone := [item for item in items if left_out(item)]:
+        config.hook.pytest_deselected(items=gone)
+        items[:] = [item for item in items if not left_out(item)]
 
 
 @pytest.fixture(params=["cpu", "fake", pytest.param("cuda", marks=pytest.mark.gpu)])

@@ -219,17 +219,6 @@ class TestTrap11Switches:
             fail()
         assert records() == outer
 
-    def test_trap_11_one_object_entered_twice(self, switch, inside, outer):
-        context = switch() if "set" not in type(switch()).__name__ else None
-        z2g.set_grad_enabled(outer)
-        if context is None:
-            pytest.skip("set_grad_enabled remembers the mode at the time it was made, as in torch")
-        with context:
-            with z2g.enable_grad(), context:
-                assert records() == inside
-            assert records() == inside
-        assert records() == outer
-
     def test_trap_11_generators_switch_in_their_steps_only(self, switch, inside, outer):
         @switch()
         def steps():
@@ -270,6 +259,20 @@ class TestTrap11Switches:
         generator.close()
         assert seen == [inside, inside]
         assert records() == outer
+
+
+# set_grad_enabled remembers the mode at the time it was made, as in torch
+REUSABLE = {name: switch for name, switch in SWITCHES.items() if not name.startswith("set")}
+
+
+@pytest.mark.parametrize("switch, inside", REUSABLE.values(), ids=REUSABLE)
+def test_trap_11_one_object_entered_twice(switch, inside, outer):
+    context = switch()
+    with context:
+        with z2g.enable_grad(), context:
+            assert records() == inside
+        assert records() == inside
+    assert records() == outer
 
 
 def test_trap_11_nesting():
