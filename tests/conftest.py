@@ -8,8 +8,13 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # Python is started hundreds of times: in 0.15 s, without bytecode 0.48
 
 import contextlib
+import runpy
+import shutil
+import signal
 import sys
+import tempfile
 import types
+from pathlib import Path
 
 import fakecupy
 import pytest
@@ -18,6 +23,7 @@ from hypothesis import HealthCheck, settings
 import tinygrad_z2g as z2g
 from tinygrad_z2g import kernels
 
+EXAMPLES = Path(__file__).parent.parent / "examples"
 sys.dont_write_bytecode = False
 kernels.LARGE = int(os.environ.get("LOOPS_FROM", kernels.LARGE))  # 1: compiled loops take every float32 array
 
@@ -31,6 +37,13 @@ settings.register_profile(
     "thorough", max_examples=1000, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck)
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_configure(config):
+    """The workers share what Hypothesis draws (`drawn.py`), in a folder that goes when the run ends."""
+    if "DRAWN_EXAMPLES" not in os.environ:
+        folder = os.environ["DRAWN_EXAMPLES"] = tempfile.mkdtemp()
+        config.add_cleanup(lambda: (os.environ.pop("DRAWN_EXAMPLES"), shutil.rmtree(folder)))
 
 
 def left_out(item):
@@ -59,6 +72,23 @@ def device(request, monkeypatch):
         name = "cpu" if request.param == "cpu" else "cuda"
         monkeypatch.setenv("TINYGRAD_Z2G_DEVICE", name)
         yield name
+
+
+@pytest.fixture
+def run_here(monkeypatch, tmp_path):
+    """A function that runs an example in this very process: CuPy can be exchanged, and no process need be started."""
+    interrupt = signal.getsignal(signal.SIGINT)
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+
+    def run_here(script, *flags):
+        monkeypatch.setattr(sys, "argv", [str(script), "--quick", "--no-plot", "--out", str(tmp_path), *flags])
+        if "--plot" in flags:
+            sys.argv = [flag for flag in sys.argv if "plot" not in flag]
+        runpy.run_path(str(script), run_name="__main__")
+
+    yield run_here
+    signal.signal(signal.SIGINT, interrupt)
+    sys.modules.pop("common", None)
 
 
 @pytest.fixture

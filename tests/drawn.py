@@ -1,14 +1,18 @@
 """Examples of the rows of the table, drawn once and used by every property.
 
-To draw an example takes Hypothesis 2 ms, to compute it with its gradient 0.3 ms in most rows: so each process draws
-those of a row once. Only when a property fails is it searched again, by Hypothesis, for an example as small as can be.
+To draw an example takes Hypothesis 2 ms, to compute it with its gradient 0.3 ms in most rows: so those of a row are
+drawn once. Only when a property fails is it searched again, by Hypothesis, for an example as small as can be.
 """
 
 from __future__ import annotations
 
 import functools
+import os
+import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -35,15 +39,29 @@ def examples(op: Op) -> list[tuple[Case, int]]:
 
 @functools.cache
 def drawn(op: Op, n: int) -> list[tuple[Case, int]]:
+    """Those of all processes of one run of pytest, which share a folder, are drawn by the first that needs them."""
+    path = Path(os.environ["DRAWN_EXAMPLES"]) / f"{n}_{quote(op.name, safe='')}"
+    if path.exists():
+        found = pickle.loads(path.read_bytes())
+    else:
+        found = draw(op, n)
+        made = path.with_name(f"{path.name}.{os.getpid()}")
+        made.write_bytes(pickle.dumps(found))
+        made.replace(path)
+    frozen([[case.inputs, case.kwargs] for case, _ in found])
+    return found
+
+
+def draw(op: Op, n: int) -> list[tuple[Case, int]]:
+    """n examples, fewer where there are not as many."""
     found: list[tuple[Case, int]] = []
 
     @settings(max_examples=n, phases=[Phase.generate])
     @given(op.cases, SEEDS)
-    def draw(case: Case, seed: int) -> None:
-        frozen([case.inputs, case.kwargs])
+    def note_down(case: Case, seed: int) -> None:
         found.append((case, seed))
 
-    draw()
+    note_down()
     return found
 
 
@@ -56,7 +74,8 @@ def holds(op: Op, check: Check, n: int = 10**9, again: str = "") -> None:
     """check(case, seed) passes on n examples, or on all; `again` is the function, and whence, that runs one again."""
 
     def line(case: Case, seed: int) -> str:
-        return f"To see it again, in tests/: from {again.replace('.', ' import *; ')}({op.name!r}, {case}, {seed})"
+        how = f"To see it again, in tests/: from {again.replace('.', ' import *; ')}" if again else "It fails with "
+        return f"{how}({op.name!r}, {case}, {seed})"
 
     for case, seed in spread(examples(op), n):
         try:
