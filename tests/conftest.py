@@ -14,16 +14,15 @@ import signal
 import sys
 import tempfile
 import types
-from pathlib import Path
 
 import fakecupy
 import pytest
+from example_modules import importable
 from hypothesis import HealthCheck, settings
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import fast
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
 sys.dont_write_bytecode = False
 fast.LARGE = int(os.environ.get("LOOPS_FROM", fast.LARGE))  # 1: compiled loops take every float32 array
 
@@ -78,7 +77,6 @@ def device(request, monkeypatch):
 def run_here(monkeypatch, tmp_path):
     """A function that runs an example in this very process: CuPy can be exchanged, and no process need be started."""
     interrupt = signal.getsignal(signal.SIGINT)
-    monkeypatch.syspath_prepend(str(EXAMPLES))
 
     def run_here(script, *flags):
         monkeypatch.setattr(sys, "argv", [str(script), "--quick", "--no-plot", "--out", str(tmp_path), *flags])
@@ -86,9 +84,9 @@ def run_here(monkeypatch, tmp_path):
             sys.argv = [flag for flag in sys.argv if "plot" not in flag]
         runpy.run_path(str(script), run_name="__main__")
 
-    yield run_here
+    with importable():
+        yield run_here
     signal.signal(signal.SIGINT, interrupt)
-    sys.modules.pop("common", None)
 
 
 @pytest.fixture
