@@ -31,10 +31,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 def pytest_collection_modifyitems(config, items):
-    """Where no GPU answers, its 3,000 cases are left out of the list instead of being skipped one by one."""
-    if not z2g.cuda.is_available() and (left_out := [item for item in items if item.get_closest_marker("gpu")]):
+    """Where no GPU answers, its 3,000 cases are left out of the list instead of being skipped one by one; and where the
+    operations are plain, those that ask for more."""
+    without = [] if z2g.cuda.is_available() else ["gpu"]
+    without += ["fast"] if os.environ.get("TINYGRAD_Z2G_PLAIN") == "1" else []
+    if left_out := [item for item in items if any(map(item.get_closest_marker, without))]:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("gpu")]
+        items[:] = [item for item in items if not any(map(item.get_closest_marker, without))]
 
 
 @pytest.fixture(params=["cpu", "fake", pytest.param("cuda", marks=pytest.mark.gpu)])
