@@ -46,7 +46,9 @@ def pytest_configure(config):
 
 
 def left_out(item):
-    """Whether what a test is about is not there: a GPU; the compiled loops, where they are switched off."""
+    """Whether what a test is about is not there: a GPU; the compiled loops or the fast forms, if switched off."""
+    if item.get_closest_marker("fast") and os.environ.get("TINYGRAD_Z2G_PLAIN") == "1":
+        return True
     if item.get_closest_marker("compiled"):
         return os.environ.get("TINYGRAD_Z2G_COMPILED") == "0"
     return item.get_closest_marker("gpu") is not None and not z2g.cuda.is_available()
