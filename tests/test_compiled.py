@@ -21,18 +21,16 @@ import tinygrad_z2g as z2g
 from tinygrad_z2g.fast import channels, loops, pooling, quantized, recurrent, reference
 
 ROOT = Path(__file__).parent.parent
-WHY_NOT = (
-    "Numba is not installed" if importlib.util.find_spec("numba") is None
-    else "TINYGRAD_Z2G_COMPILED=0" if os.environ.get("TINYGRAD_Z2G_COMPILED") == "0" else ""
-)  # fmt: skip
-needs_numba = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
+WHY_NOT = "Numba is not installed" if importlib.util.find_spec("numba") is None else ""
 EPS = np.finfo(np.float32).eps
+
+
+def needs_numba(test: Callable) -> Callable:
+    return pytest.mark.compiled(pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)(test))
 
 
 @pytest.fixture(scope="module")
 def compiled() -> Any:
-    if WHY_NOT:
-        pytest.skip(WHY_NOT)
     found = loops.find()
     assert found is not None, loops.reason
     return found

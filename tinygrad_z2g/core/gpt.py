@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,9 +17,14 @@ from ..arrays import random
 from ..arrays.backend import device_of, of, to_device, to_host
 from . import ops
 from .layers import Dropout, Embedding, LayerNorm, Linear, ModuleList, TransformerBlock, start
-from .modes import no_grad
+from .modes import grad_mode, no_grad
 from .module import Module
 from .tensor import Tensor
+
+if TYPE_CHECKING:
+    from ..models.gpt import GPTMethods
+else:
+    GPTMethods = object  # attached from there
 
 
 class Cache:
@@ -35,6 +40,8 @@ class Cache:
 
     def extend(self, owner: Module, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """All keys and values of the attention `owner`, with those of new positions at the end: (B, nh, S, hs)."""
+        if grad_mode.enabled and (k.requires_grad or v.requires_grad):
+            raise RuntimeError("Cache: no gradient passes through it; use it within no_grad()")
         if owner in self._kept:
             k, v = (ops.cat([old, new], 2) for old, new in zip(self._kept[owner], (k, v), strict=True))
         self._kept[owner] = k, v
@@ -131,7 +138,7 @@ class GPTConfig:
             raise ValueError(f"GPTConfig: got {got}; rope_base must be > 0, dropout must be in [0, 1)")
 
 
-class GPT(LanguageModel):
+class GPT(LanguageModel, GPTMethods):
     """Token ids (B, T) -> scores of the next token at every position (B, T, vocab_size)."""
 
     def __init__(self, config: GPTConfig):
@@ -173,7 +180,7 @@ class GPT(LanguageModel):
         positions, angles = ids.make(of(ids.array).arange(seen, seen + T)), None
         x = self.token_embedding(ids)  # (B, T) -> (B, T, C)
         if self.config.rotary:
-            angles = ops.rotary_angles(positions, self.config.width // self.config.heads, self.config.rope_base)
+            angles = self.angles(positions)
         else:
             x = x + self.position_embedding(positions)  # (B, T, C) + (T, C)
         x = self.dropout(x)

@@ -180,6 +180,8 @@ class ModuleList(Sequence):
 class CausalSelfAttention(Module):
     """Every position asks (query) all positions up to itself (key) and takes the mean of what they tell (value)."""
 
+    turned: Any  # by `angles`; attached from `nn/transformer.py`
+
     def __init__(self, width: int, num_heads: int, dropout: float = 0.0, bias: bool = True):
         if num_heads < 1 or width < 1 or width % num_heads:
             raise ValueError(f"CausalSelfAttention: width {width} is not divisible into {num_heads} heads")
@@ -192,13 +194,12 @@ class CausalSelfAttention(Module):
         """(B, T, C) -> (B, T, C).
 
         With a `cache`, x holds only the positions that are new: their keys and values are added to it, and they attend
-        to everything in it, up to themselves. `angles`, from `ops.rotary_angles`, turn queries and keys, so that the
-        match of two depends on how far apart they stand.
+        to everything in it, up to themselves. For `angles` see `nn/transformer.py`.
         """
         (B, T, C), nh, mask = x.array.shape, self.num_heads, None
         q, k, v = (part.reshape(B, T, nh, C // nh).transpose(1, 2) for part in self.qkv(x).split(C, dim=-1))
         if angles is not None:  # q, k, v (B, nh, T, hs)
-            q, k = ops.rotary_embedding(q, *angles), ops.rotary_embedding(k, *angles)
+            q, k = self.turned(q, angles), self.turned(k, angles)
         if cache is not None:
             k, v = cache.extend(self, k, v)  # (B, nh, S, hs)
             mask = cache.mask(T, k.array.shape[2], q)

@@ -47,7 +47,7 @@ EVENING = {
         "broadcasting.",
     "core.modes": "One flag a thread; `no_grad` is a context and a decorator.",
     "core.operands": "What may be added to what. Skip it until an operation makes you ask.",
-    "core.ops": "The operations by name: whoever calls one asks here.",
+    "core.ops": "The derivation, the result in a line, and beside it the rule.",
     "core.attach": "How the rooms around add to the classes here.",
     "core.tensor": "The table at the end, where each operation becomes a method. `backward` is one line.",
     "core.module": "How a module finds its parameters without registering them.",
@@ -206,7 +206,7 @@ QUESTIONS = [
     Question("Where is the rule of softmax?",
              "In the last line of `softmax`, beside the result. The rule calls one kernel. `python -m "
              "tinygrad_z2g.learn softmax` shows both, with the derivation.",
-             (("core.ops.network", r"^def softmax\("),)),
+             (("core.ops", r"^def softmax\("),)),
     Question("Why is there a `+=`?",
              "A value used twice moves the loss along two paths, and its derivative is the sum over the paths. On the "
              "way, `arrive` adds what reaches a tensor or node. At the end `_deposit` adds to `.grad`, so two calls of "

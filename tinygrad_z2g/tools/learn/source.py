@@ -22,11 +22,11 @@ from ... import fast
 PACKAGE = Path(__file__).parent.parent.parent
 NAME = PACKAGE.name
 FAMILIES = (
-    "core.ops.elementwise", "core.ops.shape", "core.ops.network", "ops.unary", "ops.elementwise", "ops.reduction",
-    "ops.softmax", "ops.sorting", "ops.linalg", "ops.shape", "ops.indexing", "ops.elementary", "ops.grids",
-    "ops.products", "ops.statistics", "ops.writing", "ops.decompositions", "tensor", "nn.functional",
-    "nn.nonlinear", "nn.dropping", "nn.batch_norm", "nn.losses", "nn.margins", "nn.likelihoods", "nn.distances",
-    "nn.window", "nn.resize", "nn.rotary", "nn.recurrent", "nn.quantized", "nn.dot_product",
+    "core.ops", "ops.unary", "ops.elementwise", "ops.reduction", "ops.softmax", "ops.sorting", "ops.linalg",
+    "ops.shape", "ops.indexing", "ops.elementary", "ops.grids", "ops.products", "ops.statistics", "ops.writing",
+    "ops.decompositions", "tensor", "nn.functional", "nn.nonlinear", "nn.dropping", "nn.batch_norm", "nn.losses",
+    "nn.margins", "nn.likelihoods", "nn.distances", "nn.window", "nn.resize", "nn.rotary", "nn.recurrent",
+    "nn.quantized", "nn.dot_product",
 )  # fmt: skip
 RECORD = {"record", "record_view", "record_joint", "record_fused", "record_joint_fused"}
 SHARED = {"flat", "unchanged"}  # rules that stand elsewhere: no gradient, and the same gradient
