@@ -430,12 +430,11 @@ def test_functions_are_exact_to_two_units_in_the_last_place(name: str, exact: Ca
 
 def set_threads(monkeypatch: Any, n: int, shared: int = 1) -> None:
     """Loops and products take n threads, however small."""
-    from tinygrad_z2g.kernels.compiled import attending, blocks, columns, gates, jit, products, updates
+    from tinygrad_z2g.kernels.compiled import blocks, jit, products
 
-    for module in (blocks, jit, products, updates):
+    for module in (blocks, jit, products):
         monkeypatch.setattr(module, "threads", lambda: n)
         monkeypatch.setattr(module, "SHARED", shared, raising=module is not blocks)
-    assert attending.cuts is blocks.cuts is columns.cuts is gates.cuts is jit.cuts  # they all ask there
 
 
 @needs_numba
@@ -510,6 +509,85 @@ def test_a_caller_waits_for_no_thread_that_is_busy_elsewhere(compiled: Any) -> N
 
 
 @needs_numba
+def test_a_loop_is_cut_and_each_part_done_once(compiled: Any, monkeypatch: Any) -> None:
+    """By two threads, which meet in the middle; more parts than threads; a caller that finds the board taken."""
+    from tinygrad_z2g.kernels.compiled import jit, sharing
+
+    @jit.loop
+    def count(start, stop, seen):
+        for i in range(start, stop):
+            seen[i] += 1
+
+    @jit.loop
+    def meet(start, stop, board):  # neither returns before the other came
+        sharing.add(board, 0, 1)
+        for _ in range(10**9):
+            if sharing.load(board, 0) == 2:
+                sharing.add(board, 8, 1)
+                return
+
+    set_threads(monkeypatch, 2)
+    for _ in range(3):
+        met = np.zeros(16, np.int64)
+        jit.over_rows(meet, 2, 2, met)
+        assert met[8] == 2, "one thread did both parts"
+    for n in (2, 3, 7):
+        set_threads(monkeypatch, n)
+        for rows in (n, 100, 1001):
+            for multiple in (1, 16):
+                seen = np.zeros(rows, np.int64)
+                jit.over_rows(count, rows, rows, seen, multiple=multiple)
+                assert (seen == 1).all()
+    taken, jit._board[sharing.BUSY] = jit._board[sharing.TICKET], 1
+    try:
+        jit.over_rows(count, 1001, 1001, seen)
+    finally:
+        jit._board[sharing.BUSY] = 0
+    assert (seen == 2).all() and jit._board[sharing.TICKET] == taken
+
+
+@needs_numba
+def test_a_part_without_memory_is_told(compiled: Any, monkeypatch: Any) -> None:
+    from tinygrad_z2g.kernels.compiled import jit
+
+    @jit.loop
+    def ask(start, stop, n, z):
+        z[start] = np.ones(n)[0] if start == 1 else 1.0
+
+    set_threads(monkeypatch, 2)
+    z = np.zeros(2)
+    with pytest.raises(MemoryError):
+        jit.over_rows(ask, 2, 2, 2**50, z)
+    jit.over_rows(ask, 2, 2, 1, z)
+    assert z.tolist() == [1, 1]
+
+
+@needs_numba
+def test_helpers_sleep_when_nothing_comes(compiled: Any) -> None:
+    run = python(
+        """
+        import time
+        import numpy as np
+        from tinygrad_z2g import kernels
+        from tinygrad_z2g.kernels.compiled import jit, sharing
+        jit.threads = lambda: 2
+        a = np.linspace(-3, 3, 2**18, dtype=np.float32).reshape(512, 512)
+        for _ in range(3):
+            while not jit._board[sharing.AWAKE]:
+                kernels.gelu_tanh(a)
+            for _ in range(1000):
+                if not jit._board[sharing.AWAKE]:
+                    break
+                time.sleep(0.01)
+            before = time.process_time()
+            time.sleep(0.2)
+            print(jit._board[sharing.AWAKE], time.process_time() - before < 0.1)
+        """
+    )
+    assert run.stdout == "0 True\n" * 3, run.stderr
+
+
+@needs_numba
 def test_several_callers_at_once(compiled: Any, monkeypatch: Any) -> None:
     set_threads(monkeypatch, 3)
     args = [CASES["gelu_tanh"](300 + i, 64)[0] for i in range(6)]
@@ -576,6 +654,7 @@ def test_without_openblas_products_are_left_to_the_library(compiled: Any, monkey
     for name in ("blas_threads", "set_blas_threads"):
         monkeypatch.setattr(compiled.products, name, None)
         monkeypatch.setattr(compiled.jit, name, None)
+    monkeypatch.setattr(compiled.products, "SGEMM", 0)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     compiled.jit._processors.cache_clear()
     assert compiled.threads() == 3
@@ -585,6 +664,27 @@ def test_without_openblas_products_are_left_to_the_library(compiled: Any, monkey
     compiled.jit._processors.cache_clear()
     assert compiled.threads() == (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     compiled.jit._processors.cache_clear()
+
+
+@needs_numba
+def test_blas_has_one_thread_while_a_loop_is_shared_and_its_own_after(compiled: Any, monkeypatch: Any) -> None:
+    from tinygrad_z2g.kernels.compiled import jit, sharing
+
+    if jit.blas_threads is None:
+        pytest.skip("NumPy's BLAS is not OpenBLAS")
+
+    @jit.loop
+    def ask(start, stop, get, seen):
+        seen[start] = sharing.call_c(get, 0)
+
+    before, seen = jit.blas_threads(), np.zeros(2, np.int64)
+    try:
+        jit.set_blas_threads(2)
+        set_threads(monkeypatch, 2)
+        jit.over_rows(ask, 2, 2, jit.address(jit.blas_threads), seen)
+        assert seen.tolist() == [1, 1] and jit.blas_threads() == 2
+    finally:
+        jit.set_blas_threads(before)
 
 
 @needs_numba
@@ -668,7 +768,7 @@ def test_the_first_run_says_that_it_compiles_and_keeps_the_code(tmp_path: Path) 
 
 @needs_numba
 def test_where_nothing_can_be_kept_each_process_compiles(compiled: Any, monkeypatch: Any, capsys: Any) -> None:
-    from tinygrad_z2g.kernels.compiled import jit
+    from tinygrad_z2g.kernels.compiled import compiling
 
     asked = []
 
@@ -678,8 +778,8 @@ def test_where_nothing_can_be_kept_each_process_compiles(compiled: Any, monkeypa
             raise RuntimeError("cannot cache function: no locator available")
         return lambda function: function
 
-    monkeypatch.setattr(jit, "njit", njit)
-    function = jit._compiled({"contract"})(len)
+    monkeypatch.setattr(compiling, "njit", njit)
+    function = compiling._compiled({"contract"})(len)
     assert function is len and asked == [True, False]
     loops._say_if_new(None)
     assert "in each process anew" in capsys.readouterr().err

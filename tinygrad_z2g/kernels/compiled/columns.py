@@ -10,7 +10,7 @@ import numpy as np
 
 from ...backend import Array
 from .. import reference
-from .jit import cuts, loop, over_rows, together
+from .jit import loop, over_rows
 from .layout import as_rows, fits
 from .mathematics import ZERO
 
@@ -118,7 +118,7 @@ def product_and_column_sums(a: Array, b: Array) -> tuple[Array, Array]:
 
 
 def _by_columns(function, a, *args):  # type: ignore[no-untyped-def]
-    together(function, [(start, stop, *args) for start, stop in cuts(a.shape[-1], a.size, LINE)])
+    over_rows(function, a.shape[-1], a.size, *args, multiple=LINE)
 
 
 def scale_shift(a: Array, w: Array | None, b: Array | None) -> Array:

@@ -1,8 +1,8 @@
-"""Matrix products by threads of our own, each of which gives OpenBLAS some rows and lets it use one thread.
+"""Matrix products by OpenBLAS, called from loops: threads of our own each give it some rows, to compute on one thread.
 
-OpenBLAS's own threads wait for their next product by spinning, on the core that a loop's second half needs. So while
-products are cut here, none of its threads is woken; before and after, it is as other code
-of the process left it. It knows nothing of what the matrices mean.
+OpenBLAS's own threads wait for their next product by spinning, on the core that a loop's second half needs. So none of
+them is woken from here. Handing a half to another thread costs less too: see `sharing`. Where NumPy uses another
+library, products are left to it. It knows nothing of what the matrices mean.
 """
 
 from __future__ import annotations
@@ -15,11 +15,51 @@ import numpy as np
 
 from ...backend import Array
 from .. import reference
-from .jit import blas_threads, cuts, set_blas_threads, threads, together
+from .blas import SGEMM, gemm, multiplies
+from .jit import blas_threads, cuts, loop, over_rows, set_blas_threads, threads, together
 from .layout import FLOAT32
+from .mathematics import ZERO
 
-SHARED = 2**20  # multiplications from which OpenBLAS would take several threads
+SHARED = 2**17  # multiplications from which a product is shared; from twice as many OpenBLAS would wake its threads
 ROWS = 48  # a multiple of what OpenBLAS's kernels take at a time, so that each row is computed as without cuts
+NO_ROW = np.empty(0, FLOAT32)
+
+
+@loop
+def _rows(start, stop, sgemm, a, b, row, z):  # type: ignore[no-untyped-def]
+    """Rows of z = a b + row."""
+    gemm(sgemm, a[start:stop], b, ZERO, z[start:stop])
+    if row.size:
+        for i in range(start, stop):  # while they are in the cache
+            for j in range(row.size):
+                z[i, j] += row[j]
+
+
+@loop
+def _columns(start, stop, sgemm, a, b, row, z):  # type: ignore[no-untyped-def]
+    """Columns of the same."""
+    part = z[:, start:stop]
+    gemm(sgemm, a, b[:, start:stop], ZERO, part)
+    if row.size:
+        some = row[start:stop]
+        for i in range(z.shape[0]):
+            for j in range(some.size):
+                part[i, j] += some[j]
+
+
+def product(a: Array, b: Array, row: Array | None) -> Array:
+    """z = a b + row for two matrices, (n, k) and (k, m) -> (n, m), cut by rows, or by columns if there are more."""
+    (n, k), m = a.shape, b.shape[1]
+    fit = n * k * m >= SHARED and SGEMM and multiplies(a) and multiplies(b) and (row is None or row.flags.carray)
+    if not fit:
+        z = a.dot(b)
+        if row is not None:
+            z += row
+        return z
+    z = np.empty((n, m), FLOAT32)
+    function, size = (_rows, n) if n >= m else (_columns, m)
+    over_rows(function, size, n * k * m >> 4, SGEMM, a, b, NO_ROW if row is None else row, z, multiple=ROWS)
+    return z
 
 
 @contextlib.contextmanager
@@ -34,27 +74,6 @@ def alone() -> Iterator[None]:
         yield
     finally:
         set_blas_threads(before)
-
-
-def product(a: Array, b: Array, row: Array | None) -> Array:
-    """z = a b + row for two matrices, (n, k) and (k, m) -> (n, m), cut by rows, or by columns if there are more."""
-    (n, k), m = a.shape, b.shape[1]
-    if n * k * m < SHARED or set_blas_threads is None or threads() == 1 or not a.dtype == b.dtype == FLOAT32:
-        z = a.dot(b)
-        if row is not None:
-            z += row
-        return z
-    z = np.empty((n, m), a.dtype)
-
-    def some(rows: slice, columns: slice) -> None:
-        part = np.matmul(a[rows], b[:, columns], out=z[rows, columns])
-        if row is not None:
-            part += row[columns]  # while the part is in the cache
-
-    every, parts = slice(None), [slice(start, stop) for start, stop in cuts(max(n, m), 2**62, ROWS)]
-    with alone():
-        together(some, [(part, every) if n >= m else (every, part) for part in parts])
-    return z
 
 
 def each(function: Callable[[Any], object], blocks: list) -> None:
@@ -74,10 +93,10 @@ def bmm(a: Array, b: Array) -> Array:
     if not (a.ndim == b.ndim > 2 and a.shape[:-2] == b.shape[:-2] and a.dtype == b.dtype == FLOAT32):
         return reference.bmm(a, b)
     n, k, m = *a.shape[-2:], b.shape[-1]
-    parts = cuts(len(a), a.size * m // 16)
-    if len(parts) == 1 and n * k * m < SHARED:
+    halves = cuts(len(a), a.size * m // 16)
+    if len(halves) == 1 and n * k * m < SHARED:
         return a @ b
     z = np.empty((*a.shape[:-1], m), a.dtype)
     with alone():
-        together(lambda start, stop: np.matmul(a[start:stop], b[start:stop], out=z[start:stop]), parts)
+        together(lambda start, stop: np.matmul(a[start:stop], b[start:stop], out=z[start:stop]), halves)
     return z
