@@ -50,7 +50,7 @@ def product(a: Array, b: Array, row: Array | None) -> Array:
             z += row
         return z
     z, row = np.empty((n, m), FLOAT32), NO_ROW if row is None else row
-    if m < 4 * WIDE or (n > m and not a.flags.c_contiguous):
+    if m < 4 * WIDE or n >= 256 or (n > m and not a.flags.c_contiguous):
         over_rows(_rows, n, work >> 4, a, b, row, z, multiple=8)
     else:
         over_rows(_columns, m, work >> 4, a, b, row, z, multiple=WIDE)
