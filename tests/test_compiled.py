@@ -280,6 +280,39 @@ def test_tiles_make_the_product(n: int, k: int, m: int, turned: str, compiled: A
     assert np.isinf(wide[:, m - 1]).all() and np.isfinite(wide[:, : m - 1]).all()
 
 
+CONVOLUTIONS = [  # shape of x, filters, window, stride, padding, dilation
+    ((2, 3, 40), 5, (5,), 1, 2, 1), ((3, 9, 41), 33, (4,), 2, 3, 2), ((1, 1, 1100), 2, (3,), 1, 0, 1),
+    ((2, 20, 37), 70, (1,), 1, 0, 1), ((2, 3, 9, 40), 4, (3, 3), (1, 1), (1, 1), (1, 1)),
+    ((2, 5, 40, 9), 6, (2, 4), (2, 1), (0, 3), (1, 2)), ((2, 2, 3, 600), 3, (1, 2), (1, 3), (0, 0), (2, 1)),
+]  # fmt: skip
+
+
+@needs_numba
+@pytest.mark.parametrize("case", CONVOLUTIONS, ids=str)
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_convolutions(case: tuple, threads: int, compiled: Any, monkeypatch: Any) -> None:
+    """Forward and backward in float32, by loops, against float64, for which there are none."""
+    shape, O, K, *settings = case  # noqa: E741
+    x, w, b = normal(*shape), normal(O, shape[1], *K), normal(O)
+    monkeypatch.setattr(z2g.kernels, "LARGE", 1)
+    monkeypatch.setattr(loops, "ready", compiled)
+    set_threads(monkeypatch, threads)
+    asked = []
+    for name in ("conv", "conv_weight"):
+        plain = getattr(compiled, name)
+        monkeypatch.setattr(compiled, name, lambda *args, plain=plain, name=name: asked.append(name) or plain(*args))
+    results = []
+    for dtype in (np.float64, np.float32):
+        inputs = [z2g.tensor(a.astype(dtype), requires_grad=True) for a in (x, w, b)]
+        z = (z2g.nn.functional.conv1d if len(K) == 1 else z2g.nn.functional.conv2d)(*inputs, *settings)
+        grad = np.linspace(-1, 2, z.array.size).reshape(z.shape).astype(dtype)
+        z.backward(z2g.tensor(grad))
+        results.append([z.array, *(a.grad.array for a in inputs)])
+    assert {"conv", "conv_weight"} == set(asked)
+    for exact, got in zip(*results, strict=True):
+        assert np.abs(got - exact).max() <= 2e-5 * np.abs(exact).max()
+
+
 @needs_numba
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("drop", [0.0, 0.3])

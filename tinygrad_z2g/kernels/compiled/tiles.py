@@ -136,8 +136,11 @@ def in_panels(b):  # type: ignore[no-untyped-def]
 @loop
 def with_panels(a, panels, m, before, before_step, z):  # type: ignore[no-untyped-def]
     """z = before + a b for b (k, m) in panels; before as an address, see `_tile`; rows of z lie number by number."""
-    at = a.ctypes.data, a.strides[0], a.strides[1], ROWS * a.strides[0]
-    _with_panels(at, a.shape[0], panels, m, before, before_step, z)
+    for deep in range(0, panels.shape[1], DEEP):
+        if deep:
+            before, before_step = z.ctypes.data, z.strides[0]
+        at = a[:, deep:].ctypes.data, a.strides[0], a.strides[1], ROWS * a.strides[0]
+        _with_panels(at, a.shape[0], panels[:, deep : deep + DEEP], m, before, before_step, z)
 
 
 @loop
@@ -180,31 +183,23 @@ def multiply(a, b, row, z):  # type: ignore[no-untyped-def]
     tall = TURNED if turned else TALL
     copy = np.empty((tall // ROWS, DEEP + 2, ROWS) if turned else (1, 1, 1), np.float32)  # + 2: see `_turn`
     broad = max(1, BROAD // (k * WIDE)) * WIDE
-    parts = (k + DEEP - 1) // DEEP
     for left in range(0, m, broad):
         columns = min(broad, m - left)
-        panels = panels_for(k, columns)
-        size = panels.shape[0] * WIDE
-        for i in range(parts):
-            deep, K = i * DEEP, min(DEEP, k - i * DEEP)
-            some = panels.reshape(-1)[deep * size : (deep + K) * size].reshape(-1, K, WIDE)
-            fill_panels(b[deep : deep + K, left : left + columns], some)
+        panels = in_panels(b[:, left : left + columns])
         for top in range(0, n, tall):
             rows = min(tall, n - top)
             out = z[top : top + rows, left : left + columns]
-            for i in range(parts):
-                deep, K = i * DEEP, min(DEEP, k - i * DEEP)
-                some = panels.reshape(-1)[deep * size : (deep + K) * size].reshape(-1, K, WIDE)
+            for deep in range(0, k, DEEP):
                 before, before_step = out.ctypes.data, out.strides[0]
-                if i == 0:
+                if deep == 0:
                     before, before_step = (row.ctypes.data + 4 * left if row.size else 0), 0
-                part = a[top : top + rows, deep : deep + K]
+                part = a[top : top + rows, deep : deep + DEEP]
                 if turned:
                     _turn(part, copy)
                     at = copy.ctypes.data, 4, 4 * ROWS, copy.strides[0]
                 else:
                     at = part.ctypes.data, part.strides[0], 4, ROWS * part.strides[0]
-                _with_panels(at, rows, some, columns, before, before_step, out)
+                _with_panels(at, rows, panels[:, deep : deep + DEEP], columns, before, before_step, out)
 
 
 @loop
