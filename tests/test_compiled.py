@@ -177,7 +177,10 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "softmax_backward": lambda N, C: [(with_row_sums_of_one(normal(N, C)), normal(N, C), -1)],
     "sum_rows_by_id": lambda N, C: [(rng.integers(0, n, N), normal(N, C), n) for n in (9, 700)],
     "times": lambda N, C: [(normal(2, N, C), normal(2, N, C))],
-    "total": lambda N, C: [(normal(N, C), (0,), False), (normal(N, C), (1,), True)],
+    "total": lambda N, C: [
+        (normal(N, C), (0,), False), (normal(N, C), (1,), True), (normal(3, N, C), (0, 2), False),
+        (normal(2, N, 3, C), (0, 2, 3), False),
+    ],
 }  # fmt: skip
 SHAPES = [(0, 40), (1, 1), (1, 64), (7, 33), (64, 32), (100, 129), (700, 40), (5, 1000)]
 

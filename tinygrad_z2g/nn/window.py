@@ -122,15 +122,17 @@ def _convolve(
         return seen.reshape(len(seen), *split, fan_in, width)  # (m, C, K, L') -> (m, C K, L')
 
     small, loops = xp is np and groups == 1, kernels.convolution(x, groups)
+    with_bias = bias is None
     if small and pictures.pays(C, lengths):
         z = pictures.conv(x, w, steps, pads, spread).reshape(N, O, width)
     elif loops:
-        z = loops.conv(padded, w, steps, spread, lengths).reshape(N, O, width)
+        z = loops.conv(padded, w, None if bias is None else bias.array, steps, spread, lengths).reshape(N, O, width)
+        with_bias = True
     else:
         z = xp.empty((N, *split, O // groups, width), x.dtype)
         # (O, C K) @ (m, C K, L')
         kernels.each(lambda block: xp.matmul(W, columns(block), out=z[block]), blocks, x.size)
-    if bias is not None:
+    if not with_bias:
         z += bias.array.reshape(*split, O // groups, 1)
 
     read: Any = input
@@ -146,7 +148,7 @@ def _convolve(
             reach = [d * (k - 1) for d, k in zip(spread, K, strict=True)]
             back = [(r - left, r - right) for r, (left, right) in zip(reach, pads, strict=True)]
             turned = np.flip(w, tuple(range(2, w.ndim))).swapaxes(0, 1)  # (O, C, K) -> (C, O, K)
-            return loops.conv(_padded(grad, back, 0)[0], turned, steps, spread, x_shape[2:])
+            return loops.conv(_padded(grad, back, 0)[0], turned, None, steps, spread, x_shape[2:])
         grad, g = grad.reshape(z_shape), xp.empty(x_shape, wide)
 
         def some(block: slice) -> None:

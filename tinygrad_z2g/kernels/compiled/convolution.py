@@ -17,7 +17,7 @@ import numpy as np
 from ...backend import Array
 from .jit import loop, over_rows
 from .layout import FLOAT32
-from .tiles import WIDE, in_panels, panels_for, with_panels
+from .tiles import WIDE, copy_line, in_panels, panels_for, with_panels
 
 Sizes = tuple[int, ...]
 NEAR = 512  # places of z at a time
@@ -40,7 +40,9 @@ def _see(x, K, stride, dilation, lengths, panels):  # type: ignore[no-untyped-de
                         place = h * W + w
                         n = min(W - w, WIDE - place % WIDE)
                         out = panels[place // WIDE, at, place % WIDE :]
-                        if stride[1] == 1:
+                        if stride[1] == 1 and n == WIDE:
+                            copy_line(line[w:].ctypes.data, out.ctypes.data)
+                        elif stride[1] == 1:
                             part = line[w : w + n]
                             for i in range(n):
                                 out[i] = part[i]
@@ -52,8 +54,8 @@ def _see(x, K, stride, dilation, lengths, panels):  # type: ignore[no-untyped-de
 
 
 @loop
-def _conv(start, stop, x, w, K, stride, dilation, lengths, z):  # type: ignore[no-untyped-def]
-    """z[n] = w columns for the examples start..stop; x (N, C, H, W), w (O, C K), z (N, O, L'); some rows of a
+def _conv(start, stop, x, w, b, K, stride, dilation, lengths, z):  # type: ignore[no-untyped-def]
+    """z[n] = w columns + b for the examples start..stop; x (N, C, H, W), w (O, C K), z (N, O, L'); some rows of a
     picture at a time, or a part of one."""
     H, W = lengths
     wide = min(W, NEAR)
@@ -66,6 +68,10 @@ def _conv(start, stop, x, w, K, stride, dilation, lengths, z):  # type: ignore[n
                 _see(x[n, :, top * stride[0] :, left * stride[1] :], K, stride, dilation, part, panels)
                 out = z[n, :, top * W + left : top * W + left + part[0] * part[1]]
                 with_panels(w, panels, out.shape[1], 0, 0, out)  # (O, C K) @ (C K, L')
+                for o in range(b.size):
+                    row = out[o]
+                    for i in range(row.size):
+                        row[i] += b[o]
 
 
 @loop
@@ -90,13 +96,14 @@ def _conv_weight(start, stop, x, g, K, stride, dilation, lengths, out):  # type:
                                 place[c, o] += sums[c, o]
 
 
-def conv(x: Array, w: Array, stride: Sizes, dilation: Sizes, lengths: Sizes) -> Array:
-    """z[o, t] = Σ_c Σ_k w[o, c, k] x[c, t · stride + k · dilation]: x (N, C, L), w (O, C, K) -> (N, O, L')."""
+def conv(x: Array, w: Array, b: Array | None, stride: Sizes, dilation: Sizes, lengths: Sizes) -> Array:
+    """z[o, t] = b[o] + Σ_c Σ_k w[o, c, k] x[c, t · stride + k · dilation]: x (N, C, L), w (O, C, K) -> (N, O, L')."""
     (N, O), L, K = (len(x), len(w)), math.prod(lengths), w.shape[2:]  # noqa: E741
     rows = np.ascontiguousarray(w).reshape(O, -1)  # (O, C, K) -> (O, C K)
+    bias = np.empty(0, FLOAT32) if b is None else np.ascontiguousarray(b)
     z = np.empty((N, O, L), FLOAT32)
     pairs = [_pair(s, 1) for s in (K, stride, dilation, lengths)]
-    over_rows(_conv, N, z.size * rows.shape[1] >> 4, _flat(x), rows, *pairs, z)
+    over_rows(_conv, N, z.size * rows.shape[1] >> 4, _flat(x), rows, bias, *pairs, z)
     return z.reshape(N, O, *lengths)
 
 
