@@ -136,7 +136,10 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "batch_norm_backward": lambda N, C: [
         (normal(4, N, C), normal(4, N, C), np.abs(normal(N)) + np.float32(0.5), w) for w in (normal(N), None)
     ],
-    "bmm": lambda N, C: [(normal(3, N, C), normal(3, C, 7)), (normal(3, C, N).swapaxes(1, 2), normal(3, C, 5))],
+    "bmm": lambda N, C: [
+        (normal(3, N, C), normal(3, C, 7)), (normal(3, C, N).swapaxes(1, 2), normal(3, C, 5)),
+        (normal(2, N, 3, C).swapaxes(1, 2), normal(2, 3, 20, C, scale=1e-3).swapaxes(2, 3)),  # no sum overflows
+    ],
     "clip": lambda N, C: [([normal(N, C), normal(C)], np.float32(3), 1.0)],
     "column_sums": lambda N, C: [(normal(N, C),), (normal(N, C), normal(N, C))],
     "cross_entropy": lambda N, C: [
@@ -497,12 +500,14 @@ def set_threads(monkeypatch: Any, n: int, shared: int = 1) -> None:
     monkeypatch.setattr(jit, "SHARED", shared)
     monkeypatch.setattr(products, "LEAST", shared)
     monkeypatch.setattr(products, "NARROW", 1)
+    monkeypatch.setattr(products, "SQUARE", 1)
 
 
 @needs_numba
 @pytest.mark.parametrize("name", sorted(set(CASES)))
 def test_the_same_bits_from_any_number_of_threads(name: str, compiled: Any, monkeypatch: Any) -> None:
     for args in CASES[name](193, 130):
+        set_threads(monkeypatch, 1)
         first = run(compiled, name, args)
         for n in (2, 3, 7, 2):
             set_threads(monkeypatch, n)

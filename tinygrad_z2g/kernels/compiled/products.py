@@ -17,10 +17,11 @@ from ...backend import Array
 from .. import reference
 from .jit import blas_threads, cuts, loop, over_rows, set_blas_threads, threads, together
 from .layout import FLOAT32
-from .tiles import WIDE, multiply
+from .tiles import DEEP, TALL, WIDE, fill_panels, multiply, panels_for, with_panels
 
 LEAST = 2**17  # multiplications from which a product is computed here; from twice as many OpenBLAS would wake threads
-NARROW = 16  # columns of z from which it pays to compute 32 of them
+NARROW = 16  # rows and columns of z from which it pays to compute tiles
+SQUARE = 2**15  # multiplications for each matrix of a batch
 NO_ROW = np.empty(0, FLOAT32)
 
 
@@ -44,7 +45,7 @@ def product(a: Array, b: Array, row: Array | None) -> Array:
     """
     (n, k), m = a.shape, b.shape[1]
     work = n * k * m
-    if work < LEAST or m < NARROW or not (reads(a) and reads(b)) or not (row is None or row.flags.carray):
+    if work < LEAST or min(n, m) < NARROW or not (reads(a) and reads(b)) or not (row is None or row.flags.carray):
         z = a.dot(b)
         if row is not None:
             z += row
@@ -89,15 +90,28 @@ def shares(n: int) -> list[slice]:
     return [slice(start, stop) for start, stop in cuts(n, 2**62)]
 
 
+@loop
+def _bmm(start, stop, a, b, z):  # type: ignore[no-untyped-def]
+    """Matrices start..stop of z = a b: (B, G, n, k), (B, G, k, m) -> (B, G, n, m)."""
+    (n, k), m = a.shape[2:], b.shape[3]
+    panels = panels_for(k, m)
+    for i in range(start, stop):
+        x, y, out = a[i // a.shape[1], i % a.shape[1]], b[i // a.shape[1], i % a.shape[1]], z[i]
+        if n > TALL or k > DEEP:
+            multiply(x, y, NO_ROW, out)
+        else:
+            fill_panels(y, panels)
+            with_panels(x, panels, m, 0, 0, out)
+
+
 def bmm(a: Array, b: Array) -> Array:
-    """See `reference.bmm`: threads share the first dimension of the batch."""
-    if not (a.ndim == b.ndim > 2 and a.shape[:-2] == b.shape[:-2] and a.dtype == b.dtype == FLOAT32):
+    """See `reference.bmm`: threads share the batch. For smaller matrices than `SQUARE` NumPy's way is quicker."""
+    shape, n, k, m = a.shape[:-2], a.shape[-2], a.shape[-1], b.shape[-1]
+    alike = 2 < a.ndim < 5 and a.ndim == b.ndim and shape == b.shape[:-2] and a.dtype == b.dtype == FLOAT32
+    if not alike or n * k * m < SQUARE or m < NARROW or a.size * m < LEAST:
         return reference.bmm(a, b)
-    n, k, m = *a.shape[-2:], b.shape[-1]
-    halves = cuts(len(a), a.size * m // 16)
-    if len(halves) == 1 and n * k * m < LEAST:
-        return a @ b
-    z = np.empty((*a.shape[:-1], m), a.dtype)
-    with alone():
-        together(lambda start, stop: np.matmul(a[start:stop], b[start:stop], out=z[start:stop]), halves)
-    return z
+    if a.ndim == 3:
+        a, b = a[:, None], b[:, None]  # (N, n, k) -> (N, 1, n, k)
+    z = np.empty((a.shape[0] * a.shape[1], n, m), FLOAT32)
+    over_rows(_bmm, len(z), a.size * m >> 3, a, b, z)
+    return z.reshape(*shape, n, m)
