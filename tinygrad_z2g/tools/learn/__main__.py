@@ -27,6 +27,7 @@ from . import reading, source
 from .source import Operation, Piece, Thing
 
 WIDTH = 110
+SHORT = 30  # lines of a fast form that are shown; of a longer one, where it stands
 BOLD, DIM, GREEN, RED = 1, 2, 32, 31
 
 
@@ -62,7 +63,7 @@ def listing() -> str:
 
 def shown(piece: Piece, note: str = "") -> list[str]:
     """A function with line numbers; "∂" marks the lines that state a gradient rule."""
-    lines = [paint(source.title(piece.path, piece.first), BOLD) + paint(note, DIM)]
+    lines = [paint(source.title(piece.path, piece.first), BOLD) + paint(f"   {note}" if note else "", DIM)]
     for number, text, is_rule in piece.lines():
         lines.append(f"{number:5} {'∂' if is_rule else ' '} │ {paint(text, GREEN) if is_rule else text}".rstrip())
     return lines
@@ -83,7 +84,8 @@ def example(doc: str) -> tuple[list[str], bool]:
 
 def checked(op: Operation) -> tuple[list[str], bool]:
     """Its gradient against central differences, in the cases of `gradcheck`, and whether all agree."""
-    wanted = {source.key(name) for name in (op.name, *op.recorded)}
+    others = {other.name for other in source.operations().values() if other.name != op.name}
+    wanted = {source.key(name) for name in (op.name, *(op.names - others))}
     lines, right = [], True
     for name, fn, inputs in cases():
         if source.key(name) in wanted:
@@ -112,13 +114,47 @@ def explanation(op: Operation) -> tuple[str, bool]:
     if others:
         lines += ["What they call", ""]
         for piece in others:
-            lines += [*shown(piece, f"   {' '.join(piece.doc.partition(chr(10) * 2)[0].split())}"), ""]
+            lines += [*shown(piece, first_line(piece)), ""]
+    lines += form(op)
+    if op.wider:
+        lines += ["Functions of the same name that take more, and end in this one", ""]
+        for piece in op.wider:
+            stated = source.states_a_rule(piece)
+            told = [f"{source.title(piece.path, piece.first)}   {first_line(piece)}"]
+            lines += [*(shown(piece, first_line(piece)) if stated else told), ""]
     ran, right = example(op.doc)
     measured, agree = checked(op)
     lines += ["The example, run now" + ("" if right else paint(" (NOT what the docstring says)", RED)), "", *ran, ""]
     lines += ["The gradient, checked now against central differences (float64)", ""]
     lines += measured or ["  no case of its own in gradcheck/cases.py"]
     return "\n".join(lines), right and agree
+
+
+def first_line(piece: Piece) -> str:
+    """What a function says of itself, in its first paragraph."""
+    return " ".join(piece.doc.partition("\n\n")[0].partition(">>>")[0].split())
+
+
+def form(op: Operation) -> list[str]:
+    """The fast form that takes the place of an operation of the core: where it stands, and its text, where short."""
+    if not op.form:
+        return []
+    first, *others = op.form
+    now = "left out now, by TINYGRAD_Z2G_PLAIN=1" if os.environ.get("TINYGRAD_Z2G_PLAIN") == "1" else "TINYGRAD_Z2G_PLAIN=1 leaves it out"
+    lines = [f"The fast form that takes its place ({now})", "", *short(first)]
+    if others:
+        lines += ["What it calls", ""]
+        for piece in others:
+            lines += short(piece)
+    return lines
+
+
+def short(piece: Piece) -> list[str]:
+    """A function with its lines, if they are at most SHORT; else where it stands."""
+    if len(piece.lines()) <= SHORT:
+        return [*shown(piece, first_line(piece)), ""]
+    where = f"{source.title(piece.path, piece.first)}   {piece.node.name}, {len(piece.lines())} lines:"
+    return ["  " + filled(f"{where} {first_line(piece)}", 2), ""]
 
 
 def description(thing: Thing) -> str:
@@ -128,7 +164,9 @@ def description(thing: Thing) -> str:
     if others:
         lines += ["What it calls", ""]
         for piece in others:
-            lines += [*shown(piece, f"   {' '.join(piece.doc.partition(chr(10) * 2)[0].split())}"), ""]
+            lines += [*shown(piece, first_line(piece)), ""]
+    if around := source.put_on(thing):
+        lines += ["What is put on it from other rooms", "", *(f"  {line}" for line in around), ""]
     lines += ["Reading", ""]
     files = {piece.path for piece in thing.pieces}
     for number, step in enumerate(reading.steps(), 1):
@@ -243,7 +281,7 @@ def main(argv: list[str] | None = None) -> int:
         if thing:
             text = description(thing)
         elif op is None:
-            known = {source.key(name): name for op in source.operations().values() for name in (*op.recorded, op.name)}
+            known = {source.key(name): name for op in source.operations().values() for name in (*op.names, op.name)}
             close = difflib.get_close_matches(source.key(topic), [*known, "path", "why"])
             hint = f"; did you mean {', '.join(known.get(name, name) for name in close)}?" if close else "."
             parser.error(f"no operation {topic!r}{hint} Without a name this lists them all")
