@@ -22,6 +22,7 @@ import itertools
 import random
 
 import common
+from common import pictures
 
 HIDDEN = [1, 0, 1, 0, -1]  # how the switches really work: two add light, two do nothing, one takes light away
 SEEN = [(1, 0, 0, 1, 0), (0, 1, 1, 0, 1), (0, 0, 1, 0, 0), (1, 1, 1, 0, 1), (0, 0, 0, 0, 1)]
@@ -81,13 +82,7 @@ def main() -> None:
         counts.append(rules_needed(n, [chance.choice([-1, 0, 1]) for _ in range(n)]))
         print(f"step {n:2d}  {n:2d} switches: {counts[-1]:5d} rules or {n:2d} numbers")
 
-    if not args.no_plot:
-        with common.picture(args.out / "01_if_else.png") as axes:
-            sizes = range(1, most + 1)
-            axes.semilogy(sizes, counts, "o-", label="rules: 2ⁿ")
-            axes.semilogy(sizes, sizes, "o-", label="weights: n")
-            axes.set(xlabel="switches", ylabel="things to write down")
-            axes.legend(frameon=False)
+    pictures.if_else(args, counts)
     common.claim(
         rules_right == len(SEEN) and sum_right == len(situations) and len(found) == 1,
         f"the weights found are right in {sum_right} of 32 situations, the rules in the {rules_right} that were seen",

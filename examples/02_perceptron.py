@@ -20,6 +20,7 @@ import itertools
 
 import common
 import numpy as np
+from common import pictures
 
 TABLES = {"AND": [0, 0, 0, 1], "OR": [0, 1, 1, 1], "XOR": [0, 1, 1, 0]}
 
@@ -51,7 +52,8 @@ def learn(inputs: np.ndarray, targets: list[int], rounds: int) -> tuple[list[int
     w ← w + (target - output) x. It stops after a round without error. The last column of `inputs` is 1: its weight
     is the threshold, learned like any other.
     """
-    weights, errors = np.zeros(inputs.shape[1]), []
+    weights = np.zeros(inputs.shape[1])
+    errors = []
     for _ in range(rounds):
         errors.append(0)
         for x, target in zip(inputs, targets, strict=True):
@@ -66,34 +68,23 @@ def learn(inputs: np.ndarray, targets: list[int], rounds: int) -> tuple[list[int
 def main() -> None:
     args = common.parse(common.arguments("A perceptron learns AND and OR, and cannot learn XOR.", 100, device=False))
     rng = np.random.default_rng(args.seed)
-    (agree5, all5), (agree12, all12) = agreement(5, rng), agreement(12, rng)
+    agree5, all5 = agreement(5, rng)
+    agree12, all12 = agreement(12, rng)
     common.claim(
         agree5 == all5 == 2**5 and agree12 == all12 == 2**12,
         f"plain Python and the dot product agree on all {all5} inputs of 5 switches and all {all12} of 12",
     )
 
     corners = np.array([[a, b, 1] for a, b in itertools.product([0, 1], repeat=2)])  # (4, 3): two inputs and the 1
-    history, weights = {}, {}
+    history = {}
+    weights = {}
     for name, targets in TABLES.items():
         history[name], weights[name] = learn(corners, targets, args.steps)
         for step, errors in enumerate(history[name][:6], 1):
             print(f"{name:3s} step {step:3d}  loss {errors / 4:.2f}  ({errors} of 4 wrong)")
         print(f"{name:3s} weights {weights[name].astype(int).tolist()} after {len(history[name])} rounds")
 
-    if not args.no_plot:
-        with common.picture(args.out / "02_perceptron.png", columns=3, width=9, height=3.6) as axes:
-            for axis, (name, targets) in zip(axes, TABLES.items(), strict=True):
-                w, grid = weights[name], np.linspace(-0.4, 1.4, 60)
-                field = np.array([[perceptron([x, y, 1], list(w)) for x in grid] for y in grid])
-                axis.contourf(grid, grid, field, levels=[-0.5, 0.5, 1.5], colors=["#eeeeee", "#ffe2b8"])
-                for (x, y, _), target in zip(corners, targets, strict=True):
-                    axis.plot(x, y, "o", color="C1" if target else "C0", markersize=10, markeredgecolor="black")
-                axis.set(title=name, xlabel="first input", xticks=[0, 1], yticks=[0, 1], aspect="equal")
-            axes[0].set_ylabel("second input")
-            kinds = [("o", "C1", "1 is right"), ("o", "C0", "0 is right"), ("s", "#ffe2b8", "it says 1")]
-            for mark, colour, label in [*kinds, ("s", "#eeeeee", "it says 0")]:
-                axis.plot([], [], mark, color=colour, markersize=10, markeredgecolor="black", label=label)
-            axis.figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    pictures.perceptron(args, corners, TABLES, weights)
     last = {name: errors[-1] if errors else 4 for name, errors in history.items()}
     if args.steps >= 10:
         common.claim(

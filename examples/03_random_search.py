@@ -19,6 +19,7 @@ import itertools
 
 import common
 import numpy as np
+from common import pictures
 
 HIDDEN = [1, 0, 1, 0, -1]  # the relation behind the table
 SMALL = 0.25  # a guess is good enough when no output is wrong by more than this, root mean square
@@ -48,7 +49,8 @@ def tries_needed(n: int, most: int, rng: np.random.Generator) -> int:
 def main() -> None:
     parser = common.arguments("Random search for weights: tries against inputs.", 2_000_000, device=False)
     args = common.parse(parser)  # --steps: the most guesses for one search
-    inputs, repeats = range(1, 5 if args.quick else 8), 5 if args.quick else 25
+    inputs = range(1, 5 if args.quick else 8)
+    repeats = 5 if args.quick else 25
     rng = np.random.default_rng(args.seed)
     means = []
     for n in inputs:
@@ -59,13 +61,7 @@ def main() -> None:
     growth = float(np.exp(np.polyfit(list(inputs), np.log(np.maximum(means, 1)), 1)[0]))
     years = means[0] * growth**49 / 1e9 / 3.15e7
     print(f"each input multiplies the guesses by {growth:.1f}; 50 inputs would take {years:.0e} years at 10⁹ a second")
-    if not args.no_plot:
-        with common.picture(args.out / "03_random_search.png") as axes:
-            axes.semilogy(inputs, means, "o-", label="measured")
-            fit = [means[-1] * growth ** (n - inputs[-1]) for n in range(1, 11)]
-            axes.semilogy(range(1, 11), fit, "--", color="C0", alpha=0.5, label=f"growing {growth:.1f} times per input")
-            axes.set(xlabel="inputs (weights to guess)", ylabel="guesses until the error is small")
-            axes.legend(frameon=False)
+    pictures.random_search(args, inputs, means, growth)
     if args.steps >= 2_000_000:
         common.claim(
             growth > 2.5 and all(later > earlier for earlier, later in itertools.pairwise(means)),

@@ -25,6 +25,7 @@ from collections.abc import Callable
 
 import common
 import numpy as np
+from common import pictures
 
 MUTATION = 0.03  # standard deviation of the change of each weight
 SWITCHES = np.array([[0, 0, 0, 0, 0], [1, 0, 0, 1, 0], [0, 1, 1, 0, 1], [0, 0, 1, 0, 0], [1, 1, 1, 0, 1]])
@@ -67,8 +68,10 @@ def guess(error: Callable[[np.ndarray], float], n: int, steps: int, rng: np.rand
 
 def main() -> None:
     args = common.parse(common.arguments("Evolution against random search.", 5000, device=False), steps=500)
-    steps, rng = args.steps, np.random.default_rng(args.seed)
-    with_bias, without = table_error(WITH_BIAS), table_error(SWITCHES)
+    steps = args.steps
+    rng = np.random.default_rng(args.seed)
+    with_bias = table_error(WITH_BIAS)
+    without = table_error(SWITCHES)
     curves = {
         "evolution": evolve(with_bias, rng.uniform(-1.5, 1.5, 6), steps, rng),
         "evolution without bias": evolve(without, rng.uniform(-1.5, 1.5, 5), steps, rng),
@@ -88,14 +91,7 @@ def main() -> None:
     for n in nodes:
         print(f"{n} sine nodes: {share[n]:4.0%} of {repeats} families end in a local optimum (error above 0.3)")
 
-    if not args.no_plot:
-        with common.picture(args.out / "04_evolution.png", columns=2, width=9) as (left, right):
-            for name, errors in curves.items():
-                left.semilogy(errors, label=name)
-            left.set(xlabel="evaluations", ylabel="error", ylim=(1e-3, 3))
-            left.legend(frameon=False)
-            right.bar([str(n) for n in nodes], [100 * share[n] for n in nodes])
-            right.set(xlabel="sine nodes", ylabel="families in a local optimum (%)")
+    pictures.evolution(args, curves, share)
     end = {name: errors[-1] for name, errors in curves.items()}
     if steps >= 5000:
         common.claim(

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import common
 import numpy as np
+from common import pictures
 
 LEARNING_RATE = 0.1
 
@@ -48,10 +49,11 @@ def closed_form(x: np.ndarray, t: np.ndarray) -> tuple[float, float]:
 
 def main() -> None:
     args = common.parse(common.arguments("Gradient descent on a line.", 500, device=False), steps=200)
-    steps, rng = args.steps, np.random.default_rng(args.seed)
+    steps = args.steps
     x = np.linspace(-1, 1.5, 50)
-    noise = 0.1 * rng.standard_normal(x.size)
-    line, curve = 1.5 * x + 2 + noise, 2 * x**2 + noise
+    noise = 0.1 * np.random.default_rng(args.seed).standard_normal(x.size)
+    line = 1.5 * x + 2 + noise
+    curve = 2 * x**2 + noise
 
     w, b, losses = descend(x, line, steps)
     w0, _, losses0 = descend(x, line, steps, bias=False)
@@ -62,16 +64,7 @@ def main() -> None:
     distance = max(abs(w - best_w), abs(b - best_b))
     print(f"descent: w = {w:.6f}, b = {b:.6f}; closed form: w = {best_w:.6f}, b = {best_b:.6f}")
 
-    if not args.no_plot:
-        with common.picture(args.out / "05_linear_regression.png", columns=2, width=9) as (left, right):
-            left.plot(x, line, ".", color="gray")
-            left.plot(x, w * x + b, label="with bias")
-            left.plot(x, w0 * x, label="without")
-            right.plot(x, curve, ".", color="gray")
-            right.plot(x, wc * x + bc, label="the best line")
-            for axis, title in ((left, "a shifted line"), (right, "a curve")):
-                axis.set(title=title, xlabel="x", ylabel="y")
-                axis.legend(frameon=False)
+    pictures.linear_regression(args, x, line, curve, {"with bias": w * x + b, "without": w0 * x}, wc * x + bc)
     if steps >= 500:
         common.claim(distance < 1e-6, f"descent and closed form differ by {distance:.1e}")
         common.claim(losses0[-1] > 50 * losses[-1], f"loss {losses[-1]:.4f} with bias, {losses0[-1]:.4f} without")

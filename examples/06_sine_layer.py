@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import common
 import numpy as np
+from common import pictures
 
 SWITCHES = np.array([[0, 0, 0, 0, 0], [1, 0, 0, 1, 0], [0, 1, 1, 0, 1], [0, 0, 1, 0, 0], [1, 1, 1, 0, 1]])
 LIGHT = SWITCHES @ np.array([1, 0, 1, 0, -1])  # (5, 5) @ (5,) -> (5,)
@@ -41,7 +42,8 @@ def fit(hidden: np.ndarray, target: np.ndarray, steps: int) -> tuple[np.ndarray,
 
     The step is the largest safe one, 1 / (largest curvature of the loss): beyond twice that, descent diverges.
     """
-    v, losses = np.zeros(hidden.shape[1]), []
+    v = np.zeros(hidden.shape[1])
+    losses = []
     rate = 1 / np.linalg.norm(hidden, 2) ** 2
     for _ in range(steps):
         error = hidden @ v - target  # (n, nodes) @ (nodes,) -> (n,)
@@ -62,49 +64,40 @@ def fourier(target: np.ndarray, terms: int) -> np.ndarray:
 
 def main() -> None:
     args = common.parse(common.arguments("A random layer of sines; Fourier's series.", 5000, device=False), steps=200)
-    steps, rng = args.steps, np.random.default_rng(args.seed)
-
-    _, table = fit(random_sines(np.hstack([SWITCHES, np.ones((5, 1))]), 15, 1.5, rng), LIGHT, steps)
+    steps = args.steps
+    rng = np.random.default_rng(args.seed)
+    with_bias = np.hstack([SWITCHES, np.ones((5, 1))])  # (5, 6)
+    _, table = fit(random_sines(with_bias, 15, 1.5, rng), LIGHT, steps)
     for step in range(0, steps + 1, max(1, steps // 5)):
         print(f"step {step:5d}  loss {table[step]:.2e}  (the table of step 01, 15 nodes)")
 
-    sizes, signals = [5, 15, 50, 150], {"square wave": SQUARE, "signal": SIGNAL}
-    outputs, errors, series = {}, {name: [] for name in signals}, {}
+    sizes = [5, 15, 50, 150]
+    signals = {"square wave": SQUARE, "signal": SIGNAL}
+    outputs = {}  # what the first of five random layers learns
+    errors = {name: [] for name in signals}  # the mean of five
+    least = {}  # what Fourier leaves, with as many sines and cosines
     for name, target in signals.items():
         for nodes in sizes:
             runs = [fit(random_sines(X[:, None], nodes, FASTEST, rng), target, steps) for _ in range(5)]  # (200, 1)
             errors[name].append(float(np.mean([losses[-1] for _, losses in runs])))
             outputs[name, nodes] = runs[0][0]
             print(f"{name}: {nodes:3d} nodes, {steps} steps, loss {errors[name][-1]:.5f}, mean of 5 random layers")
-        series[name] = [float(np.mean((fourier(target, n // 2) - target) ** 2)) for n in sizes]  # n//2 sin + n//2 cos
+        least[name] = [float(np.mean((fourier(target, n // 2) - target) ** 2)) for n in sizes]  # n//2 sin + n//2 cos
 
-    if not args.no_plot:
-        with common.picture(args.out / "06_sine_layer.png", columns=2, rows=2, width=9, height=5.5) as axes:
-            for (left, right), (name, target) in zip(axes, signals.items(), strict=True):
-                left.plot(X, target, color="lightgray", linewidth=4, label="to be learned")
-                for nodes in (15, 150):
-                    left.plot(X, outputs[name, nodes], label=f"{nodes} random sines")
-                left.plot(X, fourier(target, 7), ":", color="black", label="Fourier, 7 frequencies", linewidth=1)
-                left.set(title=f"{name}, learned at {X.size} points", xlabel="x", ylabel="y")
-                right.loglog(sizes, errors[name], "o-", label="random sines, learned")
-                right.loglog(sizes, np.maximum(series[name], 1e-6), "o:", color="black", label="Fourier series")
-                right.set(title=f"{name}, mean of 5 layers", xlabel="number of sines", ylabel="mean squared error")
-                right.set_xticks(sizes, sizes)
-                right.minorticks_off()
-            axes[0, 0].legend(frameon=False, fontsize=8, loc="lower left")
-            axes[0, 1].legend(frameon=False, fontsize=8, loc="lower left")
+    series = {name: fourier(target, 7) for name, target in signals.items()}
+    pictures.sine_layer(args, X, signals, outputs, series, sizes, errors, least)
     if steps >= 5000:
         common.claim(table[-1] < 1e-4, f"15 sines learn the table of five switches to a loss of {table[-1]:.0e}")
         for name in signals:
-            found, true = errors[name], series[name]
+            found = errors[name]
             common.claim(
-                all(np.diff(found) < 0) and found[1] > true[1],
+                all(np.diff(found) < 0) and found[1] > least[name][1],
                 f"{name}: loss {found[0]:.3f} with 5 sines, {found[-1]:.3f} with 150; with 15 the random ones have "
-                f"{found[1]:.3f}, Fourier's {true[1]:.3f}",
+                f"{found[1]:.3f}, Fourier's {least[name][1]:.3f}",
             )
     common.result(
         table=f"{table[-1]:.1e}", square_5=f"{errors['square wave'][0]:.4f}",
-        square_150=f"{errors['square wave'][-1]:.4f}", fourier_150=f"{series['square wave'][-1]:.4f}",
+        square_150=f"{errors['square wave'][-1]:.4f}", fourier_150=f"{least['square wave'][-1]:.4f}",
     )  # fmt: skip
 
 

@@ -25,10 +25,20 @@ from __future__ import annotations
 
 import common
 import numpy as np
+from common import pictures
 
-NODES, LEARNING_RATE = 100, 3e-6
+NODES = 100
+LEARNING_RATE = 3e-6
 X = np.linspace(-10, 10, 11)[:, None]  # (11, 1)
-INPUTS, TARGETS = np.hstack([X / 10, np.ones_like(X)]), X**2  # (11, 2): x and the bias input; (11, 1)
+TARGETS = X**2
+
+
+def with_bias(x: np.ndarray) -> np.ndarray:
+    """x and the bias input, (N, 1) -> (N, 2). Divided by 10, x is about as large as the 1 beside it."""
+    return np.hstack([x / 10, np.ones_like(x)])
+
+
+INPUTS = with_bias(X)  # (11, 2)
 
 
 def initial_weights(seed: int) -> list[np.ndarray]:
@@ -70,15 +80,18 @@ def backward(weights: list[np.ndarray], x: np.ndarray, t: np.ndarray) -> tuple[f
 def worst_difference(weights: list[np.ndarray]) -> float:
     """Between the hand-made gradients and central differences, over every weight, relative to the largest gradient."""
     _, gradients = backward(weights, INPUTS, TARGETS)
-    worst, h = 0.0, 1e-5
+    h = 1e-5
+    worst = 0.0
     for W, gradient in zip(weights, gradients, strict=True):
         numeric = np.zeros_like(W)
         for place in np.ndindex(*W.shape):
-            kept, losses = W[place], []
-            for W[place] in (kept + h, kept - h):
-                losses.append(np.sum((forward(weights, INPUTS)[0] - TARGETS) ** 2))
+            kept = W[place]
+            W[place] = kept + h
+            above = np.sum((forward(weights, INPUTS)[0] - TARGETS) ** 2)
+            W[place] = kept - h
+            below = np.sum((forward(weights, INPUTS)[0] - TARGETS) ** 2)
             W[place] = kept
-            numeric[place] = (losses[0] - losses[1]) / (2 * h)
+            numeric[place] = (above - below) / (2 * h)
         worst = max(worst, float(np.abs(numeric - gradient).max() / np.abs(gradient).max()))
     return worst
 
@@ -87,7 +100,8 @@ def outer_only(seed: int, steps: int, nodes: int) -> float:
     """Step 06's net on the same data, for comparison: the same kind of first layer, but only outer weights learn."""
     rng = np.random.default_rng(seed)
     hidden = np.sin(INPUTS @ (3 * rng.standard_normal((2, nodes)) / np.sqrt(2)))  # (11, 2) @ (2, nodes)
-    v, rate = np.zeros((nodes, 1)), 1 / np.linalg.norm(hidden, 2) ** 2  # the largest safe step
+    v = np.zeros((nodes, 1))
+    rate = 1 / np.linalg.norm(hidden, 2) ** 2  # the largest safe step
     for _ in range(steps):
         v -= rate * hidden.T @ (hidden @ v - TARGETS)  # (nodes, 11) @ (11, 1)
     return float(np.sum((hidden @ v - TARGETS) ** 2))
@@ -102,7 +116,8 @@ def main() -> None:
     print(f"{parameters} gradients by hand and by finite differences: relative difference {difference:.0e}")
 
     losses = []
-    for step in (bar := common.progress(steps)):
+    bar = common.progress(steps)
+    for step in bar:
         loss, gradients = backward(weights, INPUTS, TARGETS)
         losses.append(loss)
         for W, gradient in zip(weights, gradients, strict=True):
@@ -112,18 +127,8 @@ def main() -> None:
     losses.append(backward(weights, INPUTS, TARGETS)[0])
     outer = outer_only(args.seed, steps, 2 * parameters)
 
-    if not args.no_plot:
-        with common.picture(args.out / "07_backprop_by_hand.png", columns=2, width=9) as (left, right):
-            left.semilogy(losses, label="all four layers learn")
-            left.axhline(outer, color="C1", linestyle="--", label="only the outer weights, twice as many")
-            left.set(xlabel="step", ylabel="loss Σ (y - t)²")
-            dense = np.linspace(-10, 10, 201)[:, None]  # (201, 1)
-            right.plot(dense, dense**2, color="lightgray", linewidth=4, label="x²")
-            right.plot(dense, forward(weights, np.hstack([dense / 10, np.ones_like(dense)]))[0], label="the net")
-            right.plot(X, TARGETS, "o", color="black", label="what it was shown")
-            right.set(xlabel="x")
-            for axis in (left, right):
-                axis.legend(frameon=False)
+    dense = np.linspace(-10, 10, 201)[:, None]  # (201, 1)
+    pictures.backprop_by_hand(args, losses, outer, X, dense, forward(weights, with_bias(dense))[0])
     common.claim(
         difference < 1e-6, f"all {parameters} hand-made gradients equal finite differences to {difference:.0e}"
     )

@@ -22,8 +22,11 @@ from itertools import pairwise
 
 import common
 import numpy as np
+from common import pictures
 
-WIDTH, DEEPEST, NOISE = 30, 20, 0.3
+WIDTH = 30
+DEEPEST = 20
+NOISE = 0.3
 SLOPES = np.array([1.0, -2.0, 0.5, 0.0, 1.0])  # the true relation: four inputs, and the bias at the end
 SCALES = [0.5, 1.0, 2.0]  # of the initial weights
 RATES = [0.01, 0.1, 0.3]  # learning rates to try
@@ -43,7 +46,8 @@ def deep_net(depth: int, scale: float, rng: np.random.Generator) -> list[np.ndar
 
 def forward(weights: list[np.ndarray], x: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The inputs and the weighted sums of all layers; the last sum is the prediction."""
-    inputs, sums = [x], []
+    inputs = [x]
+    sums = []
     for w in weights:
         sums.append(inputs[-1] @ w)  # (N, in) @ (in, out) -> (N, out)
         inputs.append(np.sin(sums[-1]))
@@ -53,7 +57,9 @@ def forward(weights: list[np.ndarray], x: np.ndarray) -> tuple[list[np.ndarray],
 def backward(weights: list[np.ndarray], x: np.ndarray, y: np.ndarray) -> tuple[list[np.ndarray], list[float]]:
     """Per layer: the gradient of the loss Σ e² / 2N by its weights, and the norm of that by its weighted sums."""
     inputs, sums = forward(weights, x)
-    delta, gradients, norms = (sums[-1] - y) / len(y), [], []
+    delta = (sums[-1] - y) / len(y)
+    gradients = []
+    norms = []
     for i in reversed(range(len(weights))):
         gradients.append(inputs[i].T @ delta)  # (in, N) @ (N, out) -> (in, out)
         norms.append(float(np.linalg.norm(delta)))
@@ -89,57 +95,59 @@ def expected_factor(scale: float) -> float:
     return float(scale * np.sqrt((1 + np.exp(-2 * q)) / 2))
 
 
+def way_back(scale: float, data: tuple, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """The gradient's norm by layer before any training, the geometric mean over 20 nets; and its factor per layer."""
+    logs = np.mean([np.log(backward(deep_net(DEEPEST, scale, rng), *data)[1]) for _ in range(20)], axis=0)
+    hidden = range(5, DEEPEST - 1)  # where the sums have settled; a straight line through logarithms is geometric
+    norms = np.exp(logs)
+    factor = float(np.exp(-np.polyfit(hidden, logs[hidden], 1)[0]))
+    straight = np.corrcoef(hidden, logs[hidden])[0, 1] ** 2
+    common.claim(
+        abs(factor / expected_factor(scale) - 1) < 0.1 and (straight > 0.98 or scale == 1),
+        f"scale {scale}: on its way back through {DEEPEST} layers the gradient goes from {norms[-1]:.2g} to "
+        f"{norms[0]:.2g}, times {factor:.2f} per layer (expected {expected_factor(scale):.2f})",
+    )
+    return norms, factor
+
+
 def main() -> None:
     args = common.parse(common.arguments("Linear data, deep nets, vanishing gradients.", 1000, device=False), steps=100)
     rng = np.random.default_rng(args.seed)
-    depths, steps = [2, DEEPEST] if args.quick else [2, 5, 10, DEEPEST], args.steps
-    data, test = linear_data(100, rng), linear_data(1000, rng)
+    data = linear_data(100, rng)
+    test = linear_data(1000, rng)
     norms, factors = {}, {}
-    for scale in SCALES:  # the gradient's way through the layers before any training, geometric mean over 20 nets
-        logs = np.mean([np.log(backward(deep_net(DEEPEST, scale, rng), *data)[1]) for _ in range(20)], axis=0)
-        hidden = range(5, DEEPEST - 1)  # where the sums have settled; a straight line through logarithms is geometric
-        norms[scale], factors[scale] = np.exp(logs), float(np.exp(-np.polyfit(hidden, logs[hidden], 1)[0]))
-        straight = np.corrcoef(hidden, logs[hidden])[0, 1] ** 2
-        common.claim(
-            abs(factors[scale] / expected_factor(scale) - 1) < 0.1 and (straight > 0.98 or scale == 1),
-            f"scale {scale}: on its way back through {DEEPEST} layers the gradient goes from {norms[scale][-1]:.2g} to "
-            f"{norms[scale][0]:.2g}, times {factors[scale]:.2f} per layer (expected {expected_factor(scale):.2f})",
-        )
+    for scale in SCALES:
+        norms[scale], factors[scale] = way_back(scale, data, rng)
+
     began = time.perf_counter()
     line = np.linalg.lstsq(*data, rcond=None)[0]  # (5, 1)
     line_time = time.perf_counter() - began
     line_error = float(np.mean((test[0] @ line - test[1]) ** 2))  # (1000, 5) @ (5, 1) -> (1000, 1)
     print(f"linear regression: test loss {line_error:.4f} in {line_time * 1e6:.0f} µs; noise alone {NOISE**2:.4f}")
+
     errors, times = {}, {}
+    depths = [2, DEEPEST] if args.quick else [2, 5, 10, DEEPEST]
     jobs = [(depth, scale) for scale in SCALES for depth in depths]
-    for step, job in zip(bar := common.progress(len(jobs)), jobs, strict=True):
+    bar = common.progress(len(jobs))
+    for step, job in zip(bar, jobs, strict=True):
         began = time.perf_counter()
         nets = [deep_net(*job, np.random.default_rng([args.seed, step])) for _ in RATES]
-        errors[job] = min(train(net, data, test, rate, steps) for net, rate in zip(nets, RATES, strict=True))
+        errors[job] = min(train(net, data, test, rate, args.steps) for net, rate in zip(nets, RATES, strict=True))
         times[job] = (time.perf_counter() - began) / len(RATES)
         bar.write(f"step {step:2d}  {job[0]:2d} layers, scale {job[1]}: loss {errors[job]:.4f} in {times[job]:.2f} s")
 
-    best, silence = min(errors, key=errors.get), float(np.mean((test[1] - data[1].mean()) ** 2))
-    if not args.no_plot:
-        with common.picture(args.out / "09_side_effects.png", columns=2, width=9) as (left, right):
-            for scale in SCALES:
-                label = f"{scale}: ×{factors[scale]:.2f} a layer"
-                left.semilogy(range(1, DEEPEST + 1), norms[scale], ".-", label=label)
-                right.semilogy(depths, [errors[depth, scale] for depth in depths], "o-", label=f"net, scale {scale}")
-            left.set(xlabel="layer", ylabel="norm of the gradient before training", xticks=[1, 5, 10, 15, 20])
-            right.axhline(line_error, color="black", linestyle="--", label="linear regression")
-            right.axhline(silence, color="gray", linestyle=":", label="always the mean")
-            right.set(xlabel="layers", ylabel="error on new data", xticks=depths)
-            left.legend(frameon=False, title="scale of the weights")
-            right.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
-    if steps >= 1000:
+    best = min(errors, key=errors.get)
+    silence = float(np.mean((test[1] - data[1].mean()) ** 2))  # of who always says the mean
+    pictures.side_effects(args, norms, factors, errors, line_error, silence)
+    if args.steps >= 1000:
         common.claim(
             line_error < errors[best] and line_time < times[best],
             f"linear regression: test error {line_error:.4f} in {line_time * 1e6:.0f} µs; the best deep net, {best[0]} "
             f"layers and scale {best[1]}: {errors[best]:.4f} in {times[best] * 1e3:.0f} ms",
         )
         for scale in (0.5, 2.0):
-            shallow, deep = errors[2, scale], errors[DEEPEST, scale]
+            shallow = errors[2, scale]
+            deep = errors[DEEPEST, scale]
             statement = f"2 layers learn ({shallow:.2f}), {DEEPEST} do not ({deep:.2f}; always the mean {silence:.2f})"
             common.claim(shallow < 0.2 * silence and deep > 0.9 * silence, f"scale {scale}: {statement}")
     values = {"linear": line_error, "best_deep": errors[best], "vanishing": factors[0.5], "exploding": factors[2.0]}

@@ -23,12 +23,14 @@ from __future__ import annotations
 
 import common
 import numpy as np
+from common import pictures
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import nn, optim
 
 X = np.linspace(-10, 10, 11, dtype=np.float32)[:, None]  # (11, 1)
-NODES, GOAL = 100, 1.0  # GOAL: the loss, summed over 11 points, that counts as learned
+NODES = 100
+GOAL = 1.0  # the loss, summed over 11 points, that counts as learned
 SGD_RATE = 2e-5  # the best of 1e-6, 3e-6, 1e-5, 2e-5, 3e-5 and 1e-4 over three seeds
 
 
@@ -50,7 +52,8 @@ def largest_difference(seed: int, device: str) -> float:
     rng = np.random.default_rng(seed)
     sizes = [(2, NODES), (NODES, NODES), (NODES, NODES), (NODES, 1)]
     arrays = [rng.standard_normal(size) / np.sqrt(size[0]) * (3 if size[0] == 2 else 1) for size in sizes]
-    x, t = np.hstack([X / 10, np.ones_like(X)]), X**2  # (11, 2), (11, 1)
+    x = np.hstack([X / 10, np.ones_like(X)])  # (11, 2)
+    t = X**2  # (11, 1)
 
     weights = [z2g.tensor(a, dtype=z2g.float32, device=device, requires_grad=True) for a in arrays]
     h = z2g.tensor(x, device=device)
@@ -70,9 +73,14 @@ class Net(nn.Module):
     def __init__(self):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(1, NODES), nn.ReLU(), nn.Linear(NODES, NODES), nn.ReLU(), nn.Linear(NODES, NODES), nn.ReLU(),
+            nn.Linear(1, NODES),
+            nn.ReLU(),
+            nn.Linear(NODES, NODES),
+            nn.ReLU(),
+            nn.Linear(NODES, NODES),
+            nn.ReLU(),
             nn.Linear(NODES, 1),
-        )  # fmt: skip
+        )
 
     def forward(self, x: z2g.Tensor) -> z2g.Tensor:
         return self.layers(x)
@@ -82,11 +90,13 @@ def train(name: str, args, steps: int) -> tuple[Net, list[float]]:
     """Train from the same first weights; returns the net and the loss at every step."""
     z2g.manual_seed(args.seed)
     net = Net().to(args.device)
-    x, t = z2g.tensor(X, device=args.device), z2g.tensor(X**2, device=args.device)
-    make = {"Adam": lambda p: optim.Adam(p, lr=0.003), "SGD": lambda p: optim.SGD(p, lr=SGD_RATE)}[name]
-    optimizer, losses = make(net.parameters()), []
+    x = z2g.tensor(X, device=args.device)
+    t = x**2
+    optimizer = optim.Adam(net.parameters(), lr=0.003) if name == "Adam" else optim.SGD(net.parameters(), lr=SGD_RATE)
     schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))  # smaller and smaller steps at the end
-    for step in (bar := common.progress(steps)):
+    losses = []
+    bar = common.progress(steps)
+    for step in bar:
         loss = ((net(x) - t) ** 2).sum()
         optimizer.zero_grad()
         loss.backward()
@@ -105,34 +115,24 @@ def steps_to_goal(losses: list[float]) -> int:
 
 def main() -> None:
     args = common.parse(common.arguments("Autograd, a Module and Adam learn x².", 5000), steps=200)
-    steps = args.steps
     difference = largest_difference(args.seed, args.device)
     common.claim(difference < 1e-6, f"autograd's gradients equal the hand-written ones to {difference:.0e} (float32)")
-    runs = {name: train(name, args, steps) for name in ("SGD", "Adam")}
-    net = runs["Adam"][0]
-    needed = {name: steps_to_goal(losses) for name, (_, losses) in runs.items()}
+    losses, needed = {}, {}
+    for name in ("SGD", "Adam"):
+        net, losses[name] = train(name, args, args.steps)
+        needed[name] = steps_to_goal(losses[name])
     with z2g.no_grad():
         dense = np.linspace(-12, 12, 241, dtype=np.float32)[:, None]  # (241, 1)
-        curve = net(z2g.tensor(dense, device=args.device)).cpu().numpy()
+        curve = net(z2g.tensor(dense, device=args.device)).cpu().numpy()  # of the last net, that of Adam
         f4 = net(z2g.tensor([[4.0]], device=args.device)).item()
     print(f"f(4) = {f4:.3f} (one of the points it was shown); steps to a loss below {GOAL}: {needed}")
-
-    if not args.no_plot:
-        with common.picture(args.out / "10_autograd.png", columns=2, width=9) as (left, right):
-            for name, (_, values) in runs.items():
-                left.loglog(range(1, steps + 1), values, label=name)
-            left.set(xlabel="step", ylabel="loss Σ (y - t)²")
-            right.plot(dense, dense**2, color="lightgray", linewidth=4, label="x²")
-            right.plot(dense, curve, label="the net (Adam)")
-            right.plot(X, X**2, "o", color="black", label="what it was shown")
-            right.set(xlabel="x")
-            for axis in (left, right):
-                axis.legend(frameon=False)
-    if steps >= 5000:
+    pictures.autograd(args, losses, X, dense, curve)
+    if args.steps >= 5000:
         common.claim(abs(f4 - 16) < 0.5, f"f(4) = {f4:.2f}, near 16")
         common.claim(
             needed["Adam"] * 3 < needed["SGD"],
-            f"Adam needs {needed['Adam']} steps, SGD {f'over {steps}' if needed['SGD'] > steps else needed['SGD']}",
+            f"Adam needs {needed['Adam']} steps, SGD "
+            f"{f'over {args.steps}' if needed['SGD'] > args.steps else needed['SGD']}",
         )
     common.result(
         gradient_difference=f"{difference:.0e}", f4=f"{f4:.3f}", adam_steps=needed["Adam"], sgd_steps=needed["SGD"]

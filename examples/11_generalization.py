@@ -26,12 +26,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import common
+from common import pictures
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import nn, optim
 
 NOISE = 0.3  # its square, 0.09, is the error that even the true function makes on noisy points
-INSIDE, BEYOND = [(-3, 3)], [(-6, -3), (3, 6)]  # where the net is trained, and where it has seen nothing
+INSIDE = [(-3, 3)]  # where the net is trained
+BEYOND = [(-6, -3), (3, 6)]  # where it has seen nothing
 
 
 @dataclass
@@ -58,7 +60,9 @@ WAYS = [
 class Net(nn.Module):
     def __init__(self, way: Way, hidden: int = 50):
         super().__init__()
-        self.first, self.second, self.last = nn.Linear(1, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, 1)
+        self.first = nn.Linear(1, hidden)
+        self.second = nn.Linear(hidden, hidden)
+        self.last = nn.Linear(hidden, 1)
         self.activation = way.activation
         for parameter in self.parameters():
             nn.init.normal_(parameter, std=way.std)
@@ -87,7 +91,8 @@ def error(net: Net, x: z2g.Tensor, y: z2g.Tensor) -> float:
 def train(way: Way, seed: int, args: Any, bar: Any, rows: bool) -> tuple[Net, list[float], tuple]:
     """A trained net, its errors [on its own points, between them, beyond them], and its points."""
     z2g.manual_seed(seed)  # every way gets the same data and the same initial weights, up to their scale
-    inside, beyond = sample(400, INSIDE, args.device), sample(400, BEYOND, args.device)
+    inside = sample(400, INSIDE, args.device)
+    beyond = sample(400, BEYOND, args.device)
     x, y = (column[: way.points] for column in sample(200, INSIDE, args.device))
     net = Net(way).to(args.device)
     optimizer = optim.AdamW(net.parameters(), lr=3e-3, weight_decay=way.weight_decay)
@@ -107,33 +112,23 @@ def main() -> None:
     parser.add_argument("--sets", type=common.at_least(1), default=5, help="data sets to average over")
     args = common.parse(parser, steps=300, sets=2)
 
-    errors, first = {}, {}
+    errors = {}
+    drawn = {}  # of the first data set: what each net says along a line, and what it learned from
+    line = z2g.linspace(-6, 6, 400).unsqueeze(1)  # (400, 1)
     with common.progress(len(WAYS) * args.sets * args.steps) as bar:
         for way in WAYS:
             runs = [train(way, 100 * args.seed + k, args, bar, rows=k == 0) for k in range(args.sets)]
-            first[way.name] = runs[0]
+            net, _, (x, y) = runs[0]
+            with z2g.no_grad():
+                guess = net(line.to(args.device))
+            drawn[way.name] = [column.cpu().numpy() for column in (guess, x, y)]
             errors[way.name] = [sum(column) / args.sets for column in zip(*(run[1] for run in runs), strict=True)]
 
     print(f"\nmean of {args.sets} data sets   training   test between   test beyond   (noise alone: {NOISE**2:.3f})")
     for name, (training, between, beyond) in errors.items():
         print(f"{name:20s} {training:12.4f} {between:14.3f} {beyond:13.3f}")
 
-    if not args.no_plot:
-        with common.picture(args.out / "11_generalization.png", columns=3, rows=2, width=9, height=5.5) as axes:
-            line = z2g.linspace(-6, 6, 400).unsqueeze(1)  # (400, 1)
-            for axis, (name, (net, _, (x, y))) in zip(axes.flat, first.items(), strict=True):
-                with z2g.no_grad():
-                    guess = net(line.to(args.device)).numpy()
-                axis.axvspan(-3, 3, color="0.93", label="where examples lie")
-                axis.plot(line.numpy(), truth(line).numpy(), color="C7", linestyle="--", label="truth")
-                axis.plot(line.numpy(), guess, color="C0", linewidth=1, label="net")
-                axis.plot(x.numpy(), y.numpy(), "C1.", markersize=4, label="examples")
-                axis.set(ylim=(-6, 6), title=name, xticks=[-6, -3, 0, 3, 6])
-                axis.label_outer()
-                axis.set(xlabel="x" if axis in axes[1] else "", ylabel="y" if axis in axes[:, 0] else "")
-            handles = axis.get_legend_handles_labels()
-            axis.figure.legend(*handles, loc="outside lower center", ncols=4, frameon=False)
-
+    pictures.generalization(args, line.numpy(), truth(line).numpy(), drawn)
     trained, unseen, _ = errors["overfitted"]
     least = min(beyond / between for _, between, beyond in errors.values())
     if args.steps >= 300 and args.sets >= 2:  # before that no net has learned enough to overfit

@@ -23,30 +23,35 @@ takes about 20 seconds on 2 CPU cores. The last lines look like this:
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import Any
 
 import common
+from common import letters, pictures
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import nn, optim, text
 
-CONTEXT, HIDDEN, BATCH = 16, 100, 100
+CONTEXT = 16  # letters it sees
+HIDDEN = 100
+BATCH = 100
 
 
 class NextLetter(nn.Module):
     """Two hidden layers between the numbers of 16 letters and the scores of the letter that follows."""
 
-    def __init__(self, letters: int):
+    def __init__(self, vocabulary: int):
         super().__init__()
-        self.letters = letters
+        self.vocabulary = vocabulary
         self.layers = nn.Sequential(
-            nn.Linear(CONTEXT, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, letters)
+            nn.Linear(CONTEXT, HIDDEN),
+            nn.ReLU(),
+            nn.Linear(HIDDEN, HIDDEN),
+            nn.ReLU(),
+            nn.Linear(HIDDEN, vocabulary),
         )
 
     def forward(self, ids: z2g.Tensor) -> z2g.Tensor:
-        x = 2 * ids.float() / (self.letters - 1) - 1  # 0 .. V - 1 -> -1 .. 1
+        x = 2 * ids.float() / (self.vocabulary - 1) - 1  # 0 .. V - 1 -> -1 .. 1
         return self.layers(x)  # (B, 16) -> (B, 100) -> (B, 100) -> (B, V)
 
     @z2g.no_grad()
@@ -60,47 +65,37 @@ class NextLetter(nn.Module):
         return ids[CONTEXT:]
 
 
-@z2g.no_grad()
-def evaluate(model: NextLetter, ids: z2g.Tensor, device: str) -> float:
-    """Mean loss of 5,000 letters spread evenly over a text: the same ones at every call."""
-    ends = range(CONTEXT, len(ids), max(1, len(ids) // 5000))
-    windows = z2g.stack([ids[end - CONTEXT : end + 1] for end in ends]).to(device)  # (N, 16 + 1)
-    return nn.functional.cross_entropy(model(windows[:, :-1]), windows[:, -1]).item()
-
-
-def train(name: str, ids: z2g.Tensor, unseen: z2g.Tensor, letters: int, args: Any) -> tuple[NextLetter, list[tuple]]:
+def train(name: str, ids: z2g.Tensor, unseen: z2g.Tensor, vocabulary: int, args: Any) -> tuple[NextLetter, list]:
     """A net trained on a text, and the rows (step, loss on that text, loss on an unseen text)."""
     z2g.manual_seed(args.seed)  # both nets start from the same weights
-    model = NextLetter(letters).to(args.device)
+    model = NextLetter(vocabulary).to(args.device)
     optimizer = optim.Adam(model.parameters(), lr=1e-3)
-    rows = [(0, evaluate(model, ids, args.device), evaluate(model, unseen, args.device))]
-    with common.progress(args.steps) as bar:
-        for step in bar:
-            inputs, targets = text.random_batch(ids, BATCH, CONTEXT)  # (B, 16), and the same one letter later
-            inputs, target = inputs.to(args.device), targets[:, -1].to(args.device)  # (B, 16), (B,)
-            loss = nn.functional.cross_entropy(model(inputs), target)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            if step % max(1, args.steps // 16) == 0 or step == args.steps:
-                rows.append((step, evaluate(model, ids, args.device), evaluate(model, unseen, args.device)))
-                bar.write(f"step {step:5d}  loss {rows[-1][1]:.3f}  held-out {rows[-1][2]:.3f}  {name}")
+
+    def measure(step: int) -> tuple[int, float, float]:
+        return step, *(letters.held_out_last(model, part, CONTEXT, args.device) for part in (ids, unseen))
+
+    rows = [measure(0)]
+    bar = common.progress(args.steps)
+    for step in bar:
+        inputs, targets = text.random_batch(ids, BATCH, CONTEXT)  # (B, 16), and the same one letter later
+        scores = model(inputs.to(args.device))  # (B, V)
+        loss = nn.functional.cross_entropy(scores, targets[:, -1].to(args.device))  # the letter after the window: (B,)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step % max(1, args.steps // 16) == 0 or step == args.steps:
+            rows.append(measure(step))
+            bar.write(f"step {step:5d}  loss {rows[-1][1]:.3f}  held-out {rows[-1][2]:.3f}  {name}")
     return model, rows
 
 
-def flags() -> argparse.Namespace:
+def main() -> None:
     parser = common.arguments("Predict the next letter from the last 16, and write.", steps=16000)
     parser.add_argument("--letters", type=common.at_least(0), default=240, help="letters to write")
-    return common.parse(parser, steps=1000, letters=60)
-
-
-def main() -> None:
-    args = flags()
-    content = (Path(__file__).parent / "data" / "cats.txt").read_text(encoding="utf-8")
-    training, validation = text.split_poems(content)
-    tokenizer = text.CharTokenizer(content)
+    args = common.parse(parser, steps=1000, letters=60)
+    tokenizer, ids, unseen = letters.poems()
+    training, validation = tokenizer.decode(ids), tokenizer.decode(unseen)
     V = len(tokenizer)
-    unseen = tokenizer.encode(validation)
     unigram, bigram = (text.NGram(n, training, V).cross_entropy(validation) for n in (1, 2))
     print(f"{V} letters; held-out loss of counting letters {unigram:.3f}, of counting pairs {bigram:.3f}")
 
@@ -110,20 +105,12 @@ def main() -> None:
         model, rows[name] = train(name, tokenizer.encode(poems), unseen, V, args)
         start = tokenizer.encode(training[:CONTEXT]).to(args.device)
         sample = training[:CONTEXT] + tokenizer.decode(model.write(start, args.letters))
-        print(f"\n{sample}\n\n({name}: the longest run copied from what it read has "
-              f"{text.longest_copy(sample[CONTEXT:], poems)} letters)\n")  # fmt: skip
-    if not args.no_plot:
-        with common.picture(args.out / "12_next_letter.png") as axes:
-            for color, (name, history) in zip(("C3", "C0"), rows.items(), strict=True):
-                steps, train_losses, unseen_losses = zip(*history, strict=True)
-                axes.plot(steps, train_losses, color, linestyle="--", label=f"{name}: training")
-                axes.plot(steps, unseen_losses, color, label=f"{name}: held out")
-            axes.axhline(unigram, color="C7", linestyle=":", label="unigram, bigram (held out)")
-            axes.axhline(bigram, color="C7", linestyle=":")
-            axes.set(xlabel="step", ylabel="loss (nats per letter)", ylim=(1.5, 4.2))
-            axes.legend(frameon=False, ncols=2)
+        copied = text.longest_copy(sample[CONTEXT:], poems)
+        print(f"\n{sample}\n\n({name}: the longest run copied from what it read has {copied} letters)\n")
 
-    (_, few_train, few_unseen), (_, all_train, all_unseen) = rows["a tenth"][-1], rows["all poems"][-1]
+    pictures.next_letter(args, rows, unigram, bigram)
+    _, few_train, few_unseen = rows["a tenth"][-1]
+    _, all_train, all_unseen = rows["all poems"][-1]
     if args.steps >= 1000:
         common.claim(all_unseen < unigram - 0.3, f"16 letters help: held-out loss {all_unseen:.3f} < {unigram:.3f}")
     if args.steps >= 16000:

@@ -19,16 +19,17 @@ takes about 30 seconds on 2 CPU cores. The last lines look like this:
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import common
-import numpy as np
+from common import letters, pictures
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g import nn, optim, text
+from tinygrad_z2g import nn
 
-T, WIDTH, FILTERS, LENGTH, HIDDEN = 16, 32, 64, 5, 128  # letters it sees, numbers per letter, filters, their length
+T = 16  # letters it sees
+WIDTH = 32  # numbers per letter
+FILTERS = 64
+LENGTH = 5  # letters that a filter covers
+HIDDEN = 128
 
 
 class Numbers(nn.Module):
@@ -74,73 +75,50 @@ class Filters(Vectors):
 
     def __init__(self, vocabulary: int, places: bool = False):
         super().__init__(vocabulary)
-        self.filters, self.place = nn.Conv1d(WIDTH, FILTERS, LENGTH), nn.Embedding(T, WIDTH) if places else None
+        self.filters = nn.Conv1d(WIDTH, FILTERS, LENGTH)
+        self.place = nn.Embedding(T, WIDTH) if places else None
 
     def forward(self, ids: z2g.Tensor) -> z2g.Tensor:
-        x = self.letter(ids) + (0 if self.place is None else self.place.weight)  # (B, T, C) + (T, C)
+        x = self.letter(ids)  # (B, T) -> (B, T, C)
+        if self.place is not None:
+            x = x + self.place.weight  # (B, T, C) + (T, C)
         return self.filters(x.transpose(1, 2)).amax(dim=2)  # (B, T, C) -> (B, C, T) -> (B, F, T') -> (B, F)
 
 
-KINDS = {"numbers": Numbers, "vectors": Vectors, "average": Average, "filters": Filters}
-KINDS["placed"] = lambda vocabulary: Filters(vocabulary, places=True)
-
-
-@z2g.no_grad()
-def held_out(model: nn.Module, ids: z2g.Tensor, device: str) -> float:
-    """Mean loss of 5,000 letters spread evenly over a text: the same ones at every call."""
-    windows = z2g.stack([ids[i : i + T + 1] for i in range(0, len(ids) - T, max(1, len(ids) // 5000))]).to(device)
-    return nn.functional.cross_entropy(model(windows[:, :-1]), windows[:, -1]).item()
-
-
-def train(name: str, model: nn.Module, ids: z2g.Tensor, steps: int, args: argparse.Namespace) -> None:
-    """Adam on random windows; the target is the letter after each."""
-    optimizer = optim.Adam(model.parameters(), lr=1e-3)
-    for step in (bar := common.progress(steps)):
-        inputs, targets = text.random_batch(ids, 100, T)  # (B, T), and the same one letter later
-        loss = nn.functional.cross_entropy(model(inputs.to(args.device)), targets[:, -1].to(args.device))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if step % max(1, steps // 4) == 0:
-            bar.write(f"{name:7s} step {step:5d}  loss {loss.item():.4f}")
+KINDS = {
+    "numbers": Numbers,
+    "vectors": Vectors,
+    "average": Average,
+    "filters": Filters,
+    "placed": lambda vocabulary: Filters(vocabulary, places=True),
+}
 
 
 def main() -> None:
     args = common.parse(common.arguments("Embeddings and Conv1d against letters as numbers.", 1500), steps=50)
-    steps, seeds = args.steps, 1 if args.quick else 3
-    content = (Path(__file__).parent / "data" / "cats.txt").read_text(encoding="utf-8")
-    tokenizer = text.CharTokenizer(content)
-    ids, unseen = (tokenizer.encode(part) for part in text.split_poems(content))
-    losses, weights = {name: [] for name in KINDS}, {}
+    seeds = 1 if args.quick else 3
+    tokenizer, ids, unseen = letters.poems()
+    V = len(tokenizer)
+    losses = {name: [] for name in KINDS}
+    weights = {}
     for seed in range(args.seed, args.seed + seeds):
         for name, kind in KINDS.items():
             z2g.manual_seed(seed)
-            form = kind(len(tokenizer))
-            model = nn.Sequential(form, nn.Linear(form.size, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, len(tokenizer)))
-            train(name, model.to(args.device), ids, steps, args)
-            losses[name].append(held_out(model, unseen, args.device))
-            weights[name] = sum(p.numel() for p in model.parameters())
+            form = kind(V)
+            model = nn.Sequential(form, nn.Linear(form.size, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, V)).to(args.device)
+            letters.learn(
+                f"{name:7s}", model, letters.loss_of_last, ids, T, args.steps, lr=1e-3, device=args.device, lines=4
+            )
+            losses[name].append(letters.held_out_last(model, unseen, T, args.device))
+            weights[name] = letters.weights_in(model)
     for name, values in losses.items():
         print(f"{name:7s} held-out loss {[round(value, 3) for value in values]}, {weights[name]} weights")
     mean = {name: sum(values) / seeds for name, values in losses.items()}
-    if not args.no_plot:
-        drawn = [i for i, letter in enumerate(tokenizer.characters) if letter.islower() or letter.isspace()]
-        vectors = form.letter.weight.detach().cpu().numpy()[drawn]  # (n, C), of the last net
-        vectors = vectors - vectors.mean(axis=0)
-        plane = vectors @ np.linalg.svd(vectors, full_matrices=False)[2][:2].T  # PCA: (n, C) @ (C, 2) -> (n, 2)
-        with common.picture(args.out / "13_embedding_conv.png", columns=2, width=10) as (left, right):
-            left.barh([f"{name}\n{n} weights" for name, n in weights.items()], list(mean.values()))
-            left.set(title="shorter is better", xlabel="held-out loss (nats per letter)", ylim=(4.5, -0.5))
-            for i, value in enumerate(mean.values()):
-                left.text(value, i, f"{value:.2f} ", ha="right", va="center", color="white")
-            right.scatter(*plane.T, s=0)  # sets the limits
-            for i, (x, y) in zip(drawn, plane, strict=True):
-                letter = tokenizer.characters[i].replace("\n", "¶").replace(" ", "␣")
-                right.text(x, y, letter, color="C3" if letter in "aeiou" else "C0" if letter.islower() else "C7")
-            right.set(title="vectors of vowels (red) and consonants (blue),\nof the space ␣ and the line's end ¶")
-            right.set(xlabel="direction of largest spread", ylabel="direction of second largest spread")
-    if steps >= 1500:
-        low, high = ({name: pick(values) for name, values in losses.items()} for pick in (min, max))
+    vectors = form.letter.weight.detach().cpu().numpy()  # (V, C), of the last net
+    pictures.embedding_conv(args, mean, weights, tokenizer.characters, vectors)
+    if args.steps >= 1500:
+        low = {name: min(values) for name, values in losses.items()}
+        high = {name: max(values) for name, values in losses.items()}
         numbers, vectors, average, filters, placed = (f"{mean[name]:.2f} {name}" for name in KINDS)
         common.claim(high["vectors"] < low["numbers"] - 0.5, f"{numbers} > {vectors}")
         order = low["average"] > high["filters"] and low["filters"] > high["placed"]

@@ -21,15 +21,19 @@ takes about 25 seconds on 2 CPU cores. The last lines look like this:
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import common
+from common import letters, pictures
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import nn, optim, text
 
-T, WIDTH, HIDDEN, STATE = 16, 32, 128, 113  # the window, numbers per letter, the window net's hidden layer, the LSTM's
-STREAMS, CHUNK, LINE = 32, 32, 128  # texts read at once, letters between two updates; held-out letters in one go
+T = 16  # the window
+WIDTH = 32  # numbers per letter
+HIDDEN = 128  # of the window net
+STATE = 113  # of the LSTM
+STREAMS = 32  # places of the text that are read at once
+CHUNK = 32  # letters between two updates
+LINE = 128  # held-out letters in one go
 
 
 class Memory(nn.Module):
@@ -37,7 +41,8 @@ class Memory(nn.Module):
 
     def __init__(self, vocabulary: int):
         super().__init__()
-        self.letter, self.lstm = nn.Embedding(vocabulary, WIDTH), nn.LSTM(WIDTH, STATE, batch_first=True)
+        self.letter = nn.Embedding(vocabulary, WIDTH)
+        self.lstm = nn.LSTM(WIDTH, STATE, batch_first=True)
         self.out = nn.Linear(STATE, vocabulary)
 
     def forward(self, ids: z2g.Tensor, state: tuple[z2g.Tensor, z2g.Tensor] | None = None) -> tuple:
@@ -47,37 +52,33 @@ class Memory(nn.Module):
 
 def window_net(vocabulary: int) -> nn.Sequential:
     """Step 13's vectors side by side: (B, T) -> (B, vocabulary)"""
-    first, out = nn.Linear(T * WIDTH, HIDDEN), nn.Linear(HIDDEN, vocabulary)
+    # The order in which weights are drawn: the two layers, then the vectors
+    first = nn.Linear(T * WIDTH, HIDDEN)
+    out = nn.Linear(HIDDEN, vocabulary)
     return nn.Sequential(nn.Embedding(vocabulary, WIDTH), nn.Flatten(), first, nn.ReLU(), out)
 
 
-def windows(optimizer: optim.Optimizer, model: nn.Module, ids: z2g.Tensor, steps: int, device: str) -> None:
-    """Train on random windows; the target is the letter after each."""
-    for step in (bar := common.progress(steps)):
-        inputs, targets = text.random_batch(ids, 100, T)
-        loss = nn.functional.cross_entropy(model(inputs.to(device)), targets[:, -1].to(device))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if step % max(1, steps // 4) == 0:
-            bar.write(f"window step {step:5d}  loss {loss.item():.4f}")
-
-
-def streams(optimizer: optim.Optimizer, model: nn.Module, ids: z2g.Tensor, steps: int, device: str) -> None:
+def read_on(model: Memory, ids: z2g.Tensor, steps: int, device: str) -> None:
     """Train by reading the text at 32 places at once, from chunk to chunk with the state of the one before."""
+    optimizer = optim.Adam(model.parameters(), lr=3e-3)
     n = (len(ids) - 1) // STREAMS
-    inputs, targets = ids[: n * STREAMS].view(STREAMS, n), ids[1 : n * STREAMS + 1].view(STREAMS, n)
-    state, at = None, 0
-    for step in (bar := common.progress(steps)):
+    inputs = ids[: n * STREAMS].view(STREAMS, n)
+    targets = ids[1 : n * STREAMS + 1].view(STREAMS, n)
+    state = None
+    at = 0
+    bar = common.progress(steps)
+    for step in bar:
         if at + CHUNK > n:  # read to the end: start again with an empty memory
-            state, at = None, 0
+            state = None
+            at = 0
         scores, state = model(inputs[:, at : at + CHUNK].to(device), state)
         loss = nn.functional.cross_entropy(scores.flatten(0, 1), targets[:, at : at + CHUNK].flatten().to(device))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        state, at = tuple(part.detach() for part in state), at + CHUNK
+        state = tuple(part.detach() for part in state)  # it goes on; its history does not
+        at += CHUNK
         if step % max(1, steps // 4) == 0:
             bar.write(f"lstm   step {step:5d}  loss {loss.item():.4f}")
 
@@ -98,40 +99,42 @@ def losses_by_place(model: nn.Module, ids: z2g.Tensor, device: str) -> z2g.Tenso
 @z2g.no_grad()
 def write(model: Memory, tokenizer: text.CharTokenizer, length: int, device: str) -> str:
     """Feed the net its own letters, one at a time; the state alone remembers."""
-    letter, state, letters = tokenizer.encode("\n").view(1, 1).to(device), None, []
+    letter = tokenizer.encode("\n").view(1, 1).to(device)
+    state = None
+    written = []
     for _ in range(length):
         scores, state = model(letter, state)  # (1, 1) -> (1, 1, V)
         letter = z2g.multinomial(nn.functional.softmax(scores[:, -1] / 0.8, dim=-1), 1)  # (1, V) -> (1, 1)
-        letters.append(letter.item())
-    return tokenizer.decode(letters)
+        written.append(letter.item())
+    return tokenizer.decode(written)
 
 
 def main() -> None:
     args = common.parse(common.arguments("An LSTM against a window of 16 letters.", 1500), steps=20)
-    steps = args.steps
-    content = (Path(__file__).parent / "data" / "cats.txt").read_text(encoding="utf-8")
-    tokenizer = text.CharTokenizer(content)
-    ids, unseen = (tokenizer.encode(part) for part in text.split_poems(content))
-    by_place = {}
+    tokenizer, ids, unseen = letters.poems()
+
+    def measured(name: str, model: nn.Module) -> z2g.Tensor:
+        losses = losses_by_place(model, unseen, args.device)
+        print(f"{name:6s} {letters.weights_in(model)} weights, held-out loss {losses.mean().item():.3f}")
+        return losses
+
     # The window net learns fastest at 1e-3, and is at its best after some 4,000 steps: then it overfits
-    plan = (("window", window_net, windows, steps * 8 // 3, 1e-3), ("lstm", Memory, streams, steps, 3e-3))
-    for name, make, fit, updates, lr in plan:
-        z2g.manual_seed(args.seed)
-        model = make(len(tokenizer)).to(args.device)
-        fit(optim.Adam(model.parameters(), lr=lr), model, ids, updates, args.device)
-        by_place[name] = losses_by_place(model, unseen, args.device)
-        weights = sum(p.numel() for p in model.parameters())
-        print(f"{name:6s} {weights} weights, held-out loss {by_place[name].mean().item():.3f}")
-    print(write(model, tokenizer, 300, args.device))
-    if not args.no_plot:
-        with common.picture(args.out / "14_lstm.png") as axis:
-            for name, losses in by_place.items():
-                groups = losses.view(-1, 16).mean(dim=1)  # (LINE - T,) -> (7, 16) -> (7,): less noise
-                axis.plot(range(T + 8, LINE, 16), groups.numpy(), "o-", label=name)
-            axis.set(xlabel="letters read before", ylabel="held-out loss (nats per letter)")
-            axis.legend()
-    window, lstm = (losses.mean().item() for losses in by_place.values())
-    if steps >= 1500:
+    z2g.manual_seed(args.seed)
+    net = window_net(len(tokenizer)).to(args.device)
+    updates = args.steps * 8 // 3
+    letters.learn("window", net, letters.loss_of_last, ids, T, updates, lr=1e-3, device=args.device, lines=4)
+    by_place = {"window": measured("window", net)}
+
+    z2g.manual_seed(args.seed)
+    memory = Memory(len(tokenizer)).to(args.device)
+    read_on(memory, ids, args.steps, args.device)
+    by_place["lstm"] = measured("lstm", memory)
+    print(write(memory, tokenizer, 300, args.device))
+
+    pictures.lstm(args, {name: losses.numpy() for name, losses in by_place.items()}, T)
+    window = by_place["window"].mean().item()
+    lstm = by_place["lstm"].mean().item()
+    if args.steps >= 1500:
         common.claim(lstm < window - 0.15, f"held-out loss {lstm:.3f} with a memory, {window:.3f} with a window")
     common.result(lstm=f"{lstm:.4f}", window=f"{window:.4f}")
 

@@ -20,16 +20,17 @@ takes about 20 seconds on 2 CPU cores. The last lines look like this:
 
 from __future__ import annotations
 
-import argparse
 import math
-from pathlib import Path
 
 import common
+from common import letters, pictures
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g import nn, optim, text
+from tinygrad_z2g import nn
 
-T, WIDTH, HEADS, SIZE = 16, 32, 4, 8  # letters it sees, numbers per letter, heads, numbers per head
+T = 16  # letters it sees
+WIDTH = 32  # numbers per letter
+SIZE = 8  # numbers per head: four heads
 
 
 class SelfAttention(nn.Module):
@@ -42,7 +43,8 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: z2g.Tensor) -> z2g.Tensor:
         q, k, v = self.query(x), self.key(x), self.value(x)
-        heads, self.maps = [], []
+        heads = []
+        self.maps = []  # what the heads looked at, for the picture
         for i in range(0, WIDTH, SIZE):
             own = slice(i, i + SIZE)
             scores = q[..., own] @ k[..., own].transpose(-2, -1) / math.sqrt(SIZE)  # (B, T, hs) @ (B, hs, T)
@@ -66,47 +68,8 @@ class CausalAverage(nn.Module):
         return self.mean @ self.value(x)  # (T, T) @ (B, T, C) -> (B, T, C)
 
 
-class Model(nn.Module):
-    """Letters and places as vectors, one way of mixing them, and a hidden layer: (B, T) -> (B, T, vocabulary)"""
-
-    def __init__(self, vocabulary: int, mix: nn.Module):
-        super().__init__()
-        self.letter, self.place, self.mix = nn.Embedding(vocabulary, WIDTH), nn.Embedding(T, WIDTH), mix
-        self.hidden, self.out = nn.Linear(2 * WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, vocabulary)
-
-    def forward(self, ids: z2g.Tensor) -> z2g.Tensor:
-        x = self.letter(ids) + self.place(z2g.arange(ids.shape[1], device=ids.device))  # (B, T, C) + (T, C)
-        x = z2g.cat([x, self.mix(x)], dim=-1)  # the letter itself beside what it gathered: (B, T, 2C)
-        return self.out(self.hidden(x).relu())
-
-
-def loss_of(model: Model, inputs: z2g.Tensor, targets: z2g.Tensor) -> z2g.Tensor:
-    """Cross-entropy, nats per letter, over all positions."""
-    return nn.functional.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())  # (B, T, V) -> (B T, V)
-
-
 @z2g.no_grad()
-def held_out(model: Model, ids: z2g.Tensor, device: str) -> float:
-    """The loss over a whole text, cut into windows of T letters."""
-    n = (len(ids) - 1) // T
-    return loss_of(model, ids[: n * T].view(n, T).to(device), ids[1 : n * T + 1].view(n, T).to(device)).item()
-
-
-def train(name: str, model: Model, ids: z2g.Tensor, steps: int, args: argparse.Namespace) -> None:
-    """Adam on random windows."""
-    optimizer = optim.Adam(model.parameters(), lr=3e-3)
-    for step in (bar := common.progress(steps)):
-        inputs, targets = text.random_batch(ids, 100, T)
-        loss = loss_of(model, inputs.to(args.device), targets.to(args.device))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if step % max(1, steps // 5) == 0:
-            bar.write(f"{name:9s} step {step:5d}  loss {loss.item():.4f}")
-
-
-@z2g.no_grad()
-def looks_ahead(model: Model, ids: z2g.Tensor) -> float:
+def looks_ahead(model: nn.Module, ids: z2g.Tensor) -> float:
     """How much the scores of the first half change when the letters of the second half do. (1, T) -> a number"""
     changed = ids.clone()
     changed[:, T // 2 :] = 0
@@ -115,31 +78,21 @@ def looks_ahead(model: Model, ids: z2g.Tensor) -> float:
 
 def main() -> None:
     args = common.parse(common.arguments("One block of self-attention against a causal average.", 2500), steps=100)
-    steps = args.steps
-    content = (Path(__file__).parent / "data" / "cats.txt").read_text(encoding="utf-8")
-    tokenizer = text.CharTokenizer(content)
-    ids, unseen = (tokenizer.encode(part) for part in text.split_poems(content))
+    tokenizer, ids, unseen = letters.poems()
     final = {}
     for name, mix in (("average", CausalAverage), ("attention", SelfAttention)):
         z2g.manual_seed(args.seed)
-        model = Model(len(tokenizer), mix()).to(args.device)
-        train(name, model, ids, steps, args)
-        final[name] = held_out(model, unseen, args.device)
-        print(f"{name}: {sum(p.numel() for p in model.parameters())} weights, held-out loss {final[name]:.4f}")
-    line = unseen[:T].view(1, T).to(args.device)  # (T,) -> (1, T)
+        model = letters.Mixing(len(tokenizer), T, WIDTH, mix()).to(args.device)
+        letters.learn(f"{name:9s}", model, letters.loss_of_all, ids, T, args.steps, lr=3e-3, device=args.device)
+        final[name] = letters.held_out_all(model, unseen, T, args.device)
+        print(f"{name}: {letters.weights_in(model)} weights, held-out loss {final[name]:.4f}")
 
-    if not args.no_plot:
-        with z2g.no_grad():
-            model(line)  # so that the maps are those of this line
-        letters = ["¶" if c == "\n" else c for c in tokenizer.decode(line[0])]
-        with common.picture(args.out / "15_self_attention.png", columns=4, width=11, height=3.2) as axes:
-            for i, (axis, weights) in enumerate(zip(axes, model.mix.maps, strict=True)):
-                shade = axis.imshow(weights[-1].cpu().numpy(), cmap="Blues", vmin=0, vmax=1)
-                axis.set(title=f"head {i + 1}", xlabel="looks at", ylabel="this letter" if i == 0 else "")
-                axis.set(xticks=range(T), yticks=range(T), xticklabels=letters, yticklabels=letters)
-            axes[0].figure.colorbar(shade, ax=axes, label="weight (each row sums to 1)")
+    line = unseen[:T].view(1, T).to(args.device)  # (T,) -> (1, T)
+    with z2g.no_grad():
+        model(line)  # so that the maps are those of this line
+    pictures.self_attention(args, tokenizer.decode(line[0]), [weights[0].cpu().numpy() for weights in model.mix.maps])
     common.claim(looks_ahead(model, line) == 0, "letters to the right change nothing: no head looks ahead")
-    if steps >= 2500:
+    if args.steps >= 2500:
         common.claim(
             final["attention"] < final["average"] - 0.05,
             f"held-out loss {final['attention']:.3f} with attention, {final['average']:.3f} with a causal average",

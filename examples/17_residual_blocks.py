@@ -22,15 +22,16 @@ takes about 40 seconds on 2 CPU cores. The last lines look like this:
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import common
+from common import letters, pictures
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g import nn, optim, text
+from tinygrad_z2g import nn, text
 
-T, WIDTH, HEADS, BATCH = 16, 32, 4, 50  # letters it sees, numbers per letter, heads of size 8, windows per step
+T = 16  # letters it sees
+WIDTH = 32  # numbers per letter
+HEADS = 4  # of size 8
+BATCH = 50  # windows per step
 DEPTHS = (1, 3, 6, 12)
 
 
@@ -39,7 +40,8 @@ class Attention(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.qkv = nn.Linear(WIDTH, 3 * WIDTH)
+        self.out = nn.Linear(WIDTH, WIDTH)
 
     def forward(self, x: z2g.Tensor) -> z2g.Tensor:
         B, T, C = x.shape
@@ -55,13 +57,19 @@ class Block(nn.Module):
         super().__init__()
         self.residual = residual
         self.gather = nn.Sequential(nn.LayerNorm(WIDTH), Attention())
-        up, down = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
-        self.think = nn.Sequential(nn.LayerNorm(WIDTH), up, nn.ReLU(), down)
+        self.think = nn.Sequential(
+            nn.LayerNorm(WIDTH),
+            nn.Linear(WIDTH, 4 * WIDTH),
+            nn.ReLU(),
+            nn.Linear(4 * WIDTH, WIDTH),
+        )
 
     def forward(self, x: z2g.Tensor) -> z2g.Tensor:
-        for part in (self.gather, self.think):
-            x = x + part(x) if self.residual else part(x)
-        return x
+        if self.residual:
+            x = x + self.gather(x)
+            return x + self.think(x)
+        x = self.gather(x)
+        return self.think(x)
 
 
 class Model(nn.Module):
@@ -69,7 +77,8 @@ class Model(nn.Module):
 
     def __init__(self, vocabulary: int, depth: int, residual: bool):
         super().__init__()
-        self.letter, self.place = nn.Embedding(vocabulary, WIDTH), nn.Embedding(T, WIDTH)
+        self.letter = nn.Embedding(vocabulary, WIDTH)
+        self.place = nn.Embedding(T, WIDTH)
         self.blocks = nn.Sequential(*(Block(residual) for _ in range(depth)))
         self.out = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, vocabulary))
 
@@ -77,70 +86,42 @@ class Model(nn.Module):
         return self.out(self.blocks(self.letter(ids) + self.place.weight))  # (B, T, C) + (T, C)
 
 
-def loss_of(model: Model, inputs: z2g.Tensor, targets: z2g.Tensor) -> z2g.Tensor:
-    """Cross-entropy, nats per letter, over all positions."""
-    return nn.functional.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())  # (B, T, V) -> (B T, V)
-
-
-@z2g.no_grad()
-def held_out(model: Model, ids: z2g.Tensor, device: str) -> float:
-    """The loss over a whole text, cut into windows of T letters."""
-    n = (len(ids) - 1) // T
-    return loss_of(model, ids[: n * T].view(n, T).to(device), ids[1 : n * T + 1].view(n, T).to(device)).item()
-
-
 def gradient_norms(model: Model, inputs: z2g.Tensor, targets: z2g.Tensor) -> list[float]:
     """The length of the loss's gradient by the weights of each block, from the input to the output."""
     model.zero_grad()
-    loss_of(model, inputs, targets).backward()
+    letters.loss_of_all(model, inputs, targets).backward()
     return [sum(p.grad.square().sum().item() for p in block.parameters()) ** 0.5 for block in model.blocks]
-
-
-def train(name: str, model: Model, ids: z2g.Tensor, steps: int, args: argparse.Namespace) -> None:
-    """Adam on random windows."""
-    optimizer = optim.Adam(model.parameters(), lr=2e-3)
-    for step in (bar := common.progress(steps)):
-        inputs, targets = text.random_batch(ids, BATCH, T)
-        loss = loss_of(model, inputs.to(args.device), targets.to(args.device))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if step % max(1, steps // 2) == 0:
-            bar.write(f"{name} step {step:5d}  loss {loss.item():.4f}")
 
 
 def main() -> None:
     args = common.parse(common.arguments("Stacked blocks with and without residual connections.", 500), steps=3)
-    steps = args.steps
-    content = (Path(__file__).parent / "data" / "cats.txt").read_text(encoding="utf-8")
-    tokenizer = text.CharTokenizer(content)
-    ids, unseen = (tokenizer.encode(part) for part in text.split_poems(content))
-    final, norms = {"plain": [], "residual": []}, {}
+    tokenizer, ids, unseen = letters.poems()
+    final = {"plain": [], "residual": []}
+    norms = {}
     for name in final:
         for depth in DEPTHS:
             z2g.manual_seed(args.seed)
             model = Model(len(tokenizer), depth, residual=name == "residual").to(args.device)
             batch = (part.to(args.device) for part in text.random_batch(ids, BATCH, T))
             norms[name] = gradient_norms(model, *batch)  # before training; the deepest net's stay
-            train(f"{name:8s} {depth:2d} blocks", model, ids, steps, args)
-            final[name].append(held_out(model, unseen, args.device))
-    frequencies = text.NGram(1, tokenizer.decode(ids), len(tokenizer)).cross_entropy(tokenizer.decode(unseen))
+            letters.learn(
+                f"{name:8s} {depth:2d} blocks", model, letters.loss_of_all, ids, T, args.steps, lr=2e-3,
+                device=args.device, batch=BATCH, lines=2,
+            )  # fmt: skip
+            final[name].append(letters.held_out_all(model, unseen, T, args.device))
+    alone = text.NGram(1, tokenizer.decode(ids), len(tokenizer)).cross_entropy(tokenizer.decode(unseen))
     shown = {name: " ".join(f"{loss:.2f}" for loss in losses) for name, losses in final.items()}
     print(f"held-out loss with {DEPTHS} blocks: {shown}")
-    if not args.no_plot:
-        with common.picture(args.out / "17_residual_blocks.png", columns=2, width=9) as (left, right):
-            for name, losses in final.items():
-                left.plot(DEPTHS, losses, "o-", label=name)
-                right.semilogy(range(1, len(norms[name]) + 1), norms[name], "o-", label=name)
-            left.axhline(frequencies, color="C7", ls=":", label="letter frequencies alone")
-            left.set(xlabel="blocks", xticks=DEPTHS, ylabel="held-out loss (nats per letter)")
-            right.set(xlabel="block, from the input", ylabel="gradient norm before training", ylim=(0.1, 10))
-            left.legend()
-    plain, residual = final.values()
-    if steps >= 500:
+
+    pictures.residual_blocks(args, DEPTHS, final, norms, alone)
+    plain = final["plain"]
+    residual = final["residual"]
+    if args.steps >= 500:
         common.claim(residual == sorted(residual)[::-1], f"with residuals deeper is better: {shown['residual']}")
-        alone = f"without it is worse: {shown['plain']}; letter frequencies alone give {frequencies:.2f}"
-        common.claim(plain[-1] > max(plain[0] + 0.5, frequencies - 0.1), alone)
+        common.claim(
+            plain[-1] > max(plain[0] + 0.5, alone - 0.1),
+            f"without it is worse: {shown['plain']}; letter frequencies alone give {alone:.2f}",
+        )
     wide, narrow = (max(values) / min(values) for values in norms.values())
     common.claim(wide > 2 * narrow, f"gradients of the blocks differ {wide:.0f}-fold without, {narrow:.1f}-fold with")
     common.result(plain=f"{plain[-1]:.4f}", residual=f"{residual[-1]:.4f}")

@@ -28,47 +28,65 @@ from pathlib import Path
 
 import common
 import numpy as np
+from common import letters, pictures
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import nn, optim, text
 from tinygrad_z2g.models import GPT, GPTConfig
 
-T, LINES, HEAD = 48, 16, 4  # letters a model looks back, lines a file is cut into, bytes that tell its length
-SMALL, TOTAL = 1 << 40, 1 << 24  # an interval below this is widened; what 256 probabilities make as integers, at most
+T = 48  # letters a model looks back
+LINES = 16  # that a file is cut into: the model predicts one letter of each at a time
+HEAD = 4  # bytes that tell the length of the file
+SMALL = 1 << 40  # an interval below this is widened
+TOTAL = 1 << 24  # what 256 probabilities make as integers, at most
 
 
-def predictions(letters: bytes | bytearray, predict: Callable) -> Iterator[tuple[int, np.ndarray, list[int]]]:
+def predictions(data: bytes | bytearray, predict: Callable) -> Iterator[tuple[int, np.ndarray, list[int]]]:
     """i, P(letter i), and where the parts of the letters end. When it goes on, letter i is known. Both sides run it."""
-    for t in common.progress(length := -(-len(letters) // LINES)):
-        places = range(t - 1, LINES * length, length)
-        before = [bytes(letters[i - min(t - 1, T) : i]).rjust(min(t, T), b"\n") for i in places]
+    length = -(-len(data) // LINES)  # of a line, rounded up
+    for t in common.progress(length):
+        places = range(t - 1, LINES * length, length)  # letter t of each line
+        before = [bytes(data[i - min(t - 1, T) : i]).rjust(min(t, T), b"\n") for i in places]
         for i, p in zip(places, predict(before), strict=True):  # T letters for each line -> (LINES, 256)
-            if i < len(letters):
+            if i < len(data):
                 yield i, p, [0, *np.cumsum((p * (TOTAL - 256)).astype(np.int64) + 1).tolist()]  # no part is empty
 
 
 def encode(data: bytes, predict: Callable) -> tuple[bytes, float]:
     """The code, and the news in bits: the model's own cross-entropy, times the letters."""
-    low, width, shifts, news = 0, SMALL << 8, 0, 0.0  # low holds all bits so far: Python's integers have no limit
+    low = 0  # where the interval begins. It holds all bits so far: Python's integers have no limit
+    width = SMALL << 8
+    shifts = 0
+    news = 0.0
     for i, p, ends in predictions(data, predict):
-        unit, letter = width // TOTAL, data[i]
-        low, width = low + unit * ends[letter], unit * (ends[letter + 1] - ends[letter])
+        letter = data[i]
+        unit = width // TOTAL
+        low += unit * ends[letter]
+        width = unit * (ends[letter + 1] - ends[letter])
         while width < SMALL:
-            low, width, shifts = low << 8, width << 8, shifts + 1
+            low <<= 8
+            width <<= 8
+            shifts += 1
         news -= np.log2(p[letter])
-    return len(data).to_bytes(HEAD, "big") + ((low + SMALL - 1) // SMALL).to_bytes(shifts + 1, "big"), news
+    number = (low + SMALL - 1) // SMALL  # the shortest one in the interval
+    return len(data).to_bytes(HEAD, "big") + number.to_bytes(shifts + 1, "big"), news
 
 
 def decode(code: bytes, predict: Callable) -> bytes:
     """The letters again: `value` is how far the number of the code lies above `low`."""
-    found, rest, width = bytearray(int.from_bytes(code[:HEAD], "big")), iter(code[HEAD + 6 :]), SMALL << 8
+    found = bytearray(int.from_bytes(code[:HEAD], "big"))
     value = int.from_bytes(code[HEAD : HEAD + 6].ljust(6, b"\0"), "big")
+    rest = iter(code[HEAD + 6 :])
+    width = SMALL << 8
     for i, _, ends in predictions(found, predict):
         unit = width // TOTAL
-        found[i] = letter = bisect.bisect_right(ends, value // unit) - 1
-        value, width = value - unit * ends[letter], unit * (ends[letter + 1] - ends[letter])
+        letter = bisect.bisect_right(ends, value // unit) - 1  # the part in which the number lies
+        found[i] = letter
+        value -= unit * ends[letter]
+        width = unit * (ends[letter + 1] - ends[letter])
         while width < SMALL:
-            value, width = value << 8 | next(rest, 0), width << 8
+            value = value << 8 | next(rest, 0)
+            width <<= 8
     return bytes(found)
 
 
@@ -94,7 +112,8 @@ def by_counts(model: text.NGram, before: list[bytes]) -> np.ndarray:
 def train(model: nn.Module, ids: z2g.Tensor, steps: int, device: str) -> None:
     optimizer = optim.AdamW(model.parameters(), lr=6e-3, betas=(0.9, 0.99))
     schedule = optim.lr_scheduler.WarmupCosineLR(optimizer, steps // 20, max(1, steps))
-    for step in (bar := common.progress(steps)):
+    bar = common.progress(steps)
+    for step in bar:
         inputs, targets = (part.to(device) for part in text.random_batch(ids, 16, T))
         loss = nn.functional.cross_entropy(model(inputs)[0].flatten(0, 1), targets.flatten())  # (B T, 256), (B T,)
         optimizer.zero_grad()
@@ -110,37 +129,39 @@ def main() -> None:
     parser = common.arguments("Arithmetic coding with the predictions of models.", 1100)
     parser.add_argument("--file", type=Path, help="compress this file instead of the held-out poems")
     args = common.parse(parser, steps=10)
-    steps = args.steps
-    poems, data = map(str.encode, text.split_poems((Path(__file__).parent / "data/cats.txt").read_text("utf-8")))
+    poems, unseen = (part.encode() for part in text.split_poems(letters.CATS.read_text(encoding="utf-8")))
     try:
-        data = args.file.read_bytes() if args.file else data[:500] if args.quick else data
+        data = args.file.read_bytes() if args.file else unseen[:500] if args.quick else unseen
     except OSError as error:
         common.fail(f"--file {args.file}: {error.strerror}; name a file that can be read")
+
     z2g.manual_seed(args.seed)
     lstm = LSTM(nn.Embedding(256, 32), nn.LSTM(32, 112, batch_first=True), nn.Linear(112, 256))
+    gpt = GPT(GPTConfig(256, T, 2, 4, 96))
     predict = {"5-gram": partial(by_counts, text.NGram(5, poems.decode("latin-1"), 256))}
     own = {"5-gram": len(lzma.compress(poems))}  # what a reader needs besides the code, in bytes
-    for name, net in (("LSTM", lstm), ("GPT", GPT(GPTConfig(256, T, 2, 4, 96)))):
-        train(net.to(args.device), z2g.tensor(list(poems)), steps, args.device)
-        predict[name], own[name] = partial(by_net, net, args.device), sum(4 * p.numel() for p in net.parameters())
+    for name, net in (("LSTM", lstm), ("GPT", gpt)):
+        train(net.to(args.device), z2g.tensor(list(poems)), args.steps, args.device)
+        predict[name] = partial(by_net, net, args.device)
+        own[name] = 4 * letters.weights_in(net)
+
     size = {name: len(tool.compress(data)) for name, tool in (("gzip", gzip), ("bz2", bz2), ("xz", lzma))}
-    best, exact, news = min(size.values()), True, {}
+    best = min(size.values())
     size["xz after poems"] = len(lzma.compress(poems + data)) - len(lzma.compress(poems))
+    news = {}
+    exact = True
     for name, guess in predict.items():
         code, news[name] = encode(data, guess)
         (args.out / f"19_compression.{name}").write_bytes(code)
-        size[name], exact = len(code), exact and decode(code, guess) == data
+        size[name] = len(code)
+        exact = exact and decode(code, guess) == data
     bits = {name: 8 * value / max(1, len(data)) for name, value in size.items()}
     for name, n in size.items():
         print(f"{name:14s} {n:8d} bytes, {bits[name]:6.3f} bits per letter; {n + own.get(name, 0)} with its model")
-    if not args.no_plot:
-        with common.picture(args.out / "19_compression.png") as axis:
-            bars = axis.barh([*bits], [*bits.values()], color=["C0"] * 4 + ["C1"] * 3)
-            axis.bar_label(bars, fmt="%.2f", padding=3)
-            axis.set(xlabel=f"bits per letter ({len(data)} letters, models not counted)", ylim=(6.6, -0.6))
+    pictures.compression(args, bits, len(data))
     common.claim(exact, f"each of the three codes gives back {len(data)} letters bit by bit")
     over = max(8 * size[name] / news[name] for name in news) - 1 if data else 0
-    if steps >= 1100 and not args.file:
+    if args.steps >= 1100 and not args.file:
         told = f"a code is {100 * over:.1f} % longer than the news; {size['GPT']} bytes of a GPT tell what {best} do"
         common.claim(over < 0.01 and size["GPT"] < best, told)
     common.result(**{name.replace(" ", "_"): f"{value:.3f}" for name, value in bits.items()})

@@ -21,6 +21,7 @@ import argparse
 
 import common
 import numpy as np
+from common import pictures
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import nn, optim
@@ -35,7 +36,8 @@ def digits(seed: int, device: str) -> tuple[z2g.Tensor, ...]:
     data = load_digits()
     order = np.random.default_rng(seed).permutation(len(data.target))
     images = (data.images[order] / 16).astype(np.float32)[:, None]  # (1797, 8, 8) -> (1797, 1, 8, 8)
-    labels, cut = data.target[order].astype(np.int64), len(order) * 4 // 5
+    labels = data.target[order].astype(np.int64)
+    cut = len(order) * 4 // 5
     parts = images[:cut], labels[:cut], images[cut:], labels[cut:]
     return tuple(z2g.tensor(part, device=device) for part in parts)
 
@@ -45,8 +47,11 @@ class ConvNet(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.conv1, self.conv2 = nn.Conv2d(1, 16, 3, padding=1), nn.Conv2d(16, 32, 3, padding=1)
-        self.pool, self.dropout, self.out = nn.MaxPool2d(2), nn.Dropout(0.25), nn.Linear(32 * 2 * 2, 10)
+        self.conv1 = nn.Conv2d(1, 16, 3, padding=1)
+        self.conv2 = nn.Conv2d(16, 32, 3, padding=1)
+        self.pool = nn.MaxPool2d(2)
+        self.dropout = nn.Dropout(0.25)
+        self.out = nn.Linear(32 * 2 * 2, 10)
 
     def forward(self, x: z2g.Tensor) -> z2g.Tensor:
         x = self.pool(self.conv1(x).relu())  # (N, 1, 8, 8) -> (N, 16, 4, 4)
@@ -57,7 +62,8 @@ class ConvNet(nn.Module):
 def train(net: nn.Module, images: z2g.Tensor, labels: z2g.Tensor, steps: int, args: argparse.Namespace) -> None:
     """Adam on random batches of 64."""
     optimizer = optim.Adam(net.parameters(), lr=2e-3)
-    for step in (bar := common.progress(steps)):
+    bar = common.progress(steps)
+    for step in bar:
         batch = z2g.randint(0, len(labels), (64,)).to(args.device)
         loss = nn.functional.cross_entropy(net(images[batch]), labels[batch])
         optimizer.zero_grad()
@@ -76,7 +82,6 @@ def predict(net: nn.Module, images: z2g.Tensor) -> np.ndarray:
 
 def main() -> None:
     args = common.parse(common.arguments("A small convolutional net reads handwritten digits.", 1500), steps=60)
-    steps = args.steps
     images, labels, unseen, truth = digits(args.seed, args.device)
     truth = truth.cpu().numpy()
     z2g.manual_seed(args.seed)
@@ -86,27 +91,17 @@ def main() -> None:
     }
     accuracy = {}
     for name, net in nets.items():
-        train(net, images, labels, steps, args)
+        train(net, images, labels, args.steps, args)
         answers = predict(net, unseen)
         accuracy[name] = float(np.mean(answers == truth))
         size = sum(p.numel() for p in net.parameters())
         print(f"{name}: {size} weights, {accuracy[name]:.2%} of {len(truth)} held-out digits are right")
     wrong = np.flatnonzero(answers != truth)
 
-    if not args.no_plot:
-        with common.picture(args.out / "20_images.png", columns=8, rows=3, width=8, height=3.8) as axes:
-            filters = nets["conv net"].conv1.weight.detach().cpu().numpy()  # (16, 1, 3, 3)
-            for i, axis in enumerate(axes.flat):
-                axis.set(xticks=[], yticks=[])
-                axis.spines[:].set_visible(False)
-                if i < 16:
-                    axis.imshow(filters[i, 0], cmap="RdBu", vmin=-1, vmax=1)
-                elif i - 16 < len(wrong):
-                    k = wrong[i - 16]
-                    axis.imshow(unseen.cpu().numpy()[k, 0], cmap="gray_r")
-                    axis.set_title(f"{truth[k]} read as {answers[k]}", fontsize=8)
-            axes[0, 0].figure.suptitle("the 16 filters of the first layer; below, digits that it gets wrong")
-    if steps >= 1500:
+    filters = nets["conv net"].conv1.weight.detach().cpu().numpy()[:, 0]  # (16, 1, 3, 3) -> (16, 3, 3)
+    shown = unseen.cpu().numpy()[:, 0]  # (N, 1, 8, 8) -> (N, 8, 8)
+    pictures.images(args, filters, [(shown[k], truth[k], answers[k]) for k in wrong])
+    if args.steps >= 1500:
         common.claim(
             accuracy["conv net"] >= 0.97 and accuracy["conv net"] > accuracy["linear layer"],
             f"the conv net reads {accuracy['conv net']:.2%} of the held-out digits, a linear layer "

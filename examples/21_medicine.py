@@ -26,6 +26,7 @@ import argparse
 
 import common
 import numpy as np
+from common import pictures
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import nn, optim
@@ -71,8 +72,10 @@ def cross_validate(make, x: np.ndarray, t: np.ndarray, steps: int, args: argpars
     part = np.random.default_rng(args.seed).permutation(len(t)) % FOLDS
     probability = np.zeros(len(t))
     for fold in range(FOLDS):
-        known, asked = part != fold, part == fold
-        mean, std = x[known].mean(axis=0), x[known].std(axis=0)  # of the known patients only: nothing leaks
+        asked = part == fold
+        known = ~asked
+        mean = x[known].mean(axis=0)  # of the known patients only: nothing leaks
+        std = x[known].std(axis=0)
         z = z2g.tensor((x - mean) / std, dtype=z2g.float32, device=args.device)
         labels = z2g.tensor(t[known].astype(np.int64), device=args.device)
         net = make().to(args.device)
@@ -97,18 +100,19 @@ def calibration(probability: np.ndarray, t: np.ndarray) -> tuple[list[float], li
     """In ten classes of probability: the mean stated, the share that was malignant, how many patients."""
     group = np.minimum((probability * 10).astype(int), 9)
     used = [g for g in range(10) if (group == g).any()]
-    mean = [float(probability[group == g].mean()) for g in used]
-    return mean, [float(t[group == g].mean()) for g in used], [int((group == g).sum()) for g in used]
+    stated = [float(probability[group == g].mean()) for g in used]
+    happened = [float(t[group == g].mean()) for g in used]
+    patients_in = [int((group == g).sum()) for g in used]
+    return stated, happened, patients_in
 
 
 def main() -> None:
     args = common.parse(common.arguments("Benign or malignant, and how sure.", 300), steps=20)
-    steps = args.steps
     x, t = patients()
     z2g.manual_seed(args.seed)
     accuracy, area, log_loss, curves = {}, {}, {}, {}
     for name, make in (("logistic regression", logistic_regression), ("network", network)):
-        probability = cross_validate(make, x, t, steps, args)
+        probability = cross_validate(make, x, t, args.steps, args)
         accuracy[name] = float(np.mean((probability > 0.5) == t))
         alarms, found, area[name] = roc(probability, t)
         given = np.where(t == 1, probability, 1 - probability)  # the probability that it gave to what was true
@@ -116,20 +120,8 @@ def main() -> None:
         curves[name] = alarms, found, *calibration(probability, t)
         print(f"{name}: {accuracy[name]:.2%} right, area under the ROC {area[name]:.4f}, log loss {log_loss[name]:.3f}")
 
-    if not args.no_plot:
-        with common.picture(args.out / "21_medicine.png", columns=2, width=9) as (left, right):
-            for name, (alarms, found, stated, happened, patients_in) in curves.items():
-                left.plot(alarms, found, label=f"{name}, area {area[name]:.3f}")
-                (line,) = right.plot(stated, happened, "-", label=name)
-                right.scatter(stated, happened, s=[10 + n for n in patients_in], color=line.get_color(), alpha=0.7)
-            left.set(xlabel="false alarms among the benign", ylabel="found among the malignant", xlim=(-0.005, 0.3))
-            left.set(title="every threshold (the axis ends at 0.3)", ylim=(0, 1.02))
-            right.plot([0, 1], [0, 1], ":", color="gray", label="perfectly calibrated")
-            right.set(xlabel="probability stated", ylabel="share that was malignant", ylim=(-0.15, 1.15))
-            right.set(title="a dot per tenth, its area the number of patients")
-            for axis in (left, right):
-                axis.legend(frameon=False)
-    if steps >= 300:
+    pictures.medicine(args, curves, area)
+    if args.steps >= 300:
         common.claim(
             min(accuracy.values()) > 0.95 and min(area.values()) > 0.98,
             f"both are right in over 95 %: {', '.join(f'{name} {value:.2%}' for name, value in accuracy.items())}",
@@ -144,9 +136,11 @@ def main() -> None:
             f"but it is too sure: log loss {log_loss['network']:.3f} against {log_loss['logistic regression']:.3f}",
         )
     common.result(
-        network=f"{accuracy['network']:.4f}", logistic=f"{accuracy['logistic regression']:.4f}",
-        network_auc=f"{area['network']:.4f}", logistic_auc=f"{area['logistic regression']:.4f}",
-    )  # fmt: skip
+        network=f"{accuracy['network']:.4f}",
+        logistic=f"{accuracy['logistic regression']:.4f}",
+        network_auc=f"{area['network']:.4f}",
+        logistic_auc=f"{area['logistic regression']:.4f}",
+    )
 
 
 if __name__ == "__main__":

@@ -20,16 +20,24 @@ takes about 25 seconds on 2 CPU cores. The last lines look like this:
 from __future__ import annotations
 
 import common
+from common import pictures
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import nn, optim
 
-WIDTH, HEADS, BATCH, LIMIT, S, T = 64, 4, 64, 1_000_000, 11, 8  # at most 11 words; 6 digits, a start and an end
+WIDTH = 64  # numbers per word and per sign
+HEADS = 4
+BATCH = 64
+LIMIT = 1_000_000
+S = 11  # words at most
+T = 8  # signs at most: 6 digits, a start and an end
 NAMES = """one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
 eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand and"""
 WORDS = ["", *NAMES.split()]  # number 0 fills up short sources; 1 to 19 are the words for 1 to 19
 SIGNS = [*"0123456789", "<", ">"]  # the digits, the start and the end of an answer
-START, END, IGNORE = 10, 11, -100  # cross_entropy leaves out targets of -100
+START = SIGNS.index("<")
+END = SIGNS.index(">")
+IGNORE = -100  # cross_entropy leaves out targets of -100
 
 
 def words(n: int) -> list[str]:
@@ -48,7 +56,8 @@ def encode(numbers: list[int], device: str) -> tuple[z2g.Tensor, z2g.Tensor, z2g
     """Sources (B, S), what the decoder sees (B, T - 1) and what it should say there (B, T - 1)."""
     sources, seen, said = [], [], []
     for n in numbers:
-        source, answer = [WORDS.index(word) for word in words(n)], [int(digit) for digit in str(n)]
+        source = [WORDS.index(word) for word in words(n)]
+        answer = [int(digit) for digit in str(n)]
         sources.append(source + [0] * (S - len(source)))
         seen.append([START, *answer] + [END] * (T - 2 - len(answer)))
         said.append([*answer, END] + [IGNORE] * (T - 2 - len(answer)))
@@ -65,11 +74,15 @@ class Translator(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.word, self.word_place = nn.Embedding(len(WORDS), WIDTH), nn.Embedding(S, WIDTH)
-        self.sign, self.sign_place = nn.Embedding(len(SIGNS), WIDTH), nn.Embedding(T - 1, WIDTH)
-        attentions = [nn.MultiheadAttention(WIDTH, HEADS, batch_first=True) for _ in range(3)]
-        self.among_words, self.among_signs, self.cross = attentions
-        self.think_words, self.think_signs = think(), think()
+        self.word = nn.Embedding(len(WORDS), WIDTH)
+        self.word_place = nn.Embedding(S, WIDTH)
+        self.sign = nn.Embedding(len(SIGNS), WIDTH)
+        self.sign_place = nn.Embedding(T - 1, WIDTH)
+        self.among_words = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
+        self.among_signs = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
+        self.cross = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
+        self.think_words = think()
+        self.think_signs = think()
         self.norms = nn.ModuleList(nn.LayerNorm(WIDTH) for _ in range(5))
         self.out = nn.Linear(WIDTH, len(SIGNS))
 
@@ -93,7 +106,8 @@ class Translator(nn.Module):
 @z2g.no_grad()
 def translate(model: Translator, sources: z2g.Tensor) -> list[str]:
     """Always the likeliest next sign, up to the end sign. (B, S) -> B answers"""
-    source, seen = model.encode(sources), z2g.full((len(sources), 1), START, device=sources.device)  # (B, S, C), (B, 1)
+    source = model.encode(sources)  # (B, S, C)
+    seen = z2g.full((len(sources), 1), START, device=sources.device)  # (B, 1)
     for _ in range(T - 1):
         scores, _ = model.decode(seen, source, sources == 0)
         seen = z2g.cat([seen, scores[:, -1].argmax(dim=-1, keepdim=True)], dim=1)  # (B, L) -> (B, L + 1)
@@ -105,10 +119,12 @@ def main() -> None:
     steps = args.steps
     z2g.manual_seed(args.seed)
     unseen = (z2g.randperm(LIMIT - 1)[: LIMIT // 20] + 1).tolist()
-    hidden, model = set(unseen), Translator().to(args.device)
+    hidden = set(unseen)
+    model = Translator().to(args.device)
     optimizer = optim.Adam(model.parameters(), lr=2e-3)
     schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
-    for step in (bar := common.progress(steps)):
+    bar = common.progress(steps)
+    for step in bar:
         drawn = (LIMIT ** z2g.rand(BATCH)).long().tolist()  # all magnitudes equally often
         sources, seen, said = encode([n for n in drawn if n not in hidden], args.device)
         scores, _ = model.decode(seen, model.encode(sources), sources == 0)
@@ -119,26 +135,21 @@ def main() -> None:
         schedule.step()
         if step % max(1, steps // 10) == 0:
             bar.write(f"step {step:5d}  loss {loss.item():.4f}")
+
     half = 50 if args.quick else 1000
     numbers = unseen[:half] + sorted(unseen[half:])[:half]  # any, and small ones, which are fewer
     answers = translate(model, encode(numbers, args.device)[0])
     wrong = [(n, answer) for n, answer in zip(numbers, answers, strict=True) if answer != str(n)]
     for n, answer in [*zip(numbers, answers, strict=True)][:5] + wrong[:5]:
         print(f"{' '.join(words(n))} -> {answer}{'' if answer == str(n) else f', which is wrong: {n}'}")
-    if not args.no_plot:
-        n = 317_042
-        sources, seen, _ = encode([n], args.device)
-        with common.picture(args.out / "22_translator.png", width=7, height=4.5) as axis:
-            weights = (
-                model.decode(seen, model.encode(sources), sources == 0)[1][0, : len(str(n)) + 1, : len(words(n))]
-                .detach()
-                .cpu()
-            )  # (L, words)
-            shade = axis.imshow(weights.numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
-            axis.figure.colorbar(shade, ax=axis, label="weight (each row sums to 1)")
-            axis.set_xticks(range(len(words(n))), words(n))
-            axis.set_yticks(range(len(str(n)) + 1), [*str(n), "end"])
-            axis.set(xlabel="read: cross-attention", ylabel="written")
+
+    n = 317_042
+    sources, seen, _ = encode([n], args.device)
+    with z2g.no_grad():
+        _, weights = model.decode(seen, model.encode(sources), sources == 0)  # (1, T - 1, S)
+    read = words(n)
+    written = [*str(n), "end"]
+    pictures.translator(args, read, written, weights[0, : len(written), : len(read)].cpu().numpy())
     exact = 1 - len(wrong) / len(numbers)
     if steps >= 2000:
         common.claim(exact >= 0.98, f"{100 * exact:.1f} % of {len(numbers)} numbers never shown are exactly right")

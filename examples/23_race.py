@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 
 import common
 import numpy as np
+from common import pictures
 
 import tinygrad_z2g as z2g
 
@@ -55,33 +56,42 @@ def painter(n: int, seed: int, device: str) -> tuple[Callable, Callable]:
 @z2g.no_grad()
 def chance(loss_of: Callable, W: z2g.Tensor, evolve: bool = True) -> Race:
     """Guesses, or children of the best one with mutations so large that one in five is better (Rechenberg 1973)."""
-    loss, size = loss_of(W).item() if evolve else math.inf, 1.0
+    loss = loss_of(W).item() if evolve else math.inf
+    size = 1.0
     while True:
         yield 1, loss, W
         noise = z2g.randn(*W.shape, device=W.device)
         child = W + size * noise if evolve else math.log(9) * noise  # sigmoid(log 9) = 0.9, and A and B only turn W
-        child_loss, size = loss_of(child).item(), size * 1.22**-0.25
+        child_loss = loss_of(child).item()
+        size *= 1.22**-0.25
         if child_loss < loss:
-            W, loss, size = child, child_loss, size * 1.22**1.25
+            W = child
+            loss = child_loss
+            size *= 1.22**1.25
 
 
 @z2g.no_grad()
 def finite_differences(loss_of: Callable, W: z2g.Tensor, h: float = 0.1) -> Race:
-    n, cost = W.numel(), 1
+    n = W.numel()
+    cost = 1
     while True:
-        loss, slopes = loss_of(W), []
+        loss = loss_of(W)
         yield cost, loss.item(), W
+        slopes = []
         for start in range(0, n, BATCH):
             bumps = h * z2g.eye(min(BATCH, n - start), n, device=W.device).roll(start, 1).view(-1, *W.shape)
             slopes.append((loss_of(W + bumps) - loss) / h)  # K bumps (K, n) -> (K, r, c) -> losses (K,)
-        W, cost = W - RATE * n * z2g.cat(slopes).view(W.shape), n + 1  # (n,) -> (r, c)
+        W = W - RATE * n * z2g.cat(slopes).view(W.shape)  # (n,) -> (r, c)
+        cost = n + 1
 
 
 def backprop(loss_of: Callable, W: z2g.Tensor, kind: type, rate: float) -> Race:
     optimizer = kind([W.requires_grad_()], lr=rate)
-    for cost in itertools.chain([1], itertools.repeat(3)):
+    cost = 1
+    while True:
         loss = loss_of(W)
         yield cost, loss.item(), W.detach().clone()
+        cost = 3
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -89,16 +99,20 @@ def backprop(loss_of: Callable, W: z2g.Tensor, kind: type, rate: float) -> Race:
 
 RACERS: dict[str, Callable[[Callable, z2g.Tensor], Race]] = {
     "random search": lambda loss_of, W: chance(loss_of, W, evolve=False),
-    "evolution": chance, "finite differences": finite_differences,
+    "evolution": chance,
+    "finite differences": finite_differences,
     "backprop, Adam": lambda loss_of, W: backprop(loss_of, W, z2g.optim.Adam, 0.3),
     "backprop, SGD": lambda loss_of, W: backprop(loss_of, W, z2g.optim.SGD, RATE * W.numel()),
-}  # fmt: skip
+}
 
 
 def race(name: str, n: int, seed: int, budget: int, device: str, marks: list[int]) -> tuple[float, list[np.ndarray]]:
     """Passes to a loss below GOAL, infinity if the budget ends before; and the pictures after `marks` passes."""
     z2g.manual_seed(seed)
-    (paint, loss_of), passes, needed, shots = painter(n, seed, device), 0, math.inf, {}
+    paint, loss_of = painter(n, seed, device)
+    passes = 0
+    needed = math.inf
+    shots = {}
     for cost, loss, W in RACERS[name](loss_of, z2g.zeros(*SHAPES[n], device=device)):
         passes += cost
         if passes > budget or needed < passes > max(marks, default=0):
@@ -110,34 +124,22 @@ def race(name: str, n: int, seed: int, budget: int, device: str, marks: list[int
 
 def main() -> None:
     args = common.parse(common.arguments("Five ways to find weights; --steps: forward passes.", 60_000), steps=1200)
-    budget, sizes = args.steps, [10, 100] if args.quick else [*SHAPES]
+    budget = args.steps
+    sizes = [10, 100] if args.quick else [*SHAPES]
     marks = [mark for mark in (10, 100, 1000, 10_000) if mark <= budget]
-    shown, median, films = min(1000, sizes[-1]), {name: {} for name in RACERS}, []
+    shown = min(1000, sizes[-1])
+    films = {}  # the pictures of each racer at these marks, with so many weights
+    median = {name: {} for name in RACERS}
     for n, name in itertools.product(sizes, RACERS):
         seeds = range(args.seed, args.seed + (3 if n < 10_000 else 1))  # the largest size takes long
         filmed = marks if n == shown else []
         counts, shots = zip(*(race(name, n, seed, budget, args.device, filmed) for seed in seeds), strict=True)
         median[name][n] = sorted(counts)[len(counts) // 2]
         if filmed:
-            films.append(np.hstack([np.pad(picture.round(1), 1, constant_values=1) for picture in shots[0]]))
+            films[name] = shots[0]
         print(f"{n:6,d} weights  {name:18s}  passes to a loss below {GOAL}: {', '.join(map(str, counts))}", flush=True)
-    if not args.no_plot and marks:
-        with common.picture(args.out / "23_race.png", columns=2, width=10, height=4.2) as (left, right):
-            box, aspect = (0, len(marks), 5, 0), np.divide(*SHAPES[shown])
-            left.imshow(np.vstack(films), "gray", extent=box, aspect=aspect, interpolation="nearest")
-            left.set(xlabel=f"forward passes, with {shown:,} weights")
-            left.set_xticks(np.arange(len(marks)) + 0.5, [f"{mark:,}" for mark in marks])
-            left.set_yticks(np.arange(5) + 0.5, [name.replace(" ", "\n", 1) for name in RACERS])
-            left.tick_params(length=0)
-            left.spines[:].set_visible(False)
-            for label, (name, counts) in zip(left.get_yticklabels(), median.items(), strict=True):
-                (line,) = right.loglog(sizes, [*counts.values()], "o-", label=name)  # does not draw infinity
-                label.set_color(line.get_color())
-                failed = [n for n in sizes if counts[n] > budget]
-                right.plot(failed, [budget] * len(failed), "^", color=line.get_color())
-            right.axhline(budget, linestyle=":", color="gray", label=f"▲ not within {budget:,}")
-            right.set(xlabel="weights", ylabel=f"forward passes to a loss of {GOAL}")
-            right.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 0.1))
+    if marks:
+        pictures.race(args, films, marks, shown, median, budget, GOAL)
     guess, child, slope, adam, sgd = (list(counts.values()) for counts in median.values())
     if not args.quick and budget >= 60_000:
         common.claim(max(adam + sgd) < 3 * min(adam + sgd), f"backprop's passes hardly grow: Adam {adam}, SGD {sgd}")

@@ -24,18 +24,19 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import common
+from common import letters, pictures
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import nn, optim, text
 from tinygrad_z2g.models import GPT, GPTConfig
 
-T, BATCH = 64, 16  # places, windows a step
-LAYERS, WIDTH = 3, 64
+T = 64  # places
+BATCH = 16  # windows a step
+LAYERS = 3
+WIDTH = 64
 SIZES = [512, 2048, 4096]  # of the vocabularies; 256 are bytes
 
 
@@ -48,7 +49,9 @@ def work(vocabulary: int) -> int:
 @z2g.no_grad()
 def bits(model: GPT, tokenizer: Any, ids: z2g.Tensor, device: str) -> float:
     """Bits per character of a text. Of each window the second half counts, so that no token is judged without past."""
-    half, total, loss = T // 2, 0.0, nn.CrossEntropyLoss(reduction="sum")
+    half = T // 2
+    total = 0.0
+    loss = nn.CrossEntropyLoss(reduction="sum")
     starts = range(0, len(ids) - T, half)  # windows overlap by half
     windows = z2g.stack([ids[i : i + T + 1] for i in starts]).to(device)  # (n, T + 1)
     for some in windows.split(64):
@@ -65,8 +68,10 @@ def train(name: str, tokenizer: Any, texts: tuple[str, str], steps: int, args: a
     model = GPT(GPTConfig(len(tokenizer), T, LAYERS, 4, WIDTH, rotary=True, rope_base=200.0)).to(args.device)
     optimizer = optim.AdamW(model.parameters(), lr=4e-3, betas=(0.9, 0.99), weight_decay=0.1)
     schedule = optim.lr_scheduler.WarmupCosineLR(optimizer, min(30, steps // 10), max(1, steps), floor=0.0)
-    curve, looks = [bits(model, tokenizer, unseen, args.device)], 1 if args.quick else 10
-    for step in (bar := common.progress(steps)):
+    curve = [bits(model, tokenizer, unseen, args.device)]
+    looks = 1 if args.quick else 10
+    bar = common.progress(steps)
+    for step in bar:
         inputs, targets = text.random_batch(ids, BATCH, T)
         _, loss = model(inputs.to(args.device), targets.to(args.device))
         optimizer.zero_grad()
@@ -74,27 +79,15 @@ def train(name: str, tokenizer: Any, texts: tuple[str, str], steps: int, args: a
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        if step * looks // steps > (step - 1) * looks // steps:
+        if step * looks // steps > (step - 1) * looks // steps:  # a further tenth is done
             curve.append(bits(model, tokenizer, unseen, args.device))
             bar.write(f"{name:10s} step {step:5d}  loss {loss.item():.3f} a token, {curve[-1]:.3f} bits per character")
     return curve
 
 
-def draw_tokens(axes: Any, tokenizer: Any, lines: list[str]) -> None:
-    """Lines of text, every token on a ground of its own."""
-    for row, line in enumerate(lines):
-        pieces = [tokenizer.decode([i]) for i in tokenizer.encode(line).tolist()]
-        for n, (piece, end) in enumerate(zip(pieces, accumulate(map(len, pieces)), strict=True)):
-            axes.barh(row, len(piece), 0.8, end - len(piece), color=("#cfe3f3", "#fbe2c8", "#d8eecf")[n % 3])
-            for i, letter in enumerate(piece):
-                axes.text(end - len(piece) + i + 0.5, row, letter, ha="center", va="center", fontfamily="monospace")
-    axes.set(ylim=(len(lines) - 0.4, -0.6))
-    axes.axis("off")
-
-
 def main() -> None:
     args = common.parse(common.arguments("A GPT on tokens beside one on characters, at equal work.", 700), steps=20)
-    content = (Path(__file__).parent / "data" / "cats.txt").read_text(encoding="utf-8")
+    content = letters.CATS.read_text(encoding="utf-8")
     texts = text.split_poems(content)
     kinds: dict[str, Any] = {"characters": text.CharTokenizer(content)}
     for size in SIZES[:1] if args.quick else SIZES:
@@ -106,26 +99,28 @@ def main() -> None:
         curves[name] = train(name, tokenizer, texts, steps, args)
         length = len(texts[1]) / len(tokenizer.encode(texts[1]))
         seen = steps * BATCH * T * length / len(texts[0])
-        print(f"{name:11s} {length:.2f} characters each, {steps} steps see the poems {seen:.1f} times: "
-              f"{curves[name][-1]:.3f} bits per character, {time.perf_counter() - began:.1f} s")  # fmt: skip
+        print(
+            f"{name:11s} {length:.2f} characters each, {steps} steps see the poems {seen:.1f} times: "
+            f"{curves[name][-1]:.3f} bits per character, {time.perf_counter() - began:.1f} s"
+        )
+
     shown = kinds["512 tokens"]
     lines = [line for line in texts[1].split("\n") if 20 < len(line) < 40][:6]
-    print(*("|".join(shown.decode([i]) for i in shown.encode(line).tolist()) for line in lines[:3]), sep="\n")
-    if not args.no_plot:
-        with common.picture(args.out / "24_tokens.png", columns=2, width=10) as (left, right):
-            for name, curve in curves.items():
-                left.plot([100 * i / max(1, len(curve) - 1) for i in range(len(curve))], curve, "o-", ms=3, label=name)
-            left.set(xlabel="work done, %", ylabel="bits per character, unseen poems", ylim=(None, 3.2))
-            left.legend(frameon=False)
-            draw_tokens(right, shown, lines)
+    pieces = [[shown.decode([i]) for i in shown.encode(line).tolist()] for line in lines]
+    for line in pieces[:3]:
+        print("|".join(line))
+    pictures.tokens(args, curves, pieces)
     last = {name: curve[-1] for name, curve in curves.items()}
     if args.steps >= 700 and not args.quick:
         least = min(last, key=last.__getitem__)
         few, best, many = (last[f"{size} tokens"] for size in SIZES)
-        common.claim(few < last["characters"] - 0.1, f"{SIZES[0]} tokens save {last['characters'] - few:.2f} bits a "
-                     "character at equal work")  # fmt: skip
-        common.claim(best < min(few, many) - 0.02, f"{least} are best; with {SIZES[2]}, each rare and the output layer "
-                     f"large, {many - best:.2f} are lost again")  # fmt: skip
+        saved = last["characters"] - few
+        common.claim(saved > 0.1, f"{SIZES[0]} tokens save {saved:.2f} bits a character at equal work")
+        common.claim(
+            best < min(few, many) - 0.02,
+            f"{least} are best; with {SIZES[2]}, each rare and the output layer large, "
+            f"{many - best:.2f} are lost again",
+        )
     common.result(**{name.replace(" ", "_"): f"{value:.3f}" for name, value in last.items()})
 
 

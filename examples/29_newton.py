@@ -23,11 +23,13 @@ from __future__ import annotations
 
 import common
 import numpy as np
+from common import pictures
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import func
 
-START, MINIMUM = (-1.2, 1.0), np.ones(2)
+START = (-1.2, 1.0)
+MINIMUM = np.ones(2)
 RATE = 1e-3  # of descent; 2e-3 leaves the valley for good, for the curvature across it is up to 1,300
 NEAR = 1e-9  # from the minimum: arrived
 
@@ -43,7 +45,9 @@ def height(p: z2g.Tensor) -> z2g.Tensor:
     return residuals(p).square().sum()
 
 
-slope, curvature, jacobian = func.grad(height), func.hessian(height), func.jacrev(residuals)
+slope = func.grad(height)
+curvature = func.hessian(height)
+jacobian = func.jacrev(residuals)
 
 
 def host(x: z2g.Tensor) -> np.ndarray:
@@ -62,7 +66,8 @@ def newton(p: z2g.Tensor) -> z2g.Tensor:
 
 def gauss_newton(p: z2g.Tensor) -> z2g.Tensor:
     """To where all r would be 0, if they were straight: JᵀJ step = -Jᵀ r"""
-    J, r = host(jacobian(p)), host(residuals(p))
+    J = host(jacobian(p))
+    r = host(residuals(p))
     return z2g.tensor(np.linalg.solve(J.T @ J, -J.T @ r), device=p.device)
 
 
@@ -77,28 +82,22 @@ def walk(step, start: z2g.Tensor, steps: int) -> np.ndarray:
 def main() -> None:
     args = common.parse(common.arguments("Descent, Newton and Gauss-Newton in Rosenbrock's valley.", 10000), steps=100)
     start = z2g.tensor(START, dtype=z2g.float64, device=args.device)
-    exact = np.array([[2 - 400 * (START[1] - 3 * START[0] ** 2), -400 * START[0]], [-400 * START[0], 200]])
+    x, y = START
+    exact = np.array([[2 - 400 * (y - 3 * x**2), -400 * x], [-400 * x, 200]])  # on paper
     off = np.abs(host(curvature(start)) - exact).max()
     common.claim(off < 1e-10, f"the framework's second derivatives are those of the formula, to {off:.0e}")
-    ways = {f.__name__.replace("_", "-"): walk(f, start, args.steps) for f in (descent, newton, gauss_newton)}
+
+    ways = {
+        "descent": walk(descent, start, args.steps),
+        "newton": walk(newton, start, args.steps),
+        "gauss-newton": walk(gauss_newton, start, args.steps),
+    }
     errors = {name: np.sqrt(((way - MINIMUM) ** 2).sum(1)) for name, way in ways.items()}
     for name, error in errors.items():
         told = " ".join(f"{e:.0e}" for e in error[:9])
         print(f"{name:13s} {len(error) - 1:5d} steps; distance from the minimum: {told}{' ...' * (len(error) > 9)}")
 
-    if not args.no_plot:
-        with common.picture(args.out / "29_newton.png", columns=2, width=10) as (left, right):
-            x, y = np.meshgrid(np.linspace(-1.6, 1.5, 120), np.linspace(-3.4, 2, 120))
-            left.contour(x, y, np.log10((1 - x) ** 2 + 100 * (y - x * x) ** 2 + 1e-3), 14, colors="lightgray")
-            for name, way in ways.items():
-                few = len(way) < 100
-                left.plot(*way.T, marker="o" if few else None, markersize=4, label=name)
-                right.plot(np.arange(len(way)) + 1, errors[name] + 1e-17, marker="o" if few else None, label=name)
-            left.plot(*MINIMUM, "k*", markersize=12)
-            left.set(xlabel="x", ylabel="y", title="the way through the valley")
-            right.set(xscale="log", yscale="log", xlabel="step + 1", title="distance from the minimum")
-            right.set_ylim(1e-17, 10)
-            right.legend(frameon=False, loc="lower left")
+    pictures.newton(args, ways, errors, MINIMUM)
     count = {name: len(way) - 1 for name, way in ways.items()}
     leftover = errors["descent"][-1]
     if args.steps >= 10000:

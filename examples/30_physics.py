@@ -26,12 +26,15 @@ import math
 
 import common
 import numpy as np
+from common import pictures
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import nn, optim
 from tinygrad_z2g.autograd import grad
 
-D, W, END = 0.2, 2.0, 5.0  # damping, frequency, seconds of the oscillator
+D = 0.2  # damping of the oscillator
+W = 2.0  # its frequency
+END = 5.0  # seconds
 K = 0.1  # how fast heat spreads
 NODES = 32
 
@@ -92,9 +95,11 @@ def train(name: str, law, ranges: list[float], args) -> tuple[Net, list[float]]:
     """A net that obeys the law at points drawn anew in each step; and what was left of it, mean square, in each."""
     z2g.manual_seed(args.seed)
     net = Net(len(ranges)).to(args.device)
-    optimizer, left = optim.Adam(net.parameters(), lr=0.01), []
+    optimizer = optim.Adam(net.parameters(), lr=0.01)
     schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, args.steps))
-    for step in (bar := common.progress(args.steps)):
+    left = []
+    bar = common.progress(args.steps)
+    for step in bar:
         points = [(z2g.rand(100, 1, device=args.device) * high).requires_grad_() for high in ranges]
         loss = law(net, *points).square().mean()
         optimizer.zero_grad()
@@ -112,28 +117,25 @@ def main() -> None:
     spring, left = train("oscillator", oscillator_law, [END], args)
     bar, left_heat = train("heat", heat_law, [1.0, 1.0], args)
 
-    t = np.linspace(0, END, 201)[:, None]
-    x, times = (a.reshape(-1, 1) for a in np.meshgrid(np.linspace(0, 1, 41), np.linspace(0, 1, 41), indexing="ij"))
+    t = np.linspace(0, END, 201)[:, None]  # (201, 1)
+    at = np.linspace(0, 1, 41)
+    x, times = (a.reshape(-1, 1) for a in np.meshgrid(at, at, indexing="ij"))  # (41, 41) -> (1681, 1)
     with z2g.no_grad():
         given = [z2g.tensor(a.astype(np.float32), device=args.device) for a in (t, x, times)]
-        u, v = oscillator(spring, given[0]).cpu().numpy(), heat(bar, *given[1:]).cpu().numpy()
-    off, off_heat = (float(np.abs(a - b).max()) for a, b in ((u, oscillator_on_paper(t)), (v, heat_on_paper(x, times))))
+        u = oscillator(spring, given[0]).cpu().numpy()
+        v = heat(bar, *given[1:]).cpu().numpy()
+    u_on_paper = oscillator_on_paper(t)
+    v_on_paper = heat_on_paper(x, times)
+    off = float(np.abs(u - u_on_paper).max())
+    off_heat = float(np.abs(v - v_on_paper).max())
 
-    if not args.no_plot:
-        with common.picture(args.out / "30_physics.png", columns=3, width=12) as (first, second, third):
-            first.plot(t, oscillator_on_paper(t), color="lightgray", linewidth=4, label="on paper")
-            first.plot(t, u, label="the net")
-            first.set(xlabel="t", title="an oscillator")
-            at = np.linspace(0, 1, 41)
-            for i, now in enumerate((0, 10, 20, 40)):
-                second.plot(at, heat_on_paper(at, at[now]), color="lightgray", linewidth=4)
-                second.plot(at, v.reshape(41, 41)[:, now], color=f"C{i}", label=f"t = {at[now]:.2f}")
-            second.set(xlabel="x", title="heat in a bar")
-            for name, values in (("oscillator", left), ("heat", left_heat)):
-                third.loglog(range(1, len(values) + 1), values, label=name, linewidth=0.7)
-            third.set(xlabel="step", title="left of the law, mean square")
-            for axis in (first, second, third):
-                axis.legend(frameon=False)
+    square = (41, 41)
+    pictures.physics(
+        args,
+        (t, u_on_paper, u),
+        (at, v_on_paper.reshape(square), v.reshape(square)),  # (1681, 1) -> (41, 41)
+        {"oscillator": left, "heat": left_heat},
+    )
     if args.steps >= 2000:
         common.claim(off < 0.02, f"the oscillator is off by {off:.4f} at most, of 1")
         common.claim(off_heat < 0.01, f"heat in a bar is off by {off_heat:.4f} at most, of 1")

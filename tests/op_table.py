@@ -95,6 +95,7 @@ def softplus(a: np.ndarray, beta: float, threshold: float) -> np.ndarray:
 ELEMENTWISE = [
     Op("add", z2g.add, lambda a, b, alpha: a + alpha * b, case(ANY, ANY, alpha=numbers)),
     Op("sub", z2g.sub, lambda a, b, alpha: a - alpha * b, case(ANY, ANY, alpha=numbers)),
+    Op("x - number", lambda x, n: x - n, lambda a, n: a - n, case(ANY, n=numbers), (Tensor.__sub__,)),
     Op("mul", z2g.mul, np.multiply, case(ANY, ANY)),
     Op("div", z2g.div, np.divide, case(ANY, NONZERO)),
     Op("pow", z2g.pow, np.power, case(POSITIVE, ANY)),

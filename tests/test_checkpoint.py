@@ -11,24 +11,21 @@ import sys
 from pathlib import Path
 
 import pytest
+from example_modules import EXAMPLES, importable
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import text
 from tinygrad_z2g.models import GPT, GPTConfig
 
-ROOT = Path(__file__).parent.parent
-EXAMPLES = ROOT / "examples"
 NAN = math.nan
 
 
 @pytest.fixture(scope="module")
 def step18():
     """A function that runs step 18 in this process: (exit code, standard output, standard error)."""
-    sys.path.insert(0, str(EXAMPLES))
     handlers = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGPIPE)}
     spec = importlib.util.spec_from_file_location("step18", EXAMPLES / "18_gpt.py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
 
     def run(*flags):
         out, err, code, argv = io.StringIO(), io.StringIO(), 0, sys.argv
@@ -42,12 +39,11 @@ def step18():
             sys.argv = argv
         return code, out.getvalue(), err.getvalue()
 
-    yield run
+    with importable():
+        spec.loader.exec_module(module)
+        yield run
     for name, handler in handlers.items():
         signal.signal(name, handler)
-    sys.path.remove(str(EXAMPLES))
-    for name in ("common", "terminal", "checkpoint"):
-        sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="module")

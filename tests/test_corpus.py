@@ -4,25 +4,20 @@ import hashlib
 import math
 import random
 import re
-import sys
 from collections import Counter, defaultdict
-from pathlib import Path
 
 import pytest
+from example_modules import EXAMPLES, importable
 
 from tinygrad_z2g import text
-
-EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 @pytest.fixture(scope="module")
 def verse():
-    sys.path.insert(0, str(EXAMPLES))
-    import verse
+    with importable():
+        from common import verse
 
-    yield verse
-    sys.path.remove(str(EXAMPLES))
-    sys.modules.pop("verse")
+        yield verse
 
 
 @pytest.fixture(scope="module")

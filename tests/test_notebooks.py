@@ -4,11 +4,9 @@ import argparse
 import ast
 import sys
 import types
-from pathlib import Path
 
 import pytest
-
-EXAMPLES = Path(__file__).parent.parent / "examples"
+from example_modules import EXAMPLES, importable
 
 
 def cells(name):
@@ -29,11 +27,9 @@ def test_a_notebook_has_the_whole_script_in_cells_that_stand_alone(name):
 
 @pytest.fixture
 def in_examples(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
     monkeypatch.chdir(tmp_path)
-    yield
-    for name in ("common", "terminal"):
-        sys.modules.pop(name, None)
+    with importable():
+        yield
 
 
 @pytest.mark.parametrize("name, flags", [("00_one_page", []), ("07_backprop_by_hand", ["--quick"])])

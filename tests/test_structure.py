@@ -25,11 +25,12 @@ LAYERS = [
     ],
     [
         "core.engine", "core.gpt", "core.layers", "core.module", "core.operands", "core.ops", "core.optimizers",
-        "core.tensor", "fast", "gpu.kernels",
+        "core.tensor",
     ],
     ["gpu.replay"],
+    ["fast", "gpu.kernels"],
     ["walks", "tools.anomaly", "tools.folding", "tools.trace"],
-    ["fast.forms", "half.casting", "methods", "ops", "tools.explain", "tools.formula", "tools.showing"],
+    ["fast.forms", "half.casting", "half.table", "methods", "ops", "tools.explain", "tools.formula", "tools.showing"],
     ["tensor"],
     [
         "amp", "autograd", "creation", "cuda", "distributed", "distributions", "fast.updates", "func",

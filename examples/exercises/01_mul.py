@@ -5,7 +5,8 @@ it what x and y receive.
 
 Hint: two products. Which of the two reads y?
 
-Written? `python examples/exercises/01_mul.py` measures it. Ours stands in `ops/elementwise.py`, `mul`.
+Written? `python examples/exercises/01_mul.py` measures it.
+Ours, with its derivation: `python -m tinygrad_z2g.learn mul`.
 """
 
 from checking import check

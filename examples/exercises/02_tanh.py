@@ -5,7 +5,8 @@ itself need not be kept.
 
 Hint: one product; z was saved.
 
-Written? `python examples/exercises/02_tanh.py` measures it. Ours stands in `ops/unary.py`, `tanh`.
+Written? `python examples/exercises/02_tanh.py` measures it.
+Ours, with its derivation: `python -m tinygrad_z2g.learn tanh`.
 """
 
 from checking import check

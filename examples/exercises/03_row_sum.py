@@ -5,7 +5,8 @@ the transposed answer has the right shape and is wrong: NumPy and torch align sh
 
 Hint: grad needs an axis of size 1 before it can be spread: unsqueeze, then expand_as.
 
-Written? `python examples/exercises/03_row_sum.py` measures it. Ours stands in `ops/reduction.py`, `sum`.
+Written? `python examples/exercises/03_row_sum.py` measures it.
+Ours, with its derivation: `python -m tinygrad_z2g.learn sum`.
 """
 
 from checking import check

@@ -5,7 +5,8 @@ xᵢₖ receives Σⱼ gradᵢⱼ yₖⱼ: a product of matrices again.
 
 Hint: the shapes leave only one way: grad (n, m), yᵀ (m, k). And for y?
 
-Written? `python examples/exercises/04_matmul.py` measures it. Ours stands in `ops/linalg.py`, `matmul`.
+Written? `python examples/exercises/04_matmul.py` measures it.
+Ours, with its derivation: `python -m tinygrad_z2g.learn matmul`.
 """
 
 from checking import check

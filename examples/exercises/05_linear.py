@@ -5,7 +5,8 @@ what is used many times receives the sum.
 
 Hint: for W transpose exercise 4: gradᵀ x. For b sum over the rows.
 
-Written? `python examples/exercises/05_linear.py` measures it. Ours stands in `ops/linalg.py`, `linear`.
+Written? `python examples/exercises/05_linear.py` measures it.
+Ours, with its derivation: `python -m tinygrad_z2g.learn linear`.
 """
 
 from checking import check

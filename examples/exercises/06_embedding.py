@@ -6,7 +6,8 @@ gradients, which add up. `g[ids] = grad` keeps only the last of them.
 Hint: start from zeros like the table; `scatter_add` along dim 0 adds, with ids spread to the shape of grad. The ids
 receive None.
 
-Written? `python examples/exercises/06_embedding.py` measures it. Ours stands in `nn/functional.py`, `embedding`.
+Written? `python examples/exercises/06_embedding.py` measures it.
+Ours, with its derivation: `python -m tinygrad_z2g.learn embedding`.
 """
 
 from checking import check

@@ -5,7 +5,8 @@ pⱼ). Written out over i, that is p (grad - Σ p grad), with one sum for each r
 
 Hint: keepdim=True keeps the sum of a row in its row.
 
-Written? `python examples/exercises/07_softmax.py` measures it. Ours stands in `ops/softmax.py`, `softmax`.
+Written? `python examples/exercises/07_softmax.py` measures it.
+Ours, with its derivation: `python -m tinygrad_z2g.learn softmax`.
 """
 
 from checking import check

@@ -4,9 +4,10 @@ n = (x - mean) r with r = 1 / √(var + eps), in each row, (N, C) -> (N, C). A s
 nor does a stretch of it; so the rule takes out of grad the part that would shift, mean(grad), and the part that would
 stretch, n mean(grad n). What is left is scaled by r.
 
-Hint: r (grad - mean(grad) - n mean(grad n)), the means over each row with keepdim=True.
+Hint: two means over each row, both with keepdim=True, so that each stays in its row.
 
-Written? `python examples/exercises/09_layer_norm.py` measures it. Ours stands in `nn/functional.py`, `layer_norm`.
+Written? `python examples/exercises/09_layer_norm.py` measures it.
+Ours, with its derivation: `python -m tinygrad_z2g.learn layer_norm`.
 """
 
 from checking import check

@@ -6,8 +6,8 @@ exercise 4 again, walked backwards: from z to p and v, from p to s, from s to q 
 Hint: name what arrives at each: grad_v = pᵀ grad; grad_p = grad vᵀ; grad_s as in exercise 7; then q and k, and do not
 forget √d.
 
-Written? `python examples/exercises/10_attention.py` measures it. Ours stands in `kernels/reference.py`,
-`attention_backward`.
+Written? `python examples/exercises/10_attention.py` measures it.
+Ours, with its derivation: `python -m tinygrad_z2g.learn scaled_dot_product_attention`.
 """
 
 from checking import check

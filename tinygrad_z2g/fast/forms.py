@@ -251,9 +251,10 @@ def cross_entropy(input: Tensor, target: Tensor, *, ignore_index: int = -100) ->
 
 
 def class_losses(input: Tensor, ids: Array, weight: Tensor | None, ignore_index: int, reduction: str) -> Tensor:
-    """`nn.functional.cross_entropy` with targets that are classes, all arguments checked but the range of `ids`.
+    """L = -w[t] ln p[t], p = softmax(input); the mean is over Σ w[t].
 
-    ∂L/∂input = w[t] (p - onehot(t)) / Σ w[t] = slopes · share. For the reductions "sum" and "none", share = 1.
+    ∂L/∂input = w[t] (p - onehot(t)) / Σ w[t] = slopes · share. For the reductions "sum" and "none", share = 1. All
+    arguments are checked but the range of `ids`.
     """
     a = input.array
     expected, shape = ids.shape, a.shape

@@ -33,6 +33,8 @@ def scaled_dot_product_attention(
     (tensor([[2.]]), tensor([[0.5000],
             [0.5000]]))
     """
+    if attn_mask is not None:
+        as_array(attn_mask, "scaled_dot_product_attention: attn_mask")
     if enable_gqa:
         return _grouped_attention(query, key, value, attn_mask, dropout_p, is_causal, scale)
     return ops.scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, scale)

@@ -37,7 +37,7 @@ def read(rule: Callable, numbers: list, node: Node, i: int) -> Reading:
     maker: Any = home  # the function that the rule is written in
     for part in getattr(rule, "__qualname__", "").partition(".<locals>")[0].split("."):
         maker = getattr(maker, part, None)
-    told = [inspect.getdoc(f) or "" for f in (rule, getattr(home, node.name, None), maker) if inspect.isroutine(f)]
+    told = [inspect.getdoc(f) or "" for f in (rule, maker, getattr(home, node.name, None)) if inspect.isroutine(f)]
     docs = [*filter(SLOPE.search, told), *filter(None, told), ""]
     doc = docs[0]
     letters = list(dict.fromkeys(letter.rstrip("ᵢⱼₖ") for letter in SLOPE.findall(doc)))

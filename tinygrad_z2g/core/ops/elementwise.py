@@ -70,8 +70,12 @@ def div(input: Any, other: Any) -> Tensor:
     (tensor(0.5000), tensor(-0.7500))
     """
     input, other, x, y = operands(input, other, "div", floating=True)
-    edge = other, lambda grad, x, y: -grad * (x / y) / y, input, other
-    return record("div", computed(operator.truediv, x, y), (input, lambda grad, y: grad / y, other), edge)
+    return record(
+        "div",
+        computed(operator.truediv, x, y),
+        (input, lambda grad, y: grad / y, other),
+        (other, lambda grad, x, y: -grad * (x / y) / y, input, other),
+    )
 
 
 def neg(input: Tensor) -> Tensor:
@@ -85,17 +89,17 @@ def neg(input: Tensor) -> Tensor:
 
 
 def pow(input: Tensor, exponent: float) -> Tensor:
-    """z = xⁿ for a number n.   dz/dx = n xⁿ⁻¹, and 0 for n = 0.   (For other exponents see `ops.elementwise.pow`.)
+    """z = xʸ, x to the power of a number y.   dz/dx = y xʸ⁻¹, and 0 for y = 0. (Other powers: `ops.elementwise.pow`)
 
-    z is a product of n factors x, and by the product rule each of them adds the other n - 1. At x = 2, n = 3: 3 · 4.
+    z is a product of y factors x, and by the product rule each of them adds the other y - 1. At x = 2, y = 3: 3 · 4.
     >>> x = z2g.tensor(2.0, requires_grad=True); (x**3).backward(); x.grad
     tensor(12.)
     """
-    input, n, x, _ = operands(input, checks.number(exponent, "pow: exponent"), "pow")
-    if x.dtype.kind in "iu" and n < 0:
-        raise RuntimeError(f"pow: integers to the power {n} are not integers; convert to float first")
-    z = quiet.run(operator.pow, x, n)
-    return record("pow", z, (input, lambda grad, x: grad * (n * x ** (n - 1 if n else 1)), input))
+    input, y, x, _ = operands(input, checks.number(exponent, "pow: exponent"), "pow")
+    if x.dtype.kind in "iu" and y < 0:
+        raise RuntimeError(f"pow: integers to the power {y} are not integers; convert to float first")
+    z = quiet.run(operator.pow, x, y)
+    return record("pow", z, (input, lambda grad, x, y: grad * (y * x ** (y - 1 if y else 1)), input, y))
 
 
 def exp(input: Tensor) -> Tensor:
@@ -155,7 +159,7 @@ def relu(input: Tensor) -> Tensor:
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
-    """z = x s, s = Φ(x), the share of normal numbers below x.   dz/dx = s + x s'
+    """z = x s, s = Φ(x), the share of normal numbers below x.   dz/dx = s + x s' = slope
 
     "tanh": s = (1 + tanh u) / 2, u = √(2/π) (x + 0.044715 x³), close to it. (Hendrycks & Gimpel, arXiv:1606.08415)
 

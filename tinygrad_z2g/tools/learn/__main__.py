@@ -203,8 +203,8 @@ def path() -> str:
         for step in files:
             number += 1
             file = str(source.path_of(step.module).relative_to(source.PACKAGE))
-            minutes = f"{pace[step.pace]} {round(step.minutes) or '<1':>3} min"
-            lines.append(f"{number:3}  {file:24}{step.lines:4} lines  {minutes}")
+            minutes = f" {round(step.minutes) or '<1':>3} min" if step.pace == reading.READ else ""
+            lines.append(f"{number:3}  {file:34}{step.lines:4} lines  {pace[step.pace]}{minutes}")
             lines.append("     " + filled(step.look, 5))
             lines += ["     " + filled(f"For now, {module}: {what}.", 5) for module, what in step.later.items()]
     return "\n".join([*lines, "", "Questions, and where they are answered: python -m tinygrad_z2g.learn why"])
@@ -212,26 +212,25 @@ def path() -> str:
 
 def path_of_a_gpt() -> str:
     """The lines that run when a small GPT trains and generates, file by file, in the order of `path`."""
-    ran = reading.lines_of_a_gpt()
-    rows = []
-    for step in reading.steps():
-        numbers = ran.pop(str(source.path_of(step.module)), set())
-        if numbers:
-            rows.append((source.path_of(step.module).relative_to(source.PACKAGE), numbers))
-    rows += [(source.Path(file).relative_to(source.PACKAGE), numbers) for file, numbers in ran.items()]
-    total = sum(len(numbers) for _, numbers in rows)
+    ran, fast_too = reading.lines_of_a_gpt(TINYGRAD_Z2G_PLAIN="1"), reading.lines_of_a_gpt(TINYGRAD_Z2G_PLAIN="0")
+    total, others = (sum(map(len, lines.values())) for lines in (ran, fast_too))
+    core = sum(len(lines) for file, lines in ran.items() if source.PACKAGE / "core" in source.Path(file).parents)
     pace = 10  # lines a minute, assumed: code that is new, with its docstrings beside it
     told = (
         f"When a small GPT trains for three steps, is clipped, updated by AdamW and generates, {total:,} lines of "
-        f"functions in {len(rows)} files run (counted now, with NumPy alone; docstrings, `def` lines and imports are "
-        "not counted). "
-        f"At {pace} such lines a minute, an assumed pace for code read with its docstrings, that is about "
-        f"{total / pace / 60:.1f} hours."
+        f"functions in {len(ran)} files run with the plain forms of operations (TINYGRAD_Z2G_PLAIN=1), and {core:,} of "
+        f"them, {core / total:.0%}, stand in core/. (Counted now, with NumPy alone; docstrings, `def` lines and imports "
+        f"are not counted.) At {pace} such lines a minute, an assumed pace for code read with its docstrings, that is "
+        f"about {total / pace / 60:.1f} hours. With the fast forms, which a program takes by itself, {others:,} lines "
+        f"in {len(fast_too)} files run."
     )
     lines = [filled(told, 0), ""]
-    for file, numbers in rows:
-        minutes = round(len(numbers) / pace) or "<1"
-        lines.append(f"{file!s:28}{len(numbers):4} lines  {minutes:>3} min  {spans(numbers)}")
+    rows = {str(path): ran.pop(str(path), set()) for path in map(source.path_of, reading.modules())} | ran
+    for file, numbers in rows.items():
+        if numbers:
+            minutes = round(len(numbers) / pace) or "<1"
+            name = str(source.Path(file).relative_to(source.PACKAGE))
+            lines.append(f"{name:28}{len(numbers):4} lines  {minutes:>3} min  {spans(numbers)}")
     return "\n".join([*lines, "", "The whole source, in order: python -m tinygrad_z2g.learn path"])
 
 

@@ -267,7 +267,7 @@ def find_thing(name: str) -> Thing | None:
     """What people may mean by a name that is no operation's: Adam, backward, nn.Module, no_grad, GPT."""
     root = sys.modules[NAME]
     spaces = {"": root, "Tensor": root.Tensor, "nn": root.nn, "F": root.nn.functional, "optim": root.optim}
-    spaces |= {word: importlib.import_module(f"{NAME}.{word}") for word in ("optim.lr_scheduler", "models", "text")}
+    spaces |= {word: importlib.import_module(f"{NAME}.{word}") for word in ("optim.lr_scheduler", "nn.utils", "models", "text")}
     spaces |= {word: importlib.import_module(f"{NAME}.{word}") for word in ("utils.data", "autograd", "core.engine")}
     for space, holder in spaces.items():
         for word in dir(holder):
@@ -277,8 +277,11 @@ def find_thing(name: str) -> Thing | None:
             home = getattr(thing, "__module__", None) or ""
             code = home.startswith(f"{NAME}.") and (inspect.isfunction(thing) or inspect.isclass(thing))
             if code and (piece := _own_piece(thing)) is not None:
-                found = _called(piece, home, piece.path)
-                return Thing(f"{space}.{word}".lstrip("."), home[len(NAME) + 1 :], (piece, *found))
+                pieces = [piece, *_called(piece, home, piece.path)]
+                if space == "Tensor" and (plain := _method_of_the_core(word)):
+                    pieces = [plain, *_called(plain, f"{NAME}.core.tensor", plain.path), *pieces]
+                found = tuple(dict.fromkeys(pieces))
+                return Thing(f"{space}.{word}".lstrip("."), home[len(NAME) + 1 :], found)
     return None
 
 
@@ -291,6 +294,14 @@ def _own_piece(thing: Any) -> Piece | None:
         if named and line in (node.lineno, *(d.lineno for d in node.decorator_list)):
             return Piece(path, node)
     return None
+
+
+def _method_of_the_core(name: str) -> Piece | None:
+    """A method as the Tensor of the core has it, though a wider one of the same meaning has taken its place."""
+    path = path_of("core.tensor")
+    tensor = next(node for node in parsed(path).body if isinstance(node, ast.ClassDef) and node.name == "Tensor")
+    methods = (node for node in tensor.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    return next((Piece(path, node) for node in methods), None)
 
 
 def _called(piece: Piece, module: str, own: Path, depth: int = 2) -> list[Piece]:

@@ -1,4 +1,4 @@
-"""Manners of a program in a terminal, which no lesson is about either: how it ends, what it takes, how it complains."""
+"""Manners of a program in a terminal: how it ends and complains, how far it is, and the last lines that it prints."""
 
 from __future__ import annotations
 
@@ -65,6 +65,29 @@ class Lines:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+def progress(steps: int, start: int = 0) -> Any:
+    """A tqdm bar over the step numbers start + 1 .. steps; lines, if what it would be drawn on is no terminal."""
+    if not sys.stderr.isatty():
+        return Lines(steps, start)
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        fail("the progress bar needs tqdm: pip install 'tinygrad_z2g[examples]'")
+    return tqdm(range(start + 1, steps + 1), initial=start, total=steps, unit="step", dynamic_ncols=True)
+
+
+def claim(holds: bool, statement: str) -> None:
+    """What the step teaches, checked on the numbers of this very run; a claim that does not hold ends it with 1."""
+    if not holds:
+        fail(f"the claim does not hold in this run: {statement}", code=1)
+    print(f"claim: {statement}")
+
+
+def result(**values: Any) -> None:
+    """The last line: `result: key=value ...`, for people and for tests."""
+    print("result: " + " ".join(f"{key}={value}" for key, value in values.items()))
 
 
 def at_least(low: int) -> Any:

@@ -1,17 +1,15 @@
-"""What every example needs and no lesson is about: flags, progress, pictures, the claim, the result line."""
+"""The command line: the flags that all examples share, checked before the work begins."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import terminal
-from terminal import at_least, fail
+from . import terminal
+from .terminal import at_least, fail
 
 
 def arguments(description: str, steps: int, device: bool = True) -> argparse.ArgumentParser:
@@ -57,40 +55,3 @@ def parse(parser: argparse.ArgumentParser, **quick: Any) -> argparse.Namespace:
             print("no picture: it needs matplotlib: pip install 'tinygrad_z2g[examples]'", file=sys.stderr)
             args.no_plot = True
     return args
-
-
-def progress(steps: int, start: int = 0) -> Any:
-    """A tqdm bar over the step numbers start + 1 .. steps; lines, if what it would be drawn on is no terminal."""
-    if not sys.stderr.isatty():
-        return terminal.Lines(steps, start)
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        fail("the progress bar needs tqdm: pip install 'tinygrad_z2g[examples]'")
-    return tqdm(range(start + 1, steps + 1), initial=start, total=steps, unit="step", dynamic_ncols=True)
-
-
-@contextlib.contextmanager
-def picture(path: Path, columns: int = 1, rows: int = 1, width: float = 7, height: float = 4) -> Iterator[Any]:
-    """A matplotlib axes (or an array of rows x columns axes) to draw on; saved as a PNG file at the end."""
-    from matplotlib.figure import Figure  # without pyplot: no window, no display needed
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(rows, columns)
-    yield axes
-    for axis in figure.axes:
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=80)
-    print(f"picture: {path}")
-
-
-def claim(holds: bool, statement: str) -> None:
-    """What the step teaches, checked on the numbers of this very run; a claim that does not hold ends it with 1."""
-    if not holds:
-        fail(f"the claim does not hold in this run: {statement}", code=1)
-    print(f"claim: {statement}")
-
-
-def result(**values: Any) -> None:
-    """The last line: `result: key=value ...`, for people and for tests."""
-    print("result: " + " ".join(f"{key}={value}" for key, value in values.items()))

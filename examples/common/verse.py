@@ -12,7 +12,9 @@ from pathlib import Path
 
 from tinygrad_z2g import text
 
-FILES = [Path(__file__).parent / "data" / name for name in ("cats.txt", "verses.txt")]
+from .terminal import fail
+
+FILES = [Path(__file__).parent.parent / "data" / name for name in ("cats.txt", "verses.txt")]
 
 # Endings, and whole words that do not sound as they are spelled, between the strokes; those that sound alike
 ALIKE = """
@@ -37,6 +39,21 @@ def poems() -> tuple[str, str]:
     """Training and validation text. The poems to validate on are every tenth of cats.txt, the first that there was."""
     training, validation = text.split_poems(FILES[0].read_text(encoding="utf-8"))
     return training + FILES[1].read_text(encoding="utf-8").rstrip("\n") + "\n\n", validation
+
+
+def read(path: Path | None) -> tuple[str, str, str]:
+    """A name, training and validation text: of our poems, or of a UTF-8 file. Ends the program if it is no use."""
+    if path is None:
+        return " and ".join(file.name for file in FILES), *poems()
+    try:
+        content = path.read_text(encoding="utf-8-sig")  # without the byte order mark that some editors write
+    except OSError as error:
+        fail(f"--text {path}: {error.strerror}; name a text file that can be read")
+    except UnicodeDecodeError as error:
+        fail(f"--text {path}: not UTF-8 (byte {error.start}); convert it, e.g. with iconv -t utf-8")
+    if not content.strip():
+        fail(f"--text {path}: the file is empty; it takes at least a few thousand characters to learn from")
+    return path.name, *text.split_poems(content.replace("\r\n", "\n"))
 
 
 def ending(word: str) -> str:

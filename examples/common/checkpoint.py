@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import common
-
 import tinygrad_z2g as z2g
 from tinygrad_z2g import amp, nn
+
+from .terminal import fail
 
 CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "gpt.safetensors"  # all to go on later; the best weights alone
 FIELDS: dict[str, Any] = {  # what a checkpoint holds: types, and how large numbers are at least
@@ -44,11 +44,11 @@ def taken(folder: Path, anew: bool) -> Iterator[None]:
             end.callback(os.close, place)
             fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system frees it, however we end
         except BlockingIOError:
-            common.fail(f"--out {folder}: another run writes there; let it end, or choose another folder")
+            fail(f"--out {folder}: another run writes there; let it end, or choose another folder")
         except (ImportError, OSError):
             pass  # Windows; a file system without locks
         if anew and any((folder / name).exists() for name in (CHECKPOINT, WEIGHTS)):
-            common.fail(
+            fail(
                 f"--out {folder}: an earlier run left its weights there; --resume goes on with them, --write writes "
                 "from them, --overwrite replaces them; or choose another folder"
             )
