@@ -1075,3 +1075,38 @@ def test_a_parameter_without_dimensions(device, make):
         (p * 3).backward()
         optimizer.step()
     assert p.shape == () and p.item() == pytest.approx(1.4 if make is optim.SGD else 1.8, abs=5e-3)  # AdamW also decays
+
+
+# --- The plain updates, and the fast ones that take their places --------------------------------------------------
+
+UPDATED = {
+    "Adam": lambda ps: optim.Adam(ps, lr=0.1, weight_decay=0.1),
+    "AdamW": lambda ps: optim.AdamW(ps, lr=0.1, betas=(0.8, 0.9), eps=1e-3),
+    "SGD": lambda ps: optim.SGD(ps, lr=0.1),
+    "momentum": lambda ps: optim.SGD(ps, lr=0.1, momentum=0.9, dampening=0.1, weight_decay=0.1, maximize=True),
+    "nesterov": lambda ps: optim.SGD(ps, lr=0.1, momentum=0.9, nesterov=True),
+}
+
+
+@pytest.mark.parametrize("name", UPDATED)
+def test_fast_updates_do_what_the_plain_ones_do(device, monkeypatch, name):
+    from tinygrad_z2g.core import optimizers
+    from tinygrad_z2g.fast import updates
+
+    results = []
+    for forms in (updates.UPDATES, dict.fromkeys(updates.UPDATES, optimizers.Optimizer._update)):
+        for kind, update in forms.items():
+            monkeypatch.setattr(kind, "_update", update, raising=False)
+        z2g.manual_seed(0)
+        ws = [z2g.randn(*shape, dtype=z2g.float64, requires_grad=True) for shape in ((3, 4), (2,))]
+        optimizer = UPDATED[name](ws)
+        for _ in range(4):
+            optimizer.zero_grad()
+            sum(((w - 1) ** 2).sum() for w in ws).backward()
+            optimizer.step()
+        state = optimizer.state_dict()["state"]
+        numbers = [host(x) if isinstance(x, z2g.Tensor) else x for values in state.values() for x in values.values()]
+        results.append(([list(values) for values in state.values()], [*map(host, ws), *numbers]))
+    assert results[0][0] == results[1][0]
+    for fast, plain in zip(results[0][1], results[1][1], strict=True):
+        np.testing.assert_allclose(fast, plain, rtol=1e-12)

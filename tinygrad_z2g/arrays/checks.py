@@ -321,8 +321,8 @@ def probability(p: Any, setting: str) -> float:
     return p
 
 
-def attention_scale(q: Array, k: Array, v: Array, mask: Array | None, scale: Any) -> float:
-    """What scores q kᵀ are multiplied by. RuntimeError unless shapes and dtypes suit each other."""
+def attention(q: Array, k: Array, v: Array, mask: Array | None, scale: Any, dropout_p: Any) -> tuple[float, float]:
+    """What scores q kᵀ are multiplied by, and the share to drop. Raise unless shapes and dtypes suit each other."""
     name = "scaled_dot_product_attention"
     if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         shapes = f"query {tuple(q.shape)}, key {tuple(k.shape)}, value {tuple(v.shape)}"
@@ -335,4 +335,5 @@ def attention_scale(q: Array, k: Array, v: Array, mask: Array | None, scale: Any
         raise RuntimeError(f"{name}: {got}, expected one that broadcasts to the scores, {scores}")
     if mask is not None and mask.dtype.kind != "b" and mask.dtype not in (q.dtype, np.float32):
         raise RuntimeError(f"{name}: attn_mask must be bool or {q.dtype}, got {mask.dtype}")
-    return 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else number(scale, "attention: scale")
+    scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else number(scale, "attention: scale")
+    return scale, probability(dropout_p, f"{name}: dropout_p")

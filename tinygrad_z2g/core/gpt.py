@@ -23,9 +23,10 @@ from .tensor import Tensor
 
 if TYPE_CHECKING:
     from ..models.generation import LanguageModelMethods
+    from ..models.gpt import GPTMethods
     from ..nn.cache import CacheMethods
 else:
-    CacheMethods = LanguageModelMethods = object  # attached from there
+    CacheMethods = GPTMethods = LanguageModelMethods = object  # attached from there
 
 
 class Cache(CacheMethods):
@@ -137,7 +138,7 @@ class GPTConfig:
             raise ValueError(f"GPTConfig: got {got}; rope_base must be > 0, dropout must be in [0, 1)")
 
 
-class GPT(LanguageModel):
+class GPT(LanguageModel, GPTMethods):
     """Token ids (B, T) -> scores of the next token at every position (B, T, vocab_size)."""
 
     def __init__(self, config: GPTConfig):
@@ -179,7 +180,7 @@ class GPT(LanguageModel):
         positions, angles = ids.make(of(ids.array).arange(seen, seen + T)), None
         x = self.token_embedding(ids)  # (B, T) -> (B, T, C)
         if self.config.rotary:
-            angles = ops.rotary_angles(positions, self.config.width // self.config.heads, self.config.rope_base)
+            angles = self.angles(positions)
         else:
             x = x + self.position_embedding(positions)  # (B, T, C) + (T, C)
         x = self.dropout(x)

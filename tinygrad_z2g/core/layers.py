@@ -187,13 +187,12 @@ class CausalSelfAttention(Module):
         """(B, T, C) -> (B, T, C).
 
         With a `cache`, x holds only the positions that are new: their keys and values are added to it, and they attend
-        to everything in it, up to themselves. `angles`, from `ops.rotary_angles`, turn queries and keys, so that the
-        match of two depends on how far apart they stand.
+        to everything in it, up to themselves. For `angles` see `nn/transformer.py`.
         """
         (B, T, C), nh, mask = x.array.shape, self.num_heads, None
         q, k, v = (part.reshape(B, T, nh, C // nh).transpose(1, 2) for part in self.qkv(x).split(C, dim=-1))
         if angles is not None:  # q, k, v (B, nh, T, hs)
-            q, k = ops.rotary_embedding(q, *angles), ops.rotary_embedding(k, *angles)
+            q, k = self.turned(q, angles), self.turned(k, angles)
         if cache is not None:
             k, v = cache.extend(self, k, v)  # (B, nh, S, hs)
             mask = cache.mask(T, k.array.shape[2], q)

@@ -60,35 +60,13 @@ class Optimizer(OptimizerMethods):
 
 
 class SGD(Optimizer, SGDMethods):
-    """w -= lr · v, where v = g, or with momentum v = momentum · v + (1 - dampening) · g: a ball that keeps rolling.
+    """w -= lr · g: a step down the slope. (With momentum, see `optim/sgd.py`: a ball that keeps rolling.)"""
 
-    The first step takes v = g. `nesterov` looks ahead: w -= lr · (g + momentum · v). `weight_decay` adds
-    weight_decay · w to g. (Polyak 1964; Sutskever et al. 2013)
-    """
-
-    def __init__(
-        self, params: Iterable, lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
-        weight_decay: float = 0.0, nesterov: bool = False,
-    ):  # fmt: skip
-        settings = {"weight_decay": weight_decay, "nesterov": nesterov}
-        super().__init__(params, {"lr": lr, "momentum": momentum, "dampening": dampening, **settings})
+    def __init__(self, params: Iterable, lr: float = 1e-3):
+        super().__init__(params, {"lr": lr})
 
     def _change(self, p: Tensor, g: Array, group: dict[str, Any]) -> None:
-        p.array -= group["lr"] * self._direction(p, g, group)
-
-    def _direction(self, p: Tensor, g: Array, group: dict[str, Any]) -> Array:
-        """What is subtracted lr times."""
-        if group["weight_decay"]:
-            g = g + group["weight_decay"] * p.array
-        if not group["momentum"]:
-            return g
-        state, momentum = self.state[p], group["momentum"]
-        if "momentum_buffer" in state:
-            v = state["momentum_buffer"]
-            v[...] = momentum * v + (1 - group["dampening"]) * g
-        else:
-            v = state["momentum_buffer"] = g.copy()
-        return g + momentum * v if group["nesterov"] else v
+        p.array -= group["lr"] * g
 
 
 class Adam(Optimizer, AdamMethods):

@@ -11,6 +11,7 @@ import functools
 import math
 import os
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,6 @@ from ..arrays.random import default_generator
 from ..core import engine, ops
 from ..core.engine import RESULT, Derived, Variable, needs_grad, record
 from ..core.operands import arrays_of, as_array, beside, converted, floating, operands
-from ..core.ops import elementwise, network
 from ..walks.again import linear_rule, record_fused, record_joint_fused
 from . import product
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..tensor import Tensor
 
 FLOAT32 = dtypes.float32
+PLAIN = SimpleNamespace(**vars(ops))  # as they are before the forms take their place
 DOT = np.ndarray.dot  # what `product` calls; asking it costs 0.1 µs
 
 
@@ -79,7 +80,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
         "gelu",
         laid_out(z, a),
         (input, lambda grad, slope, _: fast.times(grad, slope), slope, input),
-        twin=(lambda x: elementwise.gelu(x, approximate), input),
+        twin=(lambda x: PLAIN.gelu(x, approximate), input),
     )
 
 
@@ -382,11 +383,10 @@ def scaled_dot_product_attention(
     is_causal: bool = False, scale: float | None = None,
 ) -> Tensor:  # fmt: skip
     """One routine, see `fast.attention`; with a mask that learns the plain form."""
-    name = "scaled_dot_product_attention"
     if attn_mask is not None and needs_grad(attn_mask):
-        return network.scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, scale)
-    q, k, v, mask = arrays_of(name, query, key, value, attn_mask)
-    scale, dropout_p = checks.attention_scale(q, k, v, mask, scale), checks.probability(dropout_p, f"{name}: dropout_p")
+        return PLAIN.scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, scale)
+    q, k, v, mask = arrays_of("scaled_dot_product_attention", query, key, value, attn_mask)
+    scale, dropout_p = checks.attention(q, k, v, mask, scale, dropout_p)
     writes = 0 if attn_mask is None else attn_mask.memory.writes
     bias = _attention_bias(q, k, attn_mask, is_causal)
     seed = default_generator.next_key() if dropout_p else 0
@@ -396,7 +396,7 @@ def scaled_dot_product_attention(
         if attn_mask is not None and attn_mask.memory.writes != writes:
             raise RuntimeError("backward: the attn_mask of this attention was modified by an inplace operation")
         added = None if bias is None else q.make(bias)
-        return network.attend(q, k, v, added, is_causal and bias is None, scale, dropout_p, seed)
+        return ops.attend(q, k, v, added, is_causal and bias is None, scale, dropout_p, seed)
 
     return record_joint_fused(
         "attention",

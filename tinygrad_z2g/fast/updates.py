@@ -26,12 +26,10 @@ def sgd(self: optimizers.SGD, params: list[Tensor], group: dict[str, Any]) -> No
 
 
 def _sgd(self: optimizers.SGD, params: list[Tensor], group: dict[str, Any]) -> None:
-    momentum, decay = group["momentum"], group["weight_decay"]
+    plain = not (group["momentum"] or group["weight_decay"])
     for p in params:
         g = uphill(p._grad.array, group)
-        if momentum or decay:
-            if momentum and p in self.state:
-                memory(self.state[p], "momentum_buffer", p)
+        if not plain:
             g = self._direction(p, g, group)
         fast.sgd(p.array, g, group["lr"])
         p.memory.writes += 1

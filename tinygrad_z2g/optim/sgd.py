@@ -1,4 +1,4 @@
-"""What SGD has beyond the core: torch's further settings, and their checks.
+"""What SGD has beyond the core: momentum, torch's further settings, and their checks.
 
 The optimizer stands in `core/optimizers.py`.
 """
@@ -8,16 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..arrays.backend import Array
 from ..core.attach import attach
 from ..core.optimizers import SGD
 from ..tensor import Tensor
-from .optimizer import Optimizer, check_implementation, check_range, climbing
+from .optimizer import Optimizer, check_implementation, check_range, climbing, memory
 
 __all__ = ["SGD"]
 
 
 class SGDMethods:
-    """What is attached to `SGD`. `maximize` climbs."""
+    """What is attached to `SGD`: w -= lr · v, where v = momentum · v + (1 - dampening) · g, a ball that keeps rolling.
+
+    The first step takes v = g. `nesterov` looks ahead: w -= lr · (g + momentum · v). `weight_decay` adds
+    weight_decay · w to g, `maximize` climbs. (Polyak 1964; Sutskever et al. 2013)
+    """
 
     remembers = {"momentum_buffer": Tensor}  # noqa: RUF012 - never changed
 
@@ -32,6 +37,22 @@ class SGDMethods:
         check_range("SGD", "learning rate", lr, 0)
         self.check_settings("SGD", defaults)
         Optimizer.__init__(self, params, defaults)
+
+    def _change(self: Any, p: Tensor, g: Array, group: dict[str, Any]) -> None:
+        p.array -= group["lr"] * self._direction(p, g, group)
+
+    def _direction(self: Any, p: Tensor, g: Array, group: dict[str, Any]) -> Array:
+        """What is subtracted lr times."""
+        if group["weight_decay"]:
+            g = g + group["weight_decay"] * p.array
+        if not group["momentum"]:
+            return g
+        state, momentum = self.state[p], group["momentum"]
+        first = "momentum_buffer" not in state
+        v = memory(state, "momentum_buffer", p)
+        v *= momentum
+        v += g if first else (1 - group["dampening"]) * g
+        return g + momentum * v if group["nesterov"] else v
 
     def check_settings(self, name: str, settings: dict[str, Any]) -> None:
         """Raise ValueError or TypeError unless the settings are numbers in range, and fit each other."""

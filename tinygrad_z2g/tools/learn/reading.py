@@ -46,11 +46,9 @@ EVENING = {
         "broadcasting.",
     "core.modes": "One flag a thread; `no_grad` is a context and a decorator.",
     "core.operands": "What may be added to what. Skip it until an operation makes you ask.",
-    "core.ops.elementwise": "The form of all operations, in `mul`: the derivation, the result in a line, and beside it "
-        "the rule of each input, with what it reads. Then any two others.",
-    "core.ops.shape": "Nothing is computed here, so each rule only puts the gradient back where it came from.",
-    "core.ops.network": "`matmul`; then `softmax`, whose rule makes no matrix; `attend` is attention in nine lines.",
-    "core.ops": "The operations by name: whoever calls one asks here.",
+    "core.ops": "The form of all operations, in `mul`: the derivation, the result in a line, and beside it the rule of "
+        "each input, with what it reads. Then `matmul`; `softmax`, whose rule makes no matrix; `attend`, attention in "
+        "nine lines. The others when you meet them.",
     "core.attach": "How the rooms around add to the classes here.",
     "core.tensor": "Where each operation becomes a method. `backward` hands one seed to the engine.",
     "core.module": "How a module finds its parameters without registering them.",
@@ -58,7 +56,6 @@ EVENING = {
     "core.optimizers": "`SGD` in a line, `Adam` in five: each against the formula in its docstring.",
     "core.gpt": "All of it put together: embeddings, blocks, and drawing one letter at a time.",
 }  # fmt: skip
-FAMILIES = "The derivation, the result in a line, and beside it the rule."  # other files of core/ops/
 ROOMS = {
     "The evening": "core",
     "Arrays: where numbers live": "arrays",
@@ -84,10 +81,7 @@ def modules() -> list[str]:
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
         names.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
-    evening = [*EVENING]
-    middle = evening.index("core.ops")  # where further files in core/ops/ are read
-    evening[middle:middle] = [name for name in sorted(names) if name.startswith("core.") and name not in EVENING]
-    order = dict.fromkeys(evening)
+    order: dict[str, None] = dict.fromkeys(EVENING)
     for heads in ROOMS.values():
         room = [name for head in heads.split() for name in sorted(names) if name.split(".")[0] == head]
         for name in room:
@@ -146,7 +140,7 @@ def path() -> dict[str, list[Step]]:
         room = next(title for title, heads in ROOMS.items() if module.split(".")[0] in heads.split())
         later = {other: first_sentence(other).rstrip(".") for other in sorted(uses(module) - known)}
         evening = room == next(iter(ROOMS))
-        look = EVENING.get(module, FAMILIES) if evening else first_sentence(module)
+        look = EVENING.get(module) or first_sentence(module)
         rooms[room].append(Step(module, READ if evening else OPEN, look, later))
         known |= {module, *later}
     return rooms
@@ -216,10 +210,10 @@ QUESTIONS = [
     Question("Where is the rule of softmax?",
              "In the last line of `softmax`, beside the result: p (grad - Σ p grad). `python -m tinygrad_z2g.learn "
              "softmax` shows it with the derivation, and the fast form that takes its place.",
-             (("core.ops.network", r"^def softmax\("),)),
+             (("core.ops", r"^def softmax\("),)),
     Question("Where is the rule of attention?",
              "There is none: attention is two products and a softmax, and these bring theirs. Its fast form has one.",
-             (("core.ops.network", r"^def attend\("), ("fast.forms", r"^def scaled_dot_product_attention\("))),
+             (("core.ops", r"^def attend\("), ("fast.forms", r"^def scaled_dot_product_attention\("))),
     Question("Why is there a `+=`?",
              "A value used twice moves the loss along two paths, and its derivative is the sum over the paths. On the "
              "way, `arrive` adds what reaches a tensor or node. At the end `deposit` adds to `.grad`, so two calls of "

@@ -3,7 +3,7 @@
 The files are read as text and as syntax trees, so what is shown is what is there, line numbers included. Known is the
 way in which this package writes a rule, `lambda grad, y: ...` and `def rule(grad, y): ...`, handed to `record`,
 `record_view` or `record_joint`, two rules that many share, and how the house stands: the text of an operation is that
-in `core/ops/`, a fast form may take its place, and wider functions of the same name end in it.
+in `core/ops.py`, a fast form may take its place, and wider functions of the same name end in it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from ...fast import forms
 
 PACKAGE = Path(__file__).parent.parent.parent
 NAME = PACKAGE.name
-CORE = ("core.ops.elementwise", "core.ops.shape", "core.ops.network")
+CORE = "core.ops"
 FAMILIES = (
-    *CORE, "ops.unary", "ops.elementwise", "ops.reduction", "ops.softmax", "ops.sorting", "ops.linalg", "ops.shape",
-    "ops.indexing", "ops.elementary", "ops.grids", "ops.products", "ops.statistics", "ops.writing",
+    CORE, "ops.unary", "ops.elementwise", "ops.reduction", "ops.softmax", "ops.sorting", "ops.linalg",
+    "ops.shape", "ops.indexing", "ops.elementary", "ops.grids", "ops.products", "ops.statistics", "ops.writing",
     "ops.decompositions", "tensor", "nn.functional", "nn.nonlinear", "nn.dropping", "nn.batch_norm", "nn.losses",
     "nn.margins", "nn.likelihoods", "nn.distances", "nn.window", "nn.resize", "nn.rotary", "nn.recurrent",
     "nn.quantized", "nn.dot_product",
@@ -146,15 +146,15 @@ def operations() -> dict[str, Operation]:
                 continue
             stating = _stating(name, functions)
             recorded = _recorded(stating) if any(map(states_a_rule, stating)) else frozenset()
-            if name in found and found[name].module in CORE:
+            if name in found and found[name].module == CORE:
                 op, parts = found[name], (*stating, *(_further(stating, module) if recorded else ()))
                 found[name] = replace(op, wider=(*op.wider, *parts), names=op.names | recorded)
                 continue
             title = f"F.{name}" if name in found else name
-            form = _form(name) if module in CORE else ()
+            form = _form(name) if module == CORE else ()
             names = recorded | (_recorded(list(form)) if any(map(states_a_rule, form)) else frozenset())
             pieces = (*stating, *_further(stating, module))
-            if module in CORE:
+            if module == CORE:
                 pieces = (*pieces, *_helpers(pieces, functions))
             found[title] = Operation(title, module, pieces, recorded, form, (), names)
     return found
@@ -313,26 +313,24 @@ def _called(piece: Piece, module: str, own: Path, depth: int = 2) -> list[Piece]
     found: list[Piece] = []
     for call in (n for n in ast.walk(piece.node) if isinstance(n, ast.Call)):
         first, _, rest = ast.unparse(call.func).partition(".")
-        thing = _plain(getattr(names.get(first), rest, None) if rest else names.get(first))
+        thing = getattr(names.get(first), rest, None) if rest else names.get(first)
         home = getattr(thing, "__module__", None) or ""
         near = home in (f"{NAME}.core.engine", f"{NAME}.walks.asking") or home.startswith(f"{NAME}.fast")
         if inspect.isfunction(thing) and (near or (home.startswith(NAME) and inspect.getsourcefile(thing) == str(own))):
-            inner = _own_piece(inspect.unwrap(thing))
+            taken = _form_name(thing)
+            inner = _functions(CORE)[taken] if taken else _own_piece(inspect.unwrap(thing))
             if inner is not None and inner not in found and inner.node is not piece.node:
                 found.append(inner)
-                deeper = _called(inner, inspect.unwrap(thing).__module__, own, depth - 1) if depth > 1 else []
+                where = f"{NAME}.{CORE}" if taken else inspect.unwrap(thing).__module__
+                deeper = _called(inner, where, own, depth - 1) if depth > 1 else []
                 found += [further for further in deeper if further not in found]
     return found
 
 
-def _plain(thing: Any) -> Any:
-    """The operation of the core whose place a fast form has taken; anything else as it is."""
-    if not inspect.isfunction(thing):
-        return thing
-    inner = inspect.unwrap(thing)
-    name = next((name for name, form in forms.FORMS.items() if inspect.unwrap(form) is inner), "")
-    homes = (importlib.import_module(f"{NAME}.{module}") for module in CORE)
-    return next((getattr(home, name) for home in homes if hasattr(home, name)), thing)
+def _form_name(thing: Any) -> str:
+    """The name of the operation of the core whose place this function has taken, or an empty one."""
+    inner = inspect.unwrap(thing) if inspect.isfunction(thing) else None
+    return next((name for name, form in forms.FORMS.items() if inspect.unwrap(form) is inner), "")
 
 
 def put_on(thing: Thing) -> list[str]:
