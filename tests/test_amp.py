@@ -225,6 +225,7 @@ def test_gradients_are_those_of_explicit_casts_and_near_float32_s(device: str) -
         np.testing.assert_allclose(ours, exact, rtol=0.02, atol=0.01 * np.abs(exact).max())
 
 
+@pytest.mark.fast  # which make fewer of them
 def test_the_casts_are_recorded(device: str) -> None:
     x, W = z2g.randn(2, 3).to(device), z2g.randn(4, 3).to(device).requires_grad_()
     with half(device):
@@ -486,6 +487,7 @@ def test_a_gpt_learns_in_mixed_precision_and_waits_once_a_step(device: str) -> N
     assert all(p.dtype == p.grad.dtype == F32 and p.grad.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.fast  # a plain product cannot be captured
 def test_autocast_in_a_captured_step() -> None:
     """The casts and the products in float16 are replayed like everything else; the scaler's `step` waits, so not it."""
     found = []

@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import Phase, given, settings
+from drawn import holds
 from numeric import leaves
 from op_table import TABLE
 from test_ops import bind, parts
@@ -141,9 +141,7 @@ def test_whatever_the_table_leaves_in_the_graph_is_explained(op):
     assert [code for code in codes if (code.co_filename, code.co_firstlineno) not in known] == []
     recorded = set().union(*(op.names for op in OPERATIONS.values()))
 
-    @settings(max_examples=3, phases=[Phase.generate], derandomize=True, database=None, deadline=None)
-    @given(op.cases)
-    def check(case):
+    def check(case, _):
         pending = [z.grad_fn for z in parts(bind(op, case)(*leaves(case.inputs)))]
         while pending:
             node = pending.pop()
@@ -151,7 +149,7 @@ def test_whatever_the_table_leaves_in_the_graph_is_explained(op):
                 assert node.name in recorded
                 pending += [edge[0] for edge in node.edges if edge is not None]
 
-    check()
+    holds(op, check, 3)
 
 
 # --- python -m tinygrad_z2g.learn --------------------------------------------------------------------------------

@@ -282,9 +282,9 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     [[5.0, 5.0], [7.0, 7.0]]
     """
     x = as_array(input, "sum")
+    x = x if x.dtype.kind == "f" else x.astype(dtypes.int64)
     dims, shape = checks.many_dims(dim, x.ndim, "sum"), x.shape
-    kind = x.dtype if x.dtype.kind == "f" else dtypes.int64
-    z = row_major(quiet.run(lambda: x.sum(axis=dims, keepdims=keepdim, dtype=kind)))
+    z = row_major(quiet.run(lambda: x.sum(axis=dims, keepdims=keepdim)))
     return record("sum", z, (input, lambda grad: of(grad).broadcast_to(spread(grad, dims, keepdim), shape)))
 
 
@@ -428,13 +428,13 @@ def cross_entropy(input: Tensor, target: Tensor, *, ignore_index: int = -100) ->
     """
     x, ids = arrays_of("cross_entropy", input, target)
     t, counts = checks.check_scores(x, ids, ignore_index)
-    xp, (N, C), count = of(x), x.shape, counts.sum()
+    xp, (N, C), count = of(x), x.shape, counts.sum().astype(x.dtype)
     share = (counts / xp.maximum(count, 1))[:, None].astype(x.dtype)  # (N, 1): 1/N, or 0
 
     def mean_loss(x: Array) -> Array:
         s = below_0(x, 1)
         losses = xp.log(xp.exp(s).sum(1)) - s[xp.arange(N), t]  # ln Σ e^x - x[t]
-        return (xp.where(counts, losses, 0).sum() / count).astype(x.dtype)
+        return xp.where(counts, losses, 0).sum() / count
 
     def rule(grad: Any, x: Any) -> Any:
         p = x.softmax(1) if isinstance(x, Variable) else _softmax(x, 1)
