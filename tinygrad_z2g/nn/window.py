@@ -122,7 +122,7 @@ def _convolve(
         return seen.reshape(len(seen), *split, fan_in, width)  # (m, C, K, L') -> (m, C K, L')
 
     small, loops = xp is np and groups == 1, fast.convolution(x, groups)
-    with_bias = bias is None
+    with_bias = False
     if small and pictures.pays(C, lengths):
         z = pictures.conv(x, w, steps, pads, spread).reshape(N, O, width)
     elif loops:
@@ -132,7 +132,7 @@ def _convolve(
         z = xp.empty((N, *split, O // groups, width), x.dtype)
         # (O, C K) @ (m, C K, L')
         fast.each(lambda block: xp.matmul(W, columns(block), out=z[block]), blocks, x.size)
-    if not with_bias:
+    if bias is not None and not with_bias:
         z += bias.array.reshape(*split, O // groups, 1)
 
     read: Any = input

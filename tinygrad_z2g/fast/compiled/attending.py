@@ -7,6 +7,8 @@ products with loops between took 0.83 and 0.90. It knows nothing of where querie
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ...arrays.backend import Array
@@ -153,11 +155,10 @@ def _by_heads(function, products, *args):
         for i in range(batch[0]):
             _by_heads(function, products // batch[0], *(a[i] if isinstance(a, np.ndarray) else a for a in args))
         return
-    if len(batch) == 1:
-        args = [a[:, None] if isinstance(a, np.ndarray) else a for a in args]
-    args = [NONE if a is None else a for a in args]
+    given: list[Any] = [a[:, None] if len(batch) == 1 and isinstance(a, np.ndarray) else a for a in args]
+    given = [NONE if a is None else a for a in given]
     heads = batch[0] * (batch[1] if len(batch) > 1 else 1)
-    over_rows(function, heads, products >> 3, *args)
+    over_rows(function, heads, products >> 3, *given)
 
 
 def _like(a: Array) -> Array:

@@ -201,7 +201,9 @@ def _processors() -> int:
 def _let_others_run() -> Any:
     """The system's function for that."""
     try:
-        return ctypes.CDLL(None).sched_yield if os.name == "posix" else ctypes.WinDLL("kernel32").SwitchToThread
+        if sys.platform == "win32":
+            return ctypes.WinDLL("kernel32").SwitchToThread
+        return ctypes.CDLL(None).sched_yield
     except (OSError, AttributeError):
         return None
 

@@ -228,7 +228,7 @@ def post(board, n):
 
 
 def _shared(board, rows, parts, multiple, *args):
-    code, data = job(function, args)  # type: ignore[name-defined]  # noqa: F821
+    code, data = job(function, args)  # noqa: F821
     share(board, code, data, rows, parts, multiple)
 
 
