@@ -22,7 +22,7 @@ import heapq
 import itertools
 import threading
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -85,7 +85,6 @@ class Variable:
             raise NotImplementedError
 
 
-@final  # who checks types knows then that what is no Node is a Variable
 class Node:
     """One recorded operation.
 
@@ -306,7 +305,7 @@ class Walk:
 
     def arrive(self, target: Node | Variable, grad: Any) -> None:
         """One part of the gradient of `target` is there: the first is kept as it is, another is added."""
-        like = target if type(target) is Node else target.array
+        like = target if type(target) is Node else target.array  # type: ignore[union-attr]  # a Variable
         grads = self.grads
         if grad.shape != like.shape or grad.dtype is not like.dtype:
             if type(grad) is Part:

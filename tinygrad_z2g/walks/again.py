@@ -52,7 +52,7 @@ class RecordedWalk(Walk):
     def arrive(self, target: Node | Variable, grad: Any) -> None:
         """As for any walk, but never in place: what arrived before is read by rules."""
         first = target not in self.grads
-        like = target if type(target) is Node else target.array
+        like: Any = target if isinstance(target, Node) else target.array
         if grad.shape != like.shape or grad.dtype is not like.dtype:
             grad = match(grad, target)
         if first:
@@ -99,7 +99,8 @@ def backward(
         engine.backward(roots, bool(retain_graph))
         return
     grads, kept, shared = walk(roots, retain_graph, wanted, create_graph)
-    leaves = [(leaf, grad) for leaf, grad in grads.items() if type(leaf) is not Node]  # who is no leaf is among `kept`
+    # Who is no leaf is among `kept`
+    leaves = [(leaf, grad) for leaf, grad in grads.items() if isinstance(leaf, Variable)]
     engine.deposit(leaves + kept, shared)
 
 
