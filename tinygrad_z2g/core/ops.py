@@ -467,6 +467,7 @@ def layer_norm(
 
     def normal(x: Any) -> tuple[Any, Any]:
         d = x - x.mean(axes, keepdims=True)
+        d = d - d.mean(axes, keepdims=True)  # the first mean is rounded
         r = 1 / of(x).sqrt((d * d).mean(axes, keepdims=True) + eps)
         return d * r, r
 
@@ -495,7 +496,8 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
         return input
     x = floating(input, "dropout")
     m = dropout_mask(x, p, default_generator.next_key())
-    return record("dropout", laid_out(quiet.run(operator.mul, x, m), x), (input, lambda grad, m: grad * m, m))
+    z = quiet.run(lambda: of(x).where(m != 0, x * m, 0))  # ∞ · 0 is NaN
+    return record("dropout", laid_out(z, x), (input, lambda grad, m: grad * m, m))
 
 
 def scaled_dot_product_attention(
