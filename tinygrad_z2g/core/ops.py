@@ -350,10 +350,10 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return matmul(input, weight)  # (..., in) @ (in) -> (...)
     checks.check_linear(x, W, b)
     n, (n_out, n_in) = math.prod(x.shape[:-1]), W.shape
-    z = quiet.run(operator.matmul, x, W.T)  # (..., in) @ (in, out) -> (..., out)
+    z = quiet.run(lambda: x @ W.T if b is None else x @ W.T + b)  # (..., in) @ (in, out) -> (..., out)
     return record(
         "linear",
-        z if b is None else z + b,
+        z,
         (input, lambda grad, W: grad @ W, weight),  # (..., out) @ (out, in) -> (..., in)
         (weight, lambda grad, x: grad.reshape(n, n_out).T @ x.reshape(n, n_in), input),  # (out, n) @ (n, in)
         (bias, lambda grad: grad),  # the engine sums the rows, as for every broadcast
@@ -476,8 +476,7 @@ def layer_norm(
         g = grad if w is None else grad * w
         return r * (g - g.mean(axes, keepdims=True) - n * (g * n).mean(axes, keepdims=True))
 
-    n, _ = quiet.run(normal, x)
-    z = row_major((n if w is None else n * w) + (0 if b is None else b))
+    z = row_major(quiet.run(lambda: normal(x)[0] * (1 if w is None else w) + (0 if b is None else b)))
     scale = weight, lambda grad, x: grad * normal(x)[0], input
     return record("layer_norm", z, (input, grad_x, input, weight), scale, (bias, lambda grad: grad))
 
