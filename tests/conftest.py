@@ -5,22 +5,30 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores; must be set before NumPy is imported
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # Python is started hundreds of times: in 0.15 s, without bytecode 0.48
+
 import contextlib
+import runpy
+import shutil
+import signal
 import sys
+import tempfile
 import types
 
 import fakecupy
 import pytest
+from example_modules import importable
 from hypothesis import HealthCheck, settings
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import fast
 
+sys.dont_write_bytecode = False
 fast.LARGE = int(os.environ.get("LOOPS_FROM", fast.LARGE))  # 1: compiled loops take every float32 array
 
 settings.register_profile("dev", max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 settings.register_profile(
-    "ci", max_examples=15, deadline=None, derandomize=True, database=None, print_blob=True,
+    "ci", max_examples=30, deadline=None, derandomize=True, database=None, print_blob=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 settings.register_profile("few", settings.get_profile("ci"), max_examples=8)  # for what is run a second time
@@ -30,14 +38,27 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
+def pytest_configure(config):
+    """The workers share what Hypothesis draws (`drawn.py`), in a folder that goes when the run ends."""
+    if "DRAWN_EXAMPLES" not in os.environ:
+        folder = os.environ["DRAWN_EXAMPLES"] = tempfile.mkdtemp()
+        config.add_cleanup(lambda: (os.environ.pop("DRAWN_EXAMPLES"), shutil.rmtree(folder)))
+
+
+def left_out(item):
+    """Whether what a test is about is not there: a GPU; the compiled loops or the fast forms, if switched off."""
+    if item.get_closest_marker("fast") and os.environ.get("TINYGRAD_Z2G_PLAIN") == "1":
+        return True
+    if item.get_closest_marker("compiled"):
+        return os.environ.get("TINYGRAD_Z2G_COMPILED") == "0"
+    return item.get_closest_marker("gpu") is not None and not z2g.cuda.is_available()
+
+
 def pytest_collection_modifyitems(config, items):
-    """Where no GPU answers, its 3,000 cases are left out of the list instead of being skipped one by one; and where the
-    operations are plain, those that ask for more."""
-    without = [] if z2g.cuda.is_available() else ["gpu"]
-    without += ["fast"] if os.environ.get("TINYGRAD_Z2G_PLAIN") == "1" else []
-    if left_out := [item for item in items if any(map(item.get_closest_marker, without))]:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not any(map(item.get_closest_marker, without))]
+    """Such tests are left out of the list, instead of being skipped one by one: without a GPU 3,000 cases."""
+    if gone := [item for item in items if left_out(item)]:
+        config.hook.pytest_deselected(items=gone)
+        items[:] = [item for item in items if not left_out(item)]
 
 
 @pytest.fixture(params=["cpu", "fake", pytest.param("cuda", marks=pytest.mark.gpu)])
@@ -52,6 +73,22 @@ def device(request, monkeypatch):
         name = "cpu" if request.param == "cpu" else "cuda"
         monkeypatch.setenv("TINYGRAD_Z2G_DEVICE", name)
         yield name
+
+
+@pytest.fixture
+def run_here(monkeypatch, tmp_path):
+    """A function that runs an example in this very process: CuPy can be exchanged, and no process need be started."""
+    interrupt = signal.getsignal(signal.SIGINT)
+
+    def run_here(script, *flags):
+        monkeypatch.setattr(sys, "argv", [str(script), "--quick", "--no-plot", "--out", str(tmp_path), *flags])
+        if "--plot" in flags:
+            sys.argv = [flag for flag in sys.argv if "plot" not in flag]
+        runpy.run_path(str(script), run_name="__main__")
+
+    with importable():
+        yield run_here
+    signal.signal(signal.SIGINT, interrupt)
 
 
 @pytest.fixture

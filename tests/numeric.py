@@ -167,6 +167,60 @@ def check_grad_twice(fn: Callable, arrays: Sequence[np.ndarray], seed: int = 0, 
             )
 
 
+def check_along(fn: Callable, inputs: Sequence[Any], seed: int = 0) -> None:
+    """Raise AssertionError unless backward through `fn(*inputs)` agrees with slopes along a random direction in the
+    space of each tensor: each input, and parameter if fn is a module, that requires grad (float64).
+
+    For functions of many numbers, on any device: 4 evaluations for each tensor, where `gradcheck`, element by element,
+    takes 4 for each number. The tensors are moved in place, where a layer finds them, and put back.
+    """
+    rng = np.random.default_rng(seed)
+    own = list(fn.named_parameters()) if hasattr(fn, "named_parameters") else []
+    named = [(f"input {i}", x) for i, x in enumerate(inputs) if isinstance(x, z2g.Tensor)] + own
+    named = [(name, x) for name, x in named if x.requires_grad]
+    moving = [x for _, x in named]
+    at = [host(x) for x in moving]
+    outputs = flat(fn(*inputs))
+    weights = cotangents(outputs, rng)
+    live = [(z, z2g.tensor(w, device=z.device)) for z, w in zip(outputs, weights, strict=True) if z.requires_grad]
+    found: Sequence = [None] * len(moving)
+    if live:  # a constant function, as the gradient of a sum, may have no history
+        found = z2g.autograd.grad([z for z, _ in live], moving, [w for _, w in live], allow_unused=True)
+    grads = [np.zeros_like(a) if g is None else host(g) for g, a in zip(found, at, strict=True)]
+
+    def phi(moved: list[np.ndarray]) -> np.ndarray:
+        """φ, and Σ |w f|, as in `check_grad`."""
+        for x, a in zip(moving, moved, strict=True):
+            x.array[...] = z2g.tensor(a, device=x.device).array
+        with z2g.no_grad():
+            values = flat(fn(*inputs))
+        parts = [host(z) * w for z, w in zip(values, weights, strict=True)]
+        return np.array([sum(p.sum() for p in parts), sum(np.abs(p).sum() for p in parts)])
+
+    try:
+        for i, (name, _) in enumerate(named):
+            along = [np.zeros_like(a) for a in at]
+            along[i] = rng.uniform(0.5, 1.0, at[i].shape) * rng.choice([-1.0, 1.0], at[i].shape)
+            analytic, size = (grads[i] * along[i]).sum(), np.abs(grads[i] * along[i]).sum()
+            measured, allowed = slope(phi, at, along, size, weights)
+            if not abs(analytic - measured) <= allowed:
+                raise AssertionError(
+                    f"{name} of shape {at[i].shape}: along a random direction analytic {analytic:.12g}, "
+                    f"measured {measured:.12g}, difference {abs(analytic - measured):.3g} > {allowed:.3g}\n"
+                    + per_element(phi, at, grads, weights)
+                )
+    finally:
+        for x, a in zip(moving, at, strict=True):
+            x.array[...] = z2g.tensor(a, device=x.device).array
+
+
+def flat(result: Any) -> list[z2g.Tensor]:
+    """The floating-point tensors of a result, also within tuples of tuples."""
+    if isinstance(result, z2g.Tensor):
+        return [result] if result.is_floating_point() else []
+    return [z for part in result for z in flat(part)] if isinstance(result, (tuple, list)) else []
+
+
 def slope(phi: Callable, at: list, along: list, size: float, weights: list) -> tuple[float, float]:
     """The measured derivative of phi along a direction, and how far from it a right gradient may be.
 

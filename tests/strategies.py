@@ -46,22 +46,32 @@ FILLED = shape_of(least=1)  # no size 0
 SEEDS = st.integers(0, 2**32 - 1)  # for randomness that is not data: directions, cotangents
 
 
+def digits(shape: tuple[int, ...], base: int) -> st.SearchStrategy:
+    """An array of numbers from 0 to base - 1, drawn as one string of bytes: a choice for each element of all arrays
+    took longer than the operation and its gradient (0.4 ms an example instead of 1.2 at 24 elements)."""
+    width = np.dtype(np.uint8 if base <= 256 else np.uint32)
+    n = math.prod(shape) * width.itemsize
+    return st.binary(min_size=n, max_size=n).map(
+        lambda drawn: np.frombuffer(drawn, width).astype(np.int64).reshape(shape) % max(base, 1)
+    )
+
+
 @st.composite
 def arrays(draw: Any, shape: tuple[int, ...], domain: Any = ANY) -> np.ndarray:
     """A float64 array of a shape, its elements from a domain."""
-    n = math.prod(shape)
     if domain in (DISTINCT, DISTINCT_SIZES):
-        order = np.array(draw(st.permutations(range(n))), dtype=float).reshape(shape)
+        n = math.prod(shape)
+        keys = np.frombuffer(draw(st.binary(min_size=2 * n, max_size=2 * n)), np.uint16)
+        order = keys.argsort(kind="stable").astype(float).reshape(shape)
         if domain == DISTINCT:
             return (order - n // 2) / 8
         return (order + 1) / 8 * np.where(order % 2, -1, 1)
-    return np.array(draw(st.lists(st.sampled_from(domain), min_size=n, max_size=n)), float).reshape(shape)
+    return np.asarray(np.array(domain, float)[draw(digits(shape, len(domain)))])
 
 
 def integers(shape: tuple[int, ...], low: int, high: int) -> st.SearchStrategy:
     """An int64 array with elements low to high, both included."""
-    n = math.prod(shape)
-    return st.lists(st.integers(low, high), min_size=n, max_size=n).map(lambda v: np.array(v, np.int64).reshape(shape))
+    return digits(shape, high - low + 1).map(lambda drawn: np.asarray(low + drawn))
 
 
 def masks(shape: tuple[int, ...]) -> st.SearchStrategy:

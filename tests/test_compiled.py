@@ -21,18 +21,16 @@ import tinygrad_z2g as z2g
 from tinygrad_z2g.fast import channels, loops, pooling, quantized, recurrent, reference
 
 ROOT = Path(__file__).parent.parent
-WHY_NOT = (
-    "Numba is not installed" if importlib.util.find_spec("numba") is None
-    else "TINYGRAD_Z2G_COMPILED=0" if os.environ.get("TINYGRAD_Z2G_COMPILED") == "0" else ""
-)  # fmt: skip
-needs_numba = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
+WHY_NOT = "Numba is not installed" if importlib.util.find_spec("numba") is None else ""
 EPS = np.finfo(np.float32).eps
+
+
+def needs_numba(test: Callable) -> Callable:
+    return pytest.mark.compiled(pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)(test))
 
 
 @pytest.fixture(scope="module")
 def compiled() -> Any:
-    if WHY_NOT:
-        pytest.skip(WHY_NOT)
     found = loops.find()
     assert found is not None, loops.reason
     return found
@@ -136,7 +134,10 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "batch_norm_backward": lambda N, C: [
         (normal(4, N, C), normal(4, N, C), np.abs(normal(N)) + np.float32(0.5), w) for w in (normal(N), None)
     ],
-    "bmm": lambda N, C: [(normal(3, N, C), normal(3, C, 7)), (normal(3, C, N).swapaxes(1, 2), normal(3, C, 5))],
+    "bmm": lambda N, C: [
+        (normal(3, N, C), normal(3, C, 7)), (normal(3, C, N).swapaxes(1, 2), normal(3, C, 5)),
+        (normal(2, N, 3, C).swapaxes(1, 2), normal(2, 3, 20, C, scale=1e-3).swapaxes(2, 3)),  # no sum overflows
+    ],
     "clip": lambda N, C: [([normal(N, C), normal(C)], np.float32(3), 1.0)],
     "column_sums": lambda N, C: [(normal(N, C),), (normal(N, C), normal(N, C))],
     "cross_entropy": lambda N, C: [
@@ -177,7 +178,10 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "softmax_backward": lambda N, C: [(with_row_sums_of_one(normal(N, C)), normal(N, C), -1)],
     "sum_rows_by_id": lambda N, C: [(rng.integers(0, n, N), normal(N, C), n) for n in (9, 700)],
     "times": lambda N, C: [(normal(2, N, C), normal(2, N, C))],
-    "total": lambda N, C: [(normal(N, C), (0,), False), (normal(N, C), (1,), True)],
+    "total": lambda N, C: [
+        (normal(N, C), (0,), False), (normal(N, C), (1,), True), (normal(3, N, C), (0, 2), False),
+        (normal(2, N, 3, C), (0, 2, 3), False),
+    ],
 }  # fmt: skip
 SHAPES = [(0, 40), (1, 1), (1, 64), (7, 33), (64, 32), (100, 129), (700, 40), (5, 1000)]
 
@@ -254,6 +258,63 @@ def test_the_numbers_are_those_of_the_reference(name: str, shape: tuple[int, int
             scale = max(float(np.abs(a).max()), size_of(name, args))
             error, allowed = np.abs(c - a).max(), 2 * np.abs(b - a).max() + 8 * EPS * scale
             assert error <= allowed, f"{name}{shape}: {error:.3g} > {allowed:.3g}"
+
+
+@needs_numba
+@pytest.mark.parametrize("turned", ["", "a", "b", "ab"])
+@pytest.mark.parametrize(
+    ("n", "k", "m"), [(1, 1, 1), (7, 3, 33), (8, 256, 32), (9, 257, 31), (77, 600, 65), (530, 40, 100), (3, 2100, 300)]
+)
+def test_tiles_make_the_product(n: int, k: int, m: int, turned: str, compiled: Any) -> None:
+    """Sizes around those of a tile, a panel and what is copied at a time; matrices by rows, by columns, cut out."""
+    from tinygrad_z2g.fast.compiled import tiles
+
+    assert tiles.BROAD < 2100 * 300
+    a = normal(k, n).T if "a" in turned else normal(n, k + 3)[:, 3:]
+    b = normal(m, k).T if "b" in turned else normal(k, m + 5)[:, :m]
+    for row in (normal(m), np.empty(0, np.float32)):
+        wide, exact = normal(n, m + 2), a.astype(np.float64) @ b.astype(np.float64) + (row if row.size else 0)
+        around = wide[:, m:].copy()
+        tiles.multiply(a, b, row, wide[:, :m])
+        assert np.abs(wide[:, :m] - exact).max() <= 4 * EPS * np.sqrt(k) * np.abs(exact).max() + EPS
+        assert np.array_equal(wide[:, m:], around)
+    b = b.copy()
+    b[0, -1] = np.inf
+    tiles.multiply(a, b, np.empty(0, np.float32), wide[:, :m])
+    assert np.isinf(wide[:, m - 1]).all() and np.isfinite(wide[:, : m - 1]).all()
+
+
+CONVOLUTIONS = [  # shape of x, filters, window, stride, padding, dilation
+    ((2, 3, 40), 5, (5,), 1, 2, 1), ((3, 9, 41), 33, (4,), 2, 3, 2), ((1, 1, 1100), 2, (3,), 1, 0, 1),
+    ((2, 20, 37), 70, (1,), 1, 0, 1), ((2, 3, 9, 40), 4, (3, 3), (1, 1), (1, 1), (1, 1)),
+    ((2, 5, 40, 9), 6, (2, 4), (2, 1), (0, 3), (1, 2)), ((2, 2, 3, 600), 3, (1, 2), (1, 3), (0, 0), (2, 1)),
+]  # fmt: skip
+
+
+@needs_numba
+@pytest.mark.parametrize("case", CONVOLUTIONS, ids=str)
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_convolutions(case: tuple, threads: int, compiled: Any, monkeypatch: Any) -> None:
+    """Forward and backward in float32, by loops, against float64, for which there are none."""
+    shape, O, K, *settings = case  # noqa: E741
+    x, w, b = normal(*shape), normal(O, shape[1], *K), normal(O)
+    monkeypatch.setattr(z2g.fast, "LARGE", 1)
+    monkeypatch.setattr(loops, "ready", compiled)
+    set_threads(monkeypatch, threads)
+    asked = []
+    for name in ("conv", "conv_weight"):
+        plain = getattr(compiled, name)
+        monkeypatch.setattr(compiled, name, lambda *args, plain=plain, name=name: asked.append(name) or plain(*args))
+    results = []
+    for dtype in (np.float64, np.float32):
+        inputs = [z2g.tensor(a.astype(dtype), requires_grad=True) for a in (x, w, b)]
+        z = (z2g.nn.functional.conv1d if len(K) == 1 else z2g.nn.functional.conv2d)(*inputs, *settings)
+        grad = np.linspace(-1, 2, z.array.size).reshape(z.shape).astype(dtype)
+        z.backward(z2g.tensor(grad))
+        results.append([z.array, *(a.grad.array for a in inputs)])
+    assert {"conv", "conv_weight"} == set(asked)
+    for exact, got in zip(*results, strict=True):
+        assert np.abs(got - exact).max() <= 2e-5 * np.abs(exact).max()
 
 
 @needs_numba
@@ -430,18 +491,21 @@ def test_functions_are_exact_to_two_units_in_the_last_place(name: str, exact: Ca
 
 def set_threads(monkeypatch: Any, n: int, shared: int = 1) -> None:
     """Loops and products take n threads, however small."""
-    from tinygrad_z2g.fast.compiled import attending, blocks, columns, gates, jit, products, updates
+    from tinygrad_z2g.fast.compiled import blocks, jit, products
 
-    for module in (blocks, jit, products, updates):
+    for module in (blocks, jit, products):
         monkeypatch.setattr(module, "threads", lambda: n)
-        monkeypatch.setattr(module, "SHARED", shared, raising=module is not blocks)
-    assert attending.cuts is blocks.cuts is columns.cuts is gates.cuts is jit.cuts  # they all ask there
+    monkeypatch.setattr(jit, "SHARED", shared)
+    monkeypatch.setattr(products, "LEAST", shared)
+    monkeypatch.setattr(products, "NARROW", 1)
+    monkeypatch.setattr(products, "SQUARE", 1)
 
 
 @needs_numba
 @pytest.mark.parametrize("name", sorted(set(CASES)))
 def test_the_same_bits_from_any_number_of_threads(name: str, compiled: Any, monkeypatch: Any) -> None:
     for args in CASES[name](193, 130):
+        set_threads(monkeypatch, 1)
         first = run(compiled, name, args)
         for n in (2, 3, 7, 2):
             set_threads(monkeypatch, n)
@@ -510,6 +574,87 @@ def test_a_caller_waits_for_no_thread_that_is_busy_elsewhere(compiled: Any) -> N
 
 
 @needs_numba
+def test_a_loop_is_cut_and_each_part_done_once(compiled: Any, monkeypatch: Any) -> None:
+    """By two threads, which meet in the middle; more parts than threads; a caller that finds the board taken."""
+    from tinygrad_z2g.fast.compiled import jit, sharing
+
+    @jit.loop
+    def count(start, stop, seen):
+        for i in range(start, stop):
+            seen[i] += 1
+
+    @jit.loop
+    def meet(start, stop, board):  # neither returns before the other came
+        sharing.add(board, 0, 1)
+        for _ in range(10**8):
+            if sharing.load(board, 0) == 2:
+                sharing.add(board, 8, 1)
+                return
+
+    set_threads(monkeypatch, 2)
+    for _ in range(20):  # a helper that goes to sleep at this very moment does not come
+        met = np.zeros(16, np.int64)
+        jit.over_rows(meet, 2, 2, met)
+        if met[8] == 2:
+            break
+    assert met[8] == 2, "one thread did both parts"
+    for n in (2, 3, 7):
+        set_threads(monkeypatch, n)
+        for rows in (n, 100, 1001):
+            for multiple in (1, 16):
+                seen = np.zeros(rows, np.int64)
+                jit.over_rows(count, rows, rows, seen, multiple=multiple)
+                assert (seen == 1).all()
+    taken, jit._board[sharing.BUSY] = jit._board[sharing.TICKET], 1
+    try:
+        jit.over_rows(count, 1001, 1001, seen)
+    finally:
+        jit._board[sharing.BUSY] = 0
+    assert (seen == 2).all() and jit._board[sharing.TICKET] == taken
+
+
+@needs_numba
+def test_a_part_without_memory_is_told(compiled: Any, monkeypatch: Any) -> None:
+    from tinygrad_z2g.fast.compiled import jit
+
+    @jit.loop
+    def ask(start, stop, n, z):
+        z[start] = np.ones(n)[0] if start == 1 else 1.0
+
+    set_threads(monkeypatch, 2)
+    z = np.zeros(2)
+    with pytest.raises(MemoryError):
+        jit.over_rows(ask, 2, 2, 2**50, z)
+    jit.over_rows(ask, 2, 2, 1, z)
+    assert z.tolist() == [1, 1]
+
+
+@needs_numba
+def test_helpers_sleep_when_nothing_comes(compiled: Any) -> None:
+    run = python(
+        """
+        import time
+        import numpy as np
+        from tinygrad_z2g import fast
+        from tinygrad_z2g.fast.compiled import jit, sharing
+        jit.threads = lambda: 2
+        a = np.linspace(-3, 3, 2**18, dtype=np.float32).reshape(512, 512)
+        for _ in range(3):
+            while not jit._board[sharing.AWAKE]:
+                fast.gelu_tanh(a)
+            for _ in range(1000):
+                if not jit._board[sharing.AWAKE]:
+                    break
+                time.sleep(0.01)
+            before = time.process_time()
+            time.sleep(0.2)
+            print(jit._board[sharing.AWAKE], time.process_time() - before < 0.1)
+        """
+    )
+    assert run.stdout == "0 True\n" * 3, run.stderr
+
+
+@needs_numba
 def test_several_callers_at_once(compiled: Any, monkeypatch: Any) -> None:
     set_threads(monkeypatch, 3)
     args = [CASES["gelu_tanh"](300 + i, 64)[0] for i in range(6)]
@@ -570,7 +715,7 @@ def test_the_number_of_threads_is_that_of_blas(compiled: Any) -> None:
 
 
 @needs_numba
-def test_without_openblas_products_are_left_to_the_library(compiled: Any, monkeypatch: Any) -> None:
+def test_without_openblas_the_number_of_threads_is_that_of_the_environment(compiled: Any, monkeypatch: Any) -> None:
     args = CASES["product"](300, 200)[0]
     expected = args[0] @ args[1] + args[2]
     for name in ("blas_threads", "set_blas_threads"):
@@ -579,12 +724,33 @@ def test_without_openblas_products_are_left_to_the_library(compiled: Any, monkey
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     compiled.jit._processors.cache_clear()
     assert compiled.threads() == 3
-    assert np.array_equal(compiled.product(*args), expected)
+    np.testing.assert_allclose(compiled.product(*args), expected, rtol=1e-5, atol=1e-4)
     assert compiled.bmm(normal(40, 30, 20), normal(40, 20, 30)).shape == (40, 30, 30)
     monkeypatch.setenv("OMP_NUM_THREADS", "4,2")
     compiled.jit._processors.cache_clear()
     assert compiled.threads() == (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     compiled.jit._processors.cache_clear()
+
+
+@needs_numba
+def test_blas_has_one_thread_while_a_loop_is_shared_and_its_own_after(compiled: Any, monkeypatch: Any) -> None:
+    from tinygrad_z2g.fast.compiled import jit, sharing
+
+    if jit.blas_threads is None:
+        pytest.skip("NumPy's BLAS is not OpenBLAS")
+
+    @jit.loop
+    def ask(start, stop, get, seen):
+        seen[start] = sharing.call_c(get, 0)
+
+    before, seen = jit.blas_threads(), np.zeros(2, np.int64)
+    try:
+        jit.set_blas_threads(2)
+        set_threads(monkeypatch, 2)
+        jit.over_rows(ask, 2, 2, jit.address(jit.blas_threads), seen)
+        assert seen.tolist() == [1, 1] and jit.blas_threads() == 2
+    finally:
+        jit.set_blas_threads(before)
 
 
 @needs_numba
@@ -668,7 +834,7 @@ def test_the_first_run_says_that_it_compiles_and_keeps_the_code(tmp_path: Path) 
 
 @needs_numba
 def test_where_nothing_can_be_kept_each_process_compiles(compiled: Any, monkeypatch: Any, capsys: Any) -> None:
-    from tinygrad_z2g.fast.compiled import jit
+    from tinygrad_z2g.fast.compiled import compiling
 
     asked = []
 
@@ -678,8 +844,8 @@ def test_where_nothing_can_be_kept_each_process_compiles(compiled: Any, monkeypa
             raise RuntimeError("cannot cache function: no locator available")
         return lambda function: function
 
-    monkeypatch.setattr(jit, "njit", njit)
-    function = jit._compiled({"contract"})(len)
+    monkeypatch.setattr(compiling, "njit", njit)
+    function = compiling._compiled({"contract"})(len)
     assert function is len and asked == [True, False]
     loops._say_if_new(None)
     assert "in each process anew" in capsys.readouterr().err

@@ -485,7 +485,7 @@ def test_only_rank_0_writes_and_each_rank_drops_activations_of_its_own(tmp_path)
     probe = tmp_path / "probe.py"
     probe.write_text(textwrap.dedent("""
         import atexit, os, pathlib, runpy, sys
-        from tinygrad_z2g.random import default_generator
+        from tinygrad_z2g.arrays.random import default_generator
         told = pathlib.Path(sys.argv[-1]).with_suffix(".told")  # a file: lines of two processes can mix in one pipe
         atexit.register(lambda: told.write_text(f"{default_generator.initial_seed()} {os.environ.get('TQDM_DISABLE')}"))
         sys.argv = sys.argv[1:]

@@ -19,7 +19,7 @@ SMALL = ("--quick", "--no-plot", "--tokens", "80")
 
 def run(*flags, script=GPT, env=None):
     """The finished process, its output as text."""
-    command = [sys.executable, str(script), *map(str, flags)]
+    command = [sys.executable, "-W", "error", str(script), *map(str, flags)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
 
@@ -49,7 +49,7 @@ def test_quick_run_learns_and_reports(tmp_path):
 
 def test_a_log_file_gets_a_line_for_each_twentieth(tmp_path):
     """Where nobody watches there is no bar that is drawn anew thousands of times."""
-    process = run(*SMALL, "--steps", 130, "--out", tmp_path)
+    process = run(*SMALL, "--steps", 130, "--width", 16, "--context", 16, "--out", tmp_path)
     lines = process.stderr.splitlines()
     assert "\r" not in process.stderr and len(lines) == 20
     assert re.fullmatch(r"130/130  loss=\d\.\d+  tokens_per_s=\d+  mean=\d+", lines[-1])
@@ -200,18 +200,17 @@ BAD_CALLS = {
 
 
 @pytest.mark.parametrize("name", BAD_CALLS)
-def test_bad_input_gives_one_line_and_exit_code_2(name, tmp_path):
+def test_bad_input_gives_one_line_and_exit_code_2(name, tmp_path, run_here, capsys):
     (tmp_path / "empty").write_text("")
     (tmp_path / "out").mkdir()
     (tmp_path / "short").write_text("A cat.")
     (tmp_path / "latin").write_bytes("A café for cats.\n".encode("latin-1") * 500)
     flags, words = BAD_CALLS[name]
     flags = [flag.format(**{p.name: p for p in tmp_path.iterdir()}) for flag in flags]
-    flags = ["--out", str(tmp_path / "out"), *flags]
-    process = run("--quick", "--no-plot", *flags)
-    assert process.returncode == 2
-    assert "Traceback" not in process.stderr
-    message = process.stderr.strip().splitlines()[-1]
+    with pytest.raises(SystemExit) as end:
+        run_here(GPT, "--out", str(tmp_path / "out"), *flags)
+    assert end.value.code == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
     assert "error: " in message
     for word in words:
         assert word in message

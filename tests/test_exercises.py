@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from tinygrad_z2g.learn.source import operations
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g.nn import functional as F
+from tinygrad_z2g.tools.learn.source import operations
 
 FOLDER = Path(__file__).parent.parent / "examples" / "exercises"
 FILES = sorted(FOLDER.glob("[0-9]*.py"))

@@ -12,7 +12,7 @@ import weakref
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from drawn import holds
 from numeric import cotangents, leaves
 from op_table import TABLE
 from test_ops import bind, parts
@@ -428,9 +428,7 @@ def test_the_rule_of_cross_entropy_is_that_of_its_mean():
 def test_every_operation_can_be_explained(op):
     """What is told of the leaves is what backward then gives them, in each form and at each level."""
 
-    @settings(max_examples=3)
-    @given(op.cases)
-    def check(case):
+    def check(case, _):
         xs = leaves(case.inputs)
         outputs = [z for z in parts(bind(op, case)(*xs)) if z.is_floating_point() and z.requires_grad]
         if not outputs or outputs[0].node is None:
@@ -445,7 +443,7 @@ def test_every_operation_can_be_explained(op):
                 assert text == s.show(leaf.grad.array)
             assert set(s.ends) == {x for x in xs if x.grad is not None}
 
-    check()
+    holds(op, check, 3)
 
 
 # --- Nothing changes ---------------------------------------------------------------------------------------------

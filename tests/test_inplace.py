@@ -13,9 +13,9 @@ import threading
 
 import numpy as np
 import pytest
+from engine_tools import MODIFIED, OPS, assert_close, backward, const, cotangent, host, inputs_of, leaf, numbers, rng
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_engine import MODIFIED, OPS, assert_close, backward, const, cotangent, host, inputs_of, leaf, numbers, rng
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g.autograd import Function

@@ -11,18 +11,19 @@ from typing import Any
 import fakecupy
 import numpy as np
 import pytest
-from hypothesis import given, note, settings
+from drawn import holds
+from hypothesis import settings
 from numeric import check_grad, cotangents, gradients, host, leaves
 from numpy import array, inf  # noqa: F401 - for examples that are pasted
 from op_table import EXEMPT, TABLE, Op
-from strategies import SEEDS, Case
+from strategies import Case
 
 import tinygrad_z2g as z2g
 import tinygrad_z2g.nn.functional as F
 from tinygrad_z2g import Tensor, fast
 from tinygrad_z2g.methods import Methods
 
-FEW = settings(max_examples=max(4, settings().max_examples // 5))
+FEW = max(4, settings().max_examples // 3)
 every_op = pytest.mark.parametrize("op", TABLE, ids=lambda op: op.name)
 
 
@@ -63,8 +64,7 @@ def assert_close(ours: np.ndarray, other: np.ndarray, tolerance: float = 1e-10) 
 def test_forward(op: Op) -> None:
     """The values are those of the NumPy twin, the dtype stays float64, and the arguments are left as they were."""
 
-    @given(op.cases)
-    def check(case: Case) -> None:
+    def check(case: Case, _: int) -> None:
         xs = leaves(case.inputs)
         ours = parts(bind(op, case)(*xs))
         expected = parts(op.twin(*case.inputs, **case.kwargs))
@@ -75,19 +75,14 @@ def test_forward(op: Op) -> None:
         for x, a in zip(xs, case.inputs, strict=True):
             assert np.array_equal(host(x), a)
 
-    check()
+    holds(op, check)
 
 
 @every_op
 def test_gradient(op: Op) -> None:
     """Backward agrees with central differences; see `check_grad` for what else is asserted."""
 
-    @given(op.cases, SEEDS)
-    def check(case: Case, seed: int) -> None:
-        note(f"To see it again, in tests/: from test_ops import *; again({op.name!r}, {case}, {seed})")
-        check_grad(bind(op, case), case.inputs, seed)
-
-    check()
+    holds(op, lambda case, seed: check_grad(bind(op, case), case.inputs, seed), again="test_ops.again")
 
 
 def again(name: str, case: Case, seed: int) -> None:
@@ -99,15 +94,13 @@ def again(name: str, case: Case, seed: int) -> None:
 def test_examples_print_as_python_that_makes_them_again(op: Op) -> None:
     """Arrays of any shape and dtype, indices, slices, masks, infinities."""
 
-    @settings(max_examples=3)
-    @given(op.cases)
-    def check(case: Case) -> None:
+    def check(case: Case, _: int) -> None:
         copy = eval(repr(case))
         pairs = [*zip(case.inputs, copy.inputs, strict=True), (list(case.kwargs.items()), list(copy.kwargs.items()))]
         for ours, theirs in pairs:
             assert_identical(ours, theirs)
 
-    check()
+    holds(op, check, FEW)
 
 
 def assert_identical(ours: Any, theirs: Any) -> None:
@@ -141,8 +134,6 @@ def test_a_failing_example_prints_a_line_that_can_be_pasted(monkeypatch: pytest.
 def test_float32(op: Op) -> None:
     """In float32 everything stays float32 and differs from the float64 run by rounding only."""
 
-    @FEW
-    @given(op.cases, SEEDS)
     def check(case: Case, seed: int) -> None:
         xs, outputs, grads = run(op, case, seed, np.float32)
         _, precise_outputs, precise_grads = run(op, case, seed)
@@ -155,7 +146,7 @@ def test_float32(op: Op) -> None:
             allowed = 64 * np.finfo(np.float32).eps * max(1.0, np.abs(b).max(initial=0, where=np.isfinite(b)))
             np.testing.assert_allclose(a, b, rtol=0, atol=allowed)
 
-    check()
+    holds(op, check, FEW)
 
 
 def fortran(a: np.ndarray) -> np.ndarray:
@@ -181,8 +172,6 @@ def backwards(a: np.ndarray) -> np.ndarray:
 def test_memory_layout(op: Op, layout: Any) -> None:
     """Fortran order, gaps and negative strides, in the inputs and in the cotangent, change nothing."""
 
-    @FEW
-    @given(op.cases, SEEDS)
     def check(case: Case, seed: int) -> None:
         _, outputs, grads = run(op, case, seed)
         fn = bind(op, case)
@@ -196,16 +185,14 @@ def test_memory_layout(op: Op, layout: Any) -> None:
         for x, g in zip(xs, grads, strict=True):
             assert_close(host(x.grad), g)
 
-    check()
+    holds(op, check, FEW)
 
 
 @every_op
 def test_history(op: Op) -> None:
     """Under no_grad, and for inputs that need no gradient, the numbers are the same and no history is kept."""
 
-    @FEW
-    @given(op.cases)
-    def check(case: Case) -> None:
+    def check(case: Case, _: int) -> None:
         fn = bind(op, case)
         expected = parts(fn(*leaves(case.inputs)))
         with z2g.no_grad():
@@ -218,7 +205,7 @@ def test_history(op: Op) -> None:
                 assert other.grad_fn is None
             assert not of_constants.requires_grad
 
-    check()
+    holds(op, check, FEW)
 
 
 @every_op
@@ -228,8 +215,6 @@ def test_backward_is_linear(op: Op) -> None:
     And the same cotangent gives the same gradient again, to the last bit.
     """
 
-    @FEW
-    @given(op.cases, SEEDS)
     def check(case: Case, seed: int) -> None:
         fn, rng = bind(op, case), np.random.default_rng(seed)
         outputs = [z for z in parts(fn(*leaves(case.inputs))) if z.is_floating_point()]
@@ -241,7 +226,7 @@ def test_backward_is_linear(op: Op) -> None:
         for a, once_more in zip(of_v, gradients(fn, leaves(case.inputs), v), strict=True):
             assert np.array_equal(a, once_more, equal_nan=True)
 
-    check()
+    holds(op, check, FEW)
 
 
 @pytest.mark.parametrize("device", ["fake", pytest.param("cuda", marks=pytest.mark.gpu)], indirect=True)
@@ -249,8 +234,6 @@ def test_backward_is_linear(op: Op) -> None:
 def test_device(op: Op, device: str) -> None:
     """On the GPU: the same values and gradients, computed there, without making the host wait."""
 
-    @FEW
-    @given(op.cases, SEEDS)
     def check(case: Case, seed: int) -> None:
         _, outputs, grads = run(op, case, seed)
         xs = leaves(case.inputs, device=device)
@@ -267,7 +250,7 @@ def test_device(op: Op, device: str) -> None:
             assert x.grad.device == x.device
             assert_close(g, expected)
 
-    check()
+    holds(op, check, FEW)
 
 
 def test_every_public_operation_is_tested() -> None:

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, note, settings
-from numeric import check_grad_twice, host
+from drawn import holds
+from hypothesis import settings
+from numeric import check_along, check_grad_twice, host
 from op_table import TABLE, Op
-from strategies import SEEDS, Case
+from strategies import Case
 from test_ops import bind
 
 import tinygrad_z2g as z2g
@@ -27,8 +28,9 @@ from tinygrad_z2g.autograd import Function, grad
 from tinygrad_z2g.core.engine import record
 from tinygrad_z2g.tools.gradcheck import GradcheckError
 from tinygrad_z2g.tools.gradcheck.cases import cases
+from tinygrad_z2g.tools.gradcheck.twice import gradient_of
 
-FEW = settings(max_examples=max(3, settings().max_examples // 6))
+FEW = max(3, settings().max_examples // 5)
 
 
 # --- Every operation, every layer ---------------------------------------------------------------------------------
@@ -45,13 +47,9 @@ NOT_TWICE = {
 def test_second_derivatives(op: Op) -> None:
     """Of every row of the table, over its random shapes."""
 
-    @FEW
-    @given(op.cases, SEEDS)
-    def check(case: Case, seed: int) -> None:
-        note(f"To see it again, in tests/: from test_second_order import *; twice({op.name!r}, {case}, {seed})")
-        check_grad_twice(bind(op, case), case.inputs, seed)
-
-    check()
+    holds(
+        op, lambda case, seed: check_grad_twice(bind(op, case), case.inputs, seed), FEW, again="test_second_order.twice"
+    )
 
 
 def twice(name: str, case: Case, seed: int) -> None:
@@ -59,19 +57,31 @@ def twice(name: str, case: Case, seed: int) -> None:
     check_grad_twice(bind(next(op for op in TABLE if op.name == name), case), case.inputs, seed)
 
 
-LARGE = ("nn.Transformer", "nn.LSTM, both directions, packed", "nn.GRU, both directions, packed")  # 15 s each
+CASES = [case for case in cases() if case[0] not in NOT_TWICE]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
+def test_second_derivatives_of_every_case(case: tuple) -> None:
+    """Of every operation and layer that the command checks, parameters included."""
+    _, fn, inputs = case
+    gradient, everything = gradient_of(fn, inputs)
+    assert not gradient.differs(everything)
+    check_along(gradient, everything)
+
+
+def numbers(case: tuple) -> int:
+    """How many a case is differentiated by."""
+    _, fn, inputs = case
+    own = fn.parameters() if isinstance(fn, nn.Module) else []
+    return sum(x.numel() for x in [*inputs, *own] if isinstance(x, Tensor) and x.requires_grad)
 
 
 @pytest.mark.parametrize(
     "case",
-    [
-        pytest.param(case, id=case[0], marks=[pytest.mark.slow] if case[0] in LARGE else [])
-        for case in cases()
-        if case[0] not in NOT_TWICE
-    ],
+    [pytest.param(case, id=case[0], marks=[pytest.mark.slow] if numbers(case) > 40 else []) for case in CASES],
 )
 def test_gradgradcheck_of_every_case(case: tuple) -> None:
-    """Of every operation and layer that the command checks, parameters included."""
+    """Once more, element by element, as `--order 2` does. Of the largest it takes 15 s."""
     _, fn, inputs = case
     assert gradgradcheck(fn, inputs)
 
@@ -87,12 +97,10 @@ def test_second_derivatives_on_every_device(name: str, device: str) -> None:
     """Rules that get tensors use nothing of NumPy's on CuPy's arrays."""
     op = next(op for op in TABLE if op.name == name)
 
-    @settings(max_examples=2)
-    @given(op.cases, SEEDS)
     def check(case: Case, seed: int) -> None:
         check_grad_twice(bind(op, case, device=device), case.inputs, seed, device)
 
-    check()
+    holds(op, check, 2)
 
 
 # --- gradgradcheck itself -----------------------------------------------------------------------------------------
@@ -122,6 +130,14 @@ def test_gradgradcheck_sees_a_wrong_second_derivative() -> None:
         gradgradcheck(cubed(1.001), x)
     assert gradgradcheck(cubed(1.001), x, raise_exception=False) is False
     assert gradgradcheck(cubed(1.001), x, rtol=1e-2)
+
+
+def test_slopes_along_a_direction_see_a_wrong_second_derivative() -> None:
+    x, v = leaf([0.5, -1.5]), leaf([1.0, 2.0])
+    check_along(*gradient_of(cubed(1.0), x, v))
+    with pytest.raises(AssertionError, match=r"input 0 of shape \(2,\): along a random direction"):
+        check_along(*gradient_of(cubed(1.001), x, v))
+    assert x.tolist() == [0.5, -1.5]
 
 
 def test_gradgradcheck_sees_a_recorded_walk_that_differs_from_a_plain_one() -> None:

@@ -17,7 +17,7 @@ from ..arrays import random
 from ..arrays.backend import device_of, of, to_device, to_host
 from . import ops
 from .layers import Dropout, Embedding, LayerNorm, Linear, ModuleList, TransformerBlock, start
-from .modes import no_grad
+from .modes import grad_mode, no_grad
 from .module import Module
 from .tensor import Tensor
 
@@ -42,6 +42,8 @@ class Cache(CacheMethods):
 
     def extend(self, owner: Module, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """All keys and values of the attention `owner`, with those of new positions at the end: (B, nh, S, hs)."""
+        if grad_mode.enabled and (k.requires_grad or v.requires_grad):
+            raise RuntimeError("Cache: no gradient passes through it; use it within no_grad()")
         if owner in self._kept:
             k, v = (ops.cat([old, new], 2) for old, new in zip(self._kept[owner], (k, v), strict=True))
         self._kept[owner] = k, v

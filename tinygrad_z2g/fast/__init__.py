@@ -79,6 +79,13 @@ def shares(n: int, numbers: int) -> list[slice]:
     return ((numbers >= LARGE and (loops.ready or loops.load())) or reference).shares(n)
 
 
+def convolution(x: Any, groups: int) -> Any:
+    """Where `conv` and `conv_weight` are for such an x; None where there are none, as for CuPy's arrays."""
+    if groups > 1 or not isinstance(x, np.ndarray) or x.dtype is not FLOAT32 or x.size < LARGE:
+        return None
+    return loops.ready or loops.load()
+
+
 def with_quants(name: str) -> Callable:
     """The routine of `quantized` of that name, or the one in `compiled` for NumPy's arrays, if the weights are many."""
     plain = getattr(quantized, name)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from ..arrays.backend import Array, of
@@ -22,21 +23,32 @@ __all__ = ["Cache", "causal_attention"]
 class CacheMethods:
     """What is attached to `Cache`.
 
-    Keys and values lie in arrays with room to spare, which double when full: a new position is written into its place,
-    and nothing is copied for it. `padding` (B,) says how many positions at the beginning of each row stand for nothing,
-    where texts of different lengths are written side by side; nobody looks at those.
+    `padding` (B,) says how many positions at the beginning of each row stand for nothing, where texts of different
+    lengths are written side by side; nobody looks at those.
     """
 
-    _kept: dict[Any, tuple[Array, Array, int]]
+    def __init__(self: Any, padding: Tensor | None = None):
+        _core_init(self)
+        self.padding = padding
 
-    def __init__(self, padding: Tensor | None = None):
-        self.padding, self._kept = padding, {}
+    def mask(self: Any, T: int, S: int, like: Tensor) -> Tensor | None:
+        """As in the core; with padding (B, 1, T, S): nobody looks at that."""
+        if self.padding is None:
+            return _core_mask(self, T, S, like)
+        places = of(like.array).arange(S)
+        real = (places >= self.padding.array[:, None])[:, None, None]  # (B, 1, 1, S)
+        return like.make((places <= places[S - T :, None]) & real)
 
-    def __len__(self) -> int:
+
+class RoomyCache:
+    """The fast form of `Cache`: keys and values lie in arrays with room to spare, which double when full. A new
+    position is written into its place, and nothing is copied for it."""
+
+    def __len__(self: Any) -> int:
         """How many positions it holds."""
         return max((seen for _, _, seen in self._kept.values()), default=0)
 
-    def extend(self, owner: Module, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def extend(self: Any, owner: Module, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """All keys and values of the attention `owner`, with those of the new positions at the end.
 
         k (B, nh, T, hs) -> (B, nh, all positions, hs), and v. RuntimeError if gradients were to pass: they end here.
@@ -52,14 +64,6 @@ class CacheMethods:
         self._kept[owner] = keys, values, end
         return k.make(keys[:, :, :end]), v.make(values[:, :, :end])
 
-    def mask(self, T: int, S: int, like: Tensor) -> Tensor | None:
-        """As in the core; with padding (B, 1, T, S): nobody looks at that."""
-        if self.padding is None:
-            return _core_mask(self, T, S, like)  # type: ignore[arg-type]
-        places = of(like.array).arange(S)
-        real = (places >= self.padding.array[:, None])[:, None, None]  # (B, 1, 1, S)
-        return like.make((places <= places[S - T :, None]) & real)
-
 
 def _longer(a: Array, room: int) -> Array:
     """`a` (B, nh, T, hs) at the beginning of an array for `room` positions."""
@@ -69,8 +73,10 @@ def _longer(a: Array, room: int) -> Array:
     return out
 
 
-_core_mask = Cache.mask
+_core_init, _core_mask = Cache.__init__, Cache.mask
 attach(Cache, CacheMethods)
+if os.environ.get("TINYGRAD_Z2G_PLAIN") != "1":
+    attach(Cache, RoomyCache)
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor, cache: Cache | None, owner: Module) -> Tensor:

@@ -121,14 +121,18 @@ def _convolve(
         seen = windows[block]
         return seen.reshape(len(seen), *split, fan_in, width)  # (m, C, K, L') -> (m, C K, L')
 
-    small = xp is np and groups == 1
+    small, loops = xp is np and groups == 1, fast.convolution(x, groups)
+    with_bias = bias is None
     if small and pictures.pays(C, lengths):
         z = pictures.conv(x, w, steps, pads, spread).reshape(N, O, width)
+    elif loops:
+        z = loops.conv(padded, w, None if bias is None else bias.array, steps, spread, lengths).reshape(N, O, width)
+        with_bias = True
     else:
         z = xp.empty((N, *split, O // groups, width), x.dtype)
         # (O, C K) @ (m, C K, L')
         fast.each(lambda block: xp.matmul(W, columns(block), out=z[block]), blocks, x.size)
-    if bias is not None:
+    if not with_bias:
         z += bias.array.reshape(*split, O // groups, 1)
 
     read: Any = input
@@ -140,6 +144,11 @@ def _convolve(
         inside = all(max(side) <= d * (k - 1) for side, d, k in zip(pads, spread, K, strict=True))
         if small and inside and max(steps) == 1 and pictures.pays(O, lengths):
             return pictures.conv_input(grad, w, pads, spread)
+        if loops and inside and max(steps) == 1:  # z[i + pad - k] got x[i] times w[k]: a convolution of grad
+            reach = [d * (k - 1) for d, k in zip(spread, K, strict=True)]
+            back = [(r - left, r - right) for r, (left, right) in zip(reach, pads, strict=True)]
+            turned = np.flip(w, tuple(range(2, w.ndim))).swapaxes(0, 1)  # (O, C, K) -> (C, O, K)
+            return loops.conv(_padded(grad, back, 0)[0], turned, None, steps, spread, x_shape[2:])
         grad, g = grad.reshape(z_shape), xp.empty(x_shape, wide)
 
         def some(block: slice) -> None:
@@ -154,6 +163,8 @@ def _convolve(
             return _grad_of_groups(grad.reshape(z_shape), columns, blocks).reshape(w_shape).astype(wide)
         if small and pictures.pays(C, lengths):
             return pictures.conv_weight(shown, grad, K, steps, pads, spread)
+        if loops:
+            return loops.conv_weight(padded, grad, K, steps, spread)
         grad, g = grad.reshape(z_shape), xp.zeros((C, math.prod(K), O), np.float64 if wide == np.float32 else wide)
         piece = min(max(width, 1), 1024) if xp is np else max(width, 1)  # BLAS adds up longer ones less exactly
 

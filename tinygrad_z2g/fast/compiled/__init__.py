@@ -13,6 +13,7 @@ from .attending import attention, attention_backward
 from .blocks import quantized_product, quantized_product_transposed
 from .channels import batch_norm, batch_norm_backward
 from .columns import column_sums, product_and_column_sums, scale_shift, sum_rows_by_id, total
+from .convolution import conv, conv_weight
 from .dropping import dropout
 from .gates import gru, gru_backward, lstm, lstm_backward, rnn, rnn_backward
 from .jit import cache_folder, threads

@@ -10,9 +10,10 @@ import numpy as np
 
 from ...arrays.backend import Array
 from .. import reference
-from .jit import cuts, loop, over_rows, together
+from .jit import loop, over_rows
 from .layout import as_rows, fits
 from .mathematics import ZERO
+from .rows import total as sum_of
 
 BLOCK = 64  # rows summed in float32, before they are added to a sum in float64: exact for any number of rows
 LINE = 16  # numbers in a line of the cache, which no two threads should write to
@@ -56,6 +57,16 @@ def _product_and_column_sums(start, stop, a, b, product, out):  # type: ignore[n
                 part[j] += z[j]
         _move(part, sums)
     out[start:stop] = sums
+
+
+@loop
+def _sums_of_channels(start, stop, a, out):  # type: ignore[no-untyped-def]
+    """out = Σ a over examples and places, for the channels start..stop of a (N, C, L)."""
+    for c in range(start, stop):
+        s = 0.0
+        for n in range(a.shape[0]):
+            s += sum_of(a[n, c])
+        out[c] = s
 
 
 @loop
@@ -105,7 +116,13 @@ def column_sums(a: Array, b: Array | None = None) -> Array:
 
 def total(a: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
     """See `reference.total`."""
-    return column_sums(a) if axis == (0,) and a.ndim == 2 and not keepdims else reference.total(a, axis, keepdims)
+    if axis == (0,) and a.ndim == 2 and not keepdims:
+        return column_sums(a)
+    if a.ndim > 2 and axis == (0, *range(2, a.ndim)) and not keepdims and fits(a) and a[0, 0].size <= 4096:
+        out = np.empty(a.shape[1], a.dtype)  # as for a convolution's bias: 0.03 in place of 0.16 ms for 32 x 64 x 256
+        over_rows(_sums_of_channels, len(out), a.size, a.reshape(*a.shape[:2], -1), out)
+        return out
+    return reference.total(a, axis, keepdims)
 
 
 def product_and_column_sums(a: Array, b: Array) -> tuple[Array, Array]:
@@ -118,7 +135,7 @@ def product_and_column_sums(a: Array, b: Array) -> tuple[Array, Array]:
 
 
 def _by_columns(function, a, *args):  # type: ignore[no-untyped-def]
-    together(function, [(start, stop, *args) for start, stop in cuts(a.shape[-1], a.size, LINE)])
+    over_rows(function, a.shape[-1], a.size, *args, multiple=LINE)
 
 
 def scale_shift(a: Array, w: Array | None, b: Array | None) -> Array:

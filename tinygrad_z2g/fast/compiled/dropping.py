@@ -49,11 +49,10 @@ def _mask(start, stop, threshold, kept, key, mask):  # type: ignore[no-untyped-d
         mask[i] = kept if bits >= threshold else ZERO
 
 
-def fill_mask(mask: Array, i: slice, p: float, key: int) -> None:
-    """What `reference.dropout_mask` has for the examples i of `mask`, a contiguous array."""
+def fill_mask(mask: Array, p: float, key: int) -> None:
+    """`reference.dropout_mask` into `mask`, a contiguous array."""
     threshold, kept = reference.dropout_numbers(p)
-    n = mask[0].size
-    _mask(i.start * n, i.stop * n, threshold, np.float32(kept), np.uint32(key), mask.reshape(-1))
+    over_rows(_mask, mask.size, mask.size, threshold, np.float32(kept), np.uint32(key), mask.reshape(-1))
 
 
 def dropout(a: Array, p: float, key: int) -> tuple[Array, Array]:

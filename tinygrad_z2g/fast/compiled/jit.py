@@ -1,8 +1,8 @@
-"""How the loops of this folder are compiled, and how several threads share one.
+"""How several threads share one loop.
 
-A loop is a plain function over rows: `loop(start, stop, *arrays)` computes the rows start..stop-1. `over_rows` cuts
-them into parts, which the caller and threads of its own work off side by side: compiled code does not hold Python's
-lock. It knows nothing of what is computed.
+`over_rows` cuts the rows of a loop into parts, which the caller and threads of its own work off side by side; compiled
+code does not hold Python's lock, and how a part changes hands without it is `sharing`'s business. Python functions that
+call NumPy are shared by `together`. It knows nothing of what is computed.
 """
 
 from __future__ import annotations
@@ -18,42 +18,15 @@ from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-_SETTINGS = {"nogil": True, "error_model": "numpy"}  # division by 0 gives inf or NaN, as NumPy's does
+from . import sharing
+from .compiling import cache_folder, loop, summing
 
-
-def _compiled(fastmath: set[str]) -> Callable[[Callable], Any]:
-    def compile_it(function: Callable) -> Any:
-        try:
-            return njit(cache=True, fastmath=fastmath, **_SETTINGS)(function)
-        except RuntimeError:  # no place to keep compiled code: compile in each process
-            return njit(fastmath=fastmath, **_SETTINGS)(function)
-
-    return compile_it
-
-
-# "contract" lets a product and a sum become one instruction. Where a sum over a row must be computed in several parts
-# at a time, "reassoc" allows that; it would also remove the rounding trick in `mathematics.exp`. No flag that assumes
-# away NaN or infinity is ever set.
-loop = _compiled({"contract"})
-summing = _compiled({"contract", "reassoc", "nsz"})
-
-
-@loop
-def probe(x):  # type: ignore[no-untyped-def]
-    """The smallest loop."""
-    return x + 1
-
-
-def cache_folder() -> str | None:
-    """Where compiled code is kept; None if nowhere."""
-    return probe.stats.cache_path
-
+__all__ = ["cache_folder", "cuts", "loop", "over_rows", "summing", "threads", "together"]
 
 # --- Threads -----------------------------------------------------------------------------------------------------
 
-SHARED = 2**16  # numbers of which a thread must get as many at least: waking it takes some 20 µs
+SHARED = 2**13  # numbers of which a thread must get as many at least
 
 
 class Job:
@@ -105,25 +78,38 @@ class Job:
                 raise error
 
 
-_jobs: SimpleQueue = SimpleQueue()
+_jobs: SimpleQueue = SimpleQueue()  # for helpers: Jobs, or None, which only wakes one
 _helpers: list[threading.Thread] = []
+_shared: dict[Any, Any] = {}  # by loop
 
 
-def _help(jobs: SimpleQueue) -> None:
+def _help(jobs: SimpleQueue, board: np.ndarray) -> None:
     np.seterr(all="ignore")  # inf and NaN are results; what the caller set holds in its own thread alone
     while True:
-        jobs.get().help()
+        sharing.serve(board, sharing.PATIENCE)
+        job = jobs.get()
+        if job is not None:
+            sharing.post(board, -1)
+            job.help()
 
 
 def _forget() -> None:
     """After a fork only the thread that forked lives on."""
-    global _jobs
-    _jobs = SimpleQueue()
+    global _jobs, _board
+    _jobs, _board = SimpleQueue(), _new_board()
     _helpers.clear()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
+
+
+def _hire(n: int) -> None:
+    """Have n helpers."""
+    while len(_helpers) < n:
+        args = [_jobs, _board]
+        _helpers.append(threading.Thread(target=_help, args=args, name="tinygrad_z2g loops", daemon=True))
+        _helpers[-1].start()
 
 
 def together(function: Callable, parts: list[tuple], most: int = 1000) -> None:
@@ -133,10 +119,9 @@ def together(function: Callable, parts: list[tuple], most: int = 1000) -> None:
         for part in parts:
             function(*part)
         return
-    while len(_helpers) < n - 1:
-        _helpers.append(threading.Thread(target=_help, args=[_jobs], name="tinygrad_z2g loops", daemon=True))
-        _helpers[-1].start()
+    _hire(n - 1)
     job = Job(function, parts)
+    sharing.post(_board, n - 1)
     for _ in range(n - 1):
         _jobs.put(job)
     job.finish()
@@ -144,27 +129,47 @@ def together(function: Callable, parts: list[tuple], most: int = 1000) -> None:
 
 def cuts(rows: int, numbers: int, multiple: int = 1) -> list[tuple[int, int]]:
     """0..rows in as many parts as threads may share `numbers`, all but the last a `multiple`."""
-    n = max(1, min(threads(), numbers // SHARED, rows // multiple)) if numbers >= 2 * SHARED else 1
+    n = parts(rows, numbers, multiple)
     at = [rows * i // n // multiple * multiple for i in range(n)]
     return list(zip(at, [*at[1:], rows], strict=True))
 
 
-def over_rows(function: Callable, rows: int, numbers: int, *args: Any) -> None:
+def parts(rows: int, numbers: int, multiple: int = 1) -> int:
+    """How many threads may share `numbers`, cut by rows at a `multiple`."""
+    return max(1, min(threads(), numbers // SHARED, rows // multiple)) if numbers >= 2 * SHARED else 1
+
+
+def over_rows(function: Any, rows: int, numbers: int, *args: Any, multiple: int = 1) -> None:
     """function(0, rows, *args), in parts where there are `numbers` enough to share."""
-    if numbers < 2 * SHARED:
+    n = parts(rows, numbers, multiple)
+    if n == 1:
         function(0, rows, *args)
-    else:
-        together(function, [(start, stop, *args) for start, stop in cuts(rows, numbers)])
+        return
+    if _board[sharing.AWAKE] < n - 1:
+        _wake(n - 1)
+    run = _shared.get(function)
+    if run is None:
+        run = _shared[function] = sharing.shared(function)
+    run(_board, rows, n, multiple, *args)
+
+
+def _wake(n: int) -> None:
+    """Let n helpers look, without waiting until they do."""
+    _hire(n)
+    for _ in range(n - int(_board[sharing.AWAKE]) - _jobs.qsize()):
+        _jobs.put(None)
 
 
 # --- OpenBLAS ----------------------------------------------------------------------------------------------------
 
 
-def _openblas(what: str) -> Any:
+def openblas(what: str, prefix: str = "openblas_") -> Any:
     """The function of that name in the OpenBLAS that NumPy uses; None where it uses another library."""
     try:
         library = ctypes.CDLL(sys.modules["numpy._core._multiarray_umath"].__file__)
-        for name in (f"scipy_openblas_{what}64_", f"scipy_openblas_{what}", f"openblas_{what}64_", f"openblas_{what}"):
+        long = [f"scipy_{prefix}{what}64_", f"{prefix}{what}64_"]
+        short = [f"scipy_{prefix}{what}", f"{prefix}{what}"] if prefix == "openblas_" else []  # counts with 32 bits
+        for name in (*long, *short):
             if hasattr(library, name):
                 return getattr(library, name)
     except (OSError, KeyError, TypeError):
@@ -172,7 +177,12 @@ def _openblas(what: str) -> Any:
     return None
 
 
-blas_threads, set_blas_threads = _openblas("get_num_threads"), _openblas("set_num_threads")
+def address(function: Any) -> int:
+    """Where a C function is; 0 for None."""
+    return (ctypes.cast(function, ctypes.c_void_p).value or 0) if function is not None else 0
+
+
+blas_threads, set_blas_threads = openblas("get_num_threads"), openblas("set_num_threads")
 
 
 def threads() -> int:
@@ -186,3 +196,22 @@ def _processors() -> int:
     if wanted.isdecimal() and int(wanted):
         return int(wanted)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _let_others_run() -> Any:
+    """The system's function for that."""
+    try:
+        return ctypes.CDLL(None).sched_yield if os.name == "posix" else ctypes.WinDLL("kernel32").SwitchToThread
+    except (OSError, AttributeError):
+        return None
+
+
+def _new_board() -> np.ndarray:
+    board = np.zeros(sharing.SIZE, np.int64)
+    if set_blas_threads is not None:
+        board[sharing.GET_BLAS], board[sharing.SET_BLAS] = address(blas_threads), address(set_blas_threads)
+    board[sharing.YIELD] = address(_let_others_run())
+    return board
+
+
+_board = _new_board()

@@ -1,4 +1,4 @@
-"""The largest number of each window, and the way back of its gradient; see `kernels.pooling`.
+"""The largest number of each window, and the way back of its gradient; see `fast.pooling`.
 
 Threads share the examples. It knows nothing of how windows are laid out.
 """

@@ -95,6 +95,24 @@ def _softmax(start, stop, a, p):  # type: ignore[no-untyped-def]
 
 
 @loop
+def _short_softmax(start, stop, a, p):  # type: ignore[no-untyped-def]
+    """The same for short rows: e^x of many rows at once, so that the compiler takes many numbers at a time. 1,600 rows
+    of 16 take as long as in NumPy, but threads can share them."""
+    C, flat = a.shape[1], p.reshape(-1)
+    for first in range(start, stop, SHORT):
+        last = min(first + SHORT, stop)
+        for i in range(first, last):
+            m = largest(a[i])
+            for j in range(C):
+                p[i, j] = a[i, j] - m
+        some = flat[first * C : last * C]
+        for j in range(some.size):
+            some[j] = exp(some[j])
+        for i in range(first, last):
+            divide(p[i], total(p[i]))
+
+
+@loop
 def softmax_backward_row(p, grad, out):  # type: ignore[no-untyped-def]
     """out = p (grad - Σ p grad), of a vector."""
     s = dot(p, grad)
@@ -152,18 +170,20 @@ def _cross_entropy(start, stop, logits, target, weight, losses, g):  # type: ign
             g[i, j] *= r
 
 
-def in_rows(axis: int, *arrays: Array) -> bool:
+def in_rows(axis: int, *arrays: Array, least: int = SHORT) -> bool:
     """Whether these are arrays whose rows are worth a loop."""
     a = arrays[0]
-    return axis in (-1, a.ndim - 1) and a.shape[-1] >= SHORT and fits(*arrays)
+    return axis in (-1, a.ndim - 1) and a.shape[-1] >= least and fits(*arrays)
 
 
 def softmax(a: Array, axis: int) -> Array:
     """See `reference.softmax`."""
-    if not in_rows(axis, a):
+    if not in_rows(axis, a, least=8):
         return reference.softmax(a, axis)
     p = np.empty(a.shape, a.dtype)
-    over_rows(_softmax, a.size // a.shape[-1], a.size, as_rows(a), as_rows(p))
+    over_rows(
+        _softmax if a.shape[-1] >= SHORT else _short_softmax, a.size // a.shape[-1], a.size, as_rows(a), as_rows(p)
+    )
     return p
 
 

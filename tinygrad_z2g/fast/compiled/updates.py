@@ -12,7 +12,7 @@ import numpy as np
 
 from ...arrays.backend import Array
 from .. import reference
-from .jit import SHARED, loop, over_rows, summing, threads, together
+from .jit import loop, over_rows, summing
 from .layout import FLOAT32, fits
 from .mathematics import ONE, ZERO
 
@@ -56,24 +56,12 @@ def _scale(start, stop, a, factor):  # type: ignore[no-untyped-def]
         a[i] *= factor
 
 
-PIECE = 2**16  # numbers that a thread takes at a time
-TOGETHER = 2**20  # numbers of parameters that are prepared before they are changed: threads share those
-
-
-def _pieces(n: int, step: int, *args) -> list[tuple]:  # type: ignore[no-untyped-def]
-    return [(0, n, *args)] if n <= step else [(i, min(i + step, n), *args) for i in range(0, n, step)]
-
-
-def _run(function, pieces: list[tuple], numbers: int) -> None:  # type: ignore[no-untyped-def]
-    together(function, pieces, threads() if numbers >= 2 * SHARED else 1)
-
-
 def adam_all(
     arrays: list[Array], parts: Iterable[tuple[Array, Array, Array, Array, int]], lr: float, beta1: float,
     beta2: float, eps: float, decay: float = 0.0,
 ) -> None:  # fmt: skip
     """See `reference.adam_all`."""
-    pieces, numbers, last = [], 0, 0
+    last = 0
     for w, g, m, v, step in parts:
         if not fits(w, g, m, v):
             reference.adam(w, g, m, v, step, lr, beta1, beta2, eps, decay)
@@ -82,12 +70,8 @@ def adam_all(
             last, root = step, math.sqrt(1 - beta2**step)  # √v̂ + ε = (√v + ε root) / root: both become numbers
             rate = lr * root / (1 - beta1**step)
             settings = tuple(map(np.float32, (beta1, beta2, rate, eps * root, lr * decay)))
-        pieces += _pieces(w.size, PIECE, w.reshape(-1), g.reshape(-1), m.reshape(-1), v.reshape(-1), *settings)
-        numbers += w.size
-        if numbers > TOGETHER:
-            _run(_adam, pieces, numbers)
-            pieces, numbers = [], 0
-    _run(_adam, pieces, numbers)
+        flat = w.reshape(-1), g.reshape(-1), m.reshape(-1), v.reshape(-1)
+        over_rows(_adam, w.size, w.size, *flat, *settings)
 
 
 def sgd(w: Array, g: Array, lr: float) -> None:
@@ -103,9 +87,8 @@ def norm(arrays: list[Array]) -> Array:
     if not fits(*arrays):
         return reference.norm(arrays)
     sums = [np.empty(-(-a.size // BLOCK), FLOAT32) for a in arrays]
-    both = zip(arrays, sums, strict=True)
-    pieces = [piece for a, s in both for piece in _pieces(len(s), PIECE // BLOCK, a.reshape(-1), s)]
-    _run(_squares, pieces, sum([a.size for a in arrays]))
+    for a, s in zip(arrays, sums, strict=True):
+        over_rows(_squares, len(s), a.size, a.reshape(-1), s)
     return np.asarray(np.sqrt(np.concatenate(sums).sum(dtype=np.float64)).astype(FLOAT32))
 
 
@@ -115,5 +98,5 @@ def clip(arrays: list[Array], total: Array, max_norm: float) -> None:
         reference.clip(arrays, total, max_norm)
         return
     factor = np.float32(np.minimum(max_norm / (total + 1e-6), 1))
-    pieces = [piece for a in arrays for piece in _pieces(a.size, PIECE, a.reshape(-1), factor)]
-    _run(_scale, pieces, sum([a.size for a in arrays]))
+    for a in arrays:
+        over_rows(_scale, a.size, a.size, a.reshape(-1), factor)

@@ -27,6 +27,7 @@ from . import reading, source
 from .source import Operation, Piece, Thing
 
 WIDTH = 110
+SHORT = 30  # lines of a fast form that are shown; of a longer one, where it stands
 BOLD, DIM, GREEN, RED = 1, 2, 32, 31
 
 
@@ -62,7 +63,7 @@ def listing() -> str:
 
 def shown(piece: Piece, note: str = "") -> list[str]:
     """A function with line numbers; "∂" marks the lines that state a gradient rule."""
-    lines = [paint(source.title(piece.path, piece.first), BOLD) + paint(note, DIM)]
+    lines = [paint(source.title(piece.path, piece.first), BOLD) + paint(f"   {note}" if note else "", DIM)]
     for number, text, is_rule in piece.lines():
         lines.append(f"{number:5} {'∂' if is_rule else ' '} │ {paint(text, GREEN) if is_rule else text}".rstrip())
     return lines
@@ -83,7 +84,8 @@ def example(doc: str) -> tuple[list[str], bool]:
 
 def checked(op: Operation) -> tuple[list[str], bool]:
     """Its gradient against central differences, in the cases of `gradcheck`, and whether all agree."""
-    wanted = {source.key(name) for name in (op.name, *op.recorded)}
+    others = {other.name for other in source.operations().values() if other.name != op.name}
+    wanted = {source.key(name) for name in (op.name, *(op.names - others))}
     lines, right = [], True
     for name, fn, inputs in cases():
         if source.key(name) in wanted:
@@ -112,13 +114,47 @@ def explanation(op: Operation) -> tuple[str, bool]:
     if others:
         lines += ["What they call", ""]
         for piece in others:
-            lines += [*shown(piece, f"   {' '.join(piece.doc.partition(chr(10) * 2)[0].split())}"), ""]
+            lines += [*shown(piece, first_line(piece)), ""]
+    lines += form(op)
+    if op.wider:
+        lines += ["Functions of the same name that take more, and end in this one", ""]
+        for piece in op.wider:
+            stated = source.states_a_rule(piece)
+            told = [f"{source.title(piece.path, piece.first)}   {first_line(piece)}"]
+            lines += [*(shown(piece, first_line(piece)) if stated else told), ""]
     ran, right = example(op.doc)
     measured, agree = checked(op)
     lines += ["The example, run now" + ("" if right else paint(" (NOT what the docstring says)", RED)), "", *ran, ""]
     lines += ["The gradient, checked now against central differences (float64)", ""]
     lines += measured or ["  no case of its own in gradcheck/cases.py"]
     return "\n".join(lines), right and agree
+
+
+def first_line(piece: Piece) -> str:
+    """What a function says of itself, in its first paragraph."""
+    return " ".join(piece.doc.partition("\n\n")[0].partition(">>>")[0].split())
+
+
+def form(op: Operation) -> list[str]:
+    """The fast form that takes the place of an operation of the core: where it stands, and its text, where short."""
+    if not op.form:
+        return []
+    first, *others = op.form
+    now = "left out now, by TINYGRAD_Z2G_PLAIN=1" if os.environ.get("TINYGRAD_Z2G_PLAIN") == "1" else "TINYGRAD_Z2G_PLAIN=1 leaves it out"
+    lines = [f"The fast form that takes its place ({now})", "", *short(first)]
+    if others:
+        lines += ["What it calls", ""]
+        for piece in others:
+            lines += short(piece)
+    return lines
+
+
+def short(piece: Piece) -> list[str]:
+    """A function with its lines, if they are at most SHORT; else where it stands."""
+    if len(piece.lines()) <= SHORT:
+        return [*shown(piece, first_line(piece)), ""]
+    where = f"{source.title(piece.path, piece.first)}   {piece.node.name}, {len(piece.lines())} lines:"
+    return ["  " + filled(f"{where} {first_line(piece)}", 2), ""]
 
 
 def description(thing: Thing) -> str:
@@ -128,7 +164,9 @@ def description(thing: Thing) -> str:
     if others:
         lines += ["What it calls", ""]
         for piece in others:
-            lines += [*shown(piece, f"   {' '.join(piece.doc.partition(chr(10) * 2)[0].split())}"), ""]
+            lines += [*shown(piece, first_line(piece)), ""]
+    if around := source.put_on(thing):
+        lines += ["What is put on it from other rooms", "", *(f"  {line}" for line in around), ""]
     lines += ["Reading", ""]
     files = {piece.path for piece in thing.pieces}
     for number, step in enumerate(reading.steps(), 1):
@@ -165,8 +203,8 @@ def path() -> str:
         for step in files:
             number += 1
             file = str(source.path_of(step.module).relative_to(source.PACKAGE))
-            minutes = f"{pace[step.pace]} {round(step.minutes) or '<1':>3} min"
-            lines.append(f"{number:3}  {file:24}{step.lines:4} lines  {minutes}")
+            minutes = f" {round(step.minutes) or '<1':>3} min" if step.pace == reading.READ else ""
+            lines.append(f"{number:3}  {file:34}{step.lines:4} lines  {pace[step.pace]}{minutes}")
             lines.append("     " + filled(step.look, 5))
             lines += ["     " + filled(f"For now, {module}: {what}.", 5) for module, what in step.later.items()]
     return "\n".join([*lines, "", "Questions, and where they are answered: python -m tinygrad_z2g.learn why"])
@@ -174,26 +212,25 @@ def path() -> str:
 
 def path_of_a_gpt() -> str:
     """The lines that run when a small GPT trains and generates, file by file, in the order of `path`."""
-    ran = reading.lines_of_a_gpt()
-    rows = []
-    for step in reading.steps():
-        numbers = ran.pop(str(source.path_of(step.module)), set())
-        if numbers:
-            rows.append((source.path_of(step.module).relative_to(source.PACKAGE), numbers))
-    rows += [(source.Path(file).relative_to(source.PACKAGE), numbers) for file, numbers in ran.items()]
-    total = sum(len(numbers) for _, numbers in rows)
+    ran, fast_too = reading.lines_of_a_gpt(TINYGRAD_Z2G_PLAIN="1"), reading.lines_of_a_gpt(TINYGRAD_Z2G_PLAIN="0")
+    total, others = (sum(map(len, lines.values())) for lines in (ran, fast_too))
+    core = sum(len(lines) for file, lines in ran.items() if source.PACKAGE / "core" in source.Path(file).parents)
     pace = 10  # lines a minute, assumed: code that is new, with its docstrings beside it
     told = (
         f"When a small GPT trains for three steps, is clipped, updated by AdamW and generates, {total:,} lines of "
-        f"functions in {len(rows)} files run (counted now, with NumPy alone; docstrings, `def` lines and imports are "
-        "not counted). "
-        f"At {pace} such lines a minute, an assumed pace for code read with its docstrings, that is about "
-        f"{total / pace / 60:.1f} hours."
+        f"functions in {len(ran)} files run with the plain forms of operations (TINYGRAD_Z2G_PLAIN=1), and {core:,} of "
+        f"them, {core / total:.0%}, stand in core/. (Counted now, with NumPy alone; docstrings, `def` lines and imports "
+        f"are not counted.) At {pace} such lines a minute, an assumed pace for code read with its docstrings, that is "
+        f"about {total / pace / 60:.1f} hours. With the fast forms, which a program takes by itself, {others:,} lines "
+        f"in {len(fast_too)} files run."
     )
     lines = [filled(told, 0), ""]
-    for file, numbers in rows:
-        minutes = round(len(numbers) / pace) or "<1"
-        lines.append(f"{file!s:28}{len(numbers):4} lines  {minutes:>3} min  {spans(numbers)}")
+    rows = {str(path): ran.pop(str(path), set()) for path in map(source.path_of, reading.modules())} | ran
+    for file, numbers in rows.items():
+        if numbers:
+            minutes = round(len(numbers) / pace) or "<1"
+            name = str(source.Path(file).relative_to(source.PACKAGE))
+            lines.append(f"{name:28}{len(numbers):4} lines  {minutes:>3} min  {spans(numbers)}")
     return "\n".join([*lines, "", "The whole source, in order: python -m tinygrad_z2g.learn path"])
 
 
@@ -243,7 +280,7 @@ def main(argv: list[str] | None = None) -> int:
         if thing:
             text = description(thing)
         elif op is None:
-            known = {source.key(name): name for op in source.operations().values() for name in (*op.recorded, op.name)}
+            known = {source.key(name): name for op in source.operations().values() for name in (*op.names, op.name)}
             close = difflib.get_close_matches(source.key(topic), [*known, "path", "why"])
             hint = f"; did you mean {', '.join(known.get(name, name) for name in close)}?" if close else "."
             parser.error(f"no operation {topic!r}{hint} Without a name this lists them all")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import graphlib
 import os
 import re
 import subprocess
@@ -47,15 +46,16 @@ EVENING = {
         "broadcasting.",
     "core.modes": "One flag a thread; `no_grad` is a context and a decorator.",
     "core.operands": "What may be added to what. Skip it until an operation makes you ask.",
-    "core.ops": "The derivation, the result in a line, and beside it the rule.",
+    "core.ops": "The form of all operations, in `mul`: the derivation, the result in a line, and beside it the rule of "
+        "each input, with what it reads. Then `matmul`; `softmax`, whose rule makes no matrix; `attend`, attention in "
+        "nine lines. The others when you meet them.",
     "core.attach": "How the rooms around add to the classes here.",
-    "core.tensor": "The table at the end, where each operation becomes a method. `backward` is one line.",
+    "core.tensor": "Where each operation becomes a method. `backward` hands one seed to the engine.",
     "core.module": "How a module finds its parameters without registering them.",
     "core.layers": "A layer is its parameters and one call; a block puts layers together.",
     "core.optimizers": "`SGD` in a line, `Adam` in five: each against the formula in its docstring.",
     "core.gpt": "All of it put together: embeddings, blocks, and drawing one letter at a time.",
 }  # fmt: skip
-FAMILIES = "The derivation, the result in a line, and beside it the rule."  # files of core/ops/
 ROOMS = {
     "The evening": "core",
     "Arrays: where numbers live": "arrays",
@@ -76,22 +76,26 @@ ROOMS = {
 
 @functools.cache
 def modules() -> list[str]:
-    """All modules, without the package itself, in the order in which the rooms stand; one after those that it uses."""
+    """All modules, without the package itself, room by room: the evening as it is listed, elsewhere by need."""
     names = []
-    for path in PACKAGE.rglob("*.py"):
+    for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
         names.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
-    names.remove("")
-    sorted_names = list(graphlib.TopologicalSorter({name: uses(name) & set(names) for name in names}).static_order())
-    evening = list(EVENING)
-    first = {name: place for place, name in enumerate(evening)}
-    middle = first["core.ops"] + 0.5  # where the files in core/ops/ are read
+    order: dict[str, None] = dict.fromkeys(EVENING)
+    for heads in ROOMS.values():
+        room = [name for head in heads.split() for name in sorted(names) if name.split(".")[0] == head]
+        for name in room:
+            _place(name, room, order)
+    return [*order]
 
-    def place(name: str) -> tuple[float, float]:
-        room = next(i for i, heads in enumerate(ROOMS.values()) if name.split(".")[0] in heads.split())
-        return room, first.get(name, middle) if room == 0 else 0
 
-    return sorted(sorted(sorted_names, key=sorted_names.index), key=place)
+def _place(name: str, room: list[str], order: dict[str, None], waiting: tuple[str, ...] = ()) -> None:
+    """Add a file to the order, after those of its room that it uses, the folders together."""
+    if name in order or name in waiting:
+        return
+    for other in sorted(uses(name) & set(room)):
+        _place(other, room, order, (*waiting, name))
+    order[name] = None
 
 
 @functools.cache
@@ -136,7 +140,7 @@ def path() -> dict[str, list[Step]]:
         room = next(title for title, heads in ROOMS.items() if module.split(".")[0] in heads.split())
         later = {other: first_sentence(other).rstrip(".") for other in sorted(uses(module) - known)}
         evening = room == next(iter(ROOMS))
-        look = EVENING.get(module, FAMILIES) if evening else first_sentence(module)
+        look = EVENING.get(module) or first_sentence(module)
         rooms[room].append(Step(module, READ if evening else OPEN, look, later))
         known |= {module, *later}
     return rooms
@@ -204,40 +208,52 @@ class Question(NamedTuple):
 
 QUESTIONS = [
     Question("Where is the rule of softmax?",
-             "In the last line of `softmax`, beside the result. The rule calls one kernel. `python -m "
-             "tinygrad_z2g.learn softmax` shows both, with the derivation.",
+             "In the last line of `softmax`, beside the result: p (grad - Σ p grad). `python -m tinygrad_z2g.learn "
+             "softmax` shows it with the derivation, and the fast form that takes its place.",
              (("core.ops", r"^def softmax\("),)),
+    Question("Where is the rule of attention?",
+             "There is none: attention is two products and a softmax, and these bring theirs. Its fast form has one.",
+             (("core.ops", r"^def attend\("), ("fast.forms", r"^def scaled_dot_product_attention\("))),
     Question("Why is there a `+=`?",
              "A value used twice moves the loss along two paths, and its derivative is the sum over the paths. On the "
-             "way, `arrive` adds what reaches a tensor or node. At the end `_deposit` adds to `.grad`, so two calls of "
+             "way, `arrive` adds what reaches a tensor or node. At the end `deposit` adds to `.grad`, so two calls of "
              "backward() add up too: that is why a training loop sets gradients to None.",
              (("core.engine", r"^3\. \*Add\.\*"), ("core.engine", r"def arrive\("),
-              ("core.engine", r"^def _deposit\("))),
+              ("core.engine", r"^def deposit\("))),
     Question("What frees the graph?",
              "Dropping the loss: nodes point back to their inputs, never forward, so nothing else holds them and there "
              "is no cycle. And backward() itself takes each node apart as it passes, unless told to retain the graph.",
-             (("core.engine", r"^class Node"), ("core.engine", r"node\.edges = node\.reads = node\.twin = None"))),
+             (("core.engine", r"^class Node"), ("core.engine", r"    def release\("))),
     Question("In which order does backward() visit?",
              "Youngest first. A node is numbered when made, and inputs are made before outputs, so every consumer "
              "comes before what it consumed.",
-             (("core.engine", r"^_numbers ="), ("core.engine", r"^def walk\("))),
+             (("core.engine", r"^_numbers ="), ("core.engine", r"node = heapq\.heappop"))),
     Question("x is (3, 1), y is (4,): who sums the gradient back to (3, 1)?",
              "The engine, in one place for all operations; a rule may return the broadcast shape.",
              (("core.engine", r"^def match\("),)),
     Question("How does backward() notice that a tensor was changed in place?",
-             "Each write counts up a version that all views of the memory share. A rule's node has noted the count of "
-             "every array it will read, and compares.",
-             (("ops.inplace", r"^    x\.version\[0\] \+= 1"), ("core.engine", r"if version\[0\] != count:"))),
+             "Each write counts up `writes` of a `Memory` that all views share. A node has noted the count of every "
+             "array that its rules will read, and compares.",
+             (("ops.inplace", r"^    x\.memory\.writes \+= 1"), ("core.engine", r"if memory\.writes != writes:"))),
     Question("What does no_grad() switch off?",
              "One flag, per thread. `record` looks at it, and leaves no node behind.",
              (("core.modes", r"^class no_grad\("), ("core.engine", r"^def record\("))),
     Question("Where do x + y and x.softmax(0) come from?",
-             "From a table in the class: each operation is a function, given its method's or operator's name there.",
-             (("tensor", r"add = __add__ = "), ("tensor", r"    softmax = "))),
+             "From the class: each operation is a function, given its method's or operator's name there. torch's other "
+             "methods are attached to the same class from outside.",
+             (("core.tensor", r"add = __add__ = "), ("core.tensor", r"    sum, mean, softmax = "),
+              ("tensor", r"^attach\(Tensor, Methods\)"))),
     Question("How does an optimizer change a weight that requires grad?",
-             "Under no_grad(), in place, counted as a write. SGD's rule is one line, Adam's a kernel.",
-             (("optim.optimizer", r"    def step\("), ("fast.reference", r"^def sgd\("),
-              ("fast.reference", r"^def adam\("))),
+             "On the array itself, which nobody records, and counted as a write. SGD's rule is one line, Adam's a few.",
+             (("core.optimizers", r"    def step\("), ("core.optimizers", r"        p\.array -= "),
+              ("core.optimizers", r"        move = "))),
+    Question("Does my program run the text of core/, or something faster?",
+             "All of it, but for some operations and updates that have a faster form of the same name. These lists say "
+             "which; TINYGRAD_Z2G_PLAIN=1 takes none of them.",
+             (("fast.forms", r"^FORMS"), ("fast.updates", r"^UPDATES"))),
+    Question("Where does mixed precision cast?",
+             "Around the operations, by one table of operation and cast. No operation knows of it.",
+             (("half.table", r"^CASTS"), ("half.table", r"^def apply\("))),
 ]  # fmt: skip
 
 

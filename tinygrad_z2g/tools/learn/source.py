@@ -1,8 +1,9 @@
 """Finding operations in the source: where each is written, which lines are its rule, and what else belongs to it.
 
-The files are read as text and as syntax trees, so what is shown is what is there, line numbers included. It knows
-nothing of what a function computes, only the forms in which this package writes a rule: `lambda grad, y: ...` and
-`def rule(grad, y): ...`, handed to `record`, `record_view` or `record_joint`; and two rules that many share.
+The files are read as text and as syntax trees, so what is shown is what is there, line numbers included. Known is the
+way in which this package writes a rule, `lambda grad, y: ...` and `def rule(grad, y): ...`, handed to `record`,
+`record_view` or `record_joint`, two rules that many share, and how the house stands: the text of an operation is that
+in `core/ops.py`, a fast form may take its place, and wider functions of the same name end in it.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ import importlib
 import inspect
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ... import fast
+from ...fast import forms
 
 PACKAGE = Path(__file__).parent.parent.parent
 NAME = PACKAGE.name
+CORE = "core.ops"
 FAMILIES = (
-    "core.ops", "ops.unary", "ops.elementwise", "ops.reduction", "ops.softmax", "ops.sorting", "ops.linalg",
+    CORE, "ops.unary", "ops.elementwise", "ops.reduction", "ops.softmax", "ops.sorting", "ops.linalg",
     "ops.shape", "ops.indexing", "ops.elementary", "ops.grids", "ops.products", "ops.statistics", "ops.writing",
     "ops.decompositions", "tensor", "nn.functional", "nn.nonlinear", "nn.dropping", "nn.batch_norm", "nn.losses",
     "nn.margins", "nn.likelihoods", "nn.distances", "nn.window", "nn.resize", "nn.rotary", "nn.recurrent",
@@ -40,7 +43,7 @@ def path_of(module: str) -> Path:
 
 
 def title(path: Path, line: int) -> str:
-    """A place as an editor understands it: tinygrad_z2g/engine.py:64."""
+    """A place as an editor understands it: tinygrad_z2g/core/engine.py:64."""
     return f"{path.relative_to(PACKAGE.parent)}:{line}"
 
 
@@ -88,14 +91,20 @@ class Piece:
 class Operation:
     """One operation: a public function that states a gradient rule, or is composed of others and shows its gradient.
 
-    `pieces` holds the function, and the functions beside it that state a part of the rule or that a rule calls;
-    `recorded` the names that it leaves in the graph, if it owns a rule.
+    pieces    the function, and the functions beside it that state a part of the rule or that a rule calls
+    recorded  the names that it leaves in the graph, if it owns a rule
+    form      likewise of the fast form that takes its place, for operations of the core; or empty
+    wider     functions of the same name that take more arguments and end in that of the core, with what they state
+    names     all names in the graph, those of the form and of the wider functions too
     """
 
     name: str
     module: str
     pieces: tuple[Piece, ...]
     recorded: frozenset[str]
+    form: tuple[Piece, ...] = ()
+    wider: tuple[Piece, ...] = ()
+    names: frozenset[str] = frozenset()
 
     @property
     def doc(self) -> str:
@@ -128,29 +137,74 @@ def states_a_rule(piece: Piece) -> bool:
 
 @functools.cache
 def operations() -> dict[str, Operation]:
-    """All operations by name, file by file in the order in which they stand there."""
+    """All operations by name, file by file in the order in which they stand there; those of the core come first."""
     found: dict[str, Operation] = {}
     for module in FAMILIES:
-        path = path_of(module)
-        body = parsed(path).body
-        if module == "tensor":
-            body = next(node.body for node in body if isinstance(node, ast.ClassDef) and node.name == "Surface")
-        functions = {node.name: Piece(path, node) for node in body if isinstance(node, ast.FunctionDef)}
+        functions = _functions(module)
         for name, piece in functions.items():
-            if name[0] != "_" and ">>>" in piece.doc:
-                stating = _stating(name, functions)
-                recorded = _recorded(stating) if any(map(states_a_rule, stating)) else frozenset()
-                if name in found and not recorded:
-                    continue  # a wider form that ends in the core's, which has been shown
-                title = f"F.{name}" if name in found else name
-                found[title] = Operation(title, module, (*stating, *_further(stating, module)), recorded)
+            if name[0] == "_" or ">>>" not in piece.doc:
+                continue
+            stating = _stating(name, functions)
+            recorded = _recorded(stating) if any(map(states_a_rule, stating)) else frozenset()
+            if name in found and found[name].module == CORE:
+                op, parts = found[name], (*stating, *(_further(stating, module) if recorded else ()))
+                found[name] = replace(op, wider=(*op.wider, *parts), names=op.names | recorded)
+                continue
+            title = f"F.{name}" if name in found else name
+            form = _form(name) if module == CORE else ()
+            names = recorded | (_recorded(list(form)) if any(map(states_a_rule, form)) else frozenset())
+            pieces = (*stating, *_further(stating, module))
+            if module == CORE:
+                pieces = (*pieces, *_helpers(pieces, functions))
+            found[title] = Operation(title, module, pieces, recorded, form, (), names)
     return found
 
 
+def _functions(module: str) -> dict[str, Piece]:
+    """The functions of a file by name; of `tensor` the methods that it adds."""
+    path = path_of(module)
+    body = parsed(path).body
+    if module == "tensor":
+        body = next(node.body for node in body if isinstance(node, ast.ClassDef) and node.name == "Surface")
+    return {node.name: Piece(path, node) for node in body if isinstance(node, ast.FunctionDef)}
+
+
+def _form(name: str) -> tuple[Piece, ...]:
+    """The fast form of an operation of the core, and what belongs to it; empty where there is none."""
+    if name not in forms.FORMS:
+        return ()
+    functions = _functions("fast.forms")
+    helpers = {other: piece for other, piece in functions.items() if other not in forms.FORMS}
+    stating, waiting = [functions[name]], [functions[name]]
+    while waiting:  # class_losses, known_rows, _remade_n: each helper, and its own
+        near = [helpers[n] for n in sorted(mentioned(waiting.pop().node)) if n in helpers]
+        new = [piece for piece in near if piece not in stating]
+        stating, waiting = stating + new, waiting + new
+    stating = [stating[0], *(piece for piece in stating[1:] if states_a_rule(piece) or piece.rules())]
+    return (*stating, *_further(stating, "fast.forms"))
+
+
 def _stating(name: str, functions: dict[str, Piece]) -> list[Piece]:
-    """The function, and the private ones in its file that state its rule for it, or make the rule that it states."""
-    helpers = (functions[n] for n in sorted(mentioned(functions[name].node)) if n[0] == "_" and n in functions)
-    return [functions[name], *(helper for helper in helpers if states_a_rule(helper) or helper.rules())]
+    """The function, and those in its file that state its rule for it, or make the rule that it states.
+
+    These are private, or have no example of their own.
+    """
+    helpers = (functions[n] for n in sorted(mentioned(functions[name].node)) if n in functions and n != name)
+    near = (helper for helper in helpers if helper.node.name[0] == "_" or ">>>" not in helper.doc)
+    return [functions[name], *(helper for helper in near if states_a_rule(helper) or helper.rules())]
+
+
+def _helpers(pieces: tuple[Piece, ...], functions: dict[str, Piece]) -> list[Piece]:
+    """What is called besides, in a file of the core: its text is shown whole."""
+    found: list[Piece] = []
+    waiting = list(pieces)
+    while waiting:
+        for name in sorted(mentioned(waiting.pop(0).node)):
+            piece = functions.get(name)
+            if piece and ">>>" not in piece.doc and piece not in pieces and piece not in found:
+                found.append(piece)
+                waiting.append(piece)
+    return found
 
 
 def _further(stating: list[Piece], module: str) -> list[Piece]:
@@ -213,7 +267,7 @@ def find_thing(name: str) -> Thing | None:
     """What people may mean by a name that is no operation's: Adam, backward, nn.Module, no_grad, GPT."""
     root = sys.modules[NAME]
     spaces = {"": root, "Tensor": root.Tensor, "nn": root.nn, "F": root.nn.functional, "optim": root.optim}
-    spaces |= {word: importlib.import_module(f"{NAME}.{word}") for word in ("optim.lr_scheduler", "models", "text")}
+    spaces |= {word: importlib.import_module(f"{NAME}.{word}") for word in ("optim.lr_scheduler", "nn.utils", "models", "text")}
     spaces |= {word: importlib.import_module(f"{NAME}.{word}") for word in ("utils.data", "autograd", "core.engine")}
     for space, holder in spaces.items():
         for word in dir(holder):
@@ -223,8 +277,11 @@ def find_thing(name: str) -> Thing | None:
             home = getattr(thing, "__module__", None) or ""
             code = home.startswith(f"{NAME}.") and (inspect.isfunction(thing) or inspect.isclass(thing))
             if code and (piece := _own_piece(thing)) is not None:
-                found = _called(piece, home, piece.path)
-                return Thing(f"{space}.{word}".lstrip("."), home[len(NAME) + 1 :], (piece, *found))
+                pieces = [piece, *_called(piece, home, piece.path)]
+                if space == "Tensor" and (plain := _method_of_the_core(word)):
+                    pieces = [plain, *_called(plain, f"{NAME}.core.tensor", plain.path), *pieces]
+                found = tuple(dict.fromkeys(pieces))
+                return Thing(f"{space}.{word}".lstrip("."), home[len(NAME) + 1 :], found)
     return None
 
 
@@ -239,8 +296,19 @@ def _own_piece(thing: Any) -> Piece | None:
     return None
 
 
+def _method_of_the_core(name: str) -> Piece | None:
+    """A method as the Tensor of the core has it, though a wider one of the same meaning has taken its place."""
+    path = path_of("core.tensor")
+    tensor = next(node for node in parsed(path).body if isinstance(node, ast.ClassDef) and node.name == "Tensor")
+    methods = (node for node in tensor.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    return next((Piece(path, node) for node in methods), None)
+
+
 def _called(piece: Piece, module: str, own: Path, depth: int = 2) -> list[Piece]:
-    """The functions of the engine, of the kernels and of the file itself that are called there, and by those."""
+    """The functions of the engine, of the kernels and of the file itself that are called there, and by those.
+
+    Where a fast form has taken the place of an operation of the core, the text is that of the core.
+    """
     names = vars(importlib.import_module(module))
     found: list[Piece] = []
     for call in (n for n in ast.walk(piece.node) if isinstance(n, ast.Call)):
@@ -249,12 +317,34 @@ def _called(piece: Piece, module: str, own: Path, depth: int = 2) -> list[Piece]
         home = getattr(thing, "__module__", None) or ""
         near = home in (f"{NAME}.core.engine", f"{NAME}.walks.asking") or home.startswith(f"{NAME}.fast")
         if inspect.isfunction(thing) and (near or (home.startswith(NAME) and inspect.getsourcefile(thing) == str(own))):
-            inner = _own_piece(inspect.unwrap(thing))
+            taken = _form_name(thing)
+            inner = _functions(CORE)[taken] if taken else _own_piece(inspect.unwrap(thing))
             if inner is not None and inner not in found and inner.node is not piece.node:
                 found.append(inner)
-                deeper = _called(inner, inspect.unwrap(thing).__module__, own, depth - 1) if depth > 1 else []
+                where = f"{NAME}.{CORE}" if taken else inspect.unwrap(thing).__module__
+                deeper = _called(inner, where, own, depth - 1) if depth > 1 else []
                 found += [further for further in deeper if further not in found]
     return found
+
+
+def _form_name(thing: Any) -> str:
+    """The name of the operation of the core whose place this function has taken, or an empty one."""
+    inner = inspect.unwrap(thing) if inspect.isfunction(thing) else None
+    return next((name for name, form in forms.FORMS.items() if inspect.unwrap(form) is inner), "")
+
+
+def put_on(thing: Thing) -> list[str]:
+    """Where other rooms add to a class of the core, or put another form in its place: file, line and text."""
+    if not thing.module.startswith("core."):
+        return []
+    name = thing.pieces[0].node.name
+    asked = re.compile(rf"^(attach\((\w+\.)?{name}, |UPDATES = .*\b{name}: |FORMS = .*\"{name}\": )")
+    lines = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if asked.search(line):
+                lines.append(f"{title(path, number)}   {line}")
+    return lines
 
 
 def key(name: str) -> str:
@@ -268,7 +358,10 @@ def find(name: str) -> Operation | None:
     if name in table:
         return table[name]
     for op in table.values():
-        if key(op.name) == key(name) or key(name) in map(key, op.recorded):
+        if key(op.name) == key(name):
+            return op
+    for op in table.values():
+        if key(name) in map(key, op.names):
             return op
     root = sys.modules[NAME]
     for space in (root, root.Tensor, root.nn.functional):
