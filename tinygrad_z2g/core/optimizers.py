@@ -16,11 +16,9 @@ from ..arrays.backend import Array, of
 from .tensor import Tensor
 
 if TYPE_CHECKING:
-    from ..optim.adam import AdamMethods
     from ..optim.optimizer import OptimizerMethods
-    from ..optim.sgd import SGDMethods
 else:
-    AdamMethods = OptimizerMethods = SGDMethods = object  # attached from there
+    OptimizerMethods = object  # attached from there
 
 
 class Optimizer(OptimizerMethods):
@@ -59,7 +57,7 @@ class Optimizer(OptimizerMethods):
                 p._grad = None
 
 
-class SGD(Optimizer, SGDMethods):
+class SGD(Optimizer):
     """w -= lr · g: a step down the slope. (With momentum, see `optim/sgd.py`: a ball that keeps rolling.)"""
 
     def __init__(self, params: Iterable, lr: float = 1e-3):
@@ -69,7 +67,7 @@ class SGD(Optimizer, SGDMethods):
         p.array -= group["lr"] * g
 
 
-class Adam(Optimizer, AdamMethods):
+class Adam(Optimizer):
     """A step of about lr for every weight, whatever the size of its gradients: the mean gradient over its spread.
 
     m = β₁ m + (1 - β₁) g;  v = β₂ v + (1 - β₂) g²;  w -= lr m̂ / (√v̂ + ε),  m̂ = m / (1 - β₁ᵗ),  v̂ = v / (1 - β₂ᵗ).

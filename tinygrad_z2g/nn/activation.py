@@ -5,11 +5,11 @@ A layer here knows nothing of rules or gradients: it keeps the settings and call
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import creation
+from ..core import layers
 from ..core.attach import attach
-from ..core.layers import GELU, ReLU
 from ..tensor import Tensor
 from . import functional as F
 from .module import Module, Parameter
@@ -36,8 +36,19 @@ class GELUMethods:
         return f"approximate='{self.approximate}'"
 
 
-attach(ReLU, ReLUMethods)
-attach(GELU, GELUMethods)
+if TYPE_CHECKING:
+
+    class ReLU(ReLUMethods, layers.ReLU):
+        """As it is when all is attached."""
+
+    class GELU(GELUMethods, layers.GELU):
+        """As it is when all is attached."""
+
+else:
+    ReLU = layers.ReLU
+    GELU = layers.GELU
+    attach(ReLU, ReLUMethods)
+    attach(GELU, GELUMethods)
 
 
 class LeakyReLU(Module):

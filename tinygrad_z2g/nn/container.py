@@ -9,10 +9,10 @@ from __future__ import annotations
 import operator
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..core import layers
 from ..core.attach import attach
-from ..core.layers import ModuleList, Sequence, Sequential
 from ..tensor import Tensor
 from .module import Module, Parameter
 
@@ -181,10 +181,21 @@ class ModuleListMethods:
         return self.extend(other)
 
 
-attach(Sequence, ContainerMethods)
-attach(Sequence, SequenceMethods)
-attach(Sequential, SequentialMethods)
-attach(ModuleList, ModuleListMethods)
+if TYPE_CHECKING:
+
+    class Sequential(SequentialMethods, SequenceMethods, layers.Sequential):
+        """As it is when all is attached."""
+
+    class ModuleList(ModuleListMethods, SequenceMethods, layers.ModuleList):
+        """As it is when all is attached."""
+
+else:
+    Sequential = layers.Sequential
+    ModuleList = layers.ModuleList
+    attach(layers.Sequence, ContainerMethods)
+    attach(layers.Sequence, SequenceMethods)
+    attach(Sequential, SequentialMethods)
+    attach(ModuleList, ModuleListMethods)
 
 
 class ModuleDict(ContainerMethods, Module):

@@ -5,16 +5,16 @@ A layer knows whether the model is training, and nothing of how the mask is draw
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..core import layers
 from ..core.attach import attach
-from ..core.layers import Dropout
 from ..tensor import Tensor
 from . import functional as F
 
 __all__ = ["AlphaDropout", "Dropout", "Dropout1d", "Dropout2d"]
 
-_core_init = Dropout.__init__
+_core_init = layers.Dropout.__init__
 
 
 class DropoutMethods:
@@ -34,7 +34,14 @@ class DropoutMethods:
         return f"p={self.p}, inplace={self.inplace}"
 
 
-attach(Dropout, DropoutMethods)
+if TYPE_CHECKING:
+
+    class Dropout(DropoutMethods, layers.Dropout):
+        """As it is when all is attached."""
+
+else:
+    Dropout = layers.Dropout
+    attach(Dropout, DropoutMethods)
 
 
 class Dropout1d(Dropout):

@@ -5,10 +5,10 @@ They know nothing of what the numbers they look up stand for, nor of how the tab
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..core import layers
 from ..core.attach import attach
-from ..core.layers import Embedding
 from ..tensor import Tensor
 from . import functional as F
 from . import init
@@ -16,7 +16,7 @@ from .module import Parameter
 
 __all__ = ["Embedding", "EmbeddingBag"]
 
-_core_init, _core_reset = Embedding.__init__, Embedding.reset_parameters
+_core_init, _core_reset = layers.Embedding.__init__, layers.Embedding.reset_parameters
 
 
 class EmbeddingMethods:
@@ -79,7 +79,14 @@ class EmbeddingMethods:
         return text + "".join(f", {name}={value}" for name, value in shown) + (", sparse=True" if self.sparse else "")
 
 
-attach(Embedding, EmbeddingMethods)
+if TYPE_CHECKING:
+
+    class Embedding(EmbeddingMethods, layers.Embedding):
+        """As it is when all is attached."""
+
+else:
+    Embedding = layers.Embedding
+    attach(Embedding, EmbeddingMethods)
 
 
 class EmbeddingBag(Embedding):

@@ -5,10 +5,10 @@ They know nothing of products and gradients. `Linear` itself stands in `core/lay
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..core import layers
 from ..core.attach import attach
-from ..core.layers import Linear
 from ..tensor import Tensor
 from .module import Module, Parameter
 
@@ -30,7 +30,14 @@ class LinearMethods:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
-attach(Linear, LinearMethods)
+if TYPE_CHECKING:
+
+    class Linear(LinearMethods, layers.Linear):
+        """As it is when all is attached."""
+
+else:
+    Linear = layers.Linear
+    attach(Linear, LinearMethods)
 
 
 class Flatten(Module):

@@ -6,10 +6,10 @@ The optimizers stand in `core/optimizers.py`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..core import optimizers
 from ..core.attach import attach
-from ..core.optimizers import Adam, AdamW
 from ..tensor import Tensor
 from .optimizer import Optimizer, check_implementation, check_range, climbing
 
@@ -58,5 +58,16 @@ class AdamWMethods:
         Adam.__init__(self, params, lr, betas, eps, weight_decay, amsgrad, **settings)
 
 
-attach(Adam, AdamMethods)
-attach(AdamW, AdamWMethods)
+if TYPE_CHECKING:
+
+    class Adam(AdamMethods, optimizers.Adam):
+        """As it is when all is attached."""
+
+    class AdamW(AdamWMethods, AdamMethods, optimizers.AdamW):
+        """As it is when all is attached."""
+
+else:
+    Adam = optimizers.Adam
+    AdamW = optimizers.AdamW
+    attach(Adam, AdamMethods)
+    attach(AdamW, AdamWMethods)

@@ -6,11 +6,11 @@ The optimizer stands in `core/optimizers.py`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..arrays.backend import Array
+from ..core import optimizers
 from ..core.attach import attach
-from ..core.optimizers import SGD
 from ..tensor import Tensor
 from .optimizer import Optimizer, check_implementation, check_range, climbing, memory
 
@@ -66,4 +66,11 @@ class SGDMethods:
             raise ValueError(f"{name}: nesterov needs momentum > 0 and dampening = 0")
 
 
-attach(SGD, SGDMethods)
+if TYPE_CHECKING:
+
+    class SGD(SGDMethods, optimizers.SGD):
+        """As it is when all is attached."""
+
+else:
+    SGD = optimizers.SGD
+    attach(SGD, SGDMethods)
