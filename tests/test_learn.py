@@ -174,7 +174,7 @@ def test_the_list_has_every_operation_with_its_formula(capsys):
     ("relu", "(input, lambda grad, z: grad * (z != 0), RESULT)", "lambda grad, z: fast.relu_backward(grad, z)"),
     ("nn.LayerNorm", "∂ │     def grad_x(grad: Any, x: Any, w: Any) -> Any:", "∂ │ def layer_norm_backward("),
     ("attention", "  │     return p @ v  # (..., T, S) @ (..., S, e) -> (..., T, e)", "∂ │ def attention_backward("),
-    ("pow", "lambda grad, x, y: grad * (y * x ** (y - 1 if y else 1))", "∂ │     def grad_y(grad: Any, x: Any, y: Any,"),
+    ("pow", "lambda grad, x, y: grad * (y * x ** (y - 1 if y else 1))", "∂ │     def grad_y(grad: Any, x: Any, "),
     ("F.conv2d", "return _convolve(", "∂ │     def grad_w(grad: Array, _: Array) -> Array:"),
     ("clip", "∂ │         return of(grad).where((x >= low) & (x <= high), grad, 0)", None),
     ("maximum", "lambda grad, x, y: _share(grad, x < y, x == y)", "∂ │     return xp.where(loses, 0,"),
@@ -220,6 +220,7 @@ def test_the_lines_shown_are_the_lines_of_the_file():
 
 def test_a_rule_that_is_wrong_is_reported(capsys, monkeypatch):
     if PLAIN:
+
         def without_the_sum(name, z, edge, *others):
             wrong = (edge[0], lambda g, p: p * g, *edge[2:]) if name == "softmax" else edge
             return record(name, z, wrong, *others)

@@ -221,9 +221,9 @@ def path_of_a_gpt() -> str:
         f"When a small GPT trains for three steps, is clipped, updated by AdamW and generates, {total:,} lines of "
         f"functions in {len(ran)} files run with the plain forms of operations (TINYGRAD_Z2G_PLAIN=1), and {core:,} of "
         f"them, {core / total:.0%}, stand in core/. (Counted now, with NumPy alone; docstrings, `def` lines and "
-        f"imports are not counted.) At {pace} such lines a minute, an assumed pace for code read with its docstrings, that is "
-        f"about {total / pace / 60:.1f} hours. With the fast forms, which a program takes by itself, {others:,} lines "
-        f"in {len(fast_too)} files run."
+        f"imports are not counted.) At {pace} such lines a minute, an assumed pace for code read with its docstrings, "
+        f"that is about {total / pace / 60:.1f} hours. With the fast forms, which a program takes "
+        f"by itself, {others:,} lines in {len(fast_too)} files run."
     )
     lines = [filled(told, 0), ""]
     rows = {str(path): ran.pop(str(path), set()) for path in map(source.path_of, reading.modules())} | ran
