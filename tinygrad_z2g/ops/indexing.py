@@ -92,7 +92,7 @@ def _arranged(z: Array, view: Array, advanced: tuple) -> Array:
 
 def _added(out: Array, basic: Any, advanced: Any, values: Array) -> Array:
     """`out` with out[basic][advanced] += values, where repeated indices count. What is added up many times at one place
-    is added up in a wider type, as in `kernels.total`; on a GPU many do it at once, in no order."""
+    is added up in a wider type, as in `fast.total`; on a GPU many do it at once, in no order."""
     xp = of(out)
     narrow = xp is np and (out.dtype == np.float16 or (out.dtype == np.float32 and np.size(values) > 4096))
     wide = out.astype(np.float32 if out.dtype == np.float16 else np.float64) if narrow else out
