@@ -298,7 +298,7 @@ def test_convolutions(case: tuple, threads: int, compiled: Any, monkeypatch: Any
     """Forward and backward in float32, by loops, against float64, for which there are none."""
     shape, O, K, *settings = case  # noqa: E741
     x, w, b = normal(*shape), normal(O, shape[1], *K), normal(O)
-    monkeypatch.setattr(z2g.kernels, "LARGE", 1)
+    monkeypatch.setattr(z2g.fast, "LARGE", 1)
     monkeypatch.setattr(loops, "ready", compiled)
     set_threads(monkeypatch, threads)
     asked = []
