@@ -1,6 +1,6 @@
 """`python -m benchmarks --loops`: what each compiled loop brings, and what compiling takes.
 
-Each routine of `kernels/reference.py` beside the loop of the same name, on one thread and on as many as OpenBLAS takes,
+Each routine of `fast/reference.py` beside the loop of the same name, on one thread and on as many as OpenBLAS takes,
 in turn in one process; milliseconds, the least of many. (With --cpu processor time, all on one thread.) Then the
 seconds that a new process takes for the first step of W2's training: without loops, with loops that must be compiled
 first, and with loops that lie compiled on the disk.

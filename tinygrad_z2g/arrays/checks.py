@@ -1,4 +1,4 @@
-"""What may be wrong with dtypes, shapes, dims and ids, said with what was expected. It knows nothing of tensors."""
+"""What may be wrong with dtypes, shapes, dims and ids, said with what was expected."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 into ∂L/∂input. After a rule stand the tensors whose numbers it reads.
 
 They are called as attributes of this module, `ops.softmax(x, -1)`: for faster forms of the same name and signature take
-their place (`fast/forms.py` has the list), and casts are put around them (`half/table.py`).
+their place (`fast/forms.py` has the list), and casts are put around them (`half/table.py`). They know nothing
+of either, nor of layers.
 """
 
 from __future__ import annotations

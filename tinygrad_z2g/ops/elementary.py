@@ -1,7 +1,6 @@
 """Further functions element by element: other bases, other angles, remainders, what numbers lack; the gamma function.
 
-As in `unary` and `elementwise`: the result in one line, beside it the rule. It knows nothing of operations that mix
-elements.
+As in `unary` and `elementwise`: the result in one line, beside it the rule.
 """
 
 from __future__ import annotations

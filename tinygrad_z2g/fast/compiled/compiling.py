@@ -1,7 +1,7 @@
 """How the loops of this folder are compiled.
 
 A loop is a plain function over rows: `loop(start, stop, *arrays)` computes the rows start..stop-1, so that threads can
-share one (see `jit`): compiled code does not hold Python's lock. It knows nothing of what is computed.
+share one (see `jit`): compiled code does not hold Python's lock.
 """
 
 from __future__ import annotations

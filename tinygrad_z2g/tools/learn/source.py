@@ -267,8 +267,8 @@ def find_thing(name: str) -> Thing | None:
     """What people may mean by a name that is no operation's: Adam, backward, nn.Module, no_grad, GPT."""
     root = sys.modules[NAME]
     spaces = {"": root, "Tensor": root.Tensor, "nn": root.nn, "F": root.nn.functional, "optim": root.optim}
-    spaces |= {word: importlib.import_module(f"{NAME}.{word}") for word in ("optim.lr_scheduler", "nn.utils", "models", "text")}
-    spaces |= {word: importlib.import_module(f"{NAME}.{word}") for word in ("utils.data", "autograd", "core.engine")}
+    more = ("optim.lr_scheduler", "nn.utils", "models", "text", "utils.data", "autograd", "core.engine")
+    spaces |= {word: importlib.import_module(f"{NAME}.{word}") for word in more}
     for space, holder in spaces.items():
         for word in dir(holder):
             if word[0] == "_" or key(word) != key(name):
