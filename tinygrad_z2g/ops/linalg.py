@@ -46,7 +46,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         input, other = lowered(input, other)
     dtype, input, other, x, y = _factors(input, other, "matmul")
     if x.ndim == y.ndim == 2 and x.shape[1] == y.shape[0]:
-        z = quiet.run(DOT if type(x) is np.ndarray else product, x, y)
+        z = quiet.run(DOT if type(x) is np.ndarray and x.size < kernels.FEW else product, x, y)
         return record(
             "matmul",
             _rounded(z, dtype),
