@@ -129,7 +129,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     """Two matrices by `fast.product`, batches by `fast.bmm`. float16 is multiplied in float32 on the CPU."""
     dtype, input, other, x, y = _factors(input, other, "matmul")
     if x.ndim == y.ndim == 2 and x.shape[1] == y.shape[0]:
-        z = quiet.run(DOT if type(x) is np.ndarray else product, x, y)
+        z = quiet.run(DOT if type(x) is np.ndarray and x.size < fast.FEW else product, x, y)
         return record(
             "matmul",
             _rounded(z, dtype),

@@ -18,7 +18,7 @@ from .jit import blas_threads, cuts, loop, over_rows, set_blas_threads, threads,
 from .layout import FLOAT32
 from .tiles import DEEP, TALL, WIDE, fill_panels, multiply, panels_for, with_panels
 
-LEAST = 2**17  # multiplications from which a product is computed here; from twice as many OpenBLAS would wake threads
+LEAST = 2**17  # multiplications from which products are computed here; from twice as many OpenBLAS would wake threads
 NARROW = 16  # rows and columns of z from which it pays to compute tiles
 SQUARE = 2**15  # multiplications for each matrix of a batch
 NO_ROW = np.empty(0, FLOAT32)
