@@ -305,8 +305,8 @@ def _as(x: Tensor, dtype: Any, device: Any) -> dict[str, Any]:
     return {"dtype": x.dtype if dtype is None else dtype, "device": x.device if device is None else device}
 
 
-Tensor.new_tensor, Tensor.new_zeros, Tensor.new_ones = new_tensor, new_zeros, new_ones  # type: ignore
-Tensor.new_empty, Tensor.new_full = new_empty, new_full  # type: ignore
+Tensor.new_tensor, Tensor.new_zeros, Tensor.new_ones = new_tensor, new_zeros, new_ones
+Tensor.new_empty, Tensor.new_full = new_empty, new_full
 
 
 # --- At random: drawn on the host, so that a seed means the same everywhere ---------------------------------------
@@ -465,4 +465,4 @@ def asarray(
     return made.requires_grad_() if requires_grad else made
 
 
-Tensor.multinomial = multinomial  # type: ignore
+Tensor.multinomial = multinomial

@@ -107,7 +107,7 @@ class Level:
     def pull(self, outputs: Sequence[Tensor], cotangents: Sequence[Tensor], create_graph: bool) -> list[Tensor]:
         """Σ cotangent · ∂output/∂x for each stand-in x; 0 where the outputs do not depend on it."""
         wanted = set(self.ends)
-        pairs = [
+        pairs: list[tuple[Variable, Any]] = [
             (z, v if create_graph else v.array)
             for z, v in zip(outputs, cotangents, strict=True)
             if needs_grad(z) or source(z) in wanted  # z may be a stand-in itself, and this level be left
@@ -500,7 +500,7 @@ def functional_call(
     new = dict(given)
     if tie_weights:
         by_id = {id(old[name]): tensor for name, tensor in given.items()}
-        new = {name: given.get(name, by_id.get(id(x))) for name, x in old.items() if name in given or id(x) in by_id}
+        new = {name: by_id[id(x)] for name, x in old.items() if id(x) in by_id} | given
     inputs = () if args is None else args if isinstance(args, tuple) else (args,)
     try:
         for name, tensor in new.items():

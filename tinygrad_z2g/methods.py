@@ -32,10 +32,11 @@ from .ops import (
 from .ops.common import as_array, number
 
 if TYPE_CHECKING:
+    from . import creation, old
     from .tensor import Tensor
 
 
-def _in_place(op: Callable) -> Any:
+def _in_place(op: Callable) -> Callable[..., Tensor]:
     """The method `exp_` of an operation `exp`: its result is written over the tensor, which it returns."""
 
     def method(self: Tensor, *args: Any, **settings: Any) -> Tensor:
@@ -46,7 +47,7 @@ def _in_place(op: Callable) -> Any:
     return method
 
 
-def _turned(op: Callable) -> Any:
+def _turned(op: Callable) -> Callable[..., Tensor]:
     """The method `t_` of an operation `t` that gives a view: x itself becomes that view of its numbers."""
 
     def method(self: Tensor, *args: Any) -> Tensor:
@@ -66,6 +67,12 @@ class Methods:
     """What `Tensor` has beside its own."""
 
     __slots__ = ()
+
+    if TYPE_CHECKING:  # added by these files themselves, which need the whole of `Tensor` first
+        new_tensor, new_zeros, new_ones = creation.new_tensor, creation.new_zeros, creation.new_ones
+        new_empty, new_full, multinomial = creation.new_empty, creation.new_full, creation.multinomial
+        type, new, nelement, ndimension = old.type_, old.new, old.nelement, old.ndimension
+        resize_, resize_as_, volatile = old.resize_, old.resize_as_, property(old.volatile)
 
     # ops/counting.py
     nonzero = counting.nonzero
@@ -277,8 +284,9 @@ class Methods:
         """x itself becomes a leaf without history."""
         if self.base is not None:
             raise RuntimeError("detach_: a view cannot be detached in place; use detach()")
-        self.node, self._requires_grad = None, False
-        return self
+        x = self
+        x.node, x._requires_grad = None, False
+        return x
 
     # --- Filled at random, drawn on the host ---------------------------------------------------------------------
 

@@ -37,7 +37,7 @@ class _Kind(type):
         return isinstance(x, Tensor) and x.dtype == cls.dtype and cls.is_cuda == (x.device.type == "cuda")
 
 
-_NAMES = {
+_NAMES: dict[str, np.dtype] = {
     "Half": dtypes.float16, "Float": dtypes.float32, "Double": dtypes.float64, "Byte": dtypes.uint8,
     "Char": dtypes.int8, "Short": dtypes.int16, "Int": dtypes.int32, "Long": dtypes.int64, "Bool": dtypes.bool_,
 }  # fmt: skip
@@ -165,5 +165,5 @@ def volatile(self: Tensor) -> bool:
 
 
 type_.__name__ = "type"
-Tensor.type, Tensor.new, Tensor.nelement, Tensor.ndimension = type_, new, nelement, ndimension  # type: ignore
-Tensor.resize_, Tensor.resize_as_, Tensor.volatile = resize_, resize_as_, property(volatile)  # type: ignore
+Tensor.type, Tensor.new, Tensor.nelement, Tensor.ndimension = type_, new, nelement, ndimension
+Tensor.resize_, Tensor.resize_as_, Tensor.volatile = resize_, resize_as_, property(volatile)

@@ -200,7 +200,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _checksum(array: np.ndarray) -> int:
     """CRC-32 of the numbers, their dtype and shape: every change of up to 32 neighbouring bits gives another one."""
-    return zlib.crc32(f"{array.dtype.str} {array.shape}".encode(), zlib.crc32(array))
+    return zlib.crc32(f"{array.dtype.str} {array.shape}".encode(), zlib.crc32(array.data))
 
 
 def _check_sums(metadata: dict[str, str], arrays: dict[str, np.ndarray]) -> None:
@@ -217,8 +217,8 @@ def _check_sums(metadata: dict[str, str], arrays: dict[str, np.ndarray]) -> None
             raise ValueError(f"'{name}' has changed since it was written")
 
 
-_SEQUENCES = {"list": list, "tuple": tuple, "Size": Size}
-_MAPPINGS = {"dict": dict, "OrderedDict": OrderedDict}
+_SEQUENCES: dict[str, type] = {"list": list, "tuple": tuple, "Size": Size}
+_MAPPINGS: dict[str, type] = {"dict": dict, "OrderedDict": OrderedDict}
 _VALUES = (type(None), bool, int, float, str)
 
 

@@ -8,11 +8,12 @@ derivative is written here, but for copies, whose rule is to pass the gradient o
 
 from __future__ import annotations
 
+import builtins  # inside of the class, `int` is a method
 import itertools
 import sys
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -57,7 +58,13 @@ class Surface(Methods, _Base):
         """The size of each dimension, a tuple."""
         return tuple.__new__(Size, self.array.shape)  # which are ints: no need to look
 
-    def size(self, dim: int | None = None) -> Any:
+    @overload
+    def size(self, dim: None = None) -> Size: ...
+
+    @overload
+    def size(self, dim: int) -> int: ...
+
+    def size(self, dim: int | None = None) -> Size | int:
         """The shape, or the size of one dimension."""
         return self.shape if dim is None else self.array.shape[one_dim(dim, self.array.ndim, "size")]
 
@@ -83,7 +90,7 @@ class Surface(Methods, _Base):
     def grad_fn(self) -> Node | None:
         """The recorded operation that made this tensor; `grad_fn.name` is its name."""
         made_by = source(self)
-        return None if made_by is self else made_by
+        return made_by if isinstance(made_by, Node) else None
 
     @property
     def _version(self) -> int:
@@ -171,7 +178,7 @@ class Surface(Methods, _Base):
     def requires_grad(self, value: bool) -> None:
         self.requires_grad_(value)
 
-    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+    def requires_grad_(self: Any, requires_grad: bool = True) -> Tensor:
         """Ask for (or decline) gradients at this leaf. RuntimeError for integers and for computed tensors."""
         if requires_grad and not self.is_floating_point():
             raise RuntimeError(f"requires_grad: only floating-point tensors can require gradients, got {self.dtype}")
@@ -344,23 +351,23 @@ class Surface(Methods, _Base):
     masked_select = indexing.masked_select
     repeat_interleave = indexing.repeat_interleave
 
-    def __eq__(self, other: Any) -> Any:  # False for two things that have nothing in common: x == None
+    def __eq__(self: Any, other: Any) -> Tensor:  # type: ignore[override]  # each element; False for x == None
         return elementwise.eq(self, other) if isinstance(other, _COMPARABLE) else NotImplemented
 
-    def __ne__(self, other: Any) -> Any:
+    def __ne__(self: Any, other: Any) -> Tensor:  # type: ignore[override]
         return elementwise.ne(self, other) if isinstance(other, _COMPARABLE) else NotImplemented
 
     @property
-    def T(self) -> Tensor:
+    def T(self: Any) -> Tensor:
         """The dimensions in reverse order; for a matrix, its transpose."""
         return shapes.permute(self, *reversed(range(self.array.ndim)))
 
     @property
-    def mT(self) -> Tensor:
+    def mT(self: Any) -> Tensor:
         """Each matrix of a batch transposed: (..., n, m) -> (..., m, n)."""
         return shapes.transpose(self, -2, -1) if self.array.ndim else shapes.t(self)
 
-    def expand_as(self, other: Tensor) -> Tensor:
+    def expand_as(self: Any, other: Tensor) -> Tensor:
         """`expand` to the shape of another tensor."""
         return shapes.expand(self, *as_array(other, "expand_as").shape)
 
@@ -368,57 +375,57 @@ class Surface(Methods, _Base):
         """self where the condition holds, else other."""
         return elementwise.where(condition, self, other)
 
-    def split(self, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    def split(self: Any, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
         """Cut along `dim` into views: pieces of `split_size`, or of the sizes in a list."""
         return shapes.split(self, split_size, dim)
 
-    def view_as(self, other: Tensor) -> Tensor:
+    def view_as(self: Any, other: Tensor) -> Tensor:
         """`view` in the shape of another tensor."""
         return shapes.view(self, *as_array(other, "view_as").shape)
 
     # --- Writing in place: the operation, then its result written over this tensor --------------------------------
 
-    def add_(self, other: Any, *, alpha: float = 1) -> Tensor:
+    def add_(self: Any, other: Any, *, alpha: float = 1) -> Tensor:
         """self += alpha · other"""
         return inplace.update(self, "add_", elementwise.add, other, alpha=alpha)
 
-    def sub_(self, other: Any, *, alpha: float = 1) -> Tensor:
+    def sub_(self: Any, other: Any, *, alpha: float = 1) -> Tensor:
         """self -= alpha · other"""
         return inplace.update(self, "sub_", elementwise.sub, other, alpha=alpha)
 
-    def mul_(self, other: Any) -> Tensor:
+    def mul_(self: Any, other: Any) -> Tensor:
         """self *= other"""
         return inplace.update(self, "mul_", elementwise.mul, other)
 
-    def div_(self, other: Any) -> Tensor:
+    def div_(self: Any, other: Any) -> Tensor:
         """self /= other"""
         return inplace.update(self, "div_", elementwise.div, other)
 
-    def pow_(self, exponent: Any) -> Tensor:
+    def pow_(self: Any, exponent: Any) -> Tensor:
         """self **= exponent"""
         return inplace.update(self, "pow_", elementwise.pow, exponent)
 
-    def floor_divide_(self, other: Any) -> Tensor:
+    def floor_divide_(self: Any, other: Any) -> Tensor:
         """self //= other. The gradient is 0, as that of `div(..., rounding_mode="floor")`."""
         return inplace.update(self, "floor_divide_", elementwise.div, other, rounding_mode="floor")
 
-    def remainder_(self, other: Any) -> Tensor:
+    def remainder_(self: Any, other: Any) -> Tensor:
         """self %= other"""
         return inplace.update(self, "remainder_", elementwise.remainder, other)
 
-    def __iand__(self, other: Any) -> Tensor:
+    def __iand__(self: Any, other: Any) -> Tensor:
         return inplace.update(self, "&=", elementwise.bitwise_and, other)
 
-    def __ior__(self, other: Any) -> Tensor:
+    def __ior__(self: Any, other: Any) -> Tensor:
         return inplace.update(self, "|=", elementwise.bitwise_or, other)
 
-    def __ixor__(self, other: Any) -> Tensor:
+    def __ixor__(self: Any, other: Any) -> Tensor:
         return inplace.update(self, "^=", elementwise.bitwise_xor, other)
 
-    def __ilshift__(self, other: Any) -> Tensor:
+    def __ilshift__(self: Any, other: Any) -> Tensor:
         return inplace.update(self, "<<=", elementwise.bitwise_left_shift, other)
 
-    def __irshift__(self, other: Any) -> Tensor:
+    def __irshift__(self: Any, other: Any) -> Tensor:
         return inplace.update(self, ">>=", elementwise.bitwise_right_shift, other)
 
     __iadd__ = add_
@@ -429,23 +436,23 @@ class Surface(Methods, _Base):
     __ifloordiv__ = floor_divide_
     __imod__ = remainder_
 
-    def clamp_(self, min: Any = None, max: Any = None) -> Tensor:
+    def clamp_(self: Any, min: Any = None, max: Any = None) -> Tensor:
         """self limited to [min, max]"""
         return inplace.update(self, "clamp_", elementwise.clamp, min, max)
 
-    def masked_fill_(self, mask: Tensor, value: Any) -> Tensor:
+    def masked_fill_(self: Any, mask: Tensor, value: Any) -> Tensor:
         """self = value where the mask is True"""
         return inplace.update(self, "masked_fill_", elementwise.masked_fill, mask, value)
 
-    def scatter_(self, dim: int, index: Tensor, src: Any = None, *, value: float | None = None) -> Tensor:
+    def scatter_(self: Any, dim: int, index: Tensor, src: Any = None, *, value: float | None = None) -> Tensor:
         """self = scatter(self, dim, index, src)"""
         return inplace.update(self, "scatter_", indexing.scatter, dim, index, src, value=value)
 
-    def scatter_add_(self, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    def scatter_add_(self: Any, dim: int, index: Tensor, src: Tensor) -> Tensor:
         """self = scatter_add(self, dim, index, src)"""
         return inplace.update(self, "scatter_add_", indexing.scatter_add, dim, index, src)
 
-    def fill_(self, value: float) -> Tensor:
+    def fill_(self: Any, value: float) -> Tensor:
         """self = value, a number or a 0-d tensor, everywhere"""
         if isinstance(value, Tensor) and value.array.ndim:
             raise RuntimeError(f"fill_: expected a number or a 0-d tensor, got shape {tuple(value.shape)}; see copy_")
@@ -456,7 +463,7 @@ class Surface(Methods, _Base):
         """self = 0 everywhere"""
         return self.fill_(0)
 
-    def copy_(self, source: Tensor) -> Tensor:
+    def copy_(self: Any, source: Tensor) -> Tensor:
         """self = source, a number or a tensor, which broadcasts and may be of another dtype or device"""
         if not isinstance(source, Tensor):
             return self.fill_(source)
@@ -469,11 +476,11 @@ class Surface(Methods, _Base):
         """self = samples of the normal distribution, drawn on the host"""
         return self._fill_random("normal_", random.normal(self.array.shape, mean, std, generator))
 
-    def uniform_(self, from_: float = 0, to: float = 1, *, generator: Generator | None = None) -> Tensor:
+    def uniform_(self: Any, from_: float = 0, to: float = 1, *, generator: Generator | None = None) -> Tensor:
         """self = samples of the uniform distribution on [from, to), drawn on the host"""
         return self._fill_random("uniform_", random.uniform(self.array.shape, from_, to, self.dtype, generator))
 
-    def _fill_random(self, name: str, samples: Any) -> Tensor:
+    def _fill_random(self: Any, name: str, samples: Any) -> Tensor:
         indexing.setitem(self, ..., np.asarray(samples).astype(self.dtype))
         return self
 
@@ -489,7 +496,7 @@ class Surface(Methods, _Base):
         return record("clone", copied(self.array), (self, unchanged))
 
     def to(
-        self, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False, copy: bool = False
+        self: Any, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False, copy: bool = False
     ) -> Tensor:
         """In another dtype and/or on another device: `to(float64)`, `to("cuda")`, `to(device, dtype)`, `to(other)`.
 
@@ -573,10 +580,10 @@ class Surface(Methods, _Base):
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         return np.array(self.numpy(), dtype, copy=copy)
 
-    def __float__(self) -> float:
+    def __float__(self) -> builtins.float:
         return float(self._scalar("float"))
 
-    def __int__(self) -> int:
+    def __int__(self) -> builtins.int:
         return int(self._scalar("int"))
 
     def _scalar(self, kind: str) -> Any:
@@ -586,19 +593,19 @@ class Surface(Methods, _Base):
             )
         return self.array.item()
 
-    def __index__(self) -> int:
+    def __index__(self) -> builtins.int:
         if self.array.dtype.kind == "f" or self.array.size != 1:
             raise TypeError("only integer tensors of a single element can be converted to an index")
         return int(self.array.item())
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> builtins.bool:
         if self.array.size != 1:
             raise RuntimeError(
                 f"the truth value of a tensor of shape {tuple(self.array.shape)} is ambiguous; use .any() or .all()"
             )
         return bool(self.array.item())
 
-    def __len__(self) -> int:
+    def __len__(self) -> builtins.int:
         if not self.array.ndim:
             raise TypeError("len() of a 0-d tensor")
         return self.array.shape[0]
@@ -608,7 +615,7 @@ class Surface(Methods, _Base):
             raise TypeError("iteration over a 0-d tensor")
         return iter(shapes.unbind(self))
 
-    def __contains__(self, value: Any) -> bool:
+    def __contains__(self, value: Any) -> builtins.bool:
         return bool((self == value).any().item())
 
     def __repr__(self) -> str:
@@ -617,10 +624,10 @@ class Surface(Methods, _Base):
     def _repr_html_(self) -> str:
         return showing.html(self)
 
-    def __format__(self, spec: str) -> str:
+    def __format__(self: Any, spec: str) -> str:
         return format(self.item(), spec) if not self.array.ndim else object.__format__(self, spec)
 
-    def __deepcopy__(self, memo: dict) -> Tensor:
+    def __deepcopy__(self: Any, memo: dict) -> Tensor:
         if not self.is_leaf:
             raise RuntimeError("deepcopy: only leaves can be copied with their identity; use .clone() or .detach()")
         copy = memo[id(self)] = object.__new__(type(self))
@@ -646,7 +653,7 @@ attach(Tensor, Surface)
 
 def _restored(kind: type, array: np.ndarray, place: str, requires_grad: bool, attributes: dict) -> Tensor:
     """What `__reduce__` took apart, on the device where it was."""
-    made = object.__new__(kind)
+    made: Any = object.__new__(kind)
     made.begin(backend.to_device(array, backend.resolve(place)))
     made._requires_grad = requires_grad
     made.__dict__.update(attributes)

@@ -33,9 +33,6 @@ class Device:
     __slots__ = ("index", "type")
 
     def __init__(self, type: str | Device, index: int | None = None):
-        if isinstance(type, Device):
-            self.type, self.index = type.type, type.index
-            return
         kind, colon, number = str(type).partition(":")
         if kind not in ("cpu", "cuda") or (colon and (not number.isdecimal() or index is not None)):
             raise RuntimeError(f"device: got {type!r}, expected 'cpu', 'cuda' or 'cuda:<number>'")
@@ -209,7 +206,7 @@ def silent(function: _F) -> _F:
         finally:
             quiet.inside = False
 
-    return silenced  # type: ignore[return-value]
+    return silenced  # type: ignore[return-value]  # of the same signature
 
 
 # --- Memory ------------------------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ def together(a: Any, b: Any, name: str, floating: bool) -> tuple[Any, Any]:
             one_device(name, a, b)
         if a.shape != b.shape:
             check_broadcast(a.shape, b.shape, name)
-    if kind is other and kind.kind == "f":  # the usual case
+    if kind is not None and kind is other and kind.kind == "f":  # the usual case
         return a, b
     dtype = dtypes.result_type(a, b)
     if floating and dtype.kind != "f":

@@ -30,7 +30,7 @@ class Generator:
 
     def __init__(self, seed: int | str | Device = 0, device: str | Device = "cpu"):
         if isinstance(seed, (str, Device)):
-            seed, device = 0, seed
+            device, seed = seed, 0
         self.device = resolve(device)
         self.manual_seed(seed)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable, Iterator, ValuesView
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import numpy as np
 
@@ -34,7 +34,8 @@ __all__ = [
     "Function", "Variable", "backward", "detect_anomaly", "enable_grad", "grad", "gradcheck", "gradgradcheck",
     "inference_mode", "is_grad_enabled", "no_grad", "set_detect_anomaly", "set_grad_enabled",
 ]  # fmt: skip
-__getattr__ = answers(__name__)
+if not TYPE_CHECKING:  # to a type checker a name that is not there is a mistake
+    __getattr__ = answers(__name__)
 
 
 def _several(x: Any) -> list:
@@ -63,6 +64,20 @@ def backward(
     """
     only = None if inputs is None else wanted(inputs)
     again.backward(_seeds(_several(tensors), grad_tensors, create_graph), retain_graph, only, create_graph)
+
+
+@overload
+def grad(
+    outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
+    *, allow_unused: Literal[False] = False,
+) -> tuple[Tensor, ...]: ...  # fmt: skip
+
+
+@overload
+def grad(
+    outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
+    *, allow_unused: bool,
+) -> tuple[Tensor | None, ...]: ...  # fmt: skip
 
 
 def grad(
@@ -105,7 +120,7 @@ class Context:
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keep tensors for backward. If one is changed in place before that, backward raises."""
-        self.saved_tensors = tensors
+        self.saved_tensors = cast("tuple[Tensor, ...]", tensors)  # which is None, the function knows
 
     def mark_non_differentiable(self, *outputs: Tensor) -> None:
         """These outputs get no history, and backward sees zeros as their gradients."""
@@ -129,16 +144,17 @@ class Function:
         y = Cube.apply(x)
 
     Both compute with tensors, and nothing they do is recorded. `backward` receives ∂L/∂output for each output and
-    returns ∂L/∂argument for each argument of `forward`, None where there is none.
+    returns ∂L/∂argument for each argument of `forward`, None where there is none. (`**kwargs` are never given: with
+    them, a type checker lets yours take what it likes.)
     """
 
     @staticmethod
-    def forward(ctx: Any, *args: Any) -> Any:
+    def forward(ctx: Any, *args: Any, **kwargs: Any) -> Any:
         """The computation: a tensor or a tuple of them."""
         raise NotImplementedError("Function: define a static method forward(ctx, *args)")
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
+    def backward(ctx: Any, *grads: Any, **kwargs: Any) -> Any:
         """The rule: the gradients of the arguments of `forward`, out of those of its outputs."""
         raise NotImplementedError("Function: define a static method backward(ctx, *gradients)")
 

@@ -4,4 +4,5 @@
 library that is not here (`mps`, `mkldnn`) is answered with no. It knows nothing of how anything is computed.
 """
 
-from . import cuda, cudnn, mkl, mkldnn, mps, openmp
+# isort: off
+from . import cuda as cuda, cudnn as cudnn, mkl as mkl, mkldnn as mkldnn, mps as mps, openmp as openmp

@@ -22,7 +22,7 @@ import heapq
 import itertools
 import threading
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
@@ -58,11 +58,11 @@ class Variable:
     __slots__ = ("__weakref__", "_grad", "_requires_grad", "array", "asked", "base", "memory", "node", "rewrites")
 
     array: Array
-    _grad: Tensor | None
+    _grad: Any
     _requires_grad: bool
     node: Node | None
     memory: Memory
-    asked: Callable[[Walk, Array], Array] | None
+    asked: Any
     base: Variable | None
     rewrites: int
 
@@ -85,6 +85,7 @@ class Variable:
             raise NotImplementedError
 
 
+@final  # who checks types knows then that what is no Node is a Variable
 class Node:
     """One recorded operation.
 
@@ -103,10 +104,11 @@ class Node:
 
     __slots__ = ("__weakref__", "asked", "dtype", "edges", "joint", "name", "number", "place", "reads", "shape", "twin")
 
-    def __init__(self, name: str, array: Array, edges: list, joint: tuple | None, reads: list):
+    def __init__(self, name: str, array: Array, edges: Any, joint: Any, reads: Any):
         self.name, self.number, self.shape, self.dtype = name, next(_numbers), array.shape, array.dtype
         self.edges, self.joint, self.reads = edges, joint, reads
-        self.asked = self.twin = None
+        self.asked: Any = None
+        self.twin: Any = None
 
     def inputs(self) -> list[Node | Variable]:
         """Where its gradients go: nodes and leaves. Empty once the graph has been used up."""

@@ -22,14 +22,12 @@ from .module import Module
 from .tensor import Tensor
 
 if TYPE_CHECKING:
-    from ..models.generation import LanguageModelMethods
     from ..models.gpt import GPTMethods
-    from ..nn.cache import CacheMethods
 else:
-    CacheMethods = GPTMethods = LanguageModelMethods = object  # attached from there
+    GPTMethods = object  # attached from there
 
 
-class Cache(CacheMethods):
+class Cache:
     """The keys and values of the positions seen so far, of each attention of a model."""
 
     padding: Tensor | None = None  # of rows of different lengths, see `nn/cache.py`
@@ -54,7 +52,7 @@ class Cache(CacheMethods):
         return None if T in (1, S) else like.make(of(like.array).tri(T, S, S - T, dtype=bool))
 
 
-class LanguageModel(Module, LanguageModelMethods):
+class LanguageModel(Module):
     """Token ids (B, T) -> scores of the next token at every position (B, T, vocab_size), and a loss or None.
 
     `config` has `vocab_size` and `context`. What is here is the same for all of them.

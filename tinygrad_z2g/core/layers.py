@@ -41,6 +41,8 @@ class Linear(Module):
     x (..., in_features) -> (..., out_features). `weight` (out, in) and `bias` (out,) start uniform on ±1/√in.
     """
 
+    bias: Parameter | None
+
     def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None):
         self.in_features, self.out_features = in_features, out_features
         self.weight = parameter(out_features, in_features, device=device, dtype=dtype)
@@ -84,6 +86,9 @@ class LayerNorm(Module):
 
     x (..., *normalized_shape), same shape out. `weight` starts at 1, `bias` at 0. See `ops.layer_norm`.
     """
+
+    weight: Parameter | None
+    bias: Parameter | None
 
     def __init__(
         self, normalized_shape: Any, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True,
@@ -140,7 +145,7 @@ class Sequence(Module):
         setattr(self, str(len(self)), module)
         return self
 
-    def __iter__(self) -> Iterator[Module]:
+    def __iter__(self) -> Iterator[Any]:
         return iter([member for member in self.__dict__.values() if isinstance(member, Module)])
 
     def __len__(self) -> int:
@@ -174,6 +179,8 @@ class ModuleList(Sequence):
 
 class CausalSelfAttention(Module):
     """Every position asks (query) all positions up to itself (key) and takes the mean of what they tell (value)."""
+
+    turned: Any  # by `angles`; attached from `nn/transformer.py`
 
     def __init__(self, width: int, num_heads: int, dropout: float = 0.0, bias: bool = True):
         if num_heads < 1 or width < 1 or width % num_heads:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class _Mode(threading.local):
@@ -35,13 +37,13 @@ class Switch:
     def __exit__(self, *exc_info: object) -> None:
         grad_mode.enabled = self._outer[threading.get_ident()].pop()
 
-    def __call__(self, function: Callable) -> Callable:
+    def __call__(self, function: _F) -> _F:
         @functools.wraps(function)
         def inside(*args: Any, **kwargs: Any) -> Any:
             with self:
                 return function(*args, **kwargs)
 
-        return inside
+        return inside  # type: ignore[return-value]  # of the same signature
 
 
 class no_grad(Switch):

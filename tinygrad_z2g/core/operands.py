@@ -5,7 +5,7 @@ It knows nothing of any particular operation. What may be wrong with arguments i
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,11 @@ from ..arrays import checks, dtypes
 from ..arrays.backend import Array, device_of, to_device
 from .engine import Variable, record
 from .modes import is_grad_enabled
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+    from .tensor import Tensor
 
 
 def as_array(x: Any, name: str) -> Array:
@@ -33,6 +38,11 @@ def floating(x: Any, name: str) -> Array:
     array = as_array(x, name)
     checks.check_floating(array, name)
     return array
+
+
+def is_tensor(x: Any) -> TypeIs[Tensor]:
+    """Whether x is a tensor: who checks types knows then of its methods, of which `Variable` has none."""
+    return isinstance(x, Variable)
 
 
 def arrays_of(name: str, tensors: tuple, *optional: Any) -> list[Any]:

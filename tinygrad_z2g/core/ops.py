@@ -19,8 +19,8 @@ from ..arrays.backend import Array, of, quiet
 from ..arrays.layout import computed, laid_out, row_major, spread
 from ..arrays.normal import normal_cdf
 from ..arrays.random import default_generator, dropout_mask
-from .engine import RESULT, Part, Variable, record, unchanged
-from .operands import arrays_of, as_array, as_floating, beside, floating, operands, record_view
+from .engine import RESULT, Part, record, unchanged
+from .operands import arrays_of, as_array, as_floating, beside, floating, is_tensor, operands, record_view
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -441,7 +441,7 @@ def cross_entropy(input: Tensor, target: Tensor, *, ignore_index: int = -100) ->
         return xp.where(counts, losses, 0).sum() / count
 
     def rule(grad: Any, x: Any) -> Any:
-        p = x.softmax(1) if isinstance(x, Variable) else _softmax(x, 1)
+        p = x.softmax(1) if is_tensor(x) else _softmax(x, 1)
         return (p - beside(p, onehot(t, C, x.dtype))) * (grad * beside(grad, share))
 
     return record("cross_entropy", quiet.run(mean_loss, x), (input, rule, input))
@@ -519,8 +519,8 @@ def scaled_dot_product_attention(
     >>> F.scaled_dot_product_attention(q, k, v).backward(); q.grad  # -1 · 1 + 1 · 3
     tensor([[2.]])
     """
-    arrays = arrays_of("scaled_dot_product_attention", (query, key, value), attn_mask)
-    scale, dropout_p = checks.attention(*arrays, scale, dropout_p)
+    q, k, v, mask = arrays_of("scaled_dot_product_attention", (query, key, value), attn_mask)
+    scale, dropout_p = checks.attention(q, k, v, mask, scale, dropout_p)
     seed = default_generator.next_key() if dropout_p else 0
     return attend(query, key, value, attn_mask, is_causal, scale, dropout_p, seed)
 

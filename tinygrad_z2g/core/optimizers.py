@@ -8,20 +8,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..arrays.backend import Array, of
 from .tensor import Tensor
 
-if TYPE_CHECKING:
-    from ..optim.optimizer import OptimizerMethods
-else:
-    OptimizerMethods = object  # attached from there
 
-
-class Optimizer(OptimizerMethods):
+class Optimizer:
     """Base class. A subclass says in `_change` how a parameter changes.
 
     `param_groups` are dicts, each with "params" and settings; `state[parameter]` is what its update remembers.

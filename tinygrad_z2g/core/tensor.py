@@ -16,6 +16,7 @@ from . import engine, ops
 from .engine import Memory, Variable, needs_grad
 
 if TYPE_CHECKING:
+    from ..arrays.size import Size
     from ..tensor import Surface  # so that type checkers see what is added
 else:
 
@@ -47,7 +48,7 @@ class Tensor(Surface, Variable):
     # --- What it is ----------------------------------------------------------------------------------------------
 
     @property
-    def shape(self) -> Any:
+    def shape(self) -> Size:
         """The size of each dimension, a tuple."""
         return self.array.shape
 
@@ -86,43 +87,45 @@ class Tensor(Surface, Variable):
     def grad(self, value: Tensor | None) -> None:
         self._grad = value
 
-    @property
-    def requires_grad(self) -> bool:
-        """Whether gradients are wanted, here or at something this was computed from."""
-        return needs_grad(self)
-
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Ask for (or decline) gradients at this leaf."""
         self._requires_grad = requires_grad
         return self
 
-    def backward(self, gradient: Tensor | None = None, retain_graph: bool = False) -> None:
-        """Add ∂self/∂leaf to `leaf.grad` for every leaf this was computed from. See `engine.backward`.
+    if not TYPE_CHECKING:  # who checks types sees the wider forms that `tensor.py` puts in their place
 
-        `gradient` is ∂L/∂self, needed unless self has one element.
-        """
-        if gradient is None and self.array.size != 1:
-            raise RuntimeError(f"backward: the gradient of a result of shape {tuple(self.shape)} must be given")
-        seed = of(self.array).ones_like(self.array) if gradient is None else gradient.array
-        engine.backward([(self, seed)], retain_graph)
+        @property
+        def requires_grad(self) -> bool:
+            """Whether gradients are wanted, here or at something this was computed from."""
+            return needs_grad(self)
 
-    # --- Operations: each a function in `ops/` ---------------------------------------------------------------------
+        def backward(self, gradient: Tensor | None = None, retain_graph: bool = False) -> None:
+            """Add ∂self/∂leaf to `leaf.grad` for every leaf this was computed from. See `engine.backward`.
 
-    add = __add__ = __radd__ = ops.add
-    sub = __sub__ = ops.sub
-    mul = __mul__ = __rmul__ = ops.mul
-    div = __truediv__ = ops.div
-    neg = __neg__ = ops.neg
-    pow = __pow__ = ops.pow
-    exp, log, tanh, sigmoid, relu = ops.exp, ops.log, ops.tanh, ops.sigmoid, ops.relu
-    masked_fill = ops.masked_fill
-    matmul = __matmul__ = ops.matmul
-    sum, mean, softmax = ops.sum, ops.mean, ops.softmax
-    reshape, transpose, split = ops.reshape, ops.transpose, ops.split
-    __getitem__ = ops.getitem
+            `gradient` is ∂L/∂self, needed unless self has one element.
+            """
+            if gradient is None and self.array.size != 1:
+                raise RuntimeError(f"backward: the gradient of a result of shape {tuple(self.shape)} must be given")
+            seed = of(self.array).ones_like(self.array) if gradient is None else gradient.array
+            engine.backward([(self, seed)], retain_graph)
 
-    def __rsub__(self, other: Any) -> Tensor:
-        return ops.sub(other, self)
+        # --- Operations: each a function in `ops/` ---------------------------------------------------------------
 
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return ops.div(other, self)
+        add = __add__ = __radd__ = ops.add
+        sub = __sub__ = ops.sub
+        mul = __mul__ = __rmul__ = ops.mul
+        div = __truediv__ = ops.div
+        neg = __neg__ = ops.neg
+        pow = __pow__ = ops.pow
+        exp, log, tanh, sigmoid, relu = ops.exp, ops.log, ops.tanh, ops.sigmoid, ops.relu
+        masked_fill = ops.masked_fill
+        matmul = __matmul__ = ops.matmul
+        sum, mean, softmax = ops.sum, ops.mean, ops.softmax
+        reshape, transpose, split = ops.reshape, ops.transpose, ops.split
+        __getitem__ = ops.getitem
+
+        def __rsub__(self, other: Any) -> Tensor:
+            return ops.sub(other, self)
+
+        def __rtruediv__(self, other: Any) -> Tensor:
+            return ops.div(other, self)

@@ -32,9 +32,9 @@ class Categorical(Distribution):
         if not isinstance(given, Tensor) or given.ndim < 1:
             raise ValueError("Categorical: probs and logits must be tensors of at least 1 dimension")
         if logits is None:
-            self.probs = probs / probs.sum(-1, keepdim=True)
+            self.probs = given / given.sum(-1, keepdim=True)
         else:
-            self.logits = logits - logits.logsumexp(-1, keepdim=True)
+            self.logits = given - given.logsumexp(-1, keepdim=True)
         super().__init__(given.shape[:-1], (), validate_args)
 
     def __getattr__(self, name: str) -> Any:
@@ -137,6 +137,8 @@ class Multinomial(Distribution):
     """How often each of K things came in `total_count` draws: p(x) = n! Π pₖ^xₖ / xₖ!."""
 
     arg_constraints = {"probs": simplex, "logits": real_vector}  # noqa: RUF012 - never changed
+    probs: Tensor
+    logits: Tensor
 
     def __init__(
         self, total_count: int = 1, probs: Tensor | None = None, logits: Tensor | None = None,

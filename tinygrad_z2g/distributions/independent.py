@@ -20,7 +20,7 @@ class Independent(Distribution):
         super().__init__(base.batch_shape[:cut], base.batch_shape[cut:] + base.event_shape, validate_args)
 
     @property
-    def has_rsample(self) -> bool:  # type: ignore[override]
+    def has_rsample(self) -> bool:  # type: ignore[override]  # others know it from the beginning
         """Whether the base has."""
         return self.base_dist.has_rsample
 

@@ -26,8 +26,8 @@ class MultivariateNormal(Distribution):
         self, loc: Tensor, covariance_matrix: Tensor | None = None, precision_matrix: Tensor | None = None,
         scale_tril: Tensor | None = None, validate_args: bool | None = None,
     ):  # fmt: skip
-        given = {"covariance_matrix": covariance_matrix, "precision_matrix": precision_matrix, "scale_tril": scale_tril}
-        given = {name: m for name, m in given.items() if m is not None}
+        three = {"covariance_matrix": covariance_matrix, "precision_matrix": precision_matrix, "scale_tril": scale_tril}
+        given = {name: m for name, m in three.items() if m is not None}
         if len(given) != 1:
             raise ValueError("MultivariateNormal: give one of covariance_matrix, precision_matrix and scale_tril")
         if loc.ndim < 1:

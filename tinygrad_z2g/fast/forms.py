@@ -183,7 +183,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if b is not None and b.device != x.device:
         checks.one_device("linear", x, b)
     shape, n, (n_out, n_in) = x.shape, math.prod(x.shape[:-1]), W.shape
-    edges = [
+    edges: list[tuple] = [
         (input, lambda grad, W: product(grad.reshape(n, n_out), W).reshape(shape), weight),
         (weight, lambda grad, x: product(grad.reshape(n, n_out).T, x.reshape(n, n_in)), input),
     ]

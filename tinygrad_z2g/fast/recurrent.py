@@ -19,7 +19,7 @@ def lstm(inputs: Array, h: Array, c: Array, w: Array) -> tuple[Array, Array, Arr
     σ(x) = 1 / (1 + e⁻ˣ), as in the operation of that name; (1 + tanh(x/2)) / 2, which would save a tenth of the time,
     is 0 from x = -18 on, where a gate that is nearly shut still lets 10⁻⁸ through.
     """
-    xp, (L, N, H) = of(inputs), (*inputs.shape[:2], w.shape[1])
+    xp, (L, N), H = of(inputs), inputs.shape[:2], w.shape[1]
     gates = inputs.copy()
     w = xp.ascontiguousarray(w.T)  # (4H, H) -> (H, 4H); a third faster than the transposed view
     out = xp.empty((L + 1, N, H), inputs.dtype)
@@ -134,7 +134,7 @@ def gru(inputs: Array, h: Array, w: Array, b: Array | None) -> tuple[Array, Arra
     inputs (L, N, 3H) in the order r, z, n; h (N, H); w (3H, H); b (3H,). Returns h after each step, (L, N, H), and what
     backward needs: r, z and n, (L, N, 3H), and sₙ, (L, N, H).
     """
-    xp, (L, N, H) = of(inputs), (*inputs.shape[:2], w.shape[1])
+    xp, (L, N), H = of(inputs), inputs.shape[:2], w.shape[1]
     gates, w = inputs.copy(), xp.ascontiguousarray(w.T)  # (3H, H) -> (H, 3H)
     out, inner = xp.empty((L, N, H), inputs.dtype), xp.empty((L, N, H), inputs.dtype)
     for t in range(L):

@@ -25,7 +25,7 @@ def sgd(self: optimizers.SGD, params: list[Tensor], group: dict[str, Any]) -> No
         _sgd(self, params, group)
 
 
-def _sgd(self: optimizers.SGD, params: list[Tensor], group: dict[str, Any]) -> None:
+def _sgd(self: Any, params: list[Tensor], group: dict[str, Any]) -> None:
     plain = not (group["momentum"] or group["weight_decay"])
     for p in params:
         g = uphill(p._grad.array, group)
@@ -36,7 +36,7 @@ def _sgd(self: optimizers.SGD, params: list[Tensor], group: dict[str, Any]) -> N
 
 
 @silent
-def adam(self: optimizers.Adam, params: list[Tensor], group: dict[str, Any]) -> None:
+def adam(self: Any, params: list[Tensor], group: dict[str, Any]) -> None:
     """All parameters at once, without temporaries; compiled or in one launch where they are large or on a card."""
     decay = group["weight_decay"] if self.decoupled else 0.0
     for turn in turns(params) if self.repeats else [params]:
@@ -70,11 +70,11 @@ def turns(params: list[Tensor]) -> list[list[Tensor]]:
     return [list(turn.values()) for turn in turns]
 
 
-UPDATES = {optimizers.SGD: sgd, optimizers.Adam: adam}
+UPDATES: dict[Any, Any] = {optimizers.SGD: sgd, optimizers.Adam: adam}
 FORMS = {"norm": fast.norm, "clip": fast.clip}
 
 if os.environ.get("TINYGRAD_Z2G_PLAIN") != "1":
     for kind, update in UPDATES.items():
-        kind._update = update  # type: ignore[method-assign]
+        kind._update = update
     for name, form in FORMS.items():
         setattr(optimizers, name, form)

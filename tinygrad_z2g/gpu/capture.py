@@ -38,7 +38,7 @@ _one_capture = threading.RLock()  # at a time: threads share cuBLAS's handle, an
 
 def current_device() -> int:
     """The number of the card that 'cuda' means. RuntimeError where there is none."""
-    return resolve("cuda").index
+    return int(cupy().cuda.Device().id)
 
 
 def get_device_name(device: Any = None) -> str:
@@ -202,7 +202,7 @@ class CompiledStep:
 
     def _ordinary(self) -> Any:
         with self._apart():
-            result = self._fn(*self._inputs)
+            result = self._fn(*(self._inputs or ()))
         self._calls += 1
         self._places |= {p.device for p in self._params()}
         return _map(self._placed, result)
@@ -226,7 +226,7 @@ class CompiledStep:
             with self._apart():
                 own.use(self._stream, self._workspace)
                 with _captured(self._recording, self._stream) as capture:
-                    outputs = _map(Tensor.detach, self._fn(*self._inputs))
+                    outputs = _map(Tensor.detach, self._fn(*(self._inputs or ())))
         except BaseException as error:
             self._recording.undo()
             default_generator.set_state(numbers)

@@ -135,13 +135,12 @@ def capturing() -> bool:
 
 def number(compute: Callable[[], Any], dtype: Any) -> Any:
     """What `compute` says; in a capture its place on the card, of dtype, where each replay finds it anew."""
-    if not capturing():
-        return compute()
-    return _state.recording.place(compute, dtype)
+    recording = _state.recording
+    return recording.place(compute, dtype) if recording is not None and recording.capturing else compute()
 
 
 def again(work: Callable[[], object], undo: Callable[[], object]) -> None:
     """Do `work`, and if this is a capture, do it before every later launch too. See `Recording.add`."""
     work()
-    if capturing():
+    if _state.recording is not None and _state.recording.capturing:
         _state.recording.add(work, undo)

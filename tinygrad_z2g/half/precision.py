@@ -92,7 +92,7 @@ class autocast(_Block):
             with self:
                 return function(*args, **kwargs)
 
-        return inside  # type: ignore[return-value]
+        return inside  # type: ignore[return-value]  # of the same signature
 
 
 class paused(_Block):

@@ -55,7 +55,7 @@ def apply(space: dict[str, Any], plain: bool = False) -> None:
         if name in _CAST:
             wrapped = _with_operands(_CAST[name], wrapped)
         if wrapped is not function:
-            wrapped.casts = True  # type: ignore[attr-defined]
+            wrapped.casts = True
             space[name] = wrapped
 
 

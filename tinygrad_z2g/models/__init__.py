@@ -3,7 +3,8 @@
 Nothing else in the package knows of them, and this file knows nothing of what is inside.
 """
 
-from .bert import Bert, BertConfig
-from .generation import LanguageModel
-from .gpt import GPT, GPTConfig
-from .llama import Llama, LlamaConfig
+# isort: off
+from .bert import Bert as Bert, BertConfig as BertConfig
+from .generation import LanguageModel as LanguageModel
+from .gpt import GPT as GPT, GPTConfig as GPTConfig
+from .llama import Llama as Llama, LlamaConfig as LlamaConfig

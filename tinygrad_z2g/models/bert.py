@@ -79,7 +79,7 @@ class Bert(Module):
         self.blocks = ModuleList(BertBlock(config, linear) for _ in range(config.layers))
 
     @staticmethod
-    def load(path: str | os.PathLike) -> tuple[Bert, Any]:
+    def load(path: str | os.PathLike[str]) -> tuple[Bert, Any]:
         """Model and tokenizer from a GGUF file, or a folder with config.json, model.safetensors and tokenizer.json.
 
         ValueError says what is wrong with a file.
@@ -126,7 +126,7 @@ class Bert(Module):
         rows = [text.tolist()[: self.config.context] for text in texts]
         if not rows or not all(rows):
             raise ValueError("sentence_vectors: expected at least one text, and at least one token in each")
-        T, device = max(map(len, rows)), self.norm.weight.device
+        T, device = max(map(len, rows)), next(self.parameters()).device
         ids = creation.tensor([row + [0] * (T - len(row)) for row in rows], dtype="int64", device=device)
         mask = creation.tensor([[1] * len(row) + [0] * (T - len(row)) for row in rows], device=device).bool()
         x = self(ids, mask).masked_fill(~mask.unsqueeze(2), 0.0).sum(1)  # (B, T, C) -> (B, C)

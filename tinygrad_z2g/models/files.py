@@ -76,7 +76,7 @@ class _Header:
     """
 
     def __init__(self, data: np.ndarray):
-        self.bytes, self.size, self.place = memoryview(data), len(data), 0
+        self.bytes, self.size, self.place = data.data, len(data), 0
 
     def take(self, n: int) -> memoryview:
         """The next n bytes."""
@@ -233,20 +233,20 @@ def fill(model: Module, stored: dict[str, Stored], name_of: Callable[[str], str]
     modules = dict(model.named_modules())
     for place, module in modules.items():
         name, (parent, _, child) = name_of(place), place.rpartition(".")
-        if isinstance(module, (LayerNorm, RMSNorm)):
+        if isinstance(module, (LayerNorm, RMSNorm)) and module.weight is not None:
             module.weight = parameter(f"{name}.weight", tuple(module.weight.shape))
-            if isinstance(module, LayerNorm):
+            if isinstance(module, LayerNorm) and module.bias is not None:
                 module.bias = parameter(f"{name}.bias", tuple(module.bias.shape))
         elif isinstance(module, Blank):
             weight = take(f"{name}.weight", module.size)
             bias = parameter(f"{name}.bias", module.size[:1]) if module.bias else None
             table = child.endswith("embedding")
             if quantized_too and weight.kind in quantized.KINDS:
-                layer = (QuantizedEmbedding if table else QuantizedLinear).from_file(
-                    weight.data.reshape(module.size[0], -1), weight.kind
-                )
-                kept.append(weight.kind)
+                blocks = weight.data.reshape(module.size[0], -1)
+                kind = QuantizedEmbedding if table else QuantizedLinear
+                layer: Module = kind.from_file(blocks, weight.kind)
                 layer.bias = bias
+                kept.append(weight.kind)
             elif table:
                 layer = Embedding.from_pretrained(Tensor.make(weight.floats()), freeze=False)
             else:
@@ -281,7 +281,7 @@ def fail(path: Path, error: Exception) -> NoReturn:
     raise ValueError(f"load: {path}: {said}") from error
 
 
-def opened(path: str | os.PathLike) -> tuple[Path, dict[str, Any], dict[str, Stored]]:
+def opened(path: str | os.PathLike[str]) -> tuple[Path, dict[str, Any], dict[str, Stored]]:
     """The path, and from a GGUF file its fields and tensors, or from a folder its config.json and tensors."""
     path = Path(path)
     try:

@@ -7,7 +7,7 @@ what is inside a model, and nothing of text: a token is a number.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -17,21 +17,33 @@ from ..arrays.dtypes import int64
 from ..arrays.random import Generator
 from ..core import gpt
 from ..core.attach import attach
-from ..core.gpt import LanguageModel
 from ..core.modes import no_grad
 from ..nn import Cache
 from ..tensor import Tensor
 
 __all__ = ["LanguageModel", "sample"]
 
-_core_generate = LanguageModel.generate
+_core_generate = gpt.LanguageModel.generate
 
 
 class LanguageModelMethods:
     """What is attached to `LanguageModel`."""
 
+    @overload
     def generate(
-        self: Any, prompt: Tensor | Sequence[Sequence[int]], max_new_tokens: int, temperature: float = 1.0,
+        self: Any, prompt: Tensor, max_new_tokens: int, temperature: float = 1.0, top_k: int | None = None,
+        top_p: float | None = None, generator: Generator | None = None, stop: Iterable[int] = (),
+    ) -> Tensor: ...  # fmt: skip
+
+    @overload
+    def generate(
+        self: Any, prompt: Sequence[Sequence[int] | Tensor], max_new_tokens: int, temperature: float = 1.0,
+        top_k: int | None = None, top_p: float | None = None, generator: Generator | None = None,
+        stop: Iterable[int] = (),
+    ) -> list[Tensor]: ...  # fmt: skip
+
+    def generate(
+        self: Any, prompt: Tensor | Sequence[Sequence[int] | Tensor], max_new_tokens: int, temperature: float = 1.0,
         top_k: int | None = None, top_p: float | None = None, generator: Generator | None = None,
         stop: Iterable[int] = (),
     ) -> Any:  # fmt: skip
@@ -41,8 +53,8 @@ class LanguageModelMethods:
         `sample`. A row ends with a token in `stop`, and repeats it while others go on. The model sees the last
         `context` tokens. ValueError for an empty prompt or a setting out of range.
         """
-        usual = top_p is None and generator is None and not stop and isinstance(prompt, Tensor)
-        if usual and prompt.dtype == int64 and prompt.device == self._home():
+        usual = top_p is None and generator is None and not stop
+        if usual and isinstance(prompt, Tensor) and prompt.dtype == int64 and prompt.device == self._home():
             return _core_generate(self, prompt, max_new_tokens, temperature, top_k)
         if isinstance(prompt, Tensor) and (prompt.ndim != 2 or prompt.array.shape[1] == 0):
             raise ValueError(f"generate: expected a prompt of shape (B, T) with T >= 1, got {tuple(prompt.shape)}")
@@ -137,4 +149,10 @@ def _nucleus(scores: Tensor, temperature: float, top_k: int | None, top_p: float
     return scores.make(to_device(np.where(dropped, -np.inf, host), scores.device))
 
 
-attach(LanguageModel, LanguageModelMethods)
+if TYPE_CHECKING:  # who checks types sees so what is attached
+
+    class LanguageModel(LanguageModelMethods, gpt.LanguageModel): ...
+
+else:
+    LanguageModel = gpt.LanguageModel
+    attach(LanguageModel, LanguageModelMethods)

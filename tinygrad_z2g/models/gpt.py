@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..core import gpt
 from ..core.attach import attach
-from ..core.gpt import GPT, GPTConfig
+from ..core.gpt import GPTConfig
 from ..nn import functional as F
 from ..tensor import Tensor
+from .generation import LanguageModel
 
 __all__ = ["GPT", "GPTConfig"]
 
@@ -20,4 +22,10 @@ class GPTMethods:
         return F.rotary_angles(positions, self.config.width // self.config.heads, self.config.rope_base)
 
 
-attach(GPT, GPTMethods)
+if TYPE_CHECKING:  # who checks types sees so what is attached
+
+    class GPT(LanguageModel, gpt.GPT): ...
+
+else:
+    GPT = gpt.GPT
+    attach(GPT, GPTMethods)

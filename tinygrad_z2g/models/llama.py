@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import creation
-from ..nn import Cache, Embedding, Linear, Module, ModuleList, RMSNorm
+from ..core.gpt import Cache
+from ..nn import Embedding, Linear, Module, ModuleList, RMSNorm
 from ..nn import functional as F
 from ..nn.attention import merge_heads, split_heads
 from ..nn.cache import causal_attention
@@ -120,7 +121,7 @@ class Llama(LanguageModel):
             self.tie()
 
     @staticmethod
-    def load(path: str | os.PathLike, dequantize: bool = False) -> tuple[Llama, Any]:
+    def load(path: str | os.PathLike[str], dequantize: bool = False) -> tuple[Llama, Any]:
         """Model and tokenizer from a GGUF file, or a folder with config.json, model.safetensors and tokenizer.json.
 
         Blocks of four and eight bits stay as they are, unless `dequantize`; other blocks become float32, and `info`
@@ -221,10 +222,11 @@ def _from_gguf(fields: dict[str, Any]) -> LlamaConfig:
     _refuse_others(of.get("attention.key_length", size), of.get("rope.dimension_count", size), size)
     if of.get("rope.scaling.type", "none") != "none":
         raise ValueError(f"rotary positions scaled by '{of['rope.scaling.type']}' are not offered")
-    names = ("context_length", "block_count", "attention.head_count", "attention.head_count_kv", "embedding_length",
-             "feed_forward_length", "attention.layer_norm_rms_epsilon", "rope.freq_base")  # fmt: skip
-    of = {"attention.head_count_kv": heads, "rope.freq_base": 10000.0} | of
-    return LlamaConfig(1, *(of[name] for name in names), interleaved=True)
+    return LlamaConfig(
+        1, of["context_length"], of["block_count"], heads, of.get("attention.head_count_kv", heads), width,
+        of["feed_forward_length"], of["attention.layer_norm_rms_epsilon"], of.get("rope.freq_base", 10000.0),
+        interleaved=True,
+    )  # fmt: skip
 
 
 def _from_config(config: dict[str, Any]) -> LlamaConfig:

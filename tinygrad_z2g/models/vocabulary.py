@@ -44,8 +44,9 @@ def from_json(path: Path) -> BPE | WordPiece | None:
         return WordPiece(tokens, lower=(found.get("normalizer") or {}).get("lowercase", True))
     if model["type"] != "BPE" or found.get("normalizer"):
         raise ValueError(f"a tokenizer of kind '{model['type']}' is not offered, only BPE on bytes and WordPiece")
-    merges = [tuple(merge.split(" ", 1)) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]]
-    return bpe(tokens, merges, _rule(found["pre_tokenizer"]), [token["content"] for token in added])
+    pairs = (merge.split(" ", 1) if isinstance(merge, str) else merge for merge in model["merges"])
+    merges, special = [(first, second) for first, second in pairs], [token["content"] for token in added]
+    return bpe(tokens, merges, _rule(found["pre_tokenizer"]), special)
 
 
 def _rule(pre: dict[str, Any]) -> str:
@@ -70,7 +71,7 @@ def spelled(pattern: str) -> str:
     return pattern.replace(r"(?![^\s])", r"(?!\S)")
 
 
-def bpe(tokens: Sequence[str], merges: Sequence[tuple[str, ...]], rule: str, special: Iterable[str]) -> BPE:
+def bpe(tokens: Sequence[str], merges: Sequence[tuple[str, str]], rule: str, special: Iterable[str]) -> BPE:
     """A tokenizer of byte pairs, by the package `tokenizers` where that is installed, which is quicker."""
     try:
         from ..text.fast import FastBPE

@@ -36,17 +36,14 @@ class GELUMethods:
         return f"approximate='{self.approximate}'"
 
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # who checks types sees so what is attached
 
-    class ReLU(ReLUMethods, layers.ReLU):
-        """As it is when all is attached."""
+    class ReLU(ReLUMethods, layers.ReLU): ...
 
-    class GELU(GELUMethods, layers.GELU):
-        """As it is when all is attached."""
+    class GELU(GELUMethods, layers.GELU): ...
 
 else:
-    ReLU = layers.ReLU
-    GELU = layers.GELU
+    ReLU, GELU = layers.ReLU, layers.GELU
     attach(ReLU, ReLUMethods)
     attach(GELU, GELUMethods)
 

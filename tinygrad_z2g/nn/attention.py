@@ -29,6 +29,12 @@ class MultiheadAttention(Module):
     v_proj_weight (E, vdim) in place of in_proj_weight.
     """
 
+    in_proj_weight: Parameter | None
+    q_proj_weight: Parameter | None
+    k_proj_weight: Parameter | None
+    v_proj_weight: Parameter | None
+    in_proj_bias: Parameter | None
+
     def __init__(
         self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True, add_bias_kv: bool = False,
         add_zero_attn: bool = False, kdim: int | None = None, vdim: int | None = None, batch_first: bool = False,
@@ -40,7 +46,8 @@ class MultiheadAttention(Module):
         self.embed_dim, self.num_heads, self.dropout, self.batch_first = embed_dim, num_heads, dropout, batch_first
         self.kdim, self.vdim = embed_dim if kdim is None else kdim, embed_dim if vdim is None else vdim
         make = {"device": device, "dtype": dtype}
-        apart = {"q_proj_weight": embed_dim, "k_proj_weight": self.kdim, "v_proj_weight": self.vdim}
+        apart: dict[str, int | None] = {"q_proj_weight": embed_dim, "k_proj_weight": self.kdim}
+        apart["v_proj_weight"] = self.vdim
         if self.kdim == self.vdim == embed_dim:
             self.in_proj_weight = Parameter(creation.empty(3 * embed_dim, embed_dim, **make))
             apart = dict.fromkeys(apart)
@@ -54,7 +61,7 @@ class MultiheadAttention(Module):
         for p in (self.in_proj_weight, self.q_proj_weight, self.k_proj_weight, self.v_proj_weight):
             if p is not None:
                 init.xavier_uniform_(p)
-        if bias:
+        if self.out_proj.bias is not None:
             init.zeros_(self.out_proj.bias)
 
     def forward(
@@ -137,7 +144,7 @@ class MultiheadAttention(Module):
         else:
             apart = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
             biases = (None,) * 3 if b is None else b.chunk(3)
-            weights = apart if w is None else w.chunk(3)
+            weights: Any = apart if w is None else w.chunk(3)
             projected = [F.linear(*parts) for parts in zip((query, key, value), weights, biases, strict=True)]
         return [split_heads(x, self.num_heads) for x in projected]
 

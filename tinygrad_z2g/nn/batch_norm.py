@@ -58,15 +58,15 @@ def batch_norm(
     N, C, L = a.shape[0], a.shape[1], math.prod(a.shape[2:])
     given = {"weight": weight, "bias": bias, "running_mean": running_mean, "running_var": running_var}
     _check_per_channel(name, input, given, C)
-    if (running_mean is None or running_var is None) and not training:
-        raise RuntimeError(f"{name}: outside of training, running_mean and running_var must be given")
-    if training and N * L == 1:
+    if not training:
+        if running_mean is None or running_var is None:
+            raise RuntimeError(f"{name}: outside of training, running_mean and running_var must be given")
+        return _with_running(input, running_mean, running_var, weight, bias, eps)
+    if N * L == 1:
         raise ValueError(
             f"{name}: expected more than 1 value per channel when training, got input size {list(a.shape)}; one number "
             "has no variance: take a larger batch, or call eval()"
         )
-    if not training:
-        return _with_running(input, running_mean, running_var, weight, bias, eps)
     z, mean, var = _normalised(input, weight, bias, eps)
     _move_running(running_mean, running_var, mean, var, N * L, number(momentum, f"{name}: momentum"))
     return z
@@ -78,8 +78,8 @@ def _normalised(
     """z as `batch_norm` makes it while training, and the mean and variance of each channel, (C,)."""
     a = input.array
     if a.dtype == dtypes.float16:  # computed in float32, and rounded once
-        wide = (x if x is None or x.array.dtype == dtypes.float32 else cast(x, dtypes.float32) for x in (weight, bias))
-        z, mean, var = _normalised(cast(input, dtypes.float32), *wide, eps)
+        w, b = (x if x is None or x.array.dtype == dtypes.float32 else cast(x, dtypes.float32) for x in (weight, bias))
+        z, mean, var = _normalised(cast(input, dtypes.float32), w, b, eps)
         return cast(z, dtypes.float16), mean, var
     shape = (*a.shape[:2], math.prod(a.shape[2:]))
     w, b = (None if x is None else x.array for x in (weight, bias))
@@ -206,7 +206,7 @@ def instance_norm(
     check_floating(a, name)
     if a.ndim < 3:
         raise RuntimeError(f"{name}: expected at least 3 dimensions, (N, C, L, ...), got shape {tuple(a.shape)}")
-    N, C, L = *a.shape[:2], math.prod(a.shape[2:])
+    (N, C), L = a.shape[:2], math.prod(a.shape[2:])
     given = {"weight": weight, "bias": bias, "running_mean": running_mean, "running_var": running_var}
     _check_per_channel(name, input, given, C)
     if not use_input_stats:

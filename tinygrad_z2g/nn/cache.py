@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..arrays.backend import Array, of
+from ..core import gpt
 from ..core.attach import attach
 from ..core.engine import needs_grad
-from ..core.gpt import Cache
 from ..core.modes import is_grad_enabled
 from ..tensor import Tensor
 from . import functional as F
@@ -73,13 +73,20 @@ def _longer(a: Array, room: int) -> Array:
     return out
 
 
-_core_init, _core_mask = Cache.__init__, Cache.mask
-attach(Cache, CacheMethods)
-if os.environ.get("TINYGRAD_Z2G_PLAIN") != "1":
-    attach(Cache, RoomyCache)
+_core_init: Any = gpt.Cache.__init__
+_core_mask: Any = gpt.Cache.mask
+if TYPE_CHECKING:  # who checks types sees so what is attached
+
+    class Cache(CacheMethods, gpt.Cache): ...
+
+else:
+    Cache = gpt.Cache
+    attach(Cache, CacheMethods)
+    if os.environ.get("TINYGRAD_Z2G_PLAIN") != "1":
+        attach(Cache, RoomyCache)
 
 
-def causal_attention(q: Tensor, k: Tensor, v: Tensor, cache: Cache | None, owner: Module) -> Tensor:
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, cache: gpt.Cache | None, owner: Module) -> Tensor:
     """As in `CausalSelfAttention`, but each of the nk heads of keys serves nh / nk heads of queries.
 
     q (B, nh, T, hs), k and v (B, nk, T, hs) -> (B, nh, T, hs).

@@ -19,6 +19,7 @@ class _Conv(Module):
     """What the convolutions along one and two dimensions share: parameters, their start, their description."""
 
     dimensions: int
+    bias: Parameter | None
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
@@ -39,7 +40,7 @@ class _Conv(Module):
         if min(self.kernel_size) < 1:
             raise ValueError(f"{name}: kernel_size must be {n} positive, got {kernel_size}")
         self.stride, self.dilation = _tuple(name, "stride", stride, n), _tuple(name, "dilation", dilation, n)
-        self.padding = padding if isinstance(padding, str) else _tuple(name, "padding", padding, n)
+        self.padding: Any = padding if isinstance(padding, str) else _tuple(name, "padding", padding, n)
         if isinstance(padding, str) and padding != "valid" and (padding != "same" or max(self.stride) > 1):
             raise ValueError(f"{name}: padding must be numbers, 'valid', or 'same' with stride 1, got {padding!r}")
         self.groups, self.padding_mode = groups, padding_mode

@@ -34,10 +34,9 @@ class DropoutMethods:
         return f"p={self.p}, inplace={self.inplace}"
 
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # who checks types sees so what is attached
 
-    class Dropout(DropoutMethods, layers.Dropout):
-        """As it is when all is attached."""
+    class Dropout(DropoutMethods, layers.Dropout): ...
 
 else:
     Dropout = layers.Dropout

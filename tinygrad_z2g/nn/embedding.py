@@ -76,10 +76,9 @@ class EmbeddingMethods:
         return text + "".join(f", {name}={value}" for name, value in shown) + (", sparse=True" if self.sparse else "")
 
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # who checks types sees so what is attached
 
-    class Embedding(EmbeddingMethods, layers.Embedding):
-        """As it is when all is attached."""
+    class Embedding(EmbeddingMethods, layers.Embedding): ...
 
 else:
     Embedding = layers.Embedding
@@ -104,20 +103,21 @@ class EmbeddingBag(Embedding):
         self.mode, self.include_last_offset = mode, include_last_offset
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]
+    def from_pretrained(  # type: ignore[override]  # torch's order of arguments
         cls, embeddings: Tensor, freeze: bool = True, max_norm: float | None = None, norm_type: float = 2.0,
         scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False, include_last_offset: bool = False,
         padding_idx: int | None = None,
     ) -> Any:  # fmt: skip
         """A layer around the table `embeddings` (num_embeddings, embedding_dim), which does not learn if `freeze`."""
+        rows, width = embeddings.array.shape
         layer = cls(
-            *embeddings.array.shape, max_norm, norm_type, scale_grad_by_freq, mode, sparse, embeddings,
+            rows, width, max_norm, norm_type, scale_grad_by_freq, mode, sparse, embeddings,
             include_last_offset, padding_idx,
         )  # fmt: skip
         layer.weight.requires_grad_(not freeze)
         return layer
 
-    def forward(  # type: ignore[override]
+    def forward(
         self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None
     ) -> Tensor:
         """(B, n), or (n,) and offsets (B,) -> (B, embedding_dim)"""

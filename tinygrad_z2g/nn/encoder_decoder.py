@@ -34,6 +34,12 @@ Mask = Tensor | None
 class _Layer(Module):
     """What the two layers share: attention and a small network at each position, both in residual connections."""
 
+    self_attn: MultiheadAttention
+    norm1: LayerNorm
+    norm2: LayerNorm
+    dropout1: Dropout
+    dropout2: Dropout
+
     def _begin(
         self, name: str, d_model: int, nhead: int, dim_feedforward: int, dropout: float, activation: Any, eps: float,
         batch_first: bool, norm_first: bool, bias: bool, make: dict, attentions: tuple[str, ...],
@@ -96,6 +102,10 @@ class TransformerDecoderLayer(_Layer):
 
     Settings as for `TransformerEncoderLayer`.
     """
+
+    multihead_attn: MultiheadAttention
+    norm3: LayerNorm
+    dropout3: Dropout
 
     def __init__(
         self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1, activation: Any = F.relu,

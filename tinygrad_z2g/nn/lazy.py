@@ -27,7 +27,7 @@ class UninitializedParameter(Parameter):
         self._requires_grad = bool(requires_grad)
 
     @property
-    def array(self) -> Any:  # type: ignore[override]
+    def array(self) -> Any:
         """RuntimeError: there are no numbers yet."""
         raise RuntimeError(
             "this parameter of a lazy layer is uninitialized: it has no shape and no numbers before the first call. "
@@ -37,11 +37,11 @@ class UninitializedParameter(Parameter):
 
     @array.setter
     def array(self, value: Any) -> None:
-        Variable.array.__set__(self, value)  # type: ignore[attr-defined]
+        vars(Variable)["array"].__set__(self, value)
 
     @property
     def _placeholder(self) -> Any:
-        return Variable.array.__get__(self)  # type: ignore[attr-defined]
+        return vars(Variable)["array"].__get__(self)
 
     @property
     def dtype(self) -> Any:
@@ -71,7 +71,7 @@ class UninitializedParameter(Parameter):
 
     def _become(self, values: Tensor) -> None:
         self.array = values.array
-        self.__class__ = Parameter  # type: ignore[assignment]
+        self.__class__ = Parameter  # type: ignore[assignment]  # the same object, grown up
 
     def __repr__(self) -> str:
         return "<UninitializedParameter>"
@@ -84,11 +84,11 @@ class UninitializedParameter(Parameter):
 class _Lazy(Module):
     """What lazy layers share. A subclass names the layer that it becomes, and gives its own settings to `_begin`."""
 
-    becomes: type
+    becomes: Any  # the class of the layer
 
     def _begin(self, device: Any, dtype: Any, learns: bool = True, **settings: Any) -> None:
         """Be a layer for inputs of width 0, with parameters that wait, if it has some. Nothing is drawn."""
-        self.becomes.__init__(self, 0, **{**settings, "bias": False}, device=device, dtype=dtype)  # type: ignore[misc]
+        self.becomes.__init__(self, 0, **{**settings, "bias": False}, device=device, dtype=dtype)
         self._settings = settings
         for name in ("weight", "bias") if settings["bias"] else ("weight",):
             if learns:
@@ -96,11 +96,11 @@ class _Lazy(Module):
 
     def initialize_parameters(self, input: Tensor) -> None:
         """Become the layer that this input needs: parameters are drawn now, and stay the same objects."""
-        waiting = dict(self.named_parameters())
+        waiting: dict[str, Any] = dict(self.named_parameters())
         first = next(iter([*waiting.values(), *self.buffers()]), input)
         made = self.becomes(self._width(input), **self._settings, device=first.device, dtype=first.dtype)
         for name, parameter in waiting.items():
-            parameter._become(getattr(made, name))  # type: ignore[attr-defined]
+            parameter._become(getattr(made, name))
         del self._settings
         self.__class__ = self.becomes
         self.__dict__.update({**made.__dict__, **waiting})
@@ -168,7 +168,7 @@ class LazyConv2d(_LazyConv, Conv2d):
 class _LazyBatchNorm(_Lazy):
     """What lazy batch norms share: the place of the channels. Running averages are empty until the first call."""
 
-    ndims: tuple[int, ...]
+    ndims: Any  # those of the layer that it becomes
 
     def __init__(
         self, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True, track_running_stats: bool = True,

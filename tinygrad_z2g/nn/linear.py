@@ -30,10 +30,9 @@ class LinearMethods:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # who checks types sees so what is attached
 
-    class Linear(LinearMethods, layers.Linear):
-        """As it is when all is attached."""
+    class Linear(LinearMethods, layers.Linear): ...
 
 else:
     Linear = layers.Linear

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from .. import creation
 from ..core.modes import no_grad
@@ -26,6 +27,8 @@ class LoRA(Module):
     `QuantizedLinear`, is frozen.
     """
 
+    scaling: Tensor
+
     def __init__(self, layer: Module, rank: int = 8, alpha: float = 16.0):
         if not isinstance(layer, (Linear, QuantizedLinear)):
             raise TypeError(f"LoRA: expected a Linear or QuantizedLinear, got {type(layer).__name__}")
@@ -34,7 +37,7 @@ class LoRA(Module):
         self.layer = layer.requires_grad_(False)
         out, width = layer.shape if isinstance(layer, QuantizedLinear) else tuple(layer.weight.shape)
         like = layer.scales if isinstance(layer, QuantizedLinear) else layer.weight
-        make = {"device": like.device, "dtype": like.dtype}
+        make: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
         self.lora_A = Parameter(creation.empty(rank, width, **make))
         self.lora_B = Parameter(creation.zeros(out, rank, **make))
         self.register_buffer("scaling", creation.tensor(alpha / rank, **make))

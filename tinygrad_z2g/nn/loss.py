@@ -37,6 +37,8 @@ class L1Loss(Module):
 class CrossEntropyLoss(Module):
     """-ln softmax(input)[target], averaged. See `functional.cross_entropy`."""
 
+    weight: Tensor | None
+
     @old_reduction
     def __init__(
         self, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean",
@@ -56,6 +58,8 @@ class CrossEntropyLoss(Module):
 class NLLLoss(Module):
     """-input[target], averaged, the input being log-probabilities. See `functional.nll_loss`."""
 
+    weight: Tensor | None
+
     @old_reduction
     def __init__(self, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"):
         self.register_buffer("weight", weight)
@@ -69,6 +73,8 @@ class NLLLoss(Module):
 class BCELoss(Module):
     """-(t ln p + (1 - t) ln (1 - p)), averaged. See `functional.binary_cross_entropy`."""
 
+    weight: Tensor | None
+
     @old_reduction
     def __init__(self, weight: Tensor | None = None, *, reduction: str = "mean"):
         self.register_buffer("weight", weight)
@@ -81,6 +87,9 @@ class BCELoss(Module):
 
 class BCEWithLogitsLoss(Module):
     """`BCELoss` of σ(input), without overflow. See `functional.binary_cross_entropy_with_logits`."""
+
+    weight: Tensor | None
+    pos_weight: Tensor | None
 
     @old_reduction
     def __init__(self, weight: Tensor | None = None, *, reduction: str = "mean", pos_weight: Tensor | None = None):

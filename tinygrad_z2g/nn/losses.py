@@ -49,7 +49,7 @@ def old_reduction(function: _F) -> _F:
             kwargs["reduction"] = "none" if reduce is False else "sum" if size_average is False else "mean"
         return function(*args, **kwargs)
 
-    return renamed  # type: ignore[return-value]
+    return renamed  # type: ignore[return-value]  # of the same signature
 
 
 def check_reduction(reduction: str, name: str) -> None:

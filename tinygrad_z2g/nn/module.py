@@ -26,10 +26,10 @@ class ParameterMethods:
     """How a parameter is printed and copied."""
 
     def __repr__(self) -> str:
-        return "Parameter containing:\n" + Tensor.__repr__(self)  # type: ignore[arg-type]
+        return "Parameter containing:\n" + Tensor.__repr__(self)  # type: ignore[arg-type]  # which it is once attached
 
     def __deepcopy__(self, memo: dict) -> Tensor:
-        copy = Tensor.__deepcopy__(self, memo)  # type: ignore[arg-type]
+        copy = Tensor.__deepcopy__(self, memo)
         copy._grad = None  # a copied model starts without gradients, as in torch; other tensors keep theirs
         return copy
 
@@ -72,7 +72,7 @@ def _ends(otherwise: Callable[[Any], Any]) -> Callable[[_F], _F]:
             finally:
                 walk.path.pop()
 
-        return guarded  # type: ignore[return-value]
+        return guarded  # type: ignore[return-value]  # of the same signature
 
     return decorate
 
@@ -261,7 +261,7 @@ class ModuleMethods:
         """The parameter of this dotted name. AttributeError if there is none."""
         return self._find(target, Parameter)
 
-    def get_submodule(self, target: str) -> Module:
+    def get_submodule(self: Any, target: str) -> Module:
         """The module of this dotted name, "" for this one. AttributeError if there is none."""
         return self._find(target, Module) if target else self
 
@@ -290,7 +290,7 @@ class ModuleMethods:
 
     def _members(self) -> list[tuple[str, Any]]:
         """As in the core; but a parameter that is registered as a buffer is none, and no two parts have one name."""
-        found = _members(self)  # type: ignore[arg-type]
+        found = _members(self)  # type: ignore[arg-type]  # a Module, once attached
         if self._buffers:
             found = [(name, member) for name, member in found if name not in self._buffers]
         if len(dict(found)) < len(found):  # {1: ..., "1": ...} would be saved as one
@@ -383,7 +383,7 @@ class ModuleMethods:
         return self
 
     @_ends(lambda self: [])
-    def _inside_out(self) -> list[Module]:
+    def _inside_out(self: Any) -> list[Module]:
         return [*itertools.chain.from_iterable(child._inside_out() for child in self.children()), self]
 
     def to(self: _M, *args: Any, **kwargs: Any) -> _M:

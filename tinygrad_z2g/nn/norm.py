@@ -6,12 +6,12 @@ gradients.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import creation
 from ..arrays import dtypes
+from ..core import layers
 from ..core.attach import attach
-from ..core.layers import LayerNorm
 from ..tensor import Tensor
 from . import functional as F
 from .module import Module, Parameter
@@ -24,7 +24,13 @@ class LayerNormMethods:
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.weight is not None}"
 
 
-attach(LayerNorm, LayerNormMethods)
+if TYPE_CHECKING:  # who checks types sees so what is attached
+
+    class LayerNorm(LayerNormMethods, layers.LayerNorm): ...
+
+else:
+    LayerNorm = layers.LayerNorm
+    attach(LayerNorm, LayerNormMethods)
 
 
 class RMSNorm(Module):
@@ -32,6 +38,8 @@ class RMSNorm(Module):
 
     x (..., *normalized_shape), same shape out. See `functional.rms_norm`.
     """
+
+    weight: Parameter | None
 
     def __init__(
         self, normalized_shape: Any, eps: float | None = None, elementwise_affine: bool = True, device: Any = None,
@@ -56,6 +64,10 @@ class RMSNorm(Module):
 class _ChannelNorm(Module):
     """What those with running averages share: a number for each channel of weight, bias, mean and variance."""
 
+    weight: Parameter | None
+    bias: Parameter | None
+    running_mean: Tensor | None
+    running_var: Tensor | None
     num_batches_tracked: Tensor | None
     ndims: tuple[int, ...] = ()  # how many dimensions an input may have
 
@@ -76,10 +88,9 @@ class _ChannelNorm(Module):
 
     def reset_running_stats(self) -> None:
         """Forget the batches that were seen."""
-        if self.track_running_stats:
-            self.running_mean.zero_()
-            self.running_var.fill_(1)
-            self.num_batches_tracked.zero_()
+        for buffer, value in ((self.running_mean, 0), (self.running_var, 1), (self.num_batches_tracked, 0)):
+            if buffer is not None:
+                buffer.fill_(value)
 
     def reset_parameters(self) -> None:
         """The starting values: weight 1, bias 0, no batch seen."""
@@ -113,7 +124,7 @@ class _BatchNorm(_ChannelNorm):
         self._check(input)
         mean, var, share = self.running_mean, self.running_var, self.momentum
         use_batch = self.training or mean is None
-        if self.training and self.track_running_stats and mean is not None:
+        if self.training and self.track_running_stats and mean is not None and self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
             if share is None:  # the plain mean over all batches
                 share = 1 / self.num_batches_tracked.item()
@@ -190,6 +201,9 @@ class GroupNorm(Module):
     x (N, num_channels, ...), same shape out. `weight` and `bias` (num_channels,) start at 1 and 0. See
     `functional.group_norm`.
     """
+
+    weight: Parameter | None
+    bias: Parameter | None
 
     def __init__(
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, device: Any = None,

@@ -22,6 +22,8 @@ class Bilinear(Module):
     uniform on ±1/√in1.
     """
 
+    bias: Parameter | None
+
     def __init__(
         self, in1_features: int, in2_features: int, out_features: int, bias: bool = True, device: Any = None,
         dtype: Any = None,

@@ -6,6 +6,8 @@ beside them can.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 
 from .. import fast
@@ -31,9 +33,10 @@ def quantized_linear(input: Tensor, quants: Tensor, scales: Tensor, offsets: Ten
     >>> z.sum().backward(); z.detach(), x.grad[:2]
     (tensor([64., 96.]), tensor([5., 5.]))
     """
-    a, parts = as_floating(input, "quantized_linear"), (quants, scales, offsets)
+    a = as_floating(input, "quantized_linear")
     same_device("quantized_linear", input, quants, scales, offsets)
-    q, s, o = (None if part is None else as_array(part, "quantized_linear") for part in parts)
+    q, s = as_array(quants, "quantized_linear"), as_array(scales, "quantized_linear")
+    o = None if offsets is None else as_array(offsets, "quantized_linear")
     if not a.ndim or a.shape[-1] != q.shape[0] * quantized.BLOCK or a.dtype != s.dtype:
         raise RuntimeError(
             f"quantized_linear: input {tuple(a.shape)} of {a.dtype}, expected (..., {q.shape[0] * quantized.BLOCK}) of "
@@ -51,22 +54,29 @@ def quantized_linear(input: Tensor, quants: Tensor, scales: Tensor, offsets: Ten
     return record("quantized_linear", there(a), (input, rule, quants, scales, offsets))
 
 
+_Q = TypeVar("_Q", bound="_Quantized")
+
+
 class _Quantized(Module):
     """What both layers hold: the parts of a matrix (out, in), as buffers."""
+
+    quants: Tensor
+    scales: Tensor
+    offsets: Tensor | None
 
     def __init__(self, quants: Tensor, scales: Tensor, offsets: Tensor | None = None):
         for name, part in (("quants", quants), ("scales", scales), ("offsets", offsets)):
             self.register_buffer(name, part)
 
     @classmethod
-    def from_file(cls, data: np.ndarray, kind: str) -> _Quantized:
+    def from_file(cls: type[_Q], data: np.ndarray, kind: str) -> _Q:
         """From the blocks of a file, uint8 (out, bytes of a row). kind: "Q4_0", "Q4_1" or "Q8_0"."""
         if kind not in quantized.KINDS:
             raise ValueError(f"{cls.__name__}: {kind} is not offered; expected one of {', '.join(quantized.KINDS)}")
         if data.ndim != 2 or data.shape[1] % quantized.KINDS[kind]:
             raise ValueError(f"{cls.__name__}: {data.shape} bytes are no rows of blocks of {quantized.KINDS[kind]}")
-        parts = quantized.from_file(data, kind)
-        return cls(*(None if part is None else Tensor.make(part) for part in parts))
+        quants, scales, offsets = quantized.from_file(data, kind)
+        return cls(Tensor.make(quants), Tensor.make(scales), None if offsets is None else Tensor.make(offsets))
 
     @property
     def shape(self) -> tuple[int, int]:

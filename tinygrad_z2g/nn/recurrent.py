@@ -194,6 +194,8 @@ class _Cell(Module):
 
     gates: int
     states = 1
+    bias_ih: Parameter | None
+    bias_hh: Parameter | None
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None):
         if hidden_size < 1:
@@ -494,8 +496,8 @@ class LSTM(_Recurrent):
     def _steps(
         self, x: Tensor, state: tuple[Tensor, ...], w_ih: Tensor, w_hh: Tensor, b_ih: Any, b_hh: Any
     ) -> tuple[Tensor, ...]:
-        bias = None if b_ih is None else b_ih + b_hh
-        return lstm_scan(F.linear(x, w_ih, bias), *state, w_hh)
+        bias, (h, c) = None if b_ih is None else b_ih + b_hh, state
+        return lstm_scan(F.linear(x, w_ih, bias), h, c, w_hh)
 
 
 # --- States and starts ---------------------------------------------------------------------------------------------

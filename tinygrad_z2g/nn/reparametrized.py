@@ -58,11 +58,11 @@ def _taken(module: Module, name: str, kind: str) -> Parameter:
     return weight
 
 
-def _of(module: Module, name: str, kind: type) -> Any:
+def _of(module: Module, name: str, kind: Any) -> Any:
     for hook in module._forward_pre_hooks.values():
-        if isinstance(hook, kind) and hook.name == name:  # type: ignore[attr-defined]
+        if isinstance(hook, kind) and hook.name == name:
             return hook
-    raise ValueError(f"{kind.kind} of {name!r} not found in {module}")  # type: ignore[attr-defined]
+    raise ValueError(f"{kind.kind} of {name!r} not found in {module}")
 
 
 # --- Length and direction ----------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from .. import fast
 from ..arrays import dtypes
 from ..arrays.backend import Array, of, silent
-from ..core import ops
 from ..core.engine import needs_grad, record
 from ..ops.common import as_array, as_floating, linear_rule, same_device
 
@@ -76,6 +75,3 @@ def _broadcasts(shape: tuple, to: tuple) -> bool:
     """Whether an array of the first shape may stand for one of the second."""
     pairs = zip(reversed(shape), reversed(to), strict=False)
     return len(shape) <= len(to) and all(n in (1, m) for n, m in pairs)
-
-
-ops.rotary_angles, ops.rotary_embedding = rotary_angles, rotary_embedding  # where the GPT asks for them

@@ -105,7 +105,7 @@ def _convolve(
     dtype = x.dtype
     if dtype == dtypes.float16 and isinstance(x, np.ndarray):  # as in `linalg._factors`: computed in float32
         x, w = x.astype(np.float32), w.astype(np.float32)
-    N, C, O, K = *x.shape[:2], w.shape[0], w.shape[2:]  # noqa: E741
+    (N, C), O, K = x.shape[:2], w.shape[0], w.shape[2:]  # noqa: E741
     steps, spread = _sizes(name, "stride", stride, n), _sizes(name, "dilation", dilation, n)
     pads = _conv_padding(name, padding, [d * (k - 1) for d, k in zip(spread, K, strict=True)], steps)
     x_shape, (padded, shown) = x.shape, _padded(x, pads, 0)
@@ -122,7 +122,7 @@ def _convolve(
         return seen.reshape(len(seen), *split, fan_in, width)  # (m, C, K, L') -> (m, C K, L')
 
     small, loops = xp is np and groups == 1, fast.convolution(x, groups)
-    with_bias = bias is None
+    with_bias = False
     if small and pictures.pays(C, lengths):
         z = pictures.conv(x, w, steps, pads, spread).reshape(N, O, width)
     elif loops:
@@ -132,7 +132,7 @@ def _convolve(
         z = xp.empty((N, *split, O // groups, width), x.dtype)
         # (O, C K) @ (m, C K, L')
         fast.each(lambda block: xp.matmul(W, columns(block), out=z[block]), blocks, x.size)
-    if not with_bias:
+    if bias is not None and not with_bias:
         z += bias.array.reshape(*split, O // groups, 1)
 
     read: Any = input
@@ -180,10 +180,10 @@ def _convolve(
         return g.reshape(fan_in, O).T.reshape(w_shape).astype(wide)
 
     add_back = _adder(K, steps, pads, spread, x_shape[2:], lengths)
-    z_shape, w_shape, places, wide = z.shape, w.shape, (0, *range(2, n + 2)), x.dtype
+    z_shape, w_shape, others, wide = z.shape, w.shape, (0, *range(2, n + 2)), x.dtype
     return record_fused(
         name, (z if z.dtype == dtype else dtypes.rounded(z, dtype)).reshape(N, O, *lengths),
-        (input, grad_x, weight), (weight, grad_w, read), (bias, lambda grad: fast.total(grad, places, False)),
+        (input, grad_x, weight), (weight, grad_w, read), (bias, lambda grad: fast.total(grad, others, False)),
         twin=(lambda x, w, b=None: _plain_convolution(x, w, b, steps, pads, spread, lengths), *inputs),
     )  # fmt: skip
 
@@ -305,7 +305,7 @@ def _transposed(
             f"expected {places} with equal C, a multiple of groups = {groups}, and equal dtype"
         )
     same_device(name, input, weight, bias)
-    N, C, O, K = *x.shape[:2], w.shape[1] * groups, w.shape[2:]  # noqa: E741
+    (N, C), O, K = x.shape[:2], w.shape[1] * groups, w.shape[2:]  # noqa: E741
     if bias is not None and (as_array(bias, name).shape != (O,) or bias.array.dtype != x.dtype):
         got = f"bias has shape {tuple(bias.array.shape)} and dtype {bias.array.dtype}"
         raise RuntimeError(f"{name}: {got}, expected ({O},) and {x.dtype}")
@@ -334,7 +334,7 @@ def _transposed(
     z = row_major(add_back(seen.reshape(N, O, *K, *lengths)))
     if bias is not None:
         z += bias.array.reshape(-1, *[1] * n)
-    x_shape, w_shape, places = x.shape, w.shape, (0, *range(2, n + 2))
+    x_shape, w_shape, others = x.shape, w.shape, (0, *range(2, n + 2))
 
     def columns(grad: Array) -> Array:
         every, _ = _windows(name, grad.astype(wide, copy=False), K, steps, sides, spread, 0)  # (N, O, K, L)
@@ -350,7 +350,7 @@ def _transposed(
     inputs = (input, weight) if bias is None else (input, weight, bias)
     return record_fused(
         name, z if z.dtype == dtype else dtypes.rounded(z, dtype),
-        (input, grad_x, weight), (weight, grad_w, input), (bias, lambda grad: fast.total(grad, places, False)),
+        (input, grad_x, weight), (weight, grad_w, input), (bias, lambda grad: fast.total(grad, others, False)),
         twin=(lambda x, w, b=None: _plain_transposed(x, w, b, groups, steps, sides, spread, sizes), *inputs),
     )  # fmt: skip
 
@@ -415,7 +415,7 @@ def _max_pool(
         return g.reshape(*wide[:2], *padded_sizes)[inner].reshape(input_shape)
 
     def there(x: Array) -> Array:
-        again, _ = _windows(*frame._replace(x=x.reshape(frame_shape))[:-1], 0)
+        again, _ = _windows(frame.name, x.reshape(frame_shape), *frame[2:-1], 0)
         seen = again.reshape(*frame_shape[:2], math.prod(frame.kernel), *lengths)  # (N, C, K1, K2, L') -> (N, C, K, L')
         return xp.take_along_axis(seen, best[:, :, None], axis=2).reshape(shape)
 
@@ -486,7 +486,7 @@ def _avg_pool(
         return add_back(part for _ in range(K)).reshape(input_shape)
 
     def there(x: Array) -> Array:
-        again, _ = _windows(*frame._replace(x=x.reshape(frame_shape))[:-1], 0)
+        again, _ = _windows(frame.name, x.reshape(frame_shape), *frame[2:-1], 0)
         return (fast.total(again, tuple(range(2, 2 + n)), False) / count).reshape(shape)
 
     frame_shape, frame = frame.x.shape, frame._replace(x=None)

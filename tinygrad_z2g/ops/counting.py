@@ -5,7 +5,7 @@ On a GPU most of these wait for it: how large a result is depends on the numbers
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -141,7 +141,8 @@ def searchsorted(
     if isinstance(input, Variable):
         same_device("searchsorted", sorted_sequence, input)
     values = to_host(input.array) if isinstance(input, Variable) else np.asarray(number(input, "searchsorted: input"))
-    sequence, way = to_host(a), "right" if right or side == "right" else "left"
+    sequence = to_host(a)
+    way: Literal["left", "right"] = "right" if right or side == "right" else "left"
     if sequence.ndim == 1:
         found = np.searchsorted(sequence, values, way)
     elif sequence.shape[:-1] == values.shape[:-1]:

@@ -392,7 +392,8 @@ def matrix_rank(
     """How many singular values are above max(atol, rtol · largest), int64; see `pinv`. No gradient."""
     a = matrices(A, "matrix_rank", hermitian)
     s = _found("matrix_rank", of(a).linalg.svd, a, compute_uv=False)
-    cut = _cut_off(of(a), s, *a.shape[-2:], atol if tol is None else tol, rtol)
+    n, m = a.shape[-2:]
+    cut = _cut_off(of(a), s, n, m, atol if tol is None else tol, rtol)
     return constant(A, (s > cut[..., None]).sum(-1, dtype=np.int64))
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from .. import fast
 from ..arrays.backend import Array, of, quiet
 from ..core.engine import RESULT, Variable, needs_grad, record, unchanged
+from ..core.operands import is_tensor
 from .common import as_array, as_floating, computed, constant, operands
 from .elementwise import (
     _xp,
@@ -168,7 +169,7 @@ def _lgamma(x: Array) -> Array:
 
 
 def _digamma(x: Any) -> Any:
-    if isinstance(x, Variable):
+    if is_tensor(x):
         return digamma(x)
     xp = of(x)
 

@@ -8,7 +8,8 @@ After the rule stand the tensors whose numbers it reads (see `engine.record`).
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from ..arrays import dtypes
 from ..arrays.backend import of, silent
 from ..core import ops
 from ..core.engine import RESULT, Variable, record
+from ..core.operands import is_tensor
 from ..core.ops import mul
 from ..half.table import apply
 from .common import (
@@ -169,7 +171,7 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     >>> z2g.lerp(x, end, 0.25).backward(); x.grad, end.grad
     (tensor(0.7500), tensor(0.2500))
     """
-    if isinstance(weight, Variable) and not weight.array.ndim:
+    if is_tensor(weight) and not weight.array.ndim:
         weight = weight.to(input)  # a number rather
     tensors = [input, end, weight] if isinstance(weight, Variable) else [input, end]
     kinds = [as_array(v, "lerp").dtype for v in tensors]
@@ -207,7 +209,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
     >>> (x**y).backward(); x.grad, y.grad
     (tensor(12.), tensor(5.5452))
     """
-    if isinstance(input, Variable) and not isinstance(exponent, (Variable, np.ndarray)):
+    if is_tensor(input) and not isinstance(exponent, (Variable, np.ndarray)):
         return ops.pow(input, exponent)
     input, exponent, x, y = operands(input, exponent, "pow")
     base_is_number = not hasattr(x, "dtype")
@@ -336,6 +338,14 @@ def _share(grad: Any, loses: Any, tie: Any) -> Any:
     return xp.where(loses, 0, xp.where(tie, 0.5 * grad, grad))
 
 
+@overload
+def where(condition: Tensor) -> tuple[Tensor, ...]: ...
+
+
+@overload
+def where(condition: Tensor, input: Any, other: Any) -> Tensor: ...
+
+
 def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     """z = x where the condition holds, else y.   The gradient goes to the chosen side; the other gets exactly 0.
 
@@ -376,7 +386,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     >>> x.masked_fill(z2g.tensor([True, False]), v).sum().backward(); x.grad, v.grad
     (tensor([0., 1.]), tensor(1.))
     """
-    if not isinstance(value, Variable) or not isinstance(mask, Variable) or mask.array.dtype.kind != "b":
+    if not is_tensor(value) or not isinstance(mask, Variable) or mask.array.dtype.kind != "b":
         return ops.masked_fill(input, mask, value)
     if value.array.ndim:
         shape = tuple(value.array.shape)
@@ -388,7 +398,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
 # --- Comparisons and logic: results are bool, no gradient passes --------------------------------------------------
 
 
-def comparison(name: str, symbol: str) -> Any:
+def comparison(name: str, symbol: str) -> Callable[[Any, Any], Tensor]:
     """The operation `symbol`, done by NumPy's function `name`: its result is bool, and no gradient passes."""
 
     def compare(input: Any, other: Any) -> Tensor:

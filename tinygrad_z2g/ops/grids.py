@@ -127,7 +127,7 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
         raise RuntimeError("tensor_split: expected at least 1 dimension, got a 0-d tensor")
     n = a.shape[one_dim(dim, a.ndim, "tensor_split")]
     if isinstance(indices_or_sections, Variable):
-        indices_or_sections = indices_or_sections.tolist()
+        indices_or_sections = indices_or_sections.array.tolist()
     if isinstance(indices_or_sections, (list, tuple)):
         cuts = [min(max(i + n if i < 0 else i, 0), n) for i in indices_or_sections]
         starts = [0, *cuts]

@@ -17,6 +17,7 @@ from ..arrays.backend import Array, device_of, of, quiet, to_device, to_host
 from ..arrays.views import Spot
 from ..core import ops
 from ..core.engine import Variable, record, unchanged
+from ..core.operands import is_tensor
 from ..half.table import apply
 from .common import (
     as_array,
@@ -393,7 +394,7 @@ def _places(name: str, x: Tensor, dim: int, index: Tensor) -> tuple:
 
 def _scattered(name: str, x: Tensor, index: Tensor, src: Any) -> Any:
     """The part of `src` that is written: as large as `index`, of x's dtype; a number as it is."""
-    if not isinstance(src, Variable):
+    if not is_tensor(src):
         return held(number(src, f"{name}: src"), x.array.dtype, name)
     same_device(name, x, src)
     if src.array.dtype != x.array.dtype:

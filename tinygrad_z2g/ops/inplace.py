@@ -27,7 +27,7 @@ from .common import as_array, linear_rule
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
-Variable.renew = renew  # type: ignore[method-assign]  # nothing in the core writes to a view
+Variable.renew = renew  # type: ignore[method-assign, assignment]  # nothing in the core writes to a view
 
 
 def update(x: Tensor, name: str, op: Callable[..., Tensor], *args: Any, **settings: Any) -> Tensor:

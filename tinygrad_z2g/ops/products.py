@@ -174,12 +174,12 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
     if n == 0:
         return add(mul(input, 0), input.make(of(a).eye(a.shape[-1], dtype=a.dtype)))
     square, z = input, None
-    while n:
+    while n > 1:
         if n & 1:
             z = square if z is None else matmul(z, square)
         n >>= 1
-        square = matmul(square, square) if n else square
-    return z
+        square = matmul(square, square)
+    return square if z is None else matmul(z, square)
 
 
 def trace(input: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from ..arrays.backend import Array, of, quiet, silent
 from ..arrays.layout import spread
 from ..core import ops
 from ..core.engine import RESULT, Derived, Variable, record
+from ..core.operands import is_tensor
 from ..half.table import apply
 from .common import (
     as_array,
@@ -47,7 +48,7 @@ def _accurate(a: Any) -> Any:
     """`a` as long running sums and products of it are computed: each partial result is rounded, and that adds up (a
     float32 sum of a million 0.1 is wrong in its third digit, a float16 sum of ones stops at 2,048)."""
     wide = {dtypes.float16: dtypes.float32, dtypes.float32: dtypes.float64}.get(a.dtype, a.dtype)
-    return a.to(wide) if isinstance(a, Variable) else a.astype(wide, copy=False)
+    return a.to(wide) if is_tensor(a) else a.astype(wide, copy=False)
 
 
 def _converted(a: Array, dtype: Any) -> Array:
@@ -206,7 +207,7 @@ def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype:
         before = xp.cumprod(_accurate(xp.concatenate([one, rows[..., :-1]], -1)), -1)
         after = xp.flip(xp.cumprod(_accurate(xp.concatenate([one, xp.flip(rows[..., 1:], -1)], -1)), -1), -1)
         others = (before * after).reshape(x.shape) if flat else xp.moveaxis(before * after, -1, axis)
-        return (grad if flat else spread(grad, (axis,), keepdim)) * others
+        return (grad if flat or axis is None else spread(grad, (axis,), keepdim)) * others
 
     return record("prod", z, (input, rule, input if x is input.array else converted(input, x)))
 

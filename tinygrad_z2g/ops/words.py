@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..arrays.backend import of
 from ..arrays.dtypes import promote
 from ..core.engine import Variable
+from ..core.operands import is_tensor
 from . import decompositions
 from .common import constant
 from .elementwise import (  # noqa: F401 - for rules to use
@@ -59,7 +60,7 @@ def bmm(x: Tensor, y: Tensor) -> Tensor:
 def where(condition: Any, x: Any, y: Any) -> Any:
     """x where the condition holds, else y. The condition may be a plain array."""
     tensor = next(v for v in (condition, x, y) if isinstance(v, Variable))
-    return _where(condition if isinstance(condition, Variable) else constant(tensor, condition), x, y)
+    return _where(condition if is_tensor(condition) else constant(tensor, condition), x, y)
 
 
 def isfinite(x: Tensor) -> Tensor:

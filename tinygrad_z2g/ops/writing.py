@@ -40,7 +40,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """
     where_, z = _slices("index_fill", input, dim, index), input.clone()
     if isinstance(value, Variable) and value.array.ndim:
-        raise RuntimeError(f"index_fill: expected a number or a 0-d tensor, got shape {tuple(value.shape)}")
+        raise RuntimeError(f"index_fill: expected a number or a 0-d tensor, got shape {tuple(value.array.shape)}")
     setitem(z, where_, value if isinstance(value, Variable) else number(value, "index_fill: value"))
     return z
 
@@ -163,5 +163,6 @@ def scatter_reduce(
     if not include_self:
         limits = np.finfo(host.dtype) if host.dtype.kind == "f" else np.iinfo(host.dtype)
         out[to_host(fresh.array)] = {"prod": 1, "amax": limits.min, "amin": limits.max}[reduce]
-    {"prod": np.multiply, "amax": np.maximum, "amin": np.minimum}[reduce].at(out, tuple(grid) or ..., values)
+    at: Any = tuple(grid) or ...  # NumPy takes both, and its types know of neither
+    {"prod": np.multiply, "amax": np.maximum, "amin": np.minimum}[reduce].at(out, at, values)
     return constant(input, to_device(out, device_of(a)))

@@ -4,12 +4,15 @@ This file knows nothing of how: one file each.
 """
 
 # isort: off
-from . import lr_scheduler, swa_utils
-from .adam import Adam, AdamW
-from .adaptive import ASGD, Adadelta, Adagrad, Adamax, NAdam, RAdam, RMSprop, Rprop
-from .lbfgs import LBFGS
-from .muon import Muon
-from .optimizer import Optimizer
-from .sgd import SGD
+from . import lr_scheduler as lr_scheduler, swa_utils as swa_utils
+from .adam import Adam as Adam, AdamW as AdamW
+from .adaptive import (
+    ASGD as ASGD, Adadelta as Adadelta, Adagrad as Adagrad, Adamax as Adamax, NAdam as NAdam, RAdam as RAdam,
+    RMSprop as RMSprop, Rprop as Rprop,
+)  # fmt: skip
+from .lbfgs import LBFGS as LBFGS
+from .muon import Muon as Muon
+from .optimizer import Optimizer as Optimizer
+from .sgd import SGD as SGD
 
 from ..fast import updates as _updates  # puts the fast forms in their places

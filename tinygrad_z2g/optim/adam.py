@@ -19,7 +19,7 @@ __all__ = ["Adam", "AdamW"]
 class AdamMethods:
     """What is attached to `Adam`."""
 
-    remembers = {"exp_avg": Tensor, "exp_avg_sq": Tensor, "step": int}  # noqa: RUF012 - never changed
+    remembers: dict[str, type] | None = {"exp_avg": Tensor, "exp_avg_sq": Tensor, "step": int}  # noqa: RUF012 - never changed
 
     def __init__(
         self: Any, params: Iterable, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
@@ -58,16 +58,13 @@ class AdamWMethods:
         Adam.__init__(self, params, lr, betas, eps, weight_decay, amsgrad, **settings)
 
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # who checks types sees so what is attached
 
-    class Adam(AdamMethods, optimizers.Adam):
-        """As it is when all is attached."""
+    class Adam(AdamMethods, Optimizer, optimizers.Adam): ...
 
-    class AdamW(AdamWMethods, AdamMethods, optimizers.AdamW):
-        """As it is when all is attached."""
+    class AdamW(AdamWMethods, Adam, optimizers.AdamW): ...
 
 else:
-    Adam = optimizers.Adam
-    AdamW = optimizers.AdamW
+    Adam, AdamW = optimizers.Adam, optimizers.AdamW
     attach(Adam, AdamMethods)
     attach(AdamW, AdamWMethods)

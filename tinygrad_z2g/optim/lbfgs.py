@@ -67,7 +67,8 @@ def strong_wolfe(
     best, other, stuck = *_order(bracket), False
     while not done and tries < most and abs(bracket[1][0] - bracket[0][0]) * length >= tolerance:
         small, large = sorted(point[0] for point in bracket)
-        t = cubic_minimum(*(part for point in bracket for part in (point[0], point[1], point[3])))
+        (x1, f1, _, g1), (x2, f2, _, g2) = bracket
+        t = cubic_minimum(x1, f1, g1, x2, f2, g2)
         margin = 0.1 * (large - small)
         near = min(large - t, t - small) < margin  # an end: if that happens twice, go further in
         if near and (stuck or t >= large or t <= small):
@@ -154,7 +155,8 @@ class LBFGS(Optimizer):
         if not g.size or float(abs(g).max()) <= group["tolerance_grad"]:
             return first
         pairs: list[tuple[Array, Array, float]] = state.get("pairs", [])  # s, y, ρ, oldest first
-        d, t, old_g, old_loss = (state.get(key) for key in ("d", "t", "prev_flat_grad", "prev_loss"))
+        before: list[Any] = [state.get(key) for key in ("d", "t", "prev_flat_grad", "prev_loss")]
+        d, t, old_g, old_loss = before
         for taken in range(1, group["max_iter"] + 1):
             state["n_iter"] = state.get("n_iter", 0) + 1
             if state["n_iter"] == 1:

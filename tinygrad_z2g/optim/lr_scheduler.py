@@ -128,10 +128,10 @@ class LambdaLR(LRScheduler):
         lr_lambda: Callable[[int], float] | list[Callable[[int], float]] | tuple[Callable[[int], float], ...],
         last_epoch: int = -1,
     ):
-        one = not isinstance(lr_lambda, (list, tuple))
-        self._for_all = lr_lambda if one else None  # groups that are added later get it too
-        self.lr_lambdas = [] if one else list(lr_lambda)
-        for function in [lr_lambda] if one else lr_lambda:
+        several = list(lr_lambda) if isinstance(lr_lambda, (list, tuple)) else None
+        self._for_all = None if isinstance(lr_lambda, (list, tuple)) else lr_lambda  # also of groups added later
+        self.lr_lambdas = several or []
+        for function in [lr_lambda] if several is None else several:
             if not callable(function):
                 raise TypeError(f"{type(self).__name__}: expected functions, got {type(function).__name__}")
         super().__init__(optimizer, last_epoch)

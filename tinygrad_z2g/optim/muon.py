@@ -61,7 +61,7 @@ class Muon(Optimizer):
         nesterov: bool = True, ns_coefficients: tuple[float, float, float] = KELLER, eps: float = 1e-7,
         ns_steps: int = 5, adjust_lr_fn: str | None = None,
     ):  # fmt: skip
-        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "nesterov": nesterov}
+        defaults: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "nesterov": nesterov}
         defaults |= {"ns_coefficients": ns_coefficients, "eps": eps, "ns_steps": ns_steps, "adjust_lr_fn": adjust_lr_fn}
         check_range("Muon", "learning rate", lr, 0)
         self.check_settings("Muon", defaults)
@@ -96,7 +96,7 @@ class Muon(Optimizer):
     def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
         momentum, decay, lr = group["momentum"], group["weight_decay"], group["lr"]
         for p in params:
-            g, (rows, columns) = p.grad.array, p.array.shape
+            g, (rows, columns) = p._grad.array, p.array.shape
             m = memory(self.state.setdefault(p, {}), "momentum_buffer", p)
             m *= momentum
             m += (1 - momentum) * g

@@ -12,20 +12,20 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..arrays.backend import Array, device_of, of, silent, to_device
+from ..core import optimizers
 from ..core.attach import attach
 from ..core.modes import no_grad
-from ..core.optimizers import Optimizer
 from ..tensor import Tensor
 from ..walks.modes import enable_grad
 
 __all__ = ["Optimizer"]
 
-_core_step = Optimizer.step
+_core_step = optimizers.Optimizer.step
 
 
 class OptimizerMethods:
@@ -141,7 +141,7 @@ class OptimizerMethods:
         found = [group.get("params") if isinstance(group, dict) else None for group in saved]
         if [len(ids) if isinstance(ids, (list, tuple)) else None for ids in found] != lengths:
             raise ValueError(f"{name}: 'param_groups' do not have the {lengths} 'params' of this optimizer")
-        order = [number for ids in found for number in ids]
+        order = [number for ids in found for number in ids or ()]
         mine = [id(p) for p in self._all()]
         if not all(type(number) is int for number in order) or not (
             len(set(order)) == len(set(mine)) == len(set(zip(order, mine, strict=True)))
@@ -182,7 +182,7 @@ class OptimizerMethods:
             kind = self.remembers[key]
             if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
                 raise TypeError(f"{where} has '{key}' = {value!r}, expected {kind.__name__}")
-            if kind is int and value < 0:
+            if kind is int and values[key] < 0:
                 raise ValueError(f"{where} has '{key}' = {value}, expected >= 0")
             if isinstance(value, Tensor):
                 if value.array.shape != p.array.shape:
@@ -238,11 +238,18 @@ def uphill(g: Array, group: dict[str, Any]) -> Array:
 
 def check_range(owner: str, name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> None:
     """Raise TypeError unless `value` is a number, ValueError unless low <= value < high (so never NaN or infinite)."""
+    given = value
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{owner}: invalid {name}: got {value!r}, expected a number")
-    if not low <= value < high or value == -math.inf:
+    if not low <= given < high or given == -math.inf:
         bound = "" if low == -math.inf else f" >= {low}" if high == math.inf else f" in [{low}, {high})"
         raise ValueError(f"{owner}: invalid {name}: got {value}, expected a finite number{bound}")
 
 
-attach(Optimizer, OptimizerMethods)
+if TYPE_CHECKING:  # who checks types sees so what is attached
+
+    class Optimizer(OptimizerMethods, optimizers.Optimizer): ...
+
+else:
+    Optimizer = optimizers.Optimizer
+    attach(Optimizer, OptimizerMethods)

@@ -24,7 +24,7 @@ class SGDMethods:
     weight_decay · w to g, `maximize` climbs. (Polyak 1964; Sutskever et al. 2013)
     """
 
-    remembers = {"momentum_buffer": Tensor}  # noqa: RUF012 - never changed
+    remembers: dict[str, type] | None = {"momentum_buffer": Tensor}  # noqa: RUF012 - never changed
 
     def __init__(
         self: Any, params: Iterable, lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
@@ -66,10 +66,9 @@ class SGDMethods:
             raise ValueError(f"{name}: nesterov needs momentum > 0 and dampening = 0")
 
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # who checks types sees so what is attached
 
-    class SGD(SGDMethods, optimizers.SGD):
-        """As it is when all is attached."""
+    class SGD(SGDMethods, Optimizer, optimizers.SGD): ...
 
 else:
     SGD = optimizers.SGD

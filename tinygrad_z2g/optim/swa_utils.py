@@ -39,6 +39,8 @@ class AveragedModel(Module):
     """A copy of a model that holds the average of its weights at each `update_parameters(model)`: the mean of all, or
     what `avg_fn(average, new, count)` says. Buffers are copied, or averaged with `use_buffers`."""
 
+    n_averaged: Tensor
+
     def __init__(
         self, model: Module, device: Any = None, avg_fn: Callable | None = None, multi_avg_fn: Callable | None = None,
         use_buffers: bool = False,
@@ -59,10 +61,10 @@ class AveragedModel(Module):
     def update_parameters(self, model: Module) -> None:
         """Take the weights of `model` into the average."""
         avg_fn, multi_avg_fn, use_buffers = self._settings
-        ours, theirs = list(self.module.parameters()), list(model.parameters())
-        extra = list(self.module.buffers()), list(model.buffers())
+        ours: list[Tensor] = [*self.module.parameters()]
+        theirs: list[Tensor] = [*model.parameters()]
         if use_buffers:
-            ours, theirs = ours + extra[0], theirs + extra[1]
+            ours, theirs = [*ours, *self.module.buffers()], [*theirs, *model.buffers()]
         theirs = [p.detach().to(a.device) for a, p in zip(ours, theirs, strict=True)]
         if self.n_averaged.item() == 0:
             for a, p in zip(ours, theirs, strict=True):
@@ -73,7 +75,7 @@ class AveragedModel(Module):
             for a, p in zip(ours, theirs, strict=True):
                 a.copy_(a + (p - a) / (self.n_averaged + 1) if avg_fn is None else avg_fn(a, p, self.n_averaged))
         if not use_buffers:
-            for a, p in zip(*extra, strict=True):
+            for a, p in zip(self.module.buffers(), model.buffers(), strict=True):
                 a.copy_(p)
         self.n_averaged += 1
 

@@ -208,9 +208,9 @@ def _look_for_the_left(name: str) -> None:
     """End all processes if one has left before this call, the `_calls`-th."""
     status = _mpi.Status()
     while _post.Iprobe(_mpi.ANY_SOURCE, _sessions, status):
-        calls = np.zeros(1, np.int64)
-        _post.Recv(calls, status.Get_source(), _sessions)
-        _left[status.Get_source()] = int(calls[0])
+        note = np.zeros(1, np.int64)
+        _post.Recv(note, status.Get_source(), _sessions)
+        _left[status.Get_source()] = int(note[0])
     for rank, calls in _left.items():
         if calls < _calls:
             _end_all(f"rank {get_rank()} waits in {name} for rank {rank}, which left by destroy_process_group()")

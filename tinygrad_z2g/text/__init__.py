@@ -3,6 +3,10 @@
 This file knows nothing of how: it gathers what the files beside it offer.
 """
 
-from .bpe import BPE
-from .characters import CharTokenizer, NGram, known_words, longest_copy, random_batch, split_poems, words
-from .wordpiece import WordPiece
+# isort: off
+from .bpe import BPE as BPE
+from .characters import (
+    CharTokenizer as CharTokenizer, NGram as NGram, known_words as known_words, longest_copy as longest_copy,
+    random_batch as random_batch, split_poems as split_poems, words as words,
+)  # fmt: skip
+from .wordpiece import WordPiece as WordPiece

@@ -39,7 +39,7 @@ class BPE:
         self._rank = {pair: i for i, pair in enumerate(self.merges)}
         self._special = re.compile("|".join(map(re.escape, sorted(self.special, key=len, reverse=True))) or "(?!)")
         self._missing = bytes(byte for byte, symbol in SPELLING.items() if symbol not in self.ids)
-        self._piece = functools.lru_cache(2**16)(self._piece)  # type: ignore[method-assign] - words come again
+        self._piece = functools.lru_cache(2**16)(self._piece)  # type: ignore[method-assign]  # words come again
         unknown = [t for pair in self.merges for t in (*pair, "".join(pair)) if t not in self.ids]
         if unknown or len(self.ids) < len(self.tokens) or not self.special <= self.ids.keys():
             raise ValueError(f"BPE: tokens and merges do not fit each other ({len(self.tokens)} tokens, {unknown[:1]})")
@@ -53,7 +53,8 @@ class BPE:
         if size < 256:
             raise ValueError(f"BPE.train: got size {size}, expected at least 256, one for each byte")
         words = [([*word.encode()], n) for word, n in Counter(cut(text, rule)).items()]
-        counts, places = Counter(), defaultdict(set)  # how often a pair stands in the text, and in which words
+        counts: Counter[tuple[int, int]] = Counter()  # how often a pair stands in the text
+        places: dict[tuple[int, int], set[int]] = defaultdict(set)  # and in which words
         for i, (word, n) in enumerate(words):
             for pair in itertools.pairwise(word):
                 counts[pair] += n
@@ -78,7 +79,8 @@ class BPE:
     def encode(self, text: str, special: bool = False) -> Tensor:
         """The ids of the tokens, int64 (n,), on the CPU. With `special`, such tokens in the text count as themselves;
         leave it off for what others typed. ValueError for a byte that the vocabulary lacks."""
-        data, ids, end = text.encode(), [], 0
+        data, end = text.encode(), 0
+        ids: list[int] = []
         if len(data.translate(None, self._missing)) < len(data):
             lacking = min(set(data) & set(self._missing))
             raise ValueError(f"encode: no token stands for the byte {lacking:#04x} of the text")

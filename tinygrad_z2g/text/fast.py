@@ -20,7 +20,7 @@ class FastBPE(BPE):
         from tokenizers import pre_tokenizers as pre
 
         split = tokenizers.Regex(LLAMA3.replace(r"[\p{L}]", r"\p{L}").replace(r"[\p{N}]", r"\p{N}"))
-        before = {
+        before: dict[str, list[Any]] = {
             "gpt-2": [],
             "smollm": [pre.Digits(individual_digits=True)],
             "llama-bpe": [pre.Split(split, "isolated")],

@@ -35,7 +35,7 @@ def cut(text: str, rule: str) -> list[str]:
     return pieces
 
 
-def _cut(pattern: re.Pattern, text: str) -> list[str]:
+def _cut(pattern: re.Pattern[str], text: str) -> list[str]:
     parts, end = [], 0
     for match in pattern.finditer(text):
         if match.start() > end:
@@ -46,7 +46,7 @@ def _cut(pattern: re.Pattern, text: str) -> list[str]:
 
 
 @functools.cache
-def compiled(pattern: str) -> re.Pattern:
+def compiled(pattern: str) -> re.Pattern[str]:
     r"""The pattern for Python's `re`, which does not know \p{L} and \p{N}: they become ranges of characters."""
     for name, characters in ((r"\p{L}", ranges("L")), (r"\p{N}", ranges("N")), (r"\s", SPACES)):
         pattern = pattern.replace(name, characters)

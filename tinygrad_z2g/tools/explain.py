@@ -76,7 +76,7 @@ def story(
                 standins[target] = target.make(target.array)
         if any(target in standins for target in node.inputs()):
             standins[node] = told.twin(node, standins)
-    if start is end or start not in standins:
+    if to is not None and (start is end or start not in standins):
         hint = "" if to._requires_grad else ", which does not require grad"
         raise RuntimeError(f"explain: no path leads from here to `to`, a tensor of shape {tuple(to.array.shape)}{hint}")
     head = root.make(root.array)
@@ -116,17 +116,17 @@ class Story:
         twin.edges = [(standins[edge[0]], None, ()) if on else None for edge, on in zip(node.edges, live, strict=True)]
 
         def joint(grad: Array) -> list[Array | None]:
-            rules = [node.joint or (None if edge is None else edge[1:]) for edge in node.edges]
+            rules: list[Any] = [node.joint or (None if edge is None else edge[1:]) for edge in node.edges]
             if node.joint:
-                rule, numbers = node.joint
-                parts = rule(grad, *numbers)
+                parts = node.joint[0](grad, *node.joint[1])
             else:
                 parts = [on and rules[i][0](grad, *rules[i][1]) for i, on in enumerate(live)]
             parts = [match(p, node.edges[i][0]) if isinstance(p, Part) else p for i, p in enumerate(parts)]
             self.steps[node] = step = Step(len(self.steps) + 1, self.show(grad))
             for i, on in enumerate(live):
                 if on:
-                    self._hear(node, step, i, *rules[i], grad, parts[i])
+                    rule, numbers = rules[i]
+                    self._hear(node, step, i, rule, numbers, grad, parts[i])
             return parts
 
         twin.joint = joint, ()
@@ -156,7 +156,7 @@ class Story:
         """Numbers in full, or what can be said of many in short."""
         host = to_host(array) if hasattr(array, "strides") else np.asarray(array)
         if host.size == 1 or (self.level > 1 and (host.size <= SMALL or self.level == 3)):
-            four = {"float_kind": lambda v: f"{v + 0:.4g}"}  # digits; + 0 makes 0 of -0
+            four: Any = {"float_kind": lambda v: f"{v + 0:.4g}"}  # digits; + 0 makes 0 of -0
             text = np.array2string(host, sys.maxsize, separator=", ", threshold=sys.maxsize, formatter=four)
             return " ".join(text.split())
         self.shortened = True
@@ -221,8 +221,8 @@ class Story:
         body = []
         for x, total in self.ends.items():  # a summary has the shape in it
             body += self._sum(f"{self.names[x] if total[0] == '(' else self._title(x)}: ", x, total)
-        between = [f"∂L/∂{self.names[x]}" for x in self.ends if isinstance(x, Node)]  # `to`, unless it is a leaf
-        yield f"At the end: {(between or ['what backward() adds to .grad'])[0]}", "", "", body
+        inside = [f"∂L/∂{self.names[x]}" for x in self.ends if isinstance(x, Node)]  # `to`, unless it is a leaf
+        yield f"At the end: {(inside or ['what backward() adds to .grad'])[0]}", "", "", body
 
     def _runs(self) -> list[Run]:
         """The steps, what repeats being counted; at level 3 nothing is taken for a repetition."""

@@ -22,8 +22,8 @@ from . import console
 
 def blas() -> dict[str, Any]:
     """Name and version of the library behind NumPy's matrix products; its threads and processor kind if known."""
-    config = np.show_config("dicts")
-    built: dict[str, Any] = config.get("Build Dependencies", {}).get("blas", {}) if config else {}
+    config: Any = np.show_config("dicts")
+    built = config.get("Build Dependencies", {}).get("blas", {}) if config else {}
     found: dict[str, Any] = {key: built.get(key, "unknown") for key in ("name", "version")}
     try:
         from threadpoolctl import threadpool_info

@@ -27,7 +27,7 @@ def html(host: np.ndarray, facts: list[str]) -> str:
     rows, columns = _some(matrix.shape[0]), _some(matrix.shape[1])
     seen = np.abs(matrix[np.ix_([i for i in rows if i is not None], [j for j in columns if j is not None])] * 1.0)
     largest = float(seen.max(where=np.isfinite(seen), initial=0.0)) or 1.0
-    lines = [[_cell(None if None in (i, j) else matrix[i, j], largest) for j in columns] for i in rows]
+    lines = [[_cell(None if i is None or j is None else matrix[i, j], largest) for j in columns] for i in rows]
     body = "".join(f"<tr>{''.join(line)}</tr>" for line in lines)
     return f'<div>{head}<table style="border-collapse:collapse;font:11px monospace">{body}</table></div>'
 

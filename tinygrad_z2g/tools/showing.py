@@ -128,4 +128,4 @@ def _made_by(x: Variable) -> str:
         made_by = source(x)
     except RuntimeError:  # as torch says of a view that cannot follow a change: looking at its numbers is no mistake
         return "Invalid"
-    return "" if made_by is x else made_by.name
+    return "" if isinstance(made_by, Variable) else made_by.name

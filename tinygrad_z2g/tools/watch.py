@@ -189,8 +189,8 @@ class watch:
             found[label, quantity][1] += n
         if not all(math.isfinite(total) for (_, quantity), (total, _) in found.items() if quantity == "weights"):
             self._heard = f"before step {self.steps}, in one that was not looked at (every=1 finds the operation)"
-        for (label, quantity), (total, n) in found.items():
-            value = math.sqrt(total / max(n, 1))
+        for (label, quantity), (total, many) in found.items():
+            value = math.sqrt(total / max(many, 1))
             if quantity == "change":
                 old = found[label, "weights"][0]
                 if not old:
@@ -268,15 +268,16 @@ class watch:
         strength, (most, where) = self._strength(label), strongest
         if gradient == 0 and (behind or (most and not strength)):
             return [*found, _Complaint(label, f"gradient is exactly 0, that of {where} is not: nothing gets through")]
-        exploding = gradient is not None and weights and gradient > EXPLODING * weights
+        excess = gradient / weights if gradient is not None and weights else 0.0
+        exploding = excess > EXPLODING
         vanishing = gradient is not None and strength < VANISHING * most
         if exploding:
-            advice = f"{gradient / weights:.1g} times the weights: clip, or start smaller"
-            found.append(_Complaint(label, "exploding gradient", advice, gradient / weights))
+            advice = f"{excess:.1g} times the weights: clip, or start smaller"
+            found.append(_Complaint(label, "exploding gradient", advice, excess))
         elif vanishing:
             share = f"{strength / most:.1g} of that of {where}"
             found.append(_Complaint(label, "vanishing gradient", share, most / strength))
-        if update is not None:
+        if update is not None and gradient is not None and weights is not None:  # with the first come the others
             step, longest = max(self._points(label, "update"), key=lambda point: point[1])
             if update > LARGE_UPDATE or longest > LEAP:
                 much = f"{update:.2g} of the weights in the median step, {longest:.2g} in step {step}"
@@ -310,7 +311,7 @@ class watch:
 
     def __repr__(self) -> str:
         columns = ("output", "output gradient", "weights", "gradient", "update", "dead")
-        rows = [("layer", "output", "∂L/∂output", "weights", "∂L/∂weights", "update", "dead")]
+        rows: list[tuple[str, ...]] = [("layer", "output", "∂L/∂output", "weights", "∂L/∂weights", "update", "dead")]
         for label in [*self._order, *(label for label in self._layers if label not in self._order)]:
             medians = [self._median(label, quantity) for quantity in columns]
             rows.append((label, *("" if m is None else f"{m:.2g}" for m in medians)))

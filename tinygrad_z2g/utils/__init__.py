@@ -3,4 +3,4 @@
 This file knows nothing of it.
 """
 
-from . import data
+from . import data as data

@@ -146,7 +146,7 @@ def with_history(like: Variable, array: Array, end: Node | Variable | None) -> T
     """A tensor of these numbers, whose gradient goes to `end`: the node that made them or the tensor that held them."""
     if isinstance(end, Variable):
         if end.array is array:
-            return end  # type: ignore[return-value]
+            return end  # type: ignore[return-value]  # every Variable is a Tensor
         end = source(end) if needs_grad(end) else None
         if isinstance(end, Variable):
             end = Node("leaf", array, [(end, unchanged, ())], None, [])  # its .data were replaced, or these are a copy
@@ -229,7 +229,7 @@ def _by_twin(
     again = [record("alias", x.array, (x, unchanged)) if needs_grad(x) else x for x in inputs]
     ways = [(x, end) for x, y, end in zip(again, inputs, ends, strict=True) if x is not y and end in targets]
     z = function(*again)
-    grads = walk([(z, grad)], True, {x.node for x, _ in ways}, True)[0] if needs_grad(z) else {}
+    grads = walk([(z, grad)], True, {source(x) for x, _ in ways}, True)[0] if needs_grad(z) else {}
     for x, target in ways:
         if x.node in grads:
             yield target, grads[x.node]

@@ -21,7 +21,7 @@ def record_joint(name: str, array: Array, inputs: tuple, rule: Callable, *reads:
     result = next(x for x in inputs if isinstance(x, Variable)).make(array)
     for observer in observers:
         observer.computed(name, result.array, inputs)
-    edges = [(source(x), None, ()) if needs_grad(x) else None for x in inputs] if grad_mode.enabled else ()
+    edges = [(source(x), None, ()) if needs_grad(x) else None for x in inputs] if grad_mode.enabled else []
     if any(edges):
         noted: list = []
         numbers = [read(x, result, noted) for x in reads]

@@ -90,7 +90,7 @@ def _decorate(function: _F, enabled: bool) -> _F:
                 except BaseException as error:  # GeneratorExit too: clean-up runs in the generator's own mode
                     send, value = steps.throw, error
 
-        return generator  # type: ignore[return-value]
+        return generator  # type: ignore[return-value]  # of the same signature
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -101,4 +101,4 @@ def _decorate(function: _F, enabled: bool) -> _F:
         finally:
             grad_mode.enabled = outer
 
-    return wrapper  # type: ignore[return-value]
+    return wrapper  # type: ignore[return-value]  # of the same signature

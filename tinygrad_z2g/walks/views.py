@@ -20,7 +20,7 @@ def renew(x: Variable) -> None:
     RuntimeError if it can have none: a view made under no_grad or by a Function, or a leaf of its own right, whose
     base was rewritten since; or one whose base is somewhere else by now.
     """
-    base = x.base
+    base: Any = x.base  # of a view
     if x.rewrites == ~base.rewrites:
         return
     spot = Spot(base.array, x.array)

@@ -23,7 +23,7 @@ THREE = np.float32(3)
 
 
 @loop
-def _gelu_tanh(start, stop, a, b, z, slope):  # type: ignore[no-untyped-def]
+def _gelu_tanh(start, stop, a, b, z, slope):
     """z = x s, s = (1 + tanh u) / 2 = σ(2u), u = c x (1 + 0.044715 x²);  dz/dx = s + z (1 - s) 2u'."""
     for i in range(start, stop):
         for j in range(a.shape[1]):
@@ -35,7 +35,7 @@ def _gelu_tanh(start, stop, a, b, z, slope):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _gelu_exact(start, stop, a, b, z, slope):  # type: ignore[no-untyped-def]
+def _gelu_exact(start, stop, a, b, z, slope):
     """z = x Φ(x);  dz/dx = Φ(x) + x φ(x), φ(x) = e^(-x²/2) / √(2π)."""
     for i in range(start, stop):
         for j in range(a.shape[1]):
@@ -47,7 +47,7 @@ def _gelu_exact(start, stop, a, b, z, slope):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _relu(start, stop, a, z):  # type: ignore[no-untyped-def]
+def _relu(start, stop, a, z):
     """z = max(a, 0)"""
     a, z = a[start:stop], z[start:stop]
     for i in range(a.size):
@@ -55,7 +55,7 @@ def _relu(start, stop, a, z):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _relu_backward(start, stop, grad, z, out):  # type: ignore[no-untyped-def]
+def _relu_backward(start, stop, grad, z, out):
     """out = grad where z is not 0, else 0 grad: NaN, as in the reference, where that is infinite."""
     grad, z, out = grad[start:stop], z[start:stop], out[start:stop]
     for i in range(z.size):
@@ -63,7 +63,7 @@ def _relu_backward(start, stop, grad, z, out):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _times(start, stop, a, b, z):  # type: ignore[no-untyped-def]
+def _times(start, stop, a, b, z):
     """z = a b"""
     a, b, z = a[start:stop], b[start:stop], z[start:stop]
     for i in range(a.size):
@@ -71,7 +71,7 @@ def _times(start, stop, a, b, z):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _fill(start, stop, a, mask, value, out):  # type: ignore[no-untyped-def]
+def _fill(start, stop, a, mask, value, out):
     """out = value where the mask, the same for all rows, is True, else a."""
     for i in range(start, stop):
         for j in range(mask.size):
@@ -79,7 +79,7 @@ def _fill(start, stop, a, mask, value, out):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _erf(start, stop, a, z):  # type: ignore[no-untyped-def]
+def _erf(start, stop, a, z):
     a, z = a[start:stop], z[start:stop]
     for i in range(a.size):
         z[i] = mathematics.erf(a[i])
@@ -95,7 +95,7 @@ def gelu_exact(a: Array, b: Array | None = None) -> tuple[Array, Array]:
     return _gelu(_gelu_exact, reference.gelu_exact, a, b)
 
 
-def _gelu(function, plain, a, b):  # type: ignore[no-untyped-def]
+def _gelu(function, plain, a, b):
     if not fits(a) or (b is not None and not fits(b)):
         return plain(a, b)
     columns = a.shape[-1]
@@ -143,7 +143,7 @@ def erf(a: Array) -> Array:
     return _each(_erf, a) if fits(a) else reference.erf(a)
 
 
-def _each(function, a):  # type: ignore[no-untyped-def]
+def _each(function, a):
     z = np.empty(a.shape, a.dtype)
     over_rows(function, a.size, a.size, a.reshape(-1), z.reshape(-1))
     return z

@@ -7,6 +7,8 @@ products with loops between took 0.83 and 0.90.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ...arrays.backend import Array
@@ -23,7 +25,7 @@ NONE = np.empty((0, 0, 0, 0), FLOAT32)  # no bias, no mask
 
 
 @loop
-def _weights(scores, scale, first, T):  # type: ignore[no-untyped-def]
+def _weights(scores, scale, first, T):
     """In place, p = softmax(scale scores) for rows of which the t-th of each T sees the keys 0..first + t, no other."""
     S = scores.shape[1]
     for i in range(scores.shape[0]):
@@ -40,7 +42,7 @@ def _weights(scores, scale, first, T):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _backward(p, s, scale):  # type: ignore[no-untyped-def]
+def _backward(p, s, scale):
     """In place, s = scale p (s - Σ p s), row by row."""
     for i in range(p.shape[0]):
         mean = dot(p[i], s[i])
@@ -49,7 +51,7 @@ def _backward(p, s, scale):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _attend(start, stop, q, k, v, bias, scale, first, kept, p, z):  # type: ignore[no-untyped-def]
+def _attend(start, stop, q, k, v, bias, scale, first, kept, p, z):
     """Heads start..stop: p = softmax(scale q kᵀ + bias), z = (p kept) v. Query t sees the keys 0..first + t."""
     (b, d), (S, e) = q.shape[2:], v.shape[2:]
     keys, values, used = panels_for(d, S), panels_for(S, e), np.empty((b, S), np.float32)
@@ -73,7 +75,7 @@ def _attend(start, stop, q, k, v, bias, scale, first, kept, p, z):  # type: igno
 
 
 @loop
-def _attend_back(start, stop, grad, q, k, v, p, kept, scale, more, grad_q, grad_k, grad_v):  # type: ignore[no-untyped-def]
+def _attend_back(start, stop, grad, q, k, v, p, kept, scale, more, grad_q, grad_k, grad_v):
     """Heads start..stop of a block of queries. `more`: their part of the gradients of keys and values is added."""
     (b, d), (S, e) = q.shape[2:], v.shape[2:]
     keys, values, queries, grads = panels_for(S, d), panels_for(e, S), panels_for(b, d), panels_for(b, e)
@@ -146,18 +148,17 @@ def attention_backward(grad: Array, q: Array, k: Array, v: Array, saved: list, s
     return grad_q, grad_k, grad_v
 
 
-def _by_heads(function, products, *args):  # type: ignore[no-untyped-def]
+def _by_heads(function, products, *args):
     """function for the heads (B, nh, ...) of all arrays; more dimensions one after the other, fewer as one head."""
     batch = args[0].shape[:-2]
     if len(batch) > 2:
         for i in range(batch[0]):
             _by_heads(function, products // batch[0], *(a[i] if isinstance(a, np.ndarray) else a for a in args))
         return
-    if len(batch) == 1:
-        args = [a[:, None] if isinstance(a, np.ndarray) else a for a in args]
-    args = [NONE if a is None else a for a in args]
+    given: list[Any] = [a[:, None] if len(batch) == 1 and isinstance(a, np.ndarray) else a for a in args]
+    given = [NONE if a is None else a for a in given]
     heads = batch[0] * (batch[1] if len(batch) > 1 else 1)
-    over_rows(function, heads, products >> 3, *args)
+    over_rows(function, heads, products >> 3, *given)
 
 
 def _like(a: Array) -> Array:

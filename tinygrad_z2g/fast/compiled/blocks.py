@@ -25,7 +25,7 @@ LOW, SHIFT = int32(15), int32(4)
 
 
 @loop
-def _four(start, stop, x, quants, scales, offsets, z):  # type: ignore[no-untyped-def]
+def _four(start, stop, x, quants, scales, offsets, z):
     """z = x Wᵀ for the columns start..stop; x (n, nb, 32), quants (nb, 16, out). Eight weights at a time, as each look
     at `dots` takes as long as two."""
     dots = np.empty(min(TILE, stop - start), np.float32)
@@ -51,23 +51,23 @@ def _four(start, stop, x, quants, scales, offsets, z):  # type: ignore[no-untype
 
 
 @loop
-def _both(byte, x, y):  # type: ignore[no-untyped-def]
+def _both(byte, x, y):
     """x · the low bits + y · the high bits."""
     return x * _low(byte) + y * _high(byte)
 
 
 @loop
-def _low(byte):  # type: ignore[no-untyped-def]
+def _low(byte):
     return float32(int32(int32(byte) & LOW))  # what is computed with 32 bits has 64, until it is cut
 
 
 @loop
-def _high(byte):  # type: ignore[no-untyped-def]
+def _high(byte):
     return float32(int32(int32(byte) >> SHIFT))
 
 
 @loop
-def _eight(start, stop, x, quants, scales, z):  # type: ignore[no-untyped-def]
+def _eight(start, stop, x, quants, scales, z):
     """The same for quants (nb, 32, out), four weights at a time."""
     dots = np.empty(min(TILE, stop - start), np.float32)
     for first in range(start, stop, TILE):
@@ -90,7 +90,7 @@ def _eight(start, stop, x, quants, scales, z):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _expand_four(first, start, quants, scales, offsets, w):  # type: ignore[no-untyped-def]
+def _expand_four(first, start, quants, scales, offsets, w):
     """w = scale · q + offset (blocks, 32, columns): those from block `first` and from column `start` on."""
     for b in range(w.shape[0]):
         s, o = scales[first + b, start:], offsets[first + b, start:]
@@ -102,7 +102,7 @@ def _expand_four(first, start, quants, scales, offsets, w):  # type: ignore[no-u
 
 
 @loop
-def _expand_eight(first, start, quants, scales, w):  # type: ignore[no-untyped-def]
+def _expand_eight(first, start, quants, scales, w):
     """w = scale · q, likewise."""
     for b in range(w.shape[0]):
         s = scales[first + b, start:]

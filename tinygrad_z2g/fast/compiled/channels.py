@@ -18,7 +18,7 @@ from .rows import dot, total
 
 
 @loop
-def _batch_norm(start, stop, a, w, b, eps, z, d, mean, var):  # type: ignore[no-untyped-def]
+def _batch_norm(start, stop, a, w, b, eps, z, d, mean, var):
     """d = a - mean, z = d w / √(var + eps) + b"""
     N, L = a.shape[0], a.shape[2]
     for c in range(start, stop):
@@ -45,7 +45,7 @@ def _batch_norm(start, stop, a, w, b, eps, z, d, mean, var):  # type: ignore[no-
 
 
 @loop
-def _batch_norm_backward(start, stop, g, d, r, w, out, grad_w, grad_b):  # type: ignore[no-untyped-def]
+def _batch_norm_backward(start, stop, g, d, r, w, out, grad_w, grad_b):
     """out = w r (g - mean(g) - n mean(g n)), n = d r"""
     N, L = g.shape[0], g.shape[2]
     for c in range(start, stop):

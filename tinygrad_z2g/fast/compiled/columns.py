@@ -20,7 +20,7 @@ LINE = 16  # numbers in a line of the cache, which no two threads should write t
 
 
 @loop
-def _column_sums(start, stop, a, out):  # type: ignore[no-untyped-def]
+def _column_sums(start, stop, a, out):
     """out = Σ a over the rows, for the columns start..stop."""
     sums, part = np.zeros(stop - start), np.zeros(stop - start, np.float32)
     for first in range(0, a.shape[0], BLOCK):
@@ -33,7 +33,7 @@ def _column_sums(start, stop, a, out):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _dots_of_columns(start, stop, a, b, out):  # type: ignore[no-untyped-def]
+def _dots_of_columns(start, stop, a, b, out):
     """out = Σ a b over the rows, for the columns start..stop."""
     sums, part = np.zeros(stop - start), np.zeros(stop - start, np.float32)
     for first in range(0, a.shape[0], BLOCK):
@@ -46,7 +46,7 @@ def _dots_of_columns(start, stop, a, b, out):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _product_and_column_sums(start, stop, a, b, product, out):  # type: ignore[no-untyped-def]
+def _product_and_column_sums(start, stop, a, b, product, out):
     """product = a b, out = Σ product over the rows, for the columns start..stop."""
     sums, part = np.zeros(stop - start), np.zeros(stop - start, np.float32)
     for first in range(0, a.shape[0], BLOCK):
@@ -60,7 +60,7 @@ def _product_and_column_sums(start, stop, a, b, product, out):  # type: ignore[n
 
 
 @loop
-def _sums_of_channels(start, stop, a, out):  # type: ignore[no-untyped-def]
+def _sums_of_channels(start, stop, a, out):
     """out = Σ a over examples and places, for the channels start..stop of a (N, C, L)."""
     for c in range(start, stop):
         s = 0.0
@@ -70,7 +70,7 @@ def _sums_of_channels(start, stop, a, out):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _move(part, sums):  # type: ignore[no-untyped-def]
+def _move(part, sums):
     """sums += part;  part = 0"""
     for j in range(part.size):
         sums[j] += part[j]
@@ -78,7 +78,7 @@ def _move(part, sums):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _scale_shift(start, stop, a, w, b, z):  # type: ignore[no-untyped-def]
+def _scale_shift(start, stop, a, w, b, z):
     """z = a w + b"""
     for i in range(start, stop):
         for j in range(a.shape[1]):
@@ -86,7 +86,7 @@ def _scale_shift(start, stop, a, w, b, z):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _scale(start, stop, a, w, z):  # type: ignore[no-untyped-def]
+def _scale(start, stop, a, w, z):
     """z = a w"""
     for i in range(start, stop):
         for j in range(a.shape[1]):
@@ -94,7 +94,7 @@ def _scale(start, stop, a, w, z):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _sum_rows_by_id(start, stop, ids, rows, out):  # type: ignore[no-untyped-def]
+def _sum_rows_by_id(start, stop, ids, rows, out):
     """out[ids[k]] += rows[k], for the columns start..stop."""
     for k in range(ids.size):
         row, place = rows[k, start:stop], out[ids[k], start:stop]
@@ -134,7 +134,7 @@ def product_and_column_sums(a: Array, b: Array) -> tuple[Array, Array]:
     return product, out
 
 
-def _by_columns(function, a, *args):  # type: ignore[no-untyped-def]
+def _by_columns(function, a, *args):
     over_rows(function, a.shape[-1], a.size, *args, multiple=LINE)
 
 

@@ -32,7 +32,7 @@ summing = _compiled({"contract", "reassoc", "nsz"})
 
 
 @loop
-def probe(x):  # type: ignore[no-untyped-def]
+def probe(x):
     """The smallest loop."""
     return x + 1
 

@@ -24,7 +24,7 @@ NEAR = 512  # places of z at a time
 
 
 @loop
-def _see(x, K, stride, dilation, lengths, panels):  # type: ignore[no-untyped-def]
+def _see(x, K, stride, dilation, lengths, panels):
     """panels (L' / 32, C K, 32) of what the windows see: x (C, H, W), places as in z, and zeros after the last."""
     H, W = lengths
     if H * W % WIDE:
@@ -54,7 +54,7 @@ def _see(x, K, stride, dilation, lengths, panels):  # type: ignore[no-untyped-de
 
 
 @loop
-def _conv(start, stop, x, w, b, K, stride, dilation, lengths, z):  # type: ignore[no-untyped-def]
+def _conv(start, stop, x, w, b, K, stride, dilation, lengths, z):
     """z[n] = w columns + b for the examples start..stop; x (N, C, H, W), w (O, C K), z (N, O, L'); some rows of a
     picture at a time, or a part of one."""
     H, W = lengths
@@ -75,7 +75,7 @@ def _conv(start, stop, x, w, b, K, stride, dilation, lengths, z):  # type: ignor
 
 
 @loop
-def _conv_weight(start, stop, x, g, K, stride, dilation, lengths, out):  # type: ignore[no-untyped-def]
+def _conv_weight(start, stop, x, g, K, stride, dilation, lengths, out):
     """out (J K, C, O) += Σ x gᵀ for the channels start..stop; x (N, C, H, W), g (N, O, H', W')."""
     (J, L), (H, W), O = K, lengths, g.shape[1]  # noqa: E741
     sums = np.empty((stop - start, O), np.float32)

@@ -20,7 +20,7 @@ WIDE, NARROW = np.uint32(random._SHIFTS[0]), np.uint32(random._SHIFTS[1])
 
 
 @loop
-def _mix(x):  # type: ignore[no-untyped-def]
+def _mix(x):
     """The hash of `random._mix`."""
     x = uint32(x ^ (x >> WIDE))  # what is computed with 32 bits has 64, until it is cut
     x = uint32(x * FIRST)
@@ -30,7 +30,7 @@ def _mix(x):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _dropout(start, stop, a, threshold, kept, key, z, mask):  # type: ignore[no-untyped-def]
+def _dropout(start, stop, a, threshold, kept, key, z, mask):
     """mask = 0 where hash(hash(i) xor key) < threshold, else `kept`;  z = a mask"""
     a, z, mask = a[start:stop], z[start:stop], mask[start:stop]
     for i in range(a.size):
@@ -41,7 +41,7 @@ def _dropout(start, stop, a, threshold, kept, key, z, mask):  # type: ignore[no-
 
 
 @loop
-def _mask(start, stop, threshold, kept, key, mask):  # type: ignore[no-untyped-def]
+def _mask(start, stop, threshold, kept, key, mask):
     """mask[start..stop] as in `_dropout`."""
     mask = mask[start:stop]
     for i in range(mask.size):

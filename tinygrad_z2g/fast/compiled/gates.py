@@ -22,7 +22,7 @@ from .tiles import in_panels, with_panels
 
 
 @loop
-def _lstm_forward(sums, before, gates, after, bent, h):  # type: ignore[no-untyped-def]
+def _lstm_forward(sums, before, gates, after, bent, h):
     """i, f, o = σ(sums), g = tanh(sums); after = f before + i g; h = o tanh after."""
     H = before.shape[1]
     for n in range(before.shape[0]):
@@ -41,7 +41,7 @@ def _lstm_forward(sums, before, gates, after, bent, h):  # type: ignore[no-untyp
 
 
 @loop
-def _lstm_backward(gates, before, bent, dh, dc, d):  # type: ignore[no-untyped-def]
+def _lstm_backward(gates, before, bent, dh, dc, d):
     """As in the reference, one step: dc += dh o (1 - tanh² c); d = the gates' gradients; dc *= f."""
     H = before.shape[1]
     for n in range(before.shape[0]):
@@ -58,7 +58,7 @@ def _lstm_backward(gates, before, bent, dh, dc, d):  # type: ignore[no-untyped-d
 
 
 @loop
-def _lstm(start, stop, inputs, h, w, sums, gates, cells, bent, out):  # type: ignore[no-untyped-def]
+def _lstm(start, stop, inputs, h, w, sums, gates, cells, bent, out):
     """All steps for the examples start..stop."""
     sums = sums[start:stop]
     for t in range(inputs.shape[0]):
@@ -71,7 +71,7 @@ def _lstm(start, stop, inputs, h, w, sums, gates, cells, bent, out):  # type: ig
 
 
 @loop
-def _lstm_back(start, stop, grad, gates, cells, bent, w, dh, dc, d):  # type: ignore[no-untyped-def]
+def _lstm_back(start, stop, grad, gates, cells, bent, w, dh, dc, d):
     """All steps, the last first. dh holds the gradient of what the last of them gave."""
     dh, dc = dh[start:stop], dc[start:stop]
     for t in range(bent.shape[0] - 1, -1, -1):
@@ -85,7 +85,7 @@ def lstm(inputs: Array, h: Array, c: Array, w: Array) -> tuple[Array, Array, Arr
     """See `recurrent.lstm`."""
     if not fits(inputs, h, c, w):
         return recurrent.lstm(inputs, h, c, w)
-    L, N, H = *inputs.shape[:2], w.shape[1]
+    (L, N), H = inputs.shape[:2], w.shape[1]
     out, gates = np.empty((L + 1, N, H), inputs.dtype), np.empty(inputs.shape, inputs.dtype)
     cells, bent = np.empty(out.shape, out.dtype), np.empty((L, N, H), out.dtype)
     cells[0] = c
@@ -112,7 +112,7 @@ def lstm_backward(
 
 
 @loop
-def _rnn_forward(relu, h):  # type: ignore[no-untyped-def]
+def _rnn_forward(relu, h):
     """h = φ(h), where h holds the sums before."""
     for n in range(h.shape[0]):
         if relu:
@@ -124,7 +124,7 @@ def _rnn_forward(relu, h):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _rnn_backward(h, relu, dh, d):  # type: ignore[no-untyped-def]
+def _rnn_backward(h, relu, dh, d):
     """d = dh φ'"""
     for n in range(h.shape[0]):
         for j in range(h.shape[1]):
@@ -133,7 +133,7 @@ def _rnn_backward(h, relu, dh, d):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _rnn(start, stop, inputs, h, w, relu, out):  # type: ignore[no-untyped-def]
+def _rnn(start, stop, inputs, h, w, relu, out):
     """All steps for the examples start..stop."""
     for t in range(out.shape[0]):
         before, given, now = (out[t - 1] if t else h)[start:stop], inputs[t, start:stop], out[t, start:stop]
@@ -142,7 +142,7 @@ def _rnn(start, stop, inputs, h, w, relu, out):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _rnn_back(start, stop, grad, out, w, relu, dh, d):  # type: ignore[no-untyped-def]
+def _rnn_back(start, stop, grad, out, w, relu, dh, d):
     """All steps, the last first. dh holds the gradient of what the last of them gave."""
     dh = dh[start:stop]
     for t in range(out.shape[0] - 1, -1, -1):
@@ -175,7 +175,7 @@ def rnn_backward(grad: Array, out: Array, h: Array, w: Array, relu: bool) -> tup
 
 
 @loop
-def _gru_forward(sums, inputs, before, gates, inner, after):  # type: ignore[no-untyped-def]
+def _gru_forward(sums, inputs, before, gates, inner, after):
     """As in the reference, one step, where `sums` holds w h + b. One loop over all arrays at a time took 2.4 times as
     long: the compiler takes many numbers at once only where it can see that few arrays are apart."""
     H = before.shape[1]
@@ -196,7 +196,7 @@ def _gru_forward(sums, inputs, before, gates, inner, after):  # type: ignore[no-
 
 
 @loop
-def _gru_backward(grad, gates, inner, before, dh, d, s):  # type: ignore[no-untyped-def]
+def _gru_backward(grad, gates, inner, before, dh, d, s):
     """As in the reference, one step: dh += grad; d and s = the gradients of inputs and of w h + b; dh *= z."""
     H = before.shape[1]
     for k in range(before.shape[0]):
@@ -214,7 +214,7 @@ def _gru_backward(grad, gates, inner, before, dh, d, s):  # type: ignore[no-unty
 
 
 @loop
-def _gru(start, stop, inputs, h, w, bias, sums, gates, inner, out):  # type: ignore[no-untyped-def]
+def _gru(start, stop, inputs, h, w, bias, sums, gates, inner, out):
     """All steps for the examples start..stop."""
     sums = sums[start:stop]
     for t in range(out.shape[0]):
@@ -226,7 +226,7 @@ def _gru(start, stop, inputs, h, w, bias, sums, gates, inner, out):  # type: ign
 
 
 @loop
-def _gru_back(start, stop, grad, out, gates, inner, h, w, dh, d, s):  # type: ignore[no-untyped-def]
+def _gru_back(start, stop, grad, out, gates, inner, h, w, dh, d, s):
     """All steps, the last first."""
     dh = dh[start:stop]
     for t in range(out.shape[0] - 1, -1, -1):
@@ -241,7 +241,7 @@ def gru(inputs: Array, h: Array, w: Array, b: Array | None) -> tuple[Array, Arra
     """See `recurrent.gru`."""
     if not fits(inputs, h, w) or (b is not None and not fits(b)):
         return recurrent.gru(inputs, h, w, b)
-    L, N, H = *inputs.shape[:2], w.shape[1]
+    (L, N), H = inputs.shape[:2], w.shape[1]
     bias = np.zeros(3 * H, inputs.dtype) if b is None else b
     gates, out = np.empty(inputs.shape, inputs.dtype), np.empty((L, N, H), inputs.dtype)
     inner = np.empty(out.shape, out.dtype)

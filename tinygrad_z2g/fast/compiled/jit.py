@@ -73,9 +73,9 @@ class Job:
                     self._news.get()
                 except KeyboardInterrupt as error:
                     interrupted = error
-        for error in (interrupted, *self._went):
-            if error is not None:
-                raise error
+        for met in (interrupted, *self._went):
+            if met is not None:
+                raise met
 
 
 _jobs: SimpleQueue = SimpleQueue()  # for helpers: Jobs, or None, which only wakes one
@@ -201,7 +201,9 @@ def _processors() -> int:
 def _let_others_run() -> Any:
     """The system's function for that."""
     try:
-        return ctypes.CDLL(None).sched_yield if os.name == "posix" else ctypes.WinDLL("kernel32").SwitchToThread
+        if sys.platform == "win32":
+            return ctypes.WinDLL("kernel32").SwitchToThread
+        return ctypes.CDLL(None).sched_yield
     except (OSError, AttributeError):
         return None
 

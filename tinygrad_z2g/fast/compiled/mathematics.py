@@ -56,7 +56,7 @@ ROOT_HALF, ROOT_2PI = f(0.7071067811865476), f(0.3989422804014327)  # 1/√2, 1/
 
 
 @loop
-def exp(x):  # type: ignore[no-untyped-def]
+def exp(x):
     """eˣ = 2ᵏ eʳ with k = round(x / ln 2) and |r| <= ln 2 / 2, where a polynomial of degree 7 is exact to float32."""
     none = x < f(-104.0)  # 0; a processor takes 100 times as long for a product that is nearly 0 as for others
     y = choose(none, ZERO, min(x, f(89.0)))  # beyond: inf
@@ -77,13 +77,13 @@ def exp(x):  # type: ignore[no-untyped-def]
 
 
 @loop
-def sigmoid(x):  # type: ignore[no-untyped-def]
+def sigmoid(x):
     """σ(x) = 1 / (1 + e⁻ˣ)"""
     return ONE / (ONE + exp(-x))
 
 
 @loop
-def tanh(x):  # type: ignore[no-untyped-def]
+def tanh(x):
     """tanh x = (1 - t) / (1 + t) with t = e^(-2|x|); near 0, where 1 - t cancels, x + x³ P(x²)."""
     t = exp(-TWO * abs(x))
     far = (ONE - t) / (ONE + t)
@@ -98,7 +98,7 @@ def tanh(x):  # type: ignore[no-untyped-def]
 
 
 @loop
-def erf(x):  # type: ignore[no-untyped-def]
+def erf(x):
     """erf x = x + x P(x²) near 0; beyond, 1 - e^q with q = ln erfc |x| as a polynomial, up to 4, where it is 1."""
     s = x * x
     p = f(7.88911954e-05)
@@ -122,7 +122,7 @@ def erf(x):  # type: ignore[no-untyped-def]
 
 
 @loop
-def bell(x):  # type: ignore[no-untyped-def]
+def bell(x):
     """e^(-x²/2). x² is rounded, which for x = 10 would be an error of 50 units in the last place: the rest follows."""
     y = float64(min(abs(x), f(20)))  # beyond: 0
     exact = y * y * 0.5
@@ -132,7 +132,7 @@ def bell(x):  # type: ignore[no-untyped-def]
 
 
 @loop
-def normal_cdf(x, e):  # type: ignore[no-untyped-def]
+def normal_cdf(x, e):
     """Φ(x), given e = `bell` (x): Φ(-|x|) = e t P(t) / 2, t = 1 / (1 + 0.4 |x| / √2), exact in the tail too."""
     t = ONE / (ONE + f(0.4) * ROOT_HALF * abs(x))
     p = f(-0.0286371617)

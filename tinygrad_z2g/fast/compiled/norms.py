@@ -15,7 +15,7 @@ from .rows import dot, in_rows, total
 
 
 @loop
-def _layer_norm(start, stop, a, eps, n, r):  # type: ignore[no-untyped-def]
+def _layer_norm(start, stop, a, eps, n, r):
     """n = (a - mean) r, r = 1 / √(var + eps)"""
     C = np.float32(a.shape[1])
     for i in range(start, stop):
@@ -32,7 +32,7 @@ def _layer_norm(start, stop, a, eps, n, r):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _layer_norm_backward(start, stop, g, n, r, out):  # type: ignore[no-untyped-def]
+def _layer_norm_backward(start, stop, g, n, r, out):
     """out = r (g - mean(g) - n mean(g n))"""
     C = np.float32(g.shape[1])
     for i in range(start, stop):
@@ -42,7 +42,7 @@ def _layer_norm_backward(start, stop, g, n, r, out):  # type: ignore[no-untyped-
 
 
 @loop
-def _rms_norm(start, stop, a, eps, n, r):  # type: ignore[no-untyped-def]
+def _rms_norm(start, stop, a, eps, n, r):
     """n = a r, r = 1 / √(mean(a²) + eps)"""
     for i in range(start, stop):
         scale = ONE / np.float32(math.sqrt(dot(a[i], a[i]) / np.float32(a.shape[1]) + eps))
@@ -52,7 +52,7 @@ def _rms_norm(start, stop, a, eps, n, r):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _rms_norm_backward(start, stop, g, n, r, out):  # type: ignore[no-untyped-def]
+def _rms_norm_backward(start, stop, g, n, r, out):
     """out = r (g - n mean(g n))"""
     for i in range(start, stop):
         stretch, scale = dot(g[i], n[i]) / np.float32(g.shape[1]), r[i, 0]

@@ -15,7 +15,7 @@ from .layout import fits
 
 
 @loop
-def _max_windows(start, stop, padded, places, step_h, step_w, z, best):  # type: ignore[no-untyped-def]
+def _max_windows(start, stop, padded, places, step_h, step_w, z, best):
     """places[number]: how far the place of this number is from the first of its window, in padded (N, C, H, W)"""
     W = padded.shape[3]
     for n in range(start, stop):
@@ -34,7 +34,7 @@ def _max_windows(start, stop, padded, places, step_h, step_w, z, best):  # type:
 
 
 @loop
-def _add_at_best(start, stop, grad, best, places, step_h, step_w, out):  # type: ignore[no-untyped-def]
+def _add_at_best(start, stop, grad, best, places, step_h, step_w, out):
     W = out.shape[3]
     for n in range(start, stop):
         for c in range(grad.shape[1]):

@@ -25,13 +25,13 @@ NO_ROW = np.empty(0, FLOAT32)
 
 
 @loop
-def _rows(start, stop, a, b, row, z):  # type: ignore[no-untyped-def]
+def _rows(start, stop, a, b, row, z):
     """Rows of z = a b + row."""
     multiply(a[start:stop], b, row, z[start:stop])
 
 
 @loop
-def _columns(start, stop, a, b, row, z):  # type: ignore[no-untyped-def]
+def _columns(start, stop, a, b, row, z):
     """Columns of the same."""
     multiply(a, b[:, start:stop], row[start:stop], z[:, start:stop])
 
@@ -90,7 +90,7 @@ def shares(n: int) -> list[slice]:
 
 
 @loop
-def _bmm(start, stop, a, b, z):  # type: ignore[no-untyped-def]
+def _bmm(start, stop, a, b, z):
     """Matrices start..stop of z = a b: (B, G, n, k), (B, G, k, m) -> (B, G, n, m)."""
     (n, k), m = a.shape[2:], b.shape[3]
     panels = panels_for(k, m)

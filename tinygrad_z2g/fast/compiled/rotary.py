@@ -13,7 +13,7 @@ from .layout import fits
 
 
 @loop
-def _halves(start, stop, a, cos, sin, z):  # type: ignore[no-untyped-def]
+def _halves(start, stop, a, cos, sin, z):
     """Positions start..stop of a (B, T, n, d); cos, sin (T, d / 2). Pairs are i and i + d/2."""
     for b in range(a.shape[0]):
         for t in range(start, stop):
@@ -26,7 +26,7 @@ def _halves(start, stop, a, cos, sin, z):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _neighbours(start, stop, a, cos, sin, z):  # type: ignore[no-untyped-def]
+def _neighbours(start, stop, a, cos, sin, z):
     """The same; pairs are 2i and 2i + 1."""
     for b in range(a.shape[0]):
         for t in range(start, stop):

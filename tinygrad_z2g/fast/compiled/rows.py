@@ -23,7 +23,7 @@ REST, SIGN = np.int32(0x7FFFFFFF), np.int32(31)  # all bits but the sign, and ho
 
 
 @summing
-def total(x):  # type: ignore[no-untyped-def]
+def total(x):
     """Σ x of a vector. "reassoc": several partial sums at a time, as NumPy's pairwise sums more exact than one."""
     s = ZERO
     for j in range(x.size):
@@ -32,7 +32,7 @@ def total(x):  # type: ignore[no-untyped-def]
 
 
 @summing
-def dot(x, y):  # type: ignore[no-untyped-def]
+def dot(x, y):
     """Σ x y of two vectors."""
     s = ZERO
     for j in range(x.size):
@@ -41,14 +41,14 @@ def dot(x, y):  # type: ignore[no-untyped-def]
 
 
 @loop
-def in_order(x):  # type: ignore[no-untyped-def]
+def in_order(x):
     """An int32 that is larger where x is: the bits of positive floats are in order, of negative ones in reverse."""
     bits = bits_of_float(x)
     return int32(bits ^ int32((bits >> SIGN) & REST))
 
 
 @loop
-def largest(x):  # type: ignore[no-untyped-def]
+def largest(x):
     """max x of a vector, at least the lowest finite number. A row with NaN gives whatever: its sum will be NaN.
 
     Compared as integers, which the compiler does many at a time and, because of NaN, not for floats.
@@ -60,7 +60,7 @@ def largest(x):  # type: ignore[no-untyped-def]
 
 
 @loop
-def exponentials(a, m, e):  # type: ignore[no-untyped-def]
+def exponentials(a, m, e):
     """e = e^(a - m); returns Σ e."""
     for j in range(a.size):
         e[j] = exp(a[j] - m)
@@ -68,7 +68,7 @@ def exponentials(a, m, e):  # type: ignore[no-untyped-def]
 
 
 @loop
-def divide(p, s):  # type: ignore[no-untyped-def]
+def divide(p, s):
     """In place, p / s of a vector that is 0 if s is."""
     r = ONE / s if s != ZERO else ZERO
     for j in range(p.size):
@@ -76,7 +76,7 @@ def divide(p, s):  # type: ignore[no-untyped-def]
 
 
 @loop
-def softmax_row(p):  # type: ignore[no-untyped-def]
+def softmax_row(p):
     """In place, p = e^(p - m) / Σ e^(p - m), m = max p, of a vector. If it is -inf throughout: zeros.
 
     (`exponentials` with one vector given twice would be computed one number at a time.)
@@ -88,14 +88,14 @@ def softmax_row(p):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _softmax(start, stop, a, p):  # type: ignore[no-untyped-def]
+def _softmax(start, stop, a, p):
     """p = e^(a - m) / Σ e^(a - m), m = max a, row by row."""
     for i in range(start, stop):
         divide(p[i], exponentials(a[i], largest(a[i]), p[i]))
 
 
 @loop
-def _short_softmax(start, stop, a, p):  # type: ignore[no-untyped-def]
+def _short_softmax(start, stop, a, p):
     """The same for short rows: e^x of many rows at once, so that the compiler takes many numbers at a time. 1,600 rows
     of 16 take as long as in NumPy, but threads can share them."""
     C, flat = a.shape[1], p.reshape(-1)
@@ -113,7 +113,7 @@ def _short_softmax(start, stop, a, p):  # type: ignore[no-untyped-def]
 
 
 @loop
-def softmax_backward_row(p, grad, out):  # type: ignore[no-untyped-def]
+def softmax_backward_row(p, grad, out):
     """out = p (grad - Σ p grad), of a vector."""
     s = dot(p, grad)
     for j in range(p.size):
@@ -121,14 +121,14 @@ def softmax_backward_row(p, grad, out):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _softmax_backward(start, stop, p, grad, out):  # type: ignore[no-untyped-def]
+def _softmax_backward(start, stop, p, grad, out):
     """Each row by itself."""
     for i in range(start, stop):
         softmax_backward_row(p[i], grad[i], out[i])
 
 
 @summing
-def rest(e):  # type: ignore[no-untyped-def]
+def rest(e):
     """Σ e - 1, where the largest e are 1."""
     others, ones = ZERO, -ONE
     for j in range(e.size):
@@ -138,7 +138,7 @@ def rest(e):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _log_softmax(start, stop, a, z):  # type: ignore[no-untyped-def]
+def _log_softmax(start, stop, a, z):
     """z = a - m - ln Σ e^(a - m). The largest e is 1: ln (1 + the rest) keeps the digits of a rest that is small."""
     for i in range(start, stop):
         m = largest(a[i])
@@ -149,7 +149,7 @@ def _log_softmax(start, stop, a, z):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _cross_entropy(start, stop, logits, target, weight, losses, g):  # type: ignore[no-untyped-def]
+def _cross_entropy(start, stop, logits, target, weight, losses, g):
     """loss = -w ln p[t];  g = w (p - onehot), where 1 - p[t] is the sum of the others over that of all."""
     for i in range(start, stop):
         m, t, w = largest(logits[i]), target[i], weight[i]

@@ -101,7 +101,7 @@ def call_c(_: Any, address: Any, n: Any) -> Any:
 
 
 @intrinsic
-def pause(_):  # type: ignore[no-untyped-def]
+def pause(_):
     """Nothing for some 40 ns, in which another thread of the same core has it for itself."""
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -158,13 +158,13 @@ def job(_: Any, function: Any, args: Any) -> Any:
 
 
 @loop
-def cut(rows, part, parts, multiple):  # type: ignore[no-untyped-def]
+def cut(rows, part, parts, multiple):
     """Where a part of so many rows begins, at a `multiple`; of the part after the last: where all end."""
     return rows if part == parts else rows * part // parts // multiple * multiple
 
 
 @loop
-def work(board):  # type: ignore[no-untyped-def]
+def work(board):
     """Take parts until none is left; whether there was one."""
     some = False
     while True:
@@ -182,7 +182,7 @@ def work(board):  # type: ignore[no-untyped-def]
 
 
 @loop
-def share(board, function, data, rows, parts, multiple):  # type: ignore[no-untyped-def]
+def share(board, function, data, rows, parts, multiple):
     """The job, done. Meanwhile OpenBLAS takes one thread: its own would wait for their next product by spinning, on the
     core that the other half needs. (Another library is left to itself.)"""
     if not exchange(board, BUSY, 0, 1):
@@ -211,7 +211,7 @@ def share(board, function, data, rows, parts, multiple):  # type: ignore[no-unty
 
 
 @loop
-def serve(board, patience):  # type: ignore[no-untyped-def]
+def serve(board, patience):
     """Help, until nothing new has come for a while or a Python function waits."""
     add(board, AWAKE, 1)
     idle = 0
@@ -222,13 +222,13 @@ def serve(board, patience):  # type: ignore[no-untyped-def]
 
 
 @loop
-def post(board, n):  # type: ignore[no-untyped-def]
+def post(board, n):
     """So many Python functions more wait, or fewer."""
     add(board, LEAVE, n)
 
 
-def _shared(board, rows, parts, multiple, *args):  # type: ignore[no-untyped-def]
-    code, data = job(function, args)  # type: ignore[name-defined]  # noqa: F821
+def _shared(board, rows, parts, multiple, *args):
+    code, data = job(function, args)  # noqa: F821
     share(board, code, data, rows, parts, multiple)
 
 

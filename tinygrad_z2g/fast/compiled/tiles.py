@@ -33,7 +33,7 @@ _LANES = ir.VectorType(_NUMBER, LANES)
 
 
 @intrinsic(prefer_literal=True)
-def _tile(_, rows, k, a, down, right, panel, before, before_step, z, step):  # type: ignore[no-untyped-def]
+def _tile(_, rows, k, a, down, right, panel, before, before_step, z, step):
     """z = before + a b for so many `rows`, a literal. All else are addresses, and steps in bytes: from row to row of a
     (down), from column to column (right), from row to row of the others. No `before`, 0: zeros."""
     n = rows.literal_value
@@ -85,7 +85,7 @@ def _tile(_, rows, k, a, down, right, panel, before, before_step, z, step):  # t
 
 
 @loop
-def _tiles(rows, k, a, down, right, leap, panel, before, before_step, z, step):  # type: ignore[no-untyped-def]
+def _tiles(rows, k, a, down, right, leap, panel, before, before_step, z, step):
     """The same for any number of rows; leap: from the rows of one tile to those of the next."""
     tall = before_step * ROWS
     for _ in range(rows // ROWS):
@@ -100,7 +100,7 @@ def _tiles(rows, k, a, down, right, leap, panel, before, before_step, z, step): 
 
 
 @intrinsic
-def _turn_square(_, a, step, out, out_step):  # type: ignore[no-untyped-def]
+def _turn_square(_, a, step, out, out_step):
     """out[j, i] = a[i, j] for 16 x 16 numbers in registers: whoever has bit d set in i but not in j changes places with
     its mirror, for d = 1, 2, 4, 8. All are addresses and steps in bytes; a tenth of the time of a loop."""
 
@@ -127,7 +127,7 @@ def _turn_square(_, a, step, out, out_step):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def copy_line(_, a, out):  # type: ignore[no-untyped-def]
+def copy_line(_, a, out):
     """32 numbers from one address to another."""
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -141,7 +141,7 @@ def copy_line(_, a, out):  # type: ignore[no-untyped-def]
 
 
 @loop
-def fill_panels(b, panels):  # type: ignore[no-untyped-def]
+def fill_panels(b, panels):
     """panels[p, k] = b[k, 32 p : 32 p + 32], zeros beyond the last column: (k, m) -> (m / 32, k, 32)."""
     K, m = b.shape
     for p in range(panels.shape[0]):
@@ -168,13 +168,13 @@ def fill_panels(b, panels):  # type: ignore[no-untyped-def]
 
 
 @loop
-def panels_for(k, m):  # type: ignore[no-untyped-def]
+def panels_for(k, m):
     """Room for the panels of (k, m) numbers."""
     return np.empty(((m + WIDE - 1) // WIDE, k, WIDE), np.float32)
 
 
 @loop
-def in_panels(b):  # type: ignore[no-untyped-def]
+def in_panels(b):
     """b in panels of its own."""
     panels = panels_for(*b.shape)
     fill_panels(b, panels)
@@ -182,7 +182,7 @@ def in_panels(b):  # type: ignore[no-untyped-def]
 
 
 @loop
-def with_panels(a, panels, m, before, before_step, z):  # type: ignore[no-untyped-def]
+def with_panels(a, panels, m, before, before_step, z):
     """z = before + a b for b (k, m) in panels; before as an address, see `_tile`; rows of z lie number by number."""
     for deep in range(0, panels.shape[1], DEEP):
         if deep:
@@ -192,7 +192,7 @@ def with_panels(a, panels, m, before, before_step, z):  # type: ignore[no-untype
 
 
 @loop
-def _with_panels(at, rows, panels, m, before, before_step, z):  # type: ignore[no-untyped-def]
+def _with_panels(at, rows, panels, m, before, before_step, z):
     """The same for an a of so many rows `at` an address, with three steps; see `_tiles`."""
     (a, down, right, leap), k, step = at, panels.shape[1], z.strides[0]
     for p in range(panels.shape[0]):
@@ -207,7 +207,7 @@ def _with_panels(at, rows, panels, m, before, before_step, z):  # type: ignore[n
 
 
 @intrinsic
-def _number_at(_, address):  # type: ignore[no-untyped-def]
+def _number_at(_, address):
     """The float32 at an address."""
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -217,14 +217,14 @@ def _number_at(_, address):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _add_edge(edge, n, before, before_step, z):  # type: ignore[no-untyped-def]
+def _add_edge(edge, n, before, before_step, z):
     for i in range(edge.shape[0]):
         for j in range(n):
             z[i, j] = edge[i, j] + (_number_at(before + i * before_step + 4 * j) if before else np.float32(0))
 
 
 @loop
-def multiply(a, b, row, z):  # type: ignore[no-untyped-def]
+def multiply(a, b, row, z):
     """z = a b, plus `row` in each row if it is not empty; a (n, k) and b (k, m) with any strides."""
     (n, k), m = a.shape, b.shape[1]
     turned = a.strides[1] != 4  # then its rows are copied, so that those of a tile lie side by side
@@ -251,7 +251,7 @@ def multiply(a, b, row, z):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _turn(a, out):  # type: ignore[no-untyped-def]
+def _turn(a, out):
     """out[t, k, r] = a[8 t + r, k], for an a that lies in memory column by column. (Between the rows of two tiles there
     are some bytes more: what lies a power of two apart pushes each other out of the cache.)"""
     n, K = a.shape

@@ -20,7 +20,7 @@ BLOCK = 4096  # numbers whose squares are summed in float32
 
 
 @loop
-def _adam(start, stop, w, g, m, v, beta1, beta2, rate, eps, decay):  # type: ignore[no-untyped-def]
+def _adam(start, stop, w, g, m, v, beta1, beta2, rate, eps, decay):
     """m = β₁ m + (1 - β₁) g;  v = β₂ v + (1 - β₂) g²;  w -= rate m / (√v + eps) + decay w"""
     w, g, m, v = w[start:stop], g[start:stop], m[start:stop], v[start:stop]
     for i in range(w.size):
@@ -31,7 +31,7 @@ def _adam(start, stop, w, g, m, v, beta1, beta2, rate, eps, decay):  # type: ign
 
 
 @loop
-def _sgd(start, stop, w, g, lr):  # type: ignore[no-untyped-def]
+def _sgd(start, stop, w, g, lr):
     """w -= lr g"""
     w, g = w[start:stop], g[start:stop]
     for i in range(w.size):
@@ -39,7 +39,7 @@ def _sgd(start, stop, w, g, lr):  # type: ignore[no-untyped-def]
 
 
 @summing
-def _squares(start, stop, a, sums):  # type: ignore[no-untyped-def]
+def _squares(start, stop, a, sums):
     """sums[k] = Σ a² over the k-th block."""
     for k in range(start, stop):
         block, s = a[k * BLOCK : (k + 1) * BLOCK], ZERO
@@ -49,7 +49,7 @@ def _squares(start, stop, a, sums):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _scale(start, stop, a, factor):  # type: ignore[no-untyped-def]
+def _scale(start, stop, a, factor):
     """a *= factor"""
     a = a[start:stop]
     for i in range(a.size):

@@ -12,7 +12,7 @@ from .layout import fits
 
 
 @loop
-def _add_windows(out, seen, stride, dilation):  # type: ignore[no-untyped-def]
+def _add_windows(out, seen, stride, dilation):
     """out[i, t · stride + k · dilation] += seen[i, k, t], along two axes: out (N, H, W), seen (N, J, K, H', W')."""
     for i in range(seen.shape[0]):
         for j in range(seen.shape[1]):

@@ -328,7 +328,7 @@ def adam_all(
     for w, g, m, v, step in parts:
         if fits(w, g, m, v) and all(x.flags.c_contiguous for x in (w, m, v)):
             alike.setdefault((step, w.dtype.char), []).append((w, of(w).ascontiguousarray(g), m, v))
-        elif replay.capturing():
+        elif replay.capturing() or callable(lr):
             raise NotImplementedError(f"Adam in a captured step: expected float32 or float64 in rows, got {w.dtype}")
         else:
             reference.adam(w, g, m, v, step, lr, beta1, beta2, eps, decay)

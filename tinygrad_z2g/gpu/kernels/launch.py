@@ -58,10 +58,10 @@ def number(a: Array) -> type:
 def over_rows(a: Array, file: str, name: str, rows: int, columns: int, args: tuple) -> None:
     """Run a kernel that works on rows: four rows per block, a warp each, or for long rows a block each."""
     if columns <= LONG_ROW:
-        grid, block = (-(-rows // 4),), (WARP, 4)
+        blocks, block = -(-rows // 4), (WARP, 4)
     else:
-        grid, block = (rows,), (LONG_BLOCK,)
-    kernel(of(a), file, name, a.dtype.char)(grid, block, args)
+        blocks, block = rows, (LONG_BLOCK, 1)
+    kernel(of(a), file, name, a.dtype.char)((blocks,), block, args)
 
 
 def over_elements(a: Array, file: str, name: str, n: int, args: tuple) -> None:

@@ -172,7 +172,7 @@ class OwnCublas:
             self._call[name] = function
         handle = ctypes.c_void_p()
         self._checked("cublasCreate_v2", ctypes.byref(handle))
-        self.handle = handle.value
+        self.handle: Any = handle.value
 
     def _checked(self, name: str, *args: Any) -> None:
         status = self._call[name](*args)

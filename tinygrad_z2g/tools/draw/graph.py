@@ -26,45 +26,60 @@ from ...walks.modes import enable_grad
 from ...walks.paths import reachable
 from ..folding import runs
 from . import writing
-from .layout import Box, place
+from .layout import place
 from .tracing import Call, Input, norm, notes, numbers, tracing
 from .writing import Card, Frame
 
 ENOUGH = 25  # cards in a picture before modules are folded
 
 
-class _Group:
-    """What happened during one call: nodes, leaves, inputs, and the groups of the calls inside, in order of time."""
+class _Members:
+    """What happened: nodes, leaves, inputs, and the groups of the calls inside, in order of time."""
 
-    def __init__(self, call: Call | None):
-        self.call = call
+    def __init__(self) -> None:
         self.members: list[Any] = []
 
     def everything(self) -> Iterator[Any]:
         """All nodes, leaves and inputs in here, those of the calls inside too."""
         for member in self.members:
-            yield from member.everything() if isinstance(member, _Group) else (member,)
+            yield from member.everything() if isinstance(member, _Members) else (member,)
 
     def calls(self) -> list[Call]:
-        """The call and those inside."""
-        inner = (member.calls() for member in self.members if isinstance(member, _Group))
-        return [self.call, *itertools.chain(*inner)]
+        """The calls inside."""
+        return list(itertools.chain(*(member.calls() for member in self.members if isinstance(member, _Members))))
 
     def nodes(self) -> list[Node]:
         """All nodes in here, in order of time."""
         return [member for member in self.everything() if isinstance(member, Node)]
+
+
+class _Group(_Members):
+    """What happened during one call."""
+
+    def __init__(self, call: Call):
+        super().__init__()
+        self.call = call
+
+    def calls(self) -> list[Call]:
+        """The call and those inside."""
+        return [self.call, *super().calls()]
 
     def looks(self) -> list:
         """Two groups that look the same are called copies: their operations and leaves agree in name and shape."""
         return [type(self.call.module), *((getattr(m, "name", ""), _shape(m)) for m in self.everything())]
 
 
-class _Again(_Group):
+class _Again(_Members):
     """What happened between the first and the last of many times the same: `times` times `length` members."""
 
     def __init__(self, members: list[Any], length: int):
-        super().__init__(None)
+        super().__init__()
         self.members, self.length, self.times = members, length, len(members) // length
+
+
+def _start(around: _Members | None) -> str:
+    """What the names inside a call begin with: `blocks.0.`; nothing outside of all modules."""
+    return f"{around.call.name}." if isinstance(around, _Group) and around.call.name else ""
 
 
 class draw:
@@ -126,13 +141,13 @@ class draw:
             depth = next((d for d in range(9, 1, -1) if self._count(self._top, d, open) <= ENOUGH), 1)
             if self._count(top, depth, open) > ENOUGH:
                 top = self._shortened(top)
-        self._box: dict[Any, Box] = {}  # what shows a node, a leaf, an input or a call
+        self._box: dict[Any, Card | Frame] = {}  # what shows a node, a leaf, an input or a call
         self._frame = Frame("", self._boxes(top, depth, open))
         pairs = [*self._given, *((source, node) for node in self._nodes for source in node.inputs())]
         self._edges = [(a, b) for a, b in {(self._box[a], self._box[b]): None for a, b in pairs} if a is not b]
         self._lines = place(self._frame, self._edges)
         self._hints = []  # how to read the picture, and how to get a better one
-        if any(text.startswith("|") for box in self._box.values() if not box.parts for _, text in box.texts):
+        if any(text.startswith("|") for box in self._box.values() if isinstance(box, Card) for _, text in box.texts):
             self._hints.append("|value|, |grad|: the norm √(Σ x²)")
         if top is not self._top and any(isinstance(member, _Again) for member in top.members):
             self._hints.append("what repeats is drawn the first and the last time: depth=9 draws all")
@@ -144,7 +159,7 @@ class draw:
     def _name(self, root: Tensor, variables: dict[str, Any]) -> None:
         """Names and values of leaves and nodes, from the notes, the modules and the variables of the caller."""
         self._names: dict[Any, str] = {}
-        self._values = {node: notes[node].text for node in self._nodes if node in notes}
+        self._values: dict[Any, tuple[str, str]] = {n: notes[n].text for n in self._nodes if n in notes}
         for name, value in [("", root), *variables.items()]:
             if isinstance(value, Tensor):
                 key = source(value)
@@ -159,25 +174,26 @@ class draw:
 
     def _differentiate(self, root: Tensor) -> None:
         """∂root/∂everything, or a note that says why not. Hooks are off meanwhile: looking must not change anything."""
-        leaves = {source: None for node in self._nodes for source in node.inputs() if isinstance(source, Variable)}
-        leaves = leaves or {self._root: None}
+        inputs = [source for node in self._nodes for source in node.inputs()]
+        leaves = list(dict.fromkeys(x for x in inputs if isinstance(x, Variable))) or [root]
         self._grads: dict[Any, Array] = {}
         self._caption = f"{count(len(self._nodes), 'operation')}, {count(len(leaves), 'leaf', 'leaves')}"
         if root.array.size != 1:
             self._caption += f"; no gradients: the result has shape {_shape(root)}, not one number"
             return
-        asked = [(owner, owner.asked) for owner in [*self._nodes, *leaves]]
+        owners: list[Any] = [*self._nodes, *leaves]
+        asked = [(owner, owner.asked) for owner in owners]
         try:
             for owner, _ in asked:
                 owner.asked = None
-            self._grads = walk([(root, of(root.array).ones_like(root.array))], True, {*self._nodes, *leaves})[0]
+            self._grads = walk([(root, of(root.array).ones_like(root.array))], True, set(owners))[0]
         except RuntimeError as error:  # a tensor was changed in place since
             self._caption += f"; no gradients: {error}"
         finally:
             for owner, before in asked:
                 owner.asked = before
 
-    def _group(self) -> _Group:
+    def _group(self) -> _Members:
         """The tree of calls, with all nodes, leaves and inputs in it."""
         homes: dict[Any, tuple[Call, ...]] = dict(self._calls)  # a leaf goes where all of its users are
         for node, calls in self._calls.items():
@@ -187,7 +203,7 @@ class draw:
                     homes[leaf] = tuple(a for a, b in both if a is b)
         self._given = {(given, call): None for calls in self._calls.values() for call in calls for given in call.inputs}
         homes |= {given: given.home for given, _ in self._given}
-        groups: dict[Call | None, _Group] = {None: _Group(None)}
+        groups: dict[Call | None, _Members] = {None: _Members()}
         if not self._nodes:
             groups[None].members.append(self._root)
         done = set()
@@ -208,7 +224,7 @@ class draw:
 
     # --- Cards and frames -----------------------------------------------------------------------------------------
 
-    def _shortened(self, group: _Group) -> _Group:
+    def _shortened(self, group: _Members) -> _Members:
         """The group with one member in place of all but the first and the last of many times the same."""
 
         def look(member: Any) -> tuple:
@@ -216,7 +232,7 @@ class draw:
                 return type(member.call.module), tuple(map(look, member.everything()))
             return getattr(member, "name", None), _shape(member), self._names.get(member)
 
-        short = _Group(group.call)
+        short = _Members()
         for run in runs([look(member) for member in group.members]):
             members = group.members[run.start : run.start + run.length * run.times]
             if run.times > 1:
@@ -226,17 +242,16 @@ class draw:
 
     def _opened(self, group: _Group, depth: int, open: Any) -> bool:
         """Whether a group is drawn as a frame: by its depth, or because it or one inside it is to be open."""
-        start = f"{group.call.name}." if group.call.name else ""
-        return depth > 0 or any(name == group.call.name or name.startswith(start) for name in open)
+        return depth > 0 or any(name == group.call.name or name.startswith(_start(group)) for name in open)
 
-    def _count(self, group: _Group, depth: int, open: Any) -> int:
+    def _count(self, group: _Members, depth: int, open: Any) -> int:
         """How many cards there would be."""
         groups = [member for member in group.members if isinstance(member, _Group)]
         inside = sum(self._count(g, depth - 1, open) if self._opened(g, depth, open) else 1 for g in groups)
         return len(group.members) - len(groups) + inside
 
-    def _boxes(self, group: _Group, depth: int, open: Any) -> list[Box]:
-        boxes: list[Box] = []
+    def _boxes(self, group: _Members, depth: int, open: Any) -> list[Card | Frame]:
+        boxes: list[Card | Frame] = []
         run: list[_Group] = []  # folded groups that follow each other and look the same
         for member in [*group.members, None]:
             if isinstance(member, _Again):
@@ -261,10 +276,10 @@ class draw:
                 boxes.append(self._single(member, self._names.get(member, ""), group))
         return boxes
 
-    def _title(self, group: _Group, parent: _Group) -> str:
+    def _title(self, group: _Group, parent: _Members) -> str:
         """`attention · CausalSelfAttention`, the name as seen from the module around it."""
-        call, start = group.call, f"{parent.call.name}." if parent.call and parent.call.name else ""
-        name = call.name.removeprefix(start) or self._modules.get(call.module, "")
+        call = group.call
+        name = call.name.removeprefix(_start(parent)) or self._modules.get(call.module, "")
         return f"{name} · {type(call.module).__name__}" if name else type(call.module).__name__
 
     def _lines_of(self, key: Any, value: tuple[str, str] | None) -> list[tuple[str, str]]:
@@ -273,7 +288,7 @@ class draw:
         lines = [("v", f"{value[0].format('value')} {value[1]}")] if value else []
         return lines + ([("g", f"{grad[0].format('grad')} {grad[1]}")] if grad else [])
 
-    def _single(self, member: Any, name: str, group: _Group | None = None) -> Card:
+    def _single(self, member: Any, name: str, group: _Members | None = None) -> Card:
         """The card of a node, a leaf or an input."""
         if isinstance(member, Node):
             kind, value = "operation", self._values.get(member)
@@ -283,8 +298,7 @@ class draw:
             title = "input" if tensor is None else self._names.get(tensor, "input")
         else:
             kind, value = "parameter" if isinstance(member, Parameter) else "leaf", numbers(member.array)
-            start = f"{group.call.name}." if group and group.call and group.call.name else ""
-            title = name.removeprefix(start) or kind
+            title = name.removeprefix(_start(group)) or kind
         kind = "result" if member is self._root else kind
         tip = f"{getattr(member, 'name', kind)} {name}".strip()
         if (spot := getattr(member, "place", None)) is not None:  # noted by trace()
@@ -293,7 +307,7 @@ class draw:
         self._box[member] = card
         return card
 
-    def _folded(self, run: list[_Group], parent: _Group) -> Card:
+    def _folded(self, run: list[_Group], parent: _Members) -> Card:
         """The card of one folded module, or of several that look the same."""
         members = [member for group in run for member in group.everything()]
         nodes, last = run[0].nodes(), run[-1].nodes()[-1]
@@ -324,7 +338,7 @@ class draw:
         texts += self._lines_of(last, self._values.get(last))
         title = f"{group.times} × the same {count(len(each), 'operation')}"
         card = Card("folded", title, str(_shape(last)), texts, f"{group.times} × {', '.join(each)}", group.times)
-        self._box |= dict.fromkeys([*group.everything(), *group.calls()[1:]], card)
+        self._box |= dict.fromkeys([*group.everything(), *group.calls()], card)
         return card
 
     # --- Writing it down ------------------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ the gaps allow. A frame is one box in the frame around it, so frames never overl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 GAP_X, GAP_Y, PAD, HEADER = 14.0, 22.0, 12.0, 22.0  # pixels: between boxes, between rows, inside a frame, its title
 SWEEPS = 12
 BOX, POINT, SIDE = 1e8, 1e4, 1.0  # weights: a box keeps its place, a passing line yields, and what nothing precedes too
@@ -23,8 +25,8 @@ class Box:
     comes from a card outside crosses its upper edge, and that from a card inside its lower edge (x from the left).
     """
 
-    def __init__(self, width: float, height: float = 0.0, parts: list[Box] | None = None):
-        self.width, self.height, self.parts = width, height, parts or []
+    def __init__(self, width: float, height: float = 0.0, parts: Sequence[Box] = ()):
+        self.width, self.height, self.parts = width, height, parts
         self.x = self.y = 0.0
         self.inlets: dict[Box, float] = {}
         self.outlets: dict[Box, float] = {}
@@ -53,7 +55,7 @@ class _Cell:
         self.below: list[tuple[_Cell, float]] = []
 
 
-def place(root: Box, edges: list[tuple[Box, Box]]) -> list[Line]:
+def place(root: Box, edges: Sequence[tuple[Box, Box]]) -> list[Line]:
     """Set x and y of everything in the frame `root`, and return the lines.
 
     Edges lead from cards to cards, or to frames, and form no cycle, also if each frame is taken as one box.

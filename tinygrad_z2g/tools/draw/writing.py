@@ -5,7 +5,7 @@ It knows nothing of tensors: a box has lines of text and a kind, which gives its
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from .layout import Box, Line
 
@@ -43,7 +43,7 @@ class Frame(Box):
 
     kind = "frame"
 
-    def __init__(self, title: str, parts: list[Box]):
+    def __init__(self, title: str, parts: Sequence[Box]):
         self.title = title
         super().__init__(LETTER * len(title) + 24, parts=parts)
 
@@ -60,10 +60,10 @@ def svg(frame: Frame, lines: list[Line], captions: list[str]) -> str:
         '<rect width="100%" height="100%" fill="#ffffff"/>'
     ]
     boxes = list(_inside(frame))
-    frames, cards = [b for b in boxes if b.parts], [b for b in boxes if not b.parts]
+    frames, cards = [b for b in boxes if isinstance(b, Frame)], [b for b in boxes if isinstance(b, Card)]
     out += [_rect(box, box.x, box.y, 8) for box in frames]
     for line in lines:
-        dashed = ' stroke-dasharray="4 3"' if line.source.kind == "input" else ""
+        dashed = ' stroke-dasharray="4 3"' if _is_input(line.source) else ""
         out.append(f'<path d="{curve(line)}"{dashed}' + (' marker-end="url(#zg-tip)"/>' if line.ends else "/>"))
     for box in frames:
         x, width = 9.0, LETTER * len(box.title)
@@ -100,18 +100,18 @@ def curve(line: Line) -> str:
     return path
 
 
-def dot(frame: Frame, edges: list[tuple[Box, Box]]) -> str:
+def dot(frame: Frame, edges: Sequence[tuple[Box, Box]]) -> str:
     """The boxes of a frame and the edges in the DOT language of Graphviz."""
     number = {box: f"n{i}" for i, box in enumerate(_inside(frame))}
 
     def write(box: Box, indent: str) -> Iterator[str]:
-        if box.parts:
+        if isinstance(box, Frame):
             yield f"{indent}subgraph cluster_{number[box]} {{"
             yield f"{indent}  label={_quote(box.title)}"
             for part in box.parts:
                 yield from write(part, indent + "  ")
             yield indent + "}"
-        else:
+        elif isinstance(box, Card):
             label = "\n".join([f"{box.title} {box.shape}", *(text for _, text in box.texts)])
             fill, border = COLOURS[box.kind]
             yield f'{indent}{number[box]} [label={_quote(label)} fillcolor="{fill}" color="{border}"]'
@@ -124,7 +124,7 @@ def dot(frame: Frame, edges: list[tuple[Box, Box]]) -> str:
         inner, cut = b, ""
         while inner.parts:  # DOT's edges join nodes; lhead cuts them off at the frame
             inner, cut = inner.parts[-1], f" lhead=cluster_{number[b]}"
-        style = f" [style=dashed{cut}]" if a.kind == "input" else ""
+        style = f" [style=dashed{cut}]" if _is_input(a) else ""
         out.append(f"  {number[a]} -> {number[inner]}{style}")
     return "\n".join([*out, "}"]) + "\n"
 
@@ -136,7 +136,11 @@ def _inside(frame: Box) -> Iterator[Box]:
         yield from _inside(part)
 
 
-def _rect(box: Box, x: float, y: float, radius: int) -> str:
+def _is_input(box: Box) -> bool:
+    return isinstance(box, Card) and box.kind == "input"
+
+
+def _rect(box: Card | Frame, x: float, y: float, radius: int) -> str:
     fill, border = COLOURS[box.kind]
     style = {"input": ' stroke-dasharray="4 3"', "frame": ' fill-opacity="0.07"'}.get(box.kind, "")
     size = f'width="{box.width:.1f}" height="{box.height:.1f}" rx="{radius}"'

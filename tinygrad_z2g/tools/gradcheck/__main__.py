@@ -59,7 +59,8 @@ def gradients(fn: Any, xs: list[Tensor]) -> list[np.ndarray]:
 def check(case: Case, device: str, order: int = 1) -> dict[str, Any]:
     """One case: the worst relative error of each kind (None if not measured), where, and what disagrees or ""."""
     report = compare(*moved(case, device, "float64", order))
-    row = {"float64": report.error, "complex step": None, "where": report.where, "message": report.message}
+    row: dict[str, Any] = {"float64": report.error, "complex step": None}
+    row |= {"where": report.where, "message": report.message}
     if device == "cpu" and order == 1 and case[0] not in NOT_ANALYTIC:
         row["complex step"], where = complex_step(*moved(case, device, "float64", order))
         if not row["complex step"] <= LAST_DIGITS:
@@ -120,7 +121,8 @@ def main() -> int:
         except OSError as error:
             parser.error(f"--json: {error}")
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    start, rows = time.perf_counter(), {}
+    start = time.perf_counter()
+    rows: dict[str, list[dict[str, Any]]] = {}
     for case in chosen:
         rows.setdefault(case[0], []).append(tried(case, args.device, args.order))
     lines = [f"{'operation':36}{'cases':>6}{''.join(f'{e:>14}' for e in ERRORS)}   where (worst errors, {args.device})"]

@@ -52,13 +52,13 @@ class Disguised(np.ndarray):
         true = np.ndarray.dtype.__get__(self)
         return np.dtype(np.float64) if true.kind == "c" else true
 
-    def astype(self, dtype: Any, *args: Any, copy: bool = True, **kwargs: Any) -> np.ndarray:
+    def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
         """As for any array, but float64 stays in disguise."""
         if self.dtype == dtype == np.float64:
-            return self.copy() if copy else self
-        return super().astype(dtype, *args, copy=copy, **kwargs)
+            return self.copy() if kwargs.get("copy", True) else self
+        return super().astype(dtype, *args, **kwargs)
 
-    def __array_wrap__(self, array: np.ndarray, context: Any = None, return_scalar: bool = False) -> np.ndarray:
+    def __array_wrap__(self, array: np.ndarray, context: Any = None, return_scalar: bool = False) -> Any:
         return array.view(Disguised)  # never a scalar
 
     def __array_function__(self, function: Callable, types: Any, args: Any, kwargs: Any) -> Any:

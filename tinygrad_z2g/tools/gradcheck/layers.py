@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 from ... import creation, nn
 from ...arrays.random import manual_seed
@@ -120,7 +121,7 @@ def _seeded(fn: Callable) -> Callable:
 def _losses(add: Callable, any_: Maker, positive: Maker, unit: Maker) -> None:
     signs = where(any_(4).detach() > 0, 1.0, -1.0).double()
     for reduction in ("none", "sum", "mean"):
-        how = {"reduction": reduction}
+        how: dict[str, Any] = {"reduction": reduction}
         for name in ("smooth_l1_loss", "huber_loss", "kl_div"):
             add(f"F.{name}", functools.partial(getattr(F, name), **how), any_(2, 3), positive(2, 3))
         add("F.kl_div", functools.partial(F.kl_div, log_target=True, **how), any_(2, 3), any_(2, 3))

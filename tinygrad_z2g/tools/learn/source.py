@@ -53,6 +53,11 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+def _lines(node: ast.stmt | ast.expr) -> range:
+    """The numbers of the lines of a part of a syntax tree."""
+    return range(node.lineno, (node.end_lineno or node.lineno) + 1)
+
+
 @dataclass(frozen=True)
 class Piece:
     """A function as it stands in its file: the lines without the docstring, and which of them state a gradient rule."""
@@ -71,7 +76,7 @@ class Piece:
         """The number of its first line, decorators included."""
         return min([self.node.lineno, *(d.lineno for d in self.node.decorator_list)])
 
-    def rules(self) -> list[ast.AST]:
+    def rules(self) -> list[ast.FunctionDef | ast.Lambda]:
         """The functions in it that take `grad`."""
         inner = [n for n in ast.walk(self.node) if isinstance(n, FUNCTION) and n.args.args[:1]]
         return [n for n in inner if n.args.args[0].arg == "grad"]
@@ -79,11 +84,10 @@ class Piece:
     def lines(self) -> list[tuple[int, str, bool]]:
         """(number, text, whether a rule stands there) of each line but the docstring's."""
         text = self.path.read_text(encoding="utf-8").splitlines()
-        first = self.node.body[0]
-        doc = range(first.lineno, first.end_lineno + 1) if ast.get_docstring(self.node) else ()
-        marked = {i for rule in self.rules() for i in range(rule.lineno, rule.end_lineno + 1)}
+        doc = _lines(self.node.body[0]) if ast.get_docstring(self.node) else ()
+        marked = {i for rule in self.rules() for i in _lines(rule)}
         marked |= {n.lineno for n in ast.walk(self.node) if isinstance(n, ast.Name) and n.id in SHARED}
-        numbers = (i for i in range(self.first, self.node.end_lineno + 1) if i not in doc)
+        numbers = (i for i in range(self.first, _lines(self.node).stop) if i not in doc)
         return [(i, text[i - 1], self.whole or i in marked) for i in numbers]
 
 
@@ -229,7 +233,7 @@ def _further(stating: list[Piece], module: str) -> list[Piece]:
 
 def piece_of(function: Any, whole: bool = False) -> Piece:
     """Where a function object is written."""
-    path = Path(inspect.getsourcefile(inspect.unwrap(function)))
+    path = Path(inspect.getsourcefile(inspect.unwrap(function)) or "")
     named = (n for n in ast.walk(parsed(path)) if isinstance(n, ast.FunctionDef) and n.name == function.__name__)
     return Piece(path, next(named), whole)
 
@@ -290,8 +294,9 @@ def _own_piece(thing: Any) -> Piece | None:
     path = Path(inspect.getsourcefile(thing) or "")
     line = inspect.getsourcelines(thing)[1]
     for node in ast.walk(parsed(path)):
-        named = isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == thing.__name__
-        if named and line in (node.lineno, *(d.lineno for d in node.decorator_list)):
+        if not isinstance(node, (ast.ClassDef, ast.FunctionDef)) or node.name != thing.__name__:
+            continue
+        if line in (node.lineno, *(d.lineno for d in node.decorator_list)):
             return Piece(path, node)
     return None
 

@@ -47,7 +47,7 @@ class Page:
         """The whole file as text."""
         return self._text
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file. ValueError unless its name ends in .html, OSError if it cannot be written."""
         path = check_path(path)
         try:
@@ -66,7 +66,7 @@ class Page:
         return f'<iframe sandbox="allow-scripts" title="{title}" style="{style}" srcdoc="{inside}"></iframe>'
 
 
-def check_path(path: str | os.PathLike) -> Path:
+def check_path(path: str | os.PathLike[str]) -> Path:
     """The path of a page to be written. TypeError for what is no path, ValueError unless it ends in .html."""
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"page: expected a file name such as 'page.html', got {type(path).__name__}")

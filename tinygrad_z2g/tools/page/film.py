@@ -34,7 +34,8 @@ LONGEST = 500  # operations in a page: 5 MB and about 10 seconds to make; nobody
 
 
 def play(
-    what: Tensor | Callable, *args: Any, path: str | os.PathLike | None = None, title: str = "Backprop, step by step"
+    what: Tensor | Callable, *args: Any, path: str | os.PathLike[str] | None = None,
+    title: str = "Backprop, step by step",
 ) -> Page:
     """Forward and backward pass as a web page with a time slider: `z2g.play(loss, "backprop.html")`.
 
@@ -60,9 +61,10 @@ def play(
     if path is not None:
         check_path(path)
     variables = variables_of(sys._getframe(1))
-    traced = isinstance(what, Module) and not any(value is what for value in variables.values())
+    named = any(value is what for value in variables.values())
+    module = what if isinstance(what, Module) and not named else None
     root = root_of("play", what, args, variables)
-    made = Page(title, "play", SCRIPTS, {"title": title, **_Film(root, variables, what if traced else None).data()})
+    made = Page(title, "play", SCRIPTS, {"title": title, **_Film(root, variables, module).data()})
     if path is not None:
         made.save(path)
     return made
@@ -84,6 +86,11 @@ class _Listener(Story):
         return text
 
 
+def _array_of(text: str) -> Any:
+    """The array that a `_Listener` said this of."""
+    return getattr(text, "array", None)
+
+
 class _Film(draw):
     """The picture, whose gradients are those of the story, and everything else that the page needs."""
 
@@ -102,14 +109,14 @@ class _Film(draw):
         self._look(root, names)
         self._leaves = list(dict.fromkeys(x for node in self._nodes for x in node.inputs() if isinstance(x, Variable)))
         self._given_tensors = list(dict.fromkeys(given for given, _ in self._given))
-        self._keys = {x: i for i, x in enumerate([*self._leaves, *self._given_tensors, *self._nodes])}
+        self._keys: dict[Any, int] = {x: i for i, x in enumerate([*self._leaves, *self._given_tensors, *self._nodes])}
         self._tables: dict[str, int] = {}  # each table once, as many gradients pass through unchanged
 
     def _differentiate(self, root: Tensor) -> None:
         """The gradients were heard already."""
         self._caption = f"{count(len(self._nodes), 'operation')}, {count(len(self._told.ends), 'leaf', 'leaves')}"
-        self._grads = {node: step.grad.array for node, step in self._told.steps.items()}
-        self._grads |= {leaf: total.array for leaf, total in self._told.ends.items()}
+        self._grads = {node: _array_of(step.grad) for node, step in self._told.steps.items()}
+        self._grads |= {leaf: _array_of(total) for leaf, total in self._told.ends.items()}
 
     def data(self) -> dict[str, Any]:
         """All that the page is given."""
@@ -146,7 +153,7 @@ class _Film(draw):
         total = self._told.ends.get(x) if isinstance(x, Variable) else None
         item |= {"kind": "leaf", "name": self._name_of(x), "parts": self._parts(x)}
         if isinstance(x, Variable):
-            grad = {"text": total, "table": self._table(total.array)} if total else None
+            grad = {"text": total, "table": self._table(_array_of(total))} if total else None
             return {**item, "value": self._table(x.array), "grad": grad}
         file, line, owner = self._told._where(x)
         item |= {"kind": "operation", "operation": x.name, "where": file, "line": line, "module": owner}
@@ -157,16 +164,16 @@ class _Film(draw):
 
     def _step(self, node: Node, step: Step) -> dict[str, Any]:
         """What `explain` tells of a node."""
-        reads = [[name, str(text), self._table(getattr(text, "array", None))] for name, text in step.values.items()]
+        reads = [[name, str(text), self._table(_array_of(text))] for name, text in step.values.items()]
         sent = [[text, self._keys[target]] for text, target in step.sent]
-        grad = {"text": str(step.grad), "table": self._table(step.grad.array)}
+        grad = {"text": str(step.grad), "table": self._table(_array_of(step.grad))}
         return {"number": step.number, "grad": grad, "formula": step.formula, "reads": reads, "sent": sent,
                 "hooks": bool(hooks_of(node))}  # fmt: skip
 
     def _parts(self, x: Node | Variable) -> list[list[Any]]:
         """The gradients that arrive at a node or a leaf: text, from whom, table; in the order of their arrival."""
         heard = self._told.arrivals.get(x, [])
-        return [[str(text), self._keys[node], self._table(text.array)] for text, node in heard]
+        return [[str(text), self._keys[node], self._table(_array_of(text))] for text, node in heard]
 
     def _value(self, node: Node) -> int | None:
         """What a node computed, if that was noted or somebody still holds it."""
@@ -234,7 +241,7 @@ class _Film(draw):
                     }  # fmt: skip
 
         add(self._frame, 0, str(depth))
-        number = {box: i for i, box in enumerate(boxes)}
+        number: dict[Box, int] = {box: i for i, box in enumerate(boxes)}
         lines = [
             {"d": curve(line), "from": number[line.source], "ends": line.ends,
              "to": sorted({i for head in line.heads for i in self._cards(head, number)})}

@@ -24,7 +24,7 @@ SCRIPTS = ["network.js", "random.js", "writer.js", "look.js", "map.js", "gpt.js"
 
 
 def page(
-    model: GPT, tokenizer: Any, path: str | os.PathLike | None = None, *, title: str = "A small GPT",
+    model: GPT, tokenizer: Any, path: str | os.PathLike[str] | None = None, *, title: str = "A small GPT",
     prompt: str = "", temperature: float = 0.5, top_k: int | None = None, tokens: int = 300, seed: int = 1,
 ) -> Page:  # fmt: skip
     """A web page that holds the model and runs it: `z2g.page(model, tokenizer, "gpt.html")`.

@@ -146,7 +146,7 @@ def _owner(dataset: Any) -> type:
 def is_plain(dataset: Any, kind: type) -> bool:
     """Whether this is a TensorDataset, or a Subset, and its samples are what is said above and nowhere else."""
     owner = _owner(dataset)
-    return owner is kind and owner.__getitem__ is PLAIN[kind] and "__getitems__" not in vars(owner)
+    return owner is kind and vars(owner).get("__getitem__") is PLAIN[kind] and "__getitems__" not in vars(owner)
 
 
 def samples(dataset: Any, indices: list[int]) -> list:
@@ -171,9 +171,10 @@ def random_split(dataset: Any, lengths: Sequence[float], generator: Generator | 
     if any(not size >= 0 for size in sizes):
         raise ValueError(f"random_split: lengths {sizes} must be >= 0")
     if math.isclose(sum(sizes), 1) and sum(sizes) <= 1 + 1e-9:
-        sizes = [math.floor(n * fraction) for fraction in sizes]
-        for i in range(n - sum(sizes)):
-            sizes[i % len(sizes)] += 1
+        whole = [math.floor(n * fraction) for fraction in sizes]
+        for i in range(n - sum(whole)):
+            whole[i % len(whole)] += 1
+        sizes = [*whole]
     if sum(sizes) != n:
         raise ValueError(f"random_split: lengths {sizes} sum to {sum(sizes)}, expected {n}, the number of samples")
     sizes = [as_int(size, "random_split: length") for size in sizes]
