@@ -48,7 +48,8 @@ def operand(x: Any, like: Array, name: str) -> Any:
 def together(a: Any, b: Any, name: str, floating: bool) -> tuple[Any, Any]:
     """Two operands, arrays or numbers, in the dtype of a + b, or of a / b if `floating`. They must broadcast, and live
     on one device; but a 0-d array is uploaded."""
-    kind, other = getattr(a, "dtype", None), getattr(b, "dtype", None)
+    kind: Any = getattr(a, "dtype", None)
+    other: Any = getattr(b, "dtype", None)
     if kind is None or other is None:
         kind = other = other if kind is None else kind
     else:
@@ -58,7 +59,7 @@ def together(a: Any, b: Any, name: str, floating: bool) -> tuple[Any, Any]:
             one_device(name, a, b)
         if a.shape != b.shape:
             check_broadcast(a.shape, b.shape, name)
-    if kind is not None and kind is other and kind.kind == "f":  # the usual case
+    if kind is other and kind.kind == "f":  # the usual case
         return a, b
     dtype = dtypes.result_type(a, b)
     if floating and dtype.kind != "f":
