@@ -35,6 +35,8 @@ def compiled() -> Any:
         pytest.skip(WHY_NOT)
     found = loops.find()
     assert found is not None, loops.reason
+    loops._say_if_new(found.cache_folder())
+    found.prepare()
     return found
 
 
