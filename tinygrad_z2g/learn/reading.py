@@ -75,7 +75,7 @@ PATH = {
              "`linear`."),
         Step("ops.shape", SKIM, "Rules that move gradients back: `reshape`, `permute`, `expand`, `cat`. They keep a "
              "shape, never an array."),
-        Step("views", SKIM, "`Spot`: a first element, and a stride for each dimension."),
+        Step("views", OPEN, "`Spot`: a first element, and a stride for each dimension."),
         Step("ops.inplace", SKIM, "`update`: how a write is counted, so that backward can notice it, and recorded."),
         Step("ops.indexing", OPEN, "`getitem`: the rule of reading is adding. `setitem`: the rule of replacing."),
         Step("ops.reduction", SKIM, "`sum` (its rule is a broadcast), `var`, and `prod`, which divides by nothing."),
@@ -106,7 +106,7 @@ PATH = {
         Step("gradcheck", READ, "How to doubt all of this: a slope measured with forward passes alone, and random "
              "weights."),
         Step("gradcheck.twice", OPEN, "The same of a gradient: second derivatives."),
-        Step("trace", SKIM, "`Observer`, and `here`: the line of the program that called an operation."),
+        Step("trace", OPEN, "`Observer`, and `here`: the line of the program that called an operation."),
         Step("anomaly", OPEN, "Who made the first NaN: an observer."),
         Step("folding", OPEN, "`runs`: what repeats itself in a list."),
         Step("formula", OPEN, "A rule leads to the docstring of its operation."),
@@ -248,6 +248,7 @@ PATH = {
         Step("kernels.compiled.dropping", OPEN, "A mask is a hash."),
         Step("kernels.compiled.updates", OPEN, "AdamW in four lines."),
         Step("kernels.compiled.tiles", OPEN, "Sixteen registers of sums, and what is read to fill them."),
+        Step("kernels.compiled.convolution", OPEN, "What a window sees, in the order in which a product reads it."),
         Step("kernels.compiled.products", OPEN, "Which side of a product is cut."),
         Step("kernels.compiled.blocks", OPEN, "Integers become weights in registers."),
         Step("kernels.compiled.rotary", OPEN, "Pairs, each read once."),
