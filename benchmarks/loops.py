@@ -87,7 +87,7 @@ def table(cpu: bool) -> list[dict[str, Any]]:
     """Milliseconds of each routine. SystemExit where there are no loops."""
     from tinygrad_z2g.fast import loops
 
-    compiled = loops.find()
+    compiled = loops.load()
     if compiled is None:
         sys.exit(f"--loops: {loops.reason}")
     set_threads, many = compiled.jit.set_blas_threads, 1 if cpu else compiled.threads()

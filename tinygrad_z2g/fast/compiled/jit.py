@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from . import sharing
-from .compiling import cache_folder, loop, summing
+from .compiling import loop, summing
 
-__all__ = ["cache_folder", "cuts", "loop", "over_rows", "summing", "threads", "together"]
+__all__ = ["cuts", "loop", "over_rows", "summing", "threads", "together"]
 
 # --- Threads -----------------------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ NO_ROW = np.empty(0, FLOAT32)
 @loop
 def _rows(start, stop, a, b, row, z):
     """Rows of z = a b + row."""
-    multiply(a[start:stop], b, row, z[start:stop])
+    multiply(a[start:stop, :], b[:, :], row, z[start:stop, :])
 
 
 @loop
