@@ -1,6 +1,6 @@
 """`python -m benchmarks --loops`: what each compiled loop brings, and what compiling takes.
 
-Each routine of `kernels/reference.py` beside the loop of the same name, on one thread and on as many as OpenBLAS takes,
+Each routine of `fast/reference.py` beside the loop of the same name, on one thread and on as many as OpenBLAS takes,
 in turn in one process; milliseconds, the least of many. (With --cpu processor time, all on one thread.) Then the
 seconds that a new process takes for the first step of W2's training: without loops, with loops that must be compiled
 first, and with loops that lie compiled on the disk.
@@ -87,7 +87,7 @@ def table(cpu: bool) -> list[dict[str, Any]]:
     """Milliseconds of each routine. SystemExit where there are no loops."""
     from tinygrad_z2g.fast import loops
 
-    compiled = loops.find()
+    compiled = loops.load()
     if compiled is None:
         sys.exit(f"--loops: {loops.reason}")
     set_threads, many = compiled.jit.set_blas_threads, 1 if cpu else compiled.threads()

@@ -33,6 +33,8 @@ def needs_numba(test: Callable) -> Callable:
 def compiled() -> Any:
     found = loops.find()
     assert found is not None, loops.reason
+    loops._say_if_new(found.cache_folder())
+    found.prepare()
     return found
 
 

@@ -6,7 +6,7 @@ import tokenize
 from pathlib import Path
 
 import tinygrad_z2g as z2g
-from tinygrad_z2g.tools.learn.reading import PATH
+from tinygrad_z2g.tools.learn.reading import ROOMS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -32,16 +32,48 @@ def test_code_blocks_run(capsys, tmp_path, monkeypatch):
     assert (tmp_path / "graph.svg").read_text(encoding="utf-8").startswith("<svg")
 
 
-def test_reading_list_names_every_module():
+def reading_list():
+    """The items of "Reading the source": title and text."""
+    text = README.partition("## Reading the source")[2].partition("\n## ")[0]
+    return dict(re.findall(r"^\d+\. \*\*(.*?)\*\*:(.*?)(?=^\d+\. |^\S|\Z)", text, re.MULTILINE | re.DOTALL))
+
+
+def test_the_reading_list_names_every_room_and_every_file_outside_of_one():
     package = ROOT / "tinygrad_z2g"
+    told = " ".join(reading_list().values())
     for path in package.rglob("*.py"):
-        folder = path.parent.relative_to(package)
-        assert path.stem == "__init__" or path.stem in README or f"`{folder}/" in README or str(folder) == "nn", path
+        first = path.relative_to(package).parts[0]
+        if first != "__init__.py":
+            assert f"`{first}`" in told or f"`{first}/" in told, path
 
 
-def test_the_reading_list_has_the_parts_of_the_reading_path_in_order():
-    parts = re.findall(r"^\d+\. \*\*(.*?)\*\*", README, re.MULTILINE)
-    assert parts == list(PATH)
+def test_the_reading_list_has_the_rooms_of_the_reading_path_in_order():
+    assert list(reading_list()) == list(ROOMS)
+    for room, text in reading_list().items():
+        named = set(re.findall(r"`(\w+)(?:/[\w/]*|\.py)`", text))
+        assert named >= set(ROOMS[room].split()), room
+
+
+def test_every_place_that_is_named_exists():
+    """`folder/file.py` in README, CONTRIBUTING and the examples' pages, and folders of the package."""
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "examples").glob("**/*.md"),
+             ROOT / "tinygrad_z2g/core/README.md", ROOT / "tests/README.md"]  # fmt: skip
+    wrong = []
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        for place in re.findall(r"`((?:[\w.-]+/)+(?:[\w.-]+\.\w+)?)`", text):
+            homes = (page.parent, ROOT, ROOT / "tinygrad_z2g", ROOT / "examples")
+            made = place.startswith(("out/", "node_modules/"))
+            if not made and not any((home / place).exists() for home in homes):
+                wrong.append((str(page.relative_to(ROOT)), place))
+    assert wrong == []
+
+
+def test_the_evening_has_the_lines_that_are_promised():
+    files = (ROOT / "tinygrad_z2g" / "core").rglob("*.py")
+    lines = sum(bool(line.strip()) for file in files for line in file.read_text(encoding="utf-8").splitlines())
+    promised = re.findall(r"about ([\d,]+)\s+(?:lines with their docstrings|that are not blank)", README)
+    assert len(promised) == 2 and {int(n.replace(",", "")) for n in promised} == {round(lines, -2)}
 
 
 def test_corpus_is_verse_of_its_own():

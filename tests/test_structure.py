@@ -40,7 +40,7 @@ LAYERS = [
     ["models"],
     ["tools.draw", "tools.page", "tools.watch"],
     [""],  # the package itself: re-exports only
-    ["info", "learn", "tools.info", "tools.learn"],  # commands, imported by none
+    ["info", "learn", "tools.api", "tools.info", "tools.learn"],  # commands, imported by none
 ]  # fmt: skip
 OPTIONAL = [
     "cupy", "gguf", "matplotlib", "mpi4py", "numba", "safetensors", "threadpoolctl", "tokenizers", "torch", "tqdm",

@@ -1,6 +1,6 @@
 """What torch has and this package has not: one line for each, which says what to do instead.
 
-Also what is loaded when it is first asked for. It knows nothing of how either is used.
+Also what is loaded when it is first asked for.
 """
 
 from __future__ import annotations

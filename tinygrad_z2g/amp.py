@@ -1,4 +1,4 @@
-"""Mixed precision, where torch has it: `autocast` and `GradScaler` of the room `half/`, which knows nothing of this."""
+"""Mixed precision, where torch has it: `autocast` and `GradScaler` of the room `half/`."""
 
 from .half.precision import autocast
 from .half.scaler import GradScaler

@@ -1,4 +1,4 @@
-"""Questions about GPUs and compiled steps, where torch has them: see `gpu/capture.py`, which knows nothing of this."""
+"""Questions about GPUs and compiled steps, where torch has them: see `gpu/capture.py`."""
 
 # isort: off
 from .gpu.capture import (

@@ -1,4 +1,4 @@
-"""Data parallelism, where torch has it: see `parallel/processes.py`, which knows nothing of this."""
+"""Data parallelism, where torch has it: see `parallel/processes.py`."""
 
 # isort: off
 from .absent import answers

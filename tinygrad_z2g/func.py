@@ -3,7 +3,7 @@
 A transform calls f with stand-ins for the arguments it differentiates, walks back from what f returned, and gives plain
 tensors. Transforms nest, for a walk can be recorded: `grad(grad(f))`. What is given keeps the histories that it had, so
 that ordinary `backward` goes through a transform as well. Arguments and results may be tensors, or tuples, lists and
-dicts of them. It knows nothing of operations.
+dicts of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m tinygrad_z2g.info`: the command of `tools/info`, which knows nothing of this."""
+"""`python -m tinygrad_z2g.info`: the command of `tools/info`."""
 
 from .tools.info import main
 

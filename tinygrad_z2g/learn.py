@@ -1,4 +1,4 @@
-"""`python -m tinygrad_z2g.learn`: the command of `tools/learn`, which knows nothing of this."""
+"""`python -m tinygrad_z2g.learn`: the command of `tools/learn`."""
 
 import sys
 

@@ -1,7 +1,4 @@
-"""Small questions under torch's names: of tensors, of dtypes, of this machine.
-
-It knows nothing of gradients.
-"""
+"""Small questions under torch's names: of tensors, of dtypes, of this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random numbers, where torch has them: see `arrays/random.py`, which knows nothing of this."""
+"""Random numbers, where torch has them: see `arrays/random.py`."""
 
 # isort: off
 from .arrays.random import (  # noqa: F401

@@ -3,8 +3,6 @@
 An array is a `numpy.ndarray` (device `cpu`) or a `cupy.ndarray` (device `cuda:0`, `cuda:1`, ...). Code that
 computes asks `xp = of(array)` for the library and then reads the same for both. CuPy is imported when the first
 CUDA device is asked for and never before: importing it takes most of a second.
-
-This file knows nothing of tensors, gradients or layers.
 """
 
 from __future__ import annotations

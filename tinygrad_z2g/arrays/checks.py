@@ -1,7 +1,8 @@
-"""What may be wrong with dtypes, shapes, dims and ids, said with what was expected. It knows nothing of tensors."""
+"""What may be wrong with dtypes, shapes, dims and ids, said with what was expected."""
 
 from __future__ import annotations
 
+import functools
 import math
 import numbers
 import operator
@@ -47,12 +48,19 @@ def operand(x: Any, like: Array, name: str) -> Any:
 def together(a: Any, b: Any, name: str, floating: bool) -> tuple[Any, Any]:
     """Two operands, arrays or numbers, in the dtype of a + b, or of a / b if `floating`. They must broadcast, and live
     on one device; but a 0-d array is uploaded."""
-    if hasattr(a, "dtype") and hasattr(b, "dtype"):
+    kind: Any = getattr(a, "dtype", None)
+    other: Any = getattr(b, "dtype", None)
+    if kind is None or other is None:
+        kind = other = other if kind is None else kind
+    else:
         if a.device != b.device:
             a = to_device(a, device_of(b)) if isinstance(a, np.ndarray) and not a.ndim else a
             b = to_device(b, device_of(a)) if isinstance(b, np.ndarray) and not b.ndim else b
             one_device(name, a, b)
-        check_broadcast(a.shape, b.shape, name)
+        if a.shape != b.shape:
+            check_broadcast(a.shape, b.shape, name)
+    if kind is other and kind.kind == "f":  # the usual case
+        return a, b
     dtype = dtypes.result_type(a, b)
     if floating and dtype.kind != "f":
         dtype = dtypes.get_default_dtype()
@@ -85,9 +93,10 @@ def joinable(arrays: list[Array], name: str) -> list[Array]:
     if not arrays:
         raise (ValueError if name == "cat" else RuntimeError)(f"{name}: expected a non-empty list of Tensors")
     one_device(name, *arrays)
-    dtype = arrays[0].dtype
-    for a in arrays:
-        dtype = dtypes.promote(dtype, a.dtype)
+    kinds = {a.dtype for a in arrays}
+    if len(kinds) == 1:
+        return arrays
+    dtype = functools.reduce(dtypes.promote, kinds)
     return [a.astype(dtype, copy=False) for a in arrays]
 
 
@@ -98,8 +107,9 @@ def seam(arrays: list[Array], dim: Any) -> int:
     if not first.ndim:
         raise RuntimeError("cat: 0-d tensors cannot be joined; see stack")
     axis = one_dim(dim, first.ndim, "cat")
+    before, after = first.shape[:axis], first.shape[axis + 1 :]
     for a in parts:
-        if a.ndim != first.ndim or any(m != a.shape[d] for d, m in enumerate(first.shape) if d != axis):
+        if a.ndim != first.ndim or a.shape[:axis] != before or a.shape[axis + 1 :] != after:
             shapes = f"{tuple(first.shape)} and {tuple(a.shape)}"
             raise RuntimeError(f"cat: shapes {shapes} must agree in every dimension except {axis}")
     return axis
@@ -288,15 +298,12 @@ def check_table(ids: Array, table: Array) -> None:
     check_ids(ids, len(table), "embedding", "id")
 
 
-def check_scores(x: Array, ids: Array, ignore_index: int) -> tuple[Array, Array]:
-    """Targets for scores x, with class 0 for those to ignore, and which count. Raise unless they suit x."""
-    check_floating(x, "cross_entropy")
-    if x.ndim != 2 or ids.shape != x.shape[:1] or ids.dtype.kind not in "iu":
+def check_scores(x: Array, ids: Array) -> None:
+    """Raise unless x are scores (N, C), ids integers (N,)."""
+    if x.dtype.kind != "f" or x.ndim != 2 or ids.shape != x.shape[:1] or ids.dtype.kind not in "iu":
+        check_floating(x, "cross_entropy")
         got = f"{tuple(x.shape)}, and {tuple(ids.shape)} of {ids.dtype}"
         raise RuntimeError(f"cross_entropy: expected scores (N, C) and integer targets (N,), got {got}")
-    counts = ids != ignore_index
-    check_ids(ids * counts, x.shape[1], "cross_entropy", "target")
-    return ids * counts, counts
 
 
 def normalized(x: Array, shape: Any, w: Array | None, b: Array | None) -> tuple[int, ...]:
@@ -329,11 +336,12 @@ def attention(q: Array, k: Array, v: Array, mask: Array | None, scale: Any, drop
         raise RuntimeError(f"{name}: {shapes}: expected (..., T, d), (..., S, d), (..., S, e)")
     if not q.dtype == k.dtype == v.dtype:
         raise RuntimeError(f"{name}: query, key, value are {q.dtype}, {k.dtype}, {v.dtype}; expected one")
-    scores = (*np.broadcast_shapes(q.shape[:-2], k.shape[:-2]), q.shape[-2], k.shape[-2])
-    if mask is not None and not fits(mask.shape, scores):
-        got = f"attn_mask has shape {tuple(mask.shape)}"
-        raise RuntimeError(f"{name}: {got}, expected one that broadcasts to the scores, {scores}")
-    if mask is not None and mask.dtype.kind != "b" and mask.dtype not in (q.dtype, np.float32):
-        raise RuntimeError(f"{name}: attn_mask must be bool or {q.dtype}, got {mask.dtype}")
+    if mask is not None:
+        scores = (*np.broadcast_shapes(q.shape[:-2], k.shape[:-2]), q.shape[-2], k.shape[-2])
+        if not fits(mask.shape, scores):
+            got = f"attn_mask has shape {tuple(mask.shape)}"
+            raise RuntimeError(f"{name}: {got}, expected one that broadcasts to the scores, {scores}")
+        if mask.dtype.kind != "b" and mask.dtype not in (q.dtype, np.float32):
+            raise RuntimeError(f"{name}: attn_mask must be bool or {q.dtype}, got {mask.dtype}")
     scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else number(scale, "attention: scale")
     return scale, probability(dropout_p, f"{name}: dropout_p")

@@ -2,7 +2,7 @@
 
 Results of reductions, softmax and joining are in row-major order. What works element by element keeps the order of its
 inputs: a transposed x gives a transposed z. NumPy does so too, unless the inputs disagree: then the first of them
-decides. It knows nothing of tensors.
+decides.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The error function, and the normal distribution function made of it: NumPy has neither. It knows nothing of GELU."""
+"""The error function, and the normal distribution function made of it: NumPy has neither."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Size`: the shape of a tensor. It knows nothing of tensors."""
+"""`Size`: the shape of a tensor."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 What is written through a view changes the whole, and so does the history: the gradient of the whole has to be taken
 apart, or put together, at the view's place. No operation that makes views has to say how: a slice of a transpose of a
-diagonal is a first element and a stride for each dimension, as any view is. This file knows nothing of gradients.
+diagonal is a first element and a stride for each dimension, as any view is.
 """
 
 from __future__ import annotations

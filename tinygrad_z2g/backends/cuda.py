@@ -1,4 +1,4 @@
-"""Switches of products and attention on GPUs: they can be set, and change nothing. It knows nothing of either."""
+"""Switches of products and attention on GPUs: they can be set, and change nothing."""
 
 import contextlib
 from collections.abc import Iterator

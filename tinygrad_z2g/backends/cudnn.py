@@ -1,4 +1,4 @@
-"""cuDNN's switches: they can be set, and change nothing, for it is not used. It knows nothing of convolutions."""
+"""cuDNN's switches: they can be set, and change nothing, for it is not used."""
 
 enabled = True
 benchmark = False

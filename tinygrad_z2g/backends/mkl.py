@@ -1,4 +1,4 @@
-"""The library mkl: not used here. It knows nothing of any."""
+"""The library mkl: not used here."""
 
 
 def is_available() -> bool:

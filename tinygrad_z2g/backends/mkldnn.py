@@ -1,4 +1,4 @@
-"""The library mkldnn: not used here. It knows nothing of any."""
+"""The library mkldnn: not used here."""
 
 
 def is_available() -> bool:

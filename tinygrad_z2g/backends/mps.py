@@ -1,4 +1,4 @@
-"""Apple's GPUs: not used here. It knows nothing of any."""
+"""Apple's GPUs: not used here."""
 
 
 def is_available() -> bool:

@@ -1,4 +1,4 @@
-"""The library openmp: not used here. It knows nothing of any."""
+"""The library openmp: not used here."""
 
 
 def is_available() -> bool:

@@ -1,6 +1,6 @@
 """The layers of a GPT: they own parameters and say how these start; what they compute are operations of `ops`.
 
-No rule is here: gradients follow from the operations.
+They know nothing of rules: gradients follow from the operations.
 """
 
 from __future__ import annotations

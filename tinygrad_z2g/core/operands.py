@@ -45,9 +45,10 @@ def is_tensor(x: Any) -> TypeIs[Tensor]:
     return isinstance(x, Variable)
 
 
-def arrays_of(name: str, *tensors: Any) -> list[Any]:
-    """The arrays of tensors on one device; None of None, in any place but the first."""
-    arrays = [x if x is None and i else as_array(x, name) for i, x in enumerate(tensors)]
+def arrays_of(name: str, tensors: tuple, *optional: Any) -> list[Any]:
+    """The arrays of tensors on one device; of the optional ones, None of None."""
+    arrays = [x.array if isinstance(x, Variable) else as_array(x, name) for x in tensors]
+    arrays += [None if x is None else as_array(x, name) for x in optional]
     checks.one_device(name, *arrays)
     return arrays
 

@@ -2,7 +2,8 @@
 into ∂L/∂input. After a rule stand the tensors whose numbers it reads.
 
 They are called as attributes of this module, `ops.softmax(x, -1)`: for faster forms of the same name and signature take
-their place (`fast/forms.py` has the list), and casts are put around them (`half/table.py`).
+their place (`fast/forms.py` has the list), and casts are put around them (`half/table.py`). They know nothing
+of either, nor of layers.
 """
 
 from __future__ import annotations
@@ -319,7 +320,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     >>> (x @ y).sum().backward(); x.grad.tolist(), y.grad.tolist()  # grad = (1, 1): x receives the row sums of y
     ([[7.0, 11.0]], [[1.0, 1.0], [2.0, 2.0]])
     """
-    x, y = arrays_of("matmul", input, other)
+    x, y = arrays_of("matmul", (input, other))
     checks.check_product(x, y)
     if x.ndim == 1 or y.ndim == 1:
         left = input if x.ndim > 1 else input.reshape(1, -1)  # (k,) -> (1, k)
@@ -345,15 +346,15 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> F.linear(x, W, b).sum().backward(); W.grad, b.grad  # 1 + 3, 2 + 4; two rows
     (tensor([[4., 6.]]), tensor([2.]))
     """
-    x, W, b = arrays_of("linear", input, weight, bias)
+    x, W, b = arrays_of("linear", (input, weight), bias)
     if W.ndim == 1 and b is None:
         return matmul(input, weight)  # (..., in) @ (in) -> (...)
     checks.check_linear(x, W, b)
     n, (n_out, n_in) = math.prod(x.shape[:-1]), W.shape
-    z = quiet.run(operator.matmul, x, W.T)  # (..., in) @ (in, out) -> (..., out)
+    z = quiet.run(lambda: x @ W.T if b is None else x @ W.T + b)  # (..., in) @ (in, out) -> (..., out)
     return record(
         "linear",
-        z if b is None else z + b,
+        z,
         (input, lambda grad, W: grad @ W, weight),  # (..., out) @ (out, in) -> (..., in)
         (weight, lambda grad, x: grad.reshape(n, n_out).T @ x.reshape(n, n_in), input),  # (out, n) @ (n, in)
         (bias, lambda grad: grad),  # the engine sums the rows, as for every broadcast
@@ -370,7 +371,7 @@ def embedding(input: Tensor, weight: Tensor) -> Tensor:
     >>> F.embedding(z2g.tensor([1, 2, 1]), w).sum().backward(); w.grad.tolist()  # row 1 was read twice, row 0 never
     [[0.0, 0.0], [2.0, 2.0], [1.0, 1.0]]
     """
-    ids, table = arrays_of("embedding", input, weight)
+    ids, table = arrays_of("embedding", (input, weight))
     checks.check_table(ids, table)
     n, (V, C) = ids.size, table.shape
 
@@ -426,8 +427,11 @@ def cross_entropy(input: Tensor, target: Tensor, *, ignore_index: int = -100) ->
     >>> F.cross_entropy(x, z2g.tensor([0, 1])).backward(); x.grad.tolist()
     [[-0.375, 0.375], [0.125, -0.125]]
     """
-    x, ids = arrays_of("cross_entropy", input, target)
-    t, counts = checks.check_scores(x, ids, ignore_index)
+    x, ids = arrays_of("cross_entropy", (input, target))
+    checks.check_scores(x, ids)
+    counts = ids != ignore_index
+    t = ids * counts  # class 0 stands in for what is ignored
+    checks.check_ids(t, x.shape[1], "cross_entropy", "target")
     xp, (N, C), count = of(x), x.shape, counts.sum().astype(x.dtype)
     share = (counts / xp.maximum(count, 1))[:, None].astype(x.dtype)  # (N, 1): 1/N, or 0
 
@@ -459,11 +463,12 @@ def layer_norm(
     >>> F.layer_norm(x, 4, eps=0.0)[0].backward(); x.grad  # grad - 1/4 + n / 4
     tensor([ 0.5000, -0.5000,  0.0000,  0.0000])
     """
-    x, w, b = arrays_of("layer_norm", input, weight, bias)
+    x, w, b = arrays_of("layer_norm", (input,), weight, bias)
     eps, axes = checks.number(eps, "layer_norm: eps"), checks.normalized(x, normalized_shape, w, b)
 
     def normal(x: Any) -> tuple[Any, Any]:
         d = x - x.mean(axes, keepdims=True)
+        d = d - d.mean(axes, keepdims=True)  # the first mean is rounded
         r = 1 / of(x).sqrt((d * d).mean(axes, keepdims=True) + eps)
         return d * r, r
 
@@ -472,8 +477,7 @@ def layer_norm(
         g = grad if w is None else grad * w
         return r * (g - g.mean(axes, keepdims=True) - n * (g * n).mean(axes, keepdims=True))
 
-    n, _ = quiet.run(normal, x)
-    z = row_major((n if w is None else n * w) + (0 if b is None else b))
+    z = row_major(quiet.run(lambda: normal(x)[0] * (1 if w is None else w) + (0 if b is None else b)))
     scale = weight, lambda grad, x: grad * normal(x)[0], input
     return record("layer_norm", z, (input, grad_x, input, weight), scale, (bias, lambda grad: grad))
 
@@ -492,7 +496,8 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
         return input
     x = floating(input, "dropout")
     m = dropout_mask(x, p, default_generator.next_key())
-    return record("dropout", laid_out(quiet.run(operator.mul, x, m), x), (input, lambda grad, m: grad * m, m))
+    z = quiet.run(lambda: of(x).where(m != 0, x * m, 0))  # ∞ · 0 is NaN
+    return record("dropout", laid_out(z, x), (input, lambda grad, m: grad * m, m))
 
 
 def scaled_dot_product_attention(
@@ -514,7 +519,7 @@ def scaled_dot_product_attention(
     >>> F.scaled_dot_product_attention(q, k, v).backward(); q.grad  # -1 · 1 + 1 · 3
     tensor([[2.]])
     """
-    q, k, v, mask = arrays_of("scaled_dot_product_attention", query, key, value, attn_mask)
+    q, k, v, mask = arrays_of("scaled_dot_product_attention", (query, key, value), attn_mask)
     scale, dropout_p = checks.attention(q, k, v, mask, scale, dropout_p)
     seed = default_generator.next_key() if dropout_p else 0
     return attend(query, key, value, attn_mask, is_causal, scale, dropout_p, seed)

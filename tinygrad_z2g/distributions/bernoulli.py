@@ -1,7 +1,4 @@
-"""Distributions of whole numbers >= 0: a coin, how many tries it takes, how many events there are.
-
-They know nothing of each other.
-"""
+"""Distributions of whole numbers >= 0: a coin, how many tries it takes, how many events there are."""
 
 from __future__ import annotations
 

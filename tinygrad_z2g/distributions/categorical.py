@@ -1,7 +1,4 @@
-"""One of K things, as a number or as a vector with a 1; and how often each came in n draws.
-
-It knows nothing of what the things are.
-"""
+"""One of K things, as a number or as a vector with a 1; and how often each came in n draws."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What all distributions share: shapes, checks, samples.
 
 A distribution is a batch of independent ones (`batch_shape`), each of single numbers (`event_shape` ()) or of vectors.
-A sample has the shape sample_shape + batch_shape + event_shape. It knows nothing of any particular one.
+A sample has the shape sample_shape + batch_shape + event_shape.
 """
 
 from __future__ import annotations

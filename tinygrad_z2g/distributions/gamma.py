@@ -1,6 +1,4 @@
 """Distributions made of the gamma function: Gamma itself, Beta, Dirichlet, Chi2. Their samples have no gradient here.
-
-They know nothing of what they are priors of.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""A batch of distributions taken as one of vectors: what is independent is added up.
-
-It knows nothing of which they are.
-"""
+"""A batch of distributions taken as one of vectors: what is independent is added up."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The normal distribution of vectors, whose elements hang together.
-
-It knows nothing of images or words; only of a mean and of a matrix.
-"""
+"""The normal distribution of vectors, whose elements hang together."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The normal distribution, and that of numbers whose logarithm is normal.
-
-It knows nothing of what is normal about it.
-"""
+"""The normal distribution, and that of numbers whose logarithm is normal."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Distributions whose samples are a formula of one uniform number: the uniform one, the exponential, Laplace's.
-
-They know nothing of each other.
-"""
+"""Distributions whose samples are a formula of one uniform number: the uniform one, the exponential, Laplace's."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from . import channels, loops, pooling, quantized, recurrent, reference
 from .reference import dropout_mask, finite_max, log_of_sum, sum_squares
 
 LARGE = loops.LARGE
+MANY, FEW = 2**17, 2**11  # multiplications from which a product is shared; numbers of its first factor
 FLOAT32 = np.dtype(np.float32)
 
 
@@ -53,8 +54,10 @@ def product(a: Any, b: Any, row: Any = None) -> Any:
     network. (To the last bit, but for matrices that lie in memory as BLAS cannot read them.)
     """
     if type(a) is np.ndarray:
-        if loops.ready is not None:
-            return loops.ready.product(a, b, row)
+        if a.size >= FEW and a.size * b.shape[1] >= MANY and a.dtype is FLOAT32:
+            compiled = loops.ready or loops.load()
+            if compiled is not None:
+                return compiled.product(a, b, row)
         z = a.dot(b)
     elif words := getattr(a, "_words", None):
         z = words.bmm(a, b)

@@ -1,7 +1,4 @@
-"""Sums and norms for each channel of (N, C, L): over the batch and over all places.
-
-They know nothing of the layers that hold running averages.
-"""
+"""Sums and norms for each channel of (N, C, L): over the batch and over all places."""
 
 from __future__ import annotations
 

@@ -3,8 +3,7 @@
 Columns are copied row by row, and NumPy needs as long to begin a row as for some 20 numbers. So here the channels come
 last: what lies side by side in memory is a number from each channel, not a row of 4 or 8 places, and all windows
 together are the rows of one matrix. With 32 channels of 4 x 4 forward and backward take a third of the time, with 16 of
-8 x 8 two thirds; where rows are longer than that `nn.window` does it its own way. For NumPy's arrays. It knows nothing
-of tensors, nor of gradients but that they are convolutions too.
+8 x 8 two thirds; where rows are longer than that `nn.window` does it its own way. For NumPy's arrays.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The largest number of each window, and the way back of its gradient. It knows nothing of how windows are laid out."""
+"""The largest number of each window, and the way back of its gradient."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""A layer of RNN, GRU or LSTM over all its steps, forward and backward, on plain arrays. It knows nothing of tensors or
-graphs."""
+"""A layer of RNN, GRU or LSTM over all its steps, forward and backward, on plain arrays."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """The fused routines in NumPy, or CuPy: the text that any faster version is checked against.
 
 They write into their own temporaries (`out=`, `-=`) because each avoided temporary is a pass over memory saved; they
-never write into an argument, except the parameter updates at the end, whose purpose that is. They know nothing of
-tensors, graphs or layers.
+never write into an argument, except the parameter updates at the end, whose purpose that is.
 """
 
 from __future__ import annotations

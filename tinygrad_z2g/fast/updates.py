@@ -1,7 +1,7 @@
 """Fast forms of the optimizers' updates and of what is done with all gradients at once.
 
 Each takes the place of the plain form of the same name in `core/optimizers.py`, by the two tables at the end, unless
-TINYGRAD_Z2G_PLAIN=1 asks for the plain ones. They know nothing of models, losses or graphs.
+TINYGRAD_Z2G_PLAIN=1 asks for the plain ones.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ kernel is handed no such number but a *place* in the card's memory, and what com
 each launch it is asked again, in the same order, by the same host code as ever: the numbers are those of ordinary steps
 to the last bit, and the host's own state (steps counted, masks handed out) moves on as it would have.
 
-See `cuda.compile_step` for what is captured. This file knows nothing of what the numbers mean.
+See `cuda.compile_step` for what is captured.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Slopes measured: `tools/gradcheck` under its public name, of which that knows nothing."""
+"""Slopes measured: `tools/gradcheck` under its public name. This file knows nothing of how."""
 
 from ..tools.gradcheck import GradcheckError, Report, compare, gradcheck
 from ..tools.gradcheck.twice import gradgradcheck

@@ -1,4 +1,4 @@
-"""`python -m tinygrad_z2g.gradcheck`: the command of `tools/gradcheck`, which knows nothing of this."""
+"""`python -m tinygrad_z2g.gradcheck`: the command of `tools/gradcheck`."""
 
 import sys
 

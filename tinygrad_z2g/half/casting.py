@@ -1,4 +1,4 @@
-"""The casts of mixed precision, each recorded like any other operation. It knows nothing of what operations compute."""
+"""The casts of mixed precision, each recorded like any other operation."""
 
 from __future__ import annotations
 

@@ -5,8 +5,7 @@ Half precision (float16) is fast on a card and takes half of the memory, but has
 half precision; exponentials, sums and losses in float32; and the weights stay float32, so that small steps are not
 rounded away. (Micikevicius et al. 2018, arXiv:1710.03740)
 
-Here is only what was chosen; `ops.casting` does what follows from it. This file knows nothing of tensors, operations
-or gradients.
+Here is only what was chosen; `half/table.py` does what follows from it.
 """
 
 from __future__ import annotations

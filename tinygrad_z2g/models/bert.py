@@ -2,7 +2,7 @@
 
 What differs from the GPT: no mask but for padding, so that every token sees all others; the norm stands after the sum
 ("post-norm"); and it does not write. The mean of its vectors stands for the text: sentences that mean the same point
-the same way. (Reimers & Gurevych 2019, arXiv:1908.10084; all-MiniLM-L6-v2 is such a model.) It knows nothing of text.
+the same way. (Reimers & Gurevych 2019, arXiv:1908.10084; all-MiniLM-L6-v2 is such a model.)
 """
 
 from __future__ import annotations

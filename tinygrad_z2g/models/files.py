@@ -1,7 +1,7 @@
 """Weights that others trained: GGUF files, folders with safetensors. What is in them, and into which layer it goes.
 
 Files are mapped into memory, not read: a tensor is touched when its layer is made, and copied or expanded once. Sizes
-in a header are compared with the file's before anything is allocated. It knows nothing of what the layers compute.
+in a header are compared with the file's before anything is allocated.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Tokenizers from model files: the fields of a GGUF file, or tokenizer.json.
-
-It knows nothing of weights, and nothing of how text becomes tokens.
-"""
+"""Tokenizers from model files: the fields of a GGUF file, or tokenizer.json."""
 
 from __future__ import annotations
 

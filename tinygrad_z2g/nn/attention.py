@@ -1,7 +1,6 @@
 """Attention with several heads.
 
-It projects to queries, keys and values and cuts them into heads. It knows nothing of gradients, nor of what stands
-before or after it in a model.
+It projects to queries, keys and values and cuts them into heads.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What attention remembers while a model writes, with room to spare and with padding; attention whose heads share keys.
 
-`Cache` itself stands in `core/gpt.py`. It knows nothing of models, nor of how queries, keys and values are made.
+`Cache` itself stands in `core/gpt.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Modules that hold modules: one after the other, in a list, or under names.
 
 A container has no register of its own: what it runs, counts and numbers are the modules among its attributes, so that
-no way to set, replace or delete one can leave it behind. It knows nothing of what they compute.
+no way to set, replace or delete one can leave it behind.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Lengths, angles and distances of vectors, all composed. They know nothing of what the vectors stand for."""
+"""Lengths, angles and distances of vectors, all composed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dropout of whole channels, and the one that goes with `selu`. They know nothing of whether a model is training.
+"""Dropout of whole channels, and the one that goes with `selu`.
 
 `dropout` itself, which owns a rule, is in `core.ops`; these multiply by its mask.
 """

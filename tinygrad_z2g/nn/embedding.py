@@ -1,7 +1,4 @@
-"""Tables of learned vectors: what `Embedding` has beyond the core, and bags of ids.
-
-They know nothing of what the numbers they look up stand for, nor of how the table's gradient is summed.
-"""
+"""Tables of learned vectors: what `Embedding` has beyond the core, and bags of ids."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Functions of neural networks: activations, softmax, losses, normalisation, convolution, embedding, attention.
 
-Layers in `nn` hold the parameters and call these. Those that are one recorded operation use a routine of `kernels` for
+Layers in `nn` hold the parameters and call these. Those that are one recorded operation use a routine of `fast` for
 speed and state their gradient rule here; the others are composed of tensor operations, and autograd does the rest. A
 function here owns nothing: it knows nothing of modules and parameters, and of training only what it is told.
 """

@@ -2,7 +2,7 @@
 
 Until then their parameters are `UninitializedParameter`s: one can move them to a device or another dtype and hand them
 to an optimizer, and nothing else. So a network is run once on an example (a dry run) before it is counted, saved or
-given starting values of one's own. It knows nothing of what the layers compute.
+given starting values of one's own.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Layers that make vectors of pictures for a linear layer, and back; and what `Linear` has beyond the core.
 
-They know nothing of products and gradients. `Linear` itself stands in `core/layers.py`.
+`Linear` itself stands in `core/layers.py`.
 """
 
 from __future__ import annotations

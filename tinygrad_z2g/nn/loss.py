@@ -1,7 +1,4 @@
-"""Losses as layers. Each calls the function of its name in `functional`.
-
-They know nothing of the model that is judged, nor of gradients.
-"""
+"""Losses as layers. Each calls the function of its name in `functional`."""
 
 from __future__ import annotations
 

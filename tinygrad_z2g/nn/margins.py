@@ -1,7 +1,6 @@
 """Losses with a margin: who must be nearer, or rank higher, than whom, and by how much. All composed.
 
 Such a loss is 0 as soon as the right answer leads by the margin: examples that are right already teach nothing more.
-These functions know nothing of models, nor of gradients.
 """
 
 from __future__ import annotations

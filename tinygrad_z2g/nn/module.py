@@ -1,8 +1,7 @@
 """What torch offers of modules beyond the core: names that are checked, buffers, hooks, saving, moving, printing.
 
 `Module` and `Parameter` stand in `core/module.py`; the methods here are attached to them. The attributes of a module
-are its one register: of them this file says what may be assigned to which name. It knows nothing of any particular
-layer.
+are its one register: of them this file says what may be assigned to which name.
 """
 
 from __future__ import annotations

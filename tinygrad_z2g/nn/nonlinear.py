@@ -1,7 +1,7 @@
 """Further nonlinear functions, all composed of operations that know their own gradients.
 
 Where a function is made of two pieces, both are computed and `where` chooses: nothing passes back through the piece
-that was not chosen. The better known ones, with rules of their own, stand elsewhere. They know nothing of layers.
+that was not chosen. The better known ones, with rules of their own, stand elsewhere.
 """
 
 from __future__ import annotations

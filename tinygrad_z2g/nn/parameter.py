@@ -1,7 +1,4 @@
-"""Where torch keeps `Parameter`: `from tinygrad_z2g.nn.parameter import Parameter`. It stands in `module.py`.
-
-This file knows nothing of its own.
-"""
+"""Where torch keeps `Parameter`: `from tinygrad_z2g.nn.parameter import Parameter`. It stands in `module.py`."""
 
 from .lazy import UninitializedParameter
 from .module import Parameter

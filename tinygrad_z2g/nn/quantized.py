@@ -1,7 +1,7 @@
 """Layers whose weights stay in blocks of four or eight bits: a quarter or an eighth of float32's memory.
 
 They compute; they do not learn (`dequantize` makes layers of them that do), but gradients pass through, so that others
-beside them can. They know nothing of how blocks are unpacked, and nothing of files.
+beside them can.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .module import Module, Parameter
 def quantized_linear(input: Tensor, quants: Tensor, scales: Tensor, offsets: Tensor | None = None) -> Tensor:
     """z = x Wᵀ with W = scale · quant + offset, block by block.   ∂L/∂x = grad W
 
-    x (..., in) -> (..., out); quants, scales, offsets as in `kernels/quantized.py`. They receive no gradient.
+    x (..., in) -> (..., out); quants, scales, offsets as in `fast/quantized.py`. They receive no gradient.
 
     Derived as for `linear`: W is a constant here. Two rows of W, 1 · 2 and 1 · 3 throughout: ∂z/∂xⱼ = 2 + 3.
     >>> quants = z2g.tensor([2, 3], dtype=z2g.int8).expand(1, 32, 2)

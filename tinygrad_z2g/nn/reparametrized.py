@@ -1,7 +1,6 @@
 """Weights that are computed from other parameters before each forward: by length and direction, or of norm 1.
 
-A hook before the forward of the module puts the computed weight where the layer looks for it. It knows nothing of what
-the layer does with it.
+A hook before the forward of the module puts the computed weight where the layer looks for it.
 """
 
 from __future__ import annotations

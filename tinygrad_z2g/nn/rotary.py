@@ -1,7 +1,4 @@
-"""Rotary positions: a vector is turned by an angle that grows with its place, so that products know distances.
-
-It knows nothing of attention, nor of where queries and keys come from.
-"""
+"""Rotary positions: a vector is turned by an angle that grows with its place, so that products know distances."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def numpy_names(function: Callable[..., _R]) -> Callable[..., _R]:
 
     @functools.wraps(function)
     def renamed(*args: Any, **kwargs: Any) -> _R:
-        for theirs, ours in (("axis", "dim"), ("keepdims", "keepdim")):
+        for theirs, ours in (("axis", "dim"), ("keepdims", "keepdim")) if kwargs else ():
             if theirs in kwargs:
                 if ours in kwargs:
                     raise TypeError(f"{function.__name__}: got both {ours} and {theirs}, which mean the same")

@@ -1,6 +1,6 @@
 """Where, which and how often: places, different values, counts. Results are integers, through which no gradient passes.
 
-On a GPU most of these wait for it: how large a result is depends on the numbers. It knows nothing of rules.
+On a GPU most of these wait for it: how large a result is depends on the numbers.
 """
 
 from __future__ import annotations

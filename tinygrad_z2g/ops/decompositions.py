@@ -1,8 +1,7 @@
 """Inverses, determinants, solutions, decompositions of matrices: LAPACK's numbers, and the rules beside them.
 
 All take batches (..., n, m). Rules are derived from what the results satisfy, A Z = I for instance: differentiate, and
-solve for dZ. (M. Giles, "An extended collection of matrix derivative results", 2008.) It knows nothing of how LAPACK
-finds them.
+solve for dZ. (M. Giles, "An extended collection of matrix derivative results", 2008.)
 """
 
 from __future__ import annotations

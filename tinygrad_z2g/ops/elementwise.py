@@ -2,8 +2,7 @@
 
 Each function computes its result in one line and then states, per input, the rule that turns `grad` = ∂L/∂z into
 ∂L/∂input: the chain rule, element by element, `grad * dz/dx`. Operands broadcast; the engine undoes that.
-After the rule stand the tensors whose numbers it reads (see `engine.record`). It knows nothing of the graph, of the
-walk backwards, or of operations that mix elements.
+After the rule stand the tensors whose numbers it reads (see `engine.record`).
 """
 
 from __future__ import annotations

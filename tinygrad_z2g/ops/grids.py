@@ -1,7 +1,4 @@
-"""Grids, pairs and other arrangements, composed of the operations in `shape`: no rule of its own.
-
-It knows nothing of gradients, nor of what the dimensions stand for.
-"""
+"""Grids, pairs and other arrangements, composed of the operations in `shape`: no rule of its own."""
 
 from __future__ import annotations
 

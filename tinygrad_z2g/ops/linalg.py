@@ -1,6 +1,6 @@
 """Products of vectors and matrices.
 
-Nearly everything here becomes `matmul`, which stands in `core.ops`; `outer` becomes `mul`. It knows nothing of layers.
+Nearly everything here becomes `matmul`, which stands in `core.ops`; `outer` becomes `mul`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Operations that combine the elements along some dimensions: sums, means, extremes, spreads.
 
 `dim` is one dimension, a tuple of them, or None for all; `keepdim` leaves them in place with size 1. The backward pass
-of a reduction is a broadcast: every element that went into a sum receives the gradient of the sum. It knows nothing of
-layers or losses, nor of what the dimensions stand for.
+of a reduction is a broadcast: every element that went into a sum receives the gradient of the sum.
 """
 
 from __future__ import annotations

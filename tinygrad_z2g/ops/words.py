@@ -3,8 +3,7 @@
 A rule is written once, in the words that arrays and tensors share. Operators, `sum`, `reshape` and `swapaxes` are
 methods of both; `exp`, `where` and their like are functions of NumPy, of CuPy, and here. So the rule of tanh gives an
 array when it is handed arrays; handed tensors, it is a computation like any other and has a gradient of its own. (What
-`create_graph` asks for.) A routine of `kernels` that is called with a tensor is looked up here as well, under its name.
-It knows nothing of single rules, nor of walks.
+`create_graph` asks for.) A routine of `fast` that is called with a tensor is looked up here as well, under its name.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Averages of the weights of a model while it trains, which often do better than the last ones.
 
-They know nothing of how it is trained. (Izmailov et al. 2018, arXiv:1803.05407)
+(Izmailov et al. 2018, arXiv:1803.05407)
 """
 
 from __future__ import annotations

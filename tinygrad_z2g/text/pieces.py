@@ -1,7 +1,7 @@
 """Cutting text into pieces before pairs are joined, so that no token reaches across words.
 
 Each rule is a list of patterns, by the name that GGUF files know it by (`tokenizer.ggml.pre`). A pattern cuts what the
-ones before it left: its matches become pieces, and so does what lies between them. It knows nothing of tokens.
+ones before it left: its matches become pieces, and so does what lies between them.
 """
 
 from __future__ import annotations

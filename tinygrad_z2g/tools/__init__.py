@@ -1,1 +1,1 @@
-"""To look on, to explain, to doubt: nothing here takes part in learning, and nothing that does knows of it."""
+"""To look on, to explain, to doubt: nothing here takes part in learning, and what does knows nothing of it."""

@@ -1,7 +1,4 @@
-"""How text reaches a terminal that lacks some characters, and a reader who has seen enough.
-
-It knows nothing of what the text says.
-"""
+"""How text reaches a terminal that lacks some characters, and a reader who has seen enough."""
 
 from __future__ import annotations
 

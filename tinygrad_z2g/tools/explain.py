@@ -3,7 +3,7 @@
 Nothing is computed here. `story` copies the graph between the loss and its leaves (the nodes, not the numbers), puts a
 listener between the copy and the rules, and lets `engine.walk` walk the copy as it walks in every backward pass. So the
 numbers told are those of backward, and the graph itself, every `.grad` and every hook stay untouched. What is said of
-each operation is read from its source by `formula.py`. It knows nothing of single operations, nor how a rule works.
+each operation is read from its source by `formula.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What repeats itself in a long list, so that the first and the last of it can be told, and the rest counted.
-
-It knows nothing of what is in the list.
-"""
+"""What repeats itself in a long list, so that the first and the last of it can be told, and the rest counted."""
 
 from __future__ import annotations
 

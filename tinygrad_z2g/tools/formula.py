@@ -2,8 +2,7 @@
 
 Nothing of this is kept while operations are recorded. A rule is a function inside the function of its operation, so
 the rule alone leads to the docstring (its own, or that of the operation around it); and the source shows which input
-it belongs to: `record` is given `(input, rule)`. Where the source is missing, less is said. It knows nothing of the
-graph, and no numbers of its own.
+it belongs to: `record` is given `(input, rule)`. Where the source is missing, less is said.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The engine tests one list per operation, `observers`; it is empty unless somebody asked to look, so a training step pays
 for that test alone. Anomaly detection puts an observer there (`anomaly.py`), and so does `trace`, which notes where in
-the program each operation was called, for `explain` to tell. This file knows nothing of arrays and gradients.
+the program each operation was called, for `explain` to tell.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The same rules run on tensors instead of arrays, and what they do is recorded like any other operation. A rule that is
 a fused routine knows arrays alone; its node then has a `twin`, the same operation composed of others, which is done
-again here and walked through. It knows nothing of any particular operation.
+again here and walked through.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Operations whose inputs share their backward work, one rule for all of them. It knows nothing of any one of them."""
+"""Operations whose inputs share their backward work, one rule for all of them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""More switches: `enable_grad`, `inference_mode`, `set_grad_enabled`; and decorated functions that are generators.
-
-This file knows nothing of tensors, nor of what is recorded.
-"""
+"""More switches: `enable_grad`, `inference_mode`, `set_grad_enabled`; and decorated functions that are generators."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 For a vector the integers become float32 in registers, where NumPy writes them to memory first: 0.066 in place of 0.22
 ms for 576 x 1,536 weights of four bits, on one thread. For many rows they are expanded, a part for each product, in
-0.22 in place of 0.64 ms. Threads share the columns, or the parts. It knows nothing of files or layers.
+0.22 in place of 0.64 ms. Threads share the columns, or the parts.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Batch norm: the numbers of a channel are read two or three times while they are still in the cache.
 
-Threads share the channels. It knows nothing of the layers that hold running averages.
+Threads share the channels.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How the loops of this folder are compiled.
 
 A loop is a plain function over rows: `loop(start, stop, *arrays)` computes the rows start..stop-1, so that threads can
-share one (see `jit`): compiled code does not hold Python's lock. It knows nothing of what is computed.
+share one (see `jit`): compiled code does not hold Python's lock.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from numba import njit
+from llvmlite import binding
+from numba import cfunc, int64, njit, types
 
 _SETTINGS = {"nogil": True, "error_model": "numpy"}  # division by 0 gives inf or NaN, as NumPy's does
 
@@ -29,6 +30,37 @@ def _compiled(fastmath: set[str]) -> Callable[[Callable], Any]:
 # away NaN or infinity is ever set.
 loop = _compiled({"contract"})
 summing = _compiled({"contract", "reassoc", "nsz"})
+
+
+_waiting: list[Callable] = []
+_apart: list[Any] = []  # the code behind the names
+
+
+def apart(function: Callable) -> Any:
+    """A loop of whole numbers (addresses, sizes) that is compiled once and called by its name, where other loops would
+    become a part of each that calls them: compiling all takes 30 in place of 39 s. See `prepare`."""
+    _waiting.append(function)
+    return types.ExternalFunction(_name(function), _kind(function))
+
+
+def prepare() -> None:
+    """Compile those: before any loop that calls them."""
+    for function in _waiting:
+        try:
+            compiled = cfunc(_kind(function), cache=True, fastmath={"contract"})(function)
+        except RuntimeError:  # as above
+            compiled = cfunc(_kind(function), fastmath={"contract"})(function)
+        binding.add_symbol(_name(function), compiled.address)
+        _apart.append(compiled)
+    _waiting.clear()
+
+
+def _name(function: Callable) -> str:
+    return f"tinygrad_z2g{function.__name__}"
+
+
+def _kind(function: Callable) -> Any:
+    return types.void(*[int64] * function.__code__.co_argcount)
 
 
 @loop

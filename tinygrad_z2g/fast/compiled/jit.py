@@ -2,7 +2,7 @@
 
 `over_rows` cuts the rows of a loop into parts, which the caller and threads of its own work off side by side; compiled
 code does not hold Python's lock, and how a part changes hands without it is `sharing`'s business. Python functions that
-call NumPy are shared by `together`. It knows nothing of what is computed.
+call NumPy are shared by `together`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from . import sharing
-from .compiling import cache_folder, loop, summing
+from .compiling import loop, summing
 
-__all__ = ["cache_folder", "cuts", "loop", "over_rows", "summing", "threads", "together"]
+__all__ = ["cuts", "loop", "over_rows", "summing", "threads", "together"]
 
 # --- Threads -----------------------------------------------------------------------------------------------------
 

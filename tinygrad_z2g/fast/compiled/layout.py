@@ -1,7 +1,4 @@
-"""Which arrays the loops take. All others go to the reference: float64, float16, what is strided or empty.
-
-It knows nothing of what is computed with them.
-"""
+"""Which arrays the loops take. All others go to the reference: float64, float16, what is strided or empty."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Layer norm and RMS norm: each row is read two or three times while it is still in the cache.
-
-They know nothing of the weights and biases that follow.
-"""
+"""Layer norm and RMS norm: each row is read two or three times while it is still in the cache."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The largest number of each window, and the way back of its gradient; see `fast.pooling`.
+"""The largest number of each window, and the way back of its gradient; see `fast/pooling.py`.
 
-Threads share the examples. It knows nothing of how windows are laid out.
+Threads share the examples.
 """
 
 from __future__ import annotations

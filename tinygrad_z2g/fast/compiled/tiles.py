@@ -19,7 +19,7 @@ from numba import int64, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .compiling import loop
+from .compiling import apart, loop
 
 WIDE_REGISTERS = bool(binding.get_host_cpu_features().get("avx512f"))  # 32 of 16 numbers; else 16 of 8, or as good
 LANES, ROWS = (16, 8) if WIDE_REGISTERS else (8, 6)
@@ -84,17 +84,42 @@ def _tile(_, rows, k, a, down, right, panel, before, before_step, z, step):
     return types.void(rows, *[int64] * 9), code
 
 
-@loop
+@intrinsic
+def _number_at(_, address):
+    """The float32 at an address."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load(builder.inttoptr(args[0], _NUMBER.as_pointer()), align=4)
+
+    return types.float32(int64), code
+
+
+@intrinsic
+def _put_number(_, address, x):
+    """x as the float32 at an address."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.store(args[1], builder.inttoptr(args[0], _NUMBER.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.void(int64, types.float32), code
+
+
+@apart
 def _tiles(rows, k, a, down, right, leap, panel, before, before_step, z, step):
     """The same for any number of rows; leap: from the rows of one tile to those of the next."""
     tall = before_step * ROWS
     for _ in range(rows // ROWS):
         _tile(ROWS, k, a, down, right, panel, before, before_step, z, step)
-        a, before, z = a + leap, before and before + tall, z + ROWS * step
+        a, z = a + leap, z + ROWS * step
+        if before:
+            before += tall
     rows %= ROWS
     while rows >= 2:
         _tile(2, k, a, down, right, panel, before, before_step, z, step)
-        a, before, z, rows = a + 2 * down, before and before + 2 * before_step, z + 2 * step, rows - 2
+        a, z, rows = a + 2 * down, z + 2 * step, rows - 2
+        if before:
+            before += 2 * before_step
     if rows:
         _tile(1, k, a, down, right, panel, before, before_step, z, step)
 
@@ -140,6 +165,14 @@ def copy_line(_, a, out):
     return types.void(int64, int64), code
 
 
+@apart
+def _turn_panel(n, K, a, step, panel):
+    """panel[k, j] = a[j, k] for as many of n rows and K columns as make whole squares."""
+    for j in range(0, n - LANES + 1, LANES):
+        for k in range(0, K - LANES + 1, LANES):
+            _turn_square(a + j * step + 4 * k, step, panel + 4 * (k * WIDE + j), 4 * WIDE)
+
+
 @loop
 def fill_panels(b, panels):
     """panels[p, k] = b[k, 32 p : 32 p + 32], zeros beyond the last column: (k, m) -> (m / 32, k, 32)."""
@@ -159,9 +192,8 @@ def fill_panels(b, panels):
             continue
         columns = b.T[first : first + n]
         whole = n // LANES * LANES, K // LANES * LANES if b.strides[0] == 4 else 0
-        for j in range(0, whole[0], LANES):
-            for k in range(0, whole[1], LANES):
-                _turn_square(columns[j:, k:].ctypes.data, b.strides[1], panel[k:, j:].ctypes.data, 4 * WIDE)
+        if whole[1]:
+            _turn_panel(n, K, columns.ctypes.data, b.strides[1], panel.ctypes.data)
         for j in range(n):
             for k in range(whole[1] if j < whole[0] else 0, K):
                 panel[k, j] = columns[j, k]
@@ -187,40 +219,30 @@ def with_panels(a, panels, m, before, before_step, z):
     for deep in range(0, panels.shape[1], DEEP):
         if deep:
             before, before_step = z.ctypes.data, z.strides[0]
-        at = a[:, deep:].ctypes.data, a.strides[0], a.strides[1], ROWS * a.strides[0]
-        _with_panels(at, a.shape[0], panels[:, deep : deep + DEEP], m, before, before_step, z)
+        part, start = panels[:, deep : deep + DEEP], a[:, deep:].ctypes.data
+        _along_panels(
+            a.shape[0], part.shape[1], start, a.strides[0], a.strides[1], ROWS * a.strides[0], part.ctypes.data,
+            part.strides[0], m, before, before_step, z.ctypes.data, z.strides[0],
+        )  # fmt: skip
 
 
-@loop
-def _with_panels(at, rows, panels, m, before, before_step, z):
-    """The same for an a of so many rows `at` an address, with three steps; see `_tiles`."""
-    (a, down, right, leap), k, step = at, panels.shape[1], z.strides[0]
-    for p in range(panels.shape[0]):
-        first = p * WIDE
-        n, above, panel = min(WIDE, m - first), before and before + 4 * first, panels[p].ctypes.data
-        if n == WIDE:
-            _tiles(rows, k, a, down, right, leap, panel, above, before_step, z.ctypes.data + 4 * first, step)
-            continue
-        edge = np.empty((rows, WIDE), np.float32)  # a tile has no other width
-        _tiles(rows, k, a, down, right, leap, panel, int64(0), int64(0), edge.ctypes.data, 4 * WIDE)
-        _add_edge(edge, n, above, before_step, z[:, first:])
-
-
-@intrinsic
-def _number_at(_, address):
-    """The float32 at an address."""
-
-    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.load(builder.inttoptr(args[0], _NUMBER.as_pointer()), align=4)
-
-    return types.float32(int64), code
-
-
-@loop
-def _add_edge(edge, n, before, before_step, z):
-    for i in range(edge.shape[0]):
-        for j in range(n):
-            z[i, j] = edge[i, j] + (_number_at(before + i * before_step + 4 * j) if before else np.float32(0))
+@apart
+def _along_panels(rows, k, a, down, right, leap, panel, panel_step, m, before, before_step, z, step):
+    """The same by addresses and steps, see `_tiles`, for as many panels as m columns take."""
+    edge = np.empty((rows if m % WIDE else 0, WIDE), np.float32)  # a tile has no other width
+    while m >= WIDE:
+        _tiles(rows, k, a, down, right, leap, panel, before, before_step, z, step)
+        panel, z, m = panel + panel_step, z + 4 * WIDE, m - WIDE
+        if before:
+            before += 4 * WIDE
+    if m:
+        _tiles(rows, k, a, down, right, leap, panel, 0, 0, edge.ctypes.data, 4 * WIDE)
+        for i in range(rows):
+            for j in range(m):
+                x = edge[i, j]
+                if before:
+                    x += _number_at(before + i * before_step + 4 * j)
+                _put_number(z + i * step + 4 * j, x)
 
 
 @loop
@@ -242,12 +264,15 @@ def multiply(a, b, row, z):
                 if deep == 0:
                     before, before_step = (row.ctypes.data + 4 * left if row.size else 0), 0
                 part = a[top : top + rows, deep : deep + DEEP]
+                start, down, right, leap = part.ctypes.data, part.strides[0], 4, ROWS * part.strides[0]
                 if turned:
                     _turn(part, copy)
-                    at = copy.ctypes.data, 4, 4 * ROWS, copy.strides[0]
-                else:
-                    at = part.ctypes.data, part.strides[0], 4, ROWS * part.strides[0]
-                _with_panels(at, rows, panels[:, deep : deep + DEEP], columns, before, before_step, out)
+                    start, down, right, leap = copy.ctypes.data, 4, 4 * ROWS, copy.strides[0]
+                some = panels[:, deep : deep + DEEP]
+                _along_panels(
+                    rows, part.shape[1], start, down, right, leap, some.ctypes.data, some.strides[0], columns, before,
+                    before_step, out.ctypes.data, out.strides[0],
+                )  # fmt: skip
 
 
 @loop

@@ -1,6 +1,6 @@
 """Parameter updates and what is done with all gradients at once, each array in one pass over memory.
 
-AdamW reads four arrays and writes three, where NumPy makes fifteen passes. It knows nothing of parameters and groups.
+AdamW reads four arrays and writes three, where NumPy makes fifteen passes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Compiling a .cu file, choosing how many threads run it, and handing it its arguments.
-
-It knows nothing of what a kernel computes.
-"""
+"""Compiling a .cu file, choosing how many threads run it, and handing it its arguments."""
 
 from __future__ import annotations
 

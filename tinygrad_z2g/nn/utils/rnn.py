@@ -2,7 +2,7 @@
 
 Packed, the first steps of all sequences come first, then all second steps, and so on: the longest sequence comes first
 in each, so that those which have ended are missing at the end. For lengths 3, 1 that is a₁ b₁ a₂ a₃, with the
-`batch_sizes` 2, 1, 1. Recurrent layers take it as it is and compute no padding. It knows nothing of layers.
+`batch_sizes` 2, 1, 1. Recurrent layers take it as it is and compute no padding.
 
 All is composed of slices, `cat` and `pad`: a gradient goes back to where its number came from.
 """

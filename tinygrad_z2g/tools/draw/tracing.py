@@ -1,7 +1,7 @@
 """Taking notes while a model runs: which module made which operation, and with what value.
 
 The graph keeps neither, and a program that draws nothing pays nothing. On request, hooks on the modules say who is
-being called, and for as long as the context lasts each new node is noted as it is made. It knows nothing of pictures.
+being called, and for as long as the context lasts each new node is noted as it is made.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """What `python -m tinygrad_z2g.gradcheck` checks: every differentiable operation and layer, at fixed random points.
 
 A case is a function (or module) and its inputs. The points keep away from kinks and poles, where no derivative exists;
-the tests of the project draw others, of every shape (`tests/op_table.py`). It knows nothing of gradients, neither of
-how they are computed nor of how they are measured.
+the tests of the project draw others, of every shape (`tests/op_table.py`).
 """
 
 from __future__ import annotations

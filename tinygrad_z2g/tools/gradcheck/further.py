@@ -1,4 +1,4 @@
-"""More of what `python -m tinygrad_z2g.gradcheck` checks; see `cases`. It knows nothing of how gradients come about."""
+"""More of what `python -m tinygrad_z2g.gradcheck` checks; see `cases`."""
 
 from __future__ import annotations
 

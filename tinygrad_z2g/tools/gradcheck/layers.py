@@ -6,12 +6,14 @@ As `cases`, which hands its makers of points over, it knows nothing of gradients
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 from ... import creation, nn
 from ...arrays.random import manual_seed
 from ...nn import functional as F
+from ...nn import nonlinear
 from ...ops.elementwise import where
 from ...tensor import Tensor
 
@@ -93,19 +95,28 @@ def _sizes(add: Callable, any_: Maker) -> None:
 
 
 def _activations(add: Callable, any_: Maker) -> None:
-    names = """elu selu celu hardtanh relu6 hardsigmoid hardswish softsign tanhshrink hardshrink softshrink mish
-        logsigmoid rrelu"""
-    for name in names.split():
+    for name in _of_one_tensor():
         add(f"F.{name}", getattr(F, name), any_(2, 4))
     add("F.elu", functools.partial(F.elu, alpha=0.5), any_(5))
     add("F.celu", functools.partial(F.celu, alpha=2.0), any_(5))
     add("F.threshold", lambda x: F.threshold(x, 0.5, 9.0), any_(5))
     add("F.prelu", F.prelu, any_(2, 3, 2), any_(3))
-    add("F.glu", F.glu, any_(2, 4))
     add("F.softmin", lambda x: F.softmin(x, 1), any_(2, 3))
     for name, size in (("dropout1d", (2, 6, 2)), ("dropout2d", (2, 6, 2, 1)), ("alpha_dropout", (12,))):
         add(f"F.{name}", _seeded(functools.partial(getattr(F, name), p=0.4, training=True)), any_(*size))
     add("F.gumbel_softmax", _seeded(F.gumbel_softmax), any_(2, 3))
+
+
+def _of_one_tensor() -> list[str]:
+    """The functions in `nonlinear` and `functional` that one tensor is enough for: these need no line here."""
+    found = []
+    for name in F.__all__:
+        function = getattr(F, name)
+        needed = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
+        near = function.__module__ in (F.__name__, nonlinear.__name__)
+        if near and [p.name for p in needed] == ["input"]:
+            found.append(name)
+    return found
 
 
 def _seeded(fn: Callable) -> Callable:

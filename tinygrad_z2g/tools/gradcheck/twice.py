@@ -1,7 +1,4 @@
-"""Second derivatives, measured: the function whose gradient is checked is itself a gradient, x, v ↦ vᵀ ∂f/∂x.
-
-It knows nothing of how anything is measured.
-"""
+"""Second derivatives, measured: the function whose gradient is checked is itself a gradient, x, v ↦ vᵀ ∂f/∂x."""
 
 from __future__ import annotations
 

@@ -140,7 +140,8 @@ def form(op: Operation) -> list[str]:
     if not op.form:
         return []
     first, *others = op.form
-    now = "left out now, by TINYGRAD_Z2G_PLAIN=1" if os.environ.get("TINYGRAD_Z2G_PLAIN") == "1" else "TINYGRAD_Z2G_PLAIN=1 leaves it out"
+    plain = os.environ.get("TINYGRAD_Z2G_PLAIN") == "1"
+    now = "left out now, by TINYGRAD_Z2G_PLAIN=1" if plain else "TINYGRAD_Z2G_PLAIN=1 leaves it out"
     lines = [f"The fast form that takes its place ({now})", "", *short(first)]
     if others:
         lines += ["What it calls", ""]
@@ -219,10 +220,10 @@ def path_of_a_gpt() -> str:
     told = (
         f"When a small GPT trains for three steps, is clipped, updated by AdamW and generates, {total:,} lines of "
         f"functions in {len(ran)} files run with the plain forms of operations (TINYGRAD_Z2G_PLAIN=1), and {core:,} of "
-        f"them, {core / total:.0%}, stand in core/. (Counted now, with NumPy alone; docstrings, `def` lines and imports "
-        f"are not counted.) At {pace} such lines a minute, an assumed pace for code read with its docstrings, that is "
-        f"about {total / pace / 60:.1f} hours. With the fast forms, which a program takes by itself, {others:,} lines "
-        f"in {len(fast_too)} files run."
+        f"them, {core / total:.0%}, stand in core/. (Counted now, with NumPy alone; docstrings, `def` lines and "
+        f"imports are not counted.) At {pace} such lines a minute, an assumed pace for code read with its docstrings, "
+        f"that is about {total / pace / 60:.1f} hours. With the fast forms, which a program takes "
+        f"by itself, {others:,} lines in {len(fast_too)} files run."
     )
     lines = [filled(told, 0), ""]
     rows = {str(path): ran.pop(str(path), set()) for path in map(source.path_of, reading.modules())} | ran

@@ -2,7 +2,7 @@
 
 The evening, the files of `core/`, is listed by hand, with what to look for. The rest follows by need, room by room, and
 is made out when it is asked for: lines are counted, a file's first sentence says what it is, and within a room a file
-comes after those that it uses. It knows nothing of what is in the files, beyond the sentences below.
+comes after those that it uses.
 """
 
 from __future__ import annotations

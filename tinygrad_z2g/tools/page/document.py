@@ -2,7 +2,7 @@
 
 The parts are the files in `web/`, each readable by itself. What the page may do is written at its top, as a
 Content-Security-Policy: run these very scripts, by their hashes, and load nothing from anywhere. Data are JSON inside
-an element that no browser executes. It knows nothing of what the pages show.
+an element that no browser executes.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The weights go into the page as 16-bit integers with a scale for each row of a matrix: two bytes a weight, as float16
 takes, and a tenth of its error (logits of step 18's model off by 3e-4 at most, by 3e-3 with float16). The forward pass
-in JavaScript is `web/network.js`. It knows nothing of training.
+in JavaScript is `web/network.js`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `watch` has seen of a training run, as a page with a slider over the steps. It knows nothing of modules."""
+"""What `watch` has seen of a training run, as a page with a slider over the steps."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""One batch out of many samples, whatever they are made of.
-
-It knows nothing of datasets.
-"""
+"""One batch out of many samples, whatever they are made of."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`DataLoader`: from samples to batches.
-
-It knows nothing of what a batch is used for.
-"""
+"""`DataLoader`: from samples to batches."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Datasets: samples by number, or one after another.
-
-They know nothing of batches, nor of the order in which they will be asked.
-"""
+"""Datasets: samples by number, or one after another."""
 
 from __future__ import annotations
 

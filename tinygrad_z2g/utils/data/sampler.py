@@ -1,7 +1,4 @@
-"""In which order samples are asked for: numbers, one after another, or lists of them.
-
-They know nothing of what the samples are.
-"""
+"""In which order samples are asked for: numbers, one after another, or lists of them."""
 
 from __future__ import annotations
 
