@@ -1441,3 +1441,12 @@ def test_a_small_loss_is_exact_wherever_its_logits_lie(device, logits):
     exact = math.log1p(math.exp(-14) + math.exp(-15))
     assert F.cross_entropy(z2g.tensor([logits]), z2g.tensor([0])).item() == pytest.approx(exact, abs=1.2e-7)
     assert z2g.softmax(z2g.tensor([-44.0, -105.0]), 0)[1].item() == pytest.approx(math.exp(-61), rel=1e-4)
+
+
+def test_the_slope_of_sinc_keeps_its_digits_near_0(device):
+    """cos u - sin u / u is a difference of two ones there: in float32 none of its digits would be right at 1e-4."""
+    x = z2g.tensor([1e-6, -1e-4, 1e-3, 0.01, 0.03, 0.04, 0.3], requires_grad=True)
+    z2g.sinc(x).sum().backward()
+    u = np.pi * x.detach().cpu().numpy().astype(np.float64)
+    slope = np.pi * sum((-1) ** k * 2 * k * u ** (2 * k - 1) / math.factorial(2 * k + 1) for k in range(1, 12))
+    np.testing.assert_allclose(x.grad.cpu().numpy(), slope, rtol=3e-5)

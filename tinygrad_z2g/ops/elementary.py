@@ -391,7 +391,8 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
 def sinc(input: Tensor) -> Tensor:
     """z = sin(π x) / (π x), and 1 at 0.   dz/dx = (cos(π x) - z) / x, 0 at 0
 
-    With u = π x: d(sin u / u)/dx = π (u cos u - sin u) / u².
+    With u = π x: d(sin u / u)/dx = π (u cos u - sin u) / u². Near 0 that is a difference of two ones; there its series
+    counts, π (-u/3 + u³/30 - u⁵/840 + u⁷/45360).
     >>> x = z2g.tensor([0.0, 1.0], requires_grad=True); z2g.sinc(x).sum().backward(); x.grad
     tensor([ 0., -1.])
     """
@@ -401,8 +402,10 @@ def sinc(input: Tensor) -> Tensor:
 
     def rule(grad: Any, x: Any, z: Any) -> Any:
         xp = of(grad)
-        slope = (xp.cos(math.pi * x) - z) / xp.where(x == 0, 1, x)
-        return grad * xp.where(x == 0, 0 - math.pi**2 / 3 * x, slope)  # its series near 0, for its own slope there
+        u = math.pi * x
+        small, v = xp.abs(u) < 0.1, u * u
+        series = math.pi * u * (v * (v * (v / 45360 - 1 / 840) + 1 / 30) - 1 / 3)
+        return grad * xp.where(small, series, (xp.cos(u) - z) / xp.where(small, 1, x))
 
     return record("sinc", z, (input, rule, input, RESULT))
 

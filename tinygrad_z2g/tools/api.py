@@ -59,7 +59,7 @@ def signature(thing: Any) -> str:
         if p.kind is p.KEYWORD_ONLY and not starred:
             told.append("*")
         starred |= p.kind in (p.KEYWORD_ONLY, p.VAR_POSITIONAL)
-        star = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
+        star = "*" if p.kind is p.VAR_POSITIONAL else "**" if p.kind is p.VAR_KEYWORD else ""
         plain = p.default is None or isinstance(p.default, (bool, int, float, str, tuple, list, dict))
         told.append(star + p.name + ("" if p.default is p.empty else f"={p.default!r}" if plain else "=..."))
     return f"({', '.join(told)})"

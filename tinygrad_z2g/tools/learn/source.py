@@ -320,7 +320,8 @@ def _called(piece: Piece, module: str, own: Path, depth: int = 2) -> list[Piece]
         first, _, rest = ast.unparse(call.func).partition(".")
         thing = getattr(names.get(first), rest, None) if rest else names.get(first)
         home = getattr(thing, "__module__", None) or ""
-        near = home in (f"{NAME}.core.engine", f"{NAME}.walks.asking") or home.startswith(f"{NAME}.fast")
+        engine = [f"{NAME}.{room}" for room in ("core.engine", "walks.again", "walks.asking")]
+        near = home in engine or home.startswith(f"{NAME}.fast")
         if inspect.isfunction(thing) and (near or (home.startswith(NAME) and inspect.getsourcefile(thing) == str(own))):
             taken = _form_name(thing)
             inner = _functions(CORE)[taken] if taken else _own_piece(inspect.unwrap(thing))
@@ -343,12 +344,12 @@ def put_on(thing: Thing) -> list[str]:
     if not thing.module.startswith("core."):
         return []
     name = thing.pieces[0].node.name
-    asked = re.compile(rf"^(attach\((\w+\.)?{name}, |UPDATES = .*\b{name}: |FORMS = .*\"{name}\": )")
+    asked = re.compile(rf"^ *(attach\((\w+\.)?{name}, |UPDATES\b.* = .*\b{name}: |FORMS\b.* = .*\"{name}\": )")
     lines = []
     for path in sorted(PACKAGE.rglob("*.py")):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             if asked.search(line):
-                lines.append(f"{title(path, number)}   {line}")
+                lines.append(f"{title(path, number)}   {line.strip()}")
     return lines
 
 
