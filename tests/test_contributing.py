@@ -59,6 +59,17 @@ def test_the_operation_of_the_walk_passes_its_tests(copy):
     assert shown.returncode == 0 and "∂ │     return record(\"isru\"" in shown.stdout and ": ok" in shown.stdout
 
 
+def test_the_glossary_is_short_and_its_words_are_those_of_the_code():
+    words = re.findall(r"^\| ([\w, ]+) \| ", PAGE.partition("## Words")[2], re.M)[1:]
+    assert 15 <= len(words) <= 20 and len(set(words)) == len(words)
+    code = " ".join(path.read_text(encoding="utf-8") for path in (ROOT / "tinygrad_z2g").rglob("*.py"))
+    for word in re.findall(r"\w+", " ".join(words)):
+        assert len(re.findall(rf"\b{word}s?\b", code)) >= 5, word
+    others = "widened lowered raised in_float32"  # which once stood for cast
+    names = set(re.findall(r"(?:def |class |@)(\w+)", code))
+    assert names & set(others.split()) == set()
+
+
 def test_with_a_wrong_rule_they_fail(copy):
     path = copy / "tinygrad_z2g/nn/functional.py"
     text = path.read_text(encoding="utf-8")

@@ -652,8 +652,8 @@ def test_trace_notes_the_line_and_only_while_it_is_on():
             quiet = x * 3
         loud = x * 4
     after = x * 5
-    assert "test_explain.py" in str(y.node.place) and str(y.node.place).endswith("y = x.exp()  # this line")
-    assert [hasattr(z.node, "place") for z in (before, quiet, loud, after)] == [False, False, True, False]
+    assert "test_explain.py" in str(y.node.site) and str(y.node.site).endswith("y = x.exp()  # this line")
+    assert [hasattr(z.node, "site") for z in (before, quiet, loud, after)] == [False, False, True, False]
     assert observers == []
 
 
@@ -700,7 +700,7 @@ def test_a_program_beside_the_package_is_no_part_of_it():
     space = {"x": z2g.tensor([1.0], requires_grad=True)}
     with z2g.trace():
         exec(program, space)
-    assert str(space["y"].node.place).startswith(f"in {PACKAGE.rstrip(os.sep)}_experiments/train.py, line 1")
+    assert str(space["y"].node.site).startswith(f"in {PACKAGE.rstrip(os.sep)}_experiments/train.py, line 1")
 
 
 def test_the_lines_of_a_loop():
@@ -708,5 +708,5 @@ def test_the_lines_of_a_loop():
     with z2g.trace():
         for _ in itertools.repeat(None, 3):
             h = h.sin() * 2
-    lines = [node.place.line for node in story(h, level=1).steps]
+    lines = [node.site.line for node in story(h, level=1).steps]
     assert len(lines) == 6 and len(set(lines)) == 1

@@ -98,10 +98,10 @@ class Node:
     reads   (memory, its writes when recorded, where the numbers come from) of each of these numbers, in this order
     asked   None, or what to do with the complete gradient: (walk, gradient) -> the one to go on with (hooks)
     twin    the same operation as a composition of others, where its rules know arrays alone: see `walks/again.py`
-    place   where in the program it was called; set by `tools/trace.py` alone
+    site    where in the program it was called; set by `tools/trace.py` alone
     """
 
-    __slots__ = ("__weakref__", "asked", "dtype", "edges", "joint", "name", "number", "place", "reads", "shape", "twin")
+    __slots__ = ("__weakref__", "asked", "dtype", "edges", "joint", "name", "number", "reads", "shape", "site", "twin")
 
     def __init__(self, name: str, array: Array, edges: Any, joint: Any, reads: Any):
         self.name, self.number, self.shape, self.dtype = name, next(_numbers), array.shape, array.dtype

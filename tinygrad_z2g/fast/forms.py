@@ -215,7 +215,7 @@ def _factors(x: Tensor, y: Tensor, name: str) -> tuple[np.dtype, Tensor, Tensor,
 
 
 def _rounded(z: Array, dtype: np.dtype) -> Array:
-    """The product z in the dtype of its factors, from which it differs where `_factors` widened them."""
+    """The product z in the dtype of its factors, from which it differs where `_factors` cast them."""
     return z if z.dtype is dtype else dtypes.rounded(z, dtype)
 
 

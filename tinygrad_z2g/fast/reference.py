@@ -30,7 +30,7 @@ def large(a: Array) -> bool:
     return isinstance(a, np.ndarray) and a.ndim > 2 and a.size > 2**20
 
 
-def widened(function: Callable) -> Callable:
+def through_float32(function: Callable) -> Callable:
     """The routine, but float16 is computed in float32 and rounded once, at the end, as kernels on a GPU do: in float16
     e¹² is inf, a sum of ones stops at 2,048, and NumPy has no fast products.
     """
@@ -101,7 +101,7 @@ def column_sums(a: Array, b: Array | None = None) -> Array:
     return total(a if b is None else a * b, (0,), False)
 
 
-@widened
+@through_float32
 def product_and_column_sums(a: Array, b: Array) -> tuple[Array, Array]:
     """a b, and its sums over all dimensions but the last: the gradients of x and b where z is a function of x + b.
 
@@ -178,7 +178,7 @@ def row_dots(a: Array, b: Array) -> Array:
     return row_sums(a * b)
 
 
-@widened
+@through_float32
 def softmax(a: Array, axis: int) -> Array:
     """p = eᵃ / Σ eᵃ. A row that is -inf throughout has nothing to choose from and gives zeros, not 0/0."""
     _, p, total = exponentials(a, axis)
@@ -186,7 +186,7 @@ def softmax(a: Array, axis: int) -> Array:
     return p
 
 
-@widened
+@through_float32
 def softmax_backward(p: Array, grad: Array, axis: int) -> Array:
     """∂L/∂a = p (grad - Σ p grad): softmax's Jacobian is diag(p) - p pᵀ."""
     last = axis in (-1, p.ndim - 1)
@@ -195,7 +195,7 @@ def softmax_backward(p: Array, grad: Array, axis: int) -> Array:
     return g
 
 
-@widened
+@through_float32
 def log_softmax(a: Array, axis: int) -> Array:
     """log p = a - m - ln Σ e^(a - m). Where p > 1/2, that would cancel; there -ln p = ln (1 + the others' sum / e)."""
     xp, axis = of(a), axis % a.ndim
@@ -215,7 +215,7 @@ def log_of_sum(e: Array, axis: tuple[int, ...]) -> Array:
     return xp.log1p(rest)
 
 
-@widened
+@through_float32
 def cross_entropy(logits: Array, target: Array, weight: Array) -> tuple[Array, Array]:
     """Per row, loss = -weight · log p[target] with p = softmax(logits), and its gradient weight · (p - onehot).
 
@@ -238,7 +238,7 @@ def cross_entropy(logits: Array, target: Array, weight: Array) -> tuple[Array, A
 # --- Layer norm --------------------------------------------------------------------------------------------------
 
 
-@widened
+@through_float32
 def layer_norm(a: Array, eps: float) -> tuple[Array, Array]:
     """Rows with mean 0 and variance 1: n = (a - mean) r,  r = 1 / √(var + eps), var the biased variance.
 
@@ -252,7 +252,7 @@ def layer_norm(a: Array, eps: float) -> tuple[Array, Array]:
     return n, r
 
 
-@widened
+@through_float32
 def layer_norm_backward(g: Array, n: Array, r: Array) -> Array:
     """∂L/∂a = r (g - mean(g) - n mean(g n)), with g = ∂L/∂n.
 
@@ -266,14 +266,14 @@ def layer_norm_backward(g: Array, n: Array, r: Array) -> Array:
     return out
 
 
-@widened
+@through_float32
 def rms_norm(a: Array, eps: float) -> tuple[Array, Array]:
     """Rows with mean square 1: n = a r,  r = 1 / √(mean(a²) + eps). a (N, C). Returns n (N, C) and r (N, 1)."""
     r = 1 / of(a).sqrt(row_dots(a, a) / max(a.shape[1], 1) + eps)
     return a * r, r
 
 
-@widened
+@through_float32
 def rms_norm_backward(g: Array, n: Array, r: Array) -> Array:
     """∂L/∂a = r (g - n mean(g n)), with g = ∂L/∂n."""
     out = n * (row_dots(g, n) / -max(g.shape[1], 1))
@@ -316,7 +316,7 @@ def fill(a: Array, mask: Array, value: float) -> Array:
     return of(a).where(mask, value, a).astype(a.dtype, copy=False)
 
 
-@widened
+@through_float32
 def gelu_exact(a: Array, b: Array | None = None) -> tuple[Array, Array]:
     """z = x Φ(x) and its slope Φ(x) + x φ(x), φ(x) = e^(-x²/2) / √(2π), where x = a, or a + b with a bias b (C,)."""
     xp = of(a)
@@ -325,7 +325,7 @@ def gelu_exact(a: Array, b: Array | None = None) -> tuple[Array, Array]:
     return a * cdf, cdf + a * xp.exp(-0.5 * a * a) * (1 / math.sqrt(2 * math.pi))
 
 
-@widened
+@through_float32
 def gelu_tanh(a: Array, b: Array | None = None) -> tuple[Array, Array]:
     """z = x s with s = (1 + tanh u) / 2, u = √(2/π) (x + 0.044715 x³), and its slope dz/dx = s + 2 x s (1 - s) u'.
 
@@ -360,7 +360,7 @@ def gelu_tanh(a: Array, b: Array | None = None) -> tuple[Array, Array]:
 # --- Attention ---------------------------------------------------------------------------------------------------
 
 
-@widened
+@through_float32
 def bmm(a: Array, b: Array) -> Array:
     """z = a b for batches of matrices, (..., n, k) and (..., k, m) -> (..., n, m); the leading dimensions broadcast."""
     return a @ b
@@ -369,7 +369,7 @@ def bmm(a: Array, b: Array) -> Array:
 BLOCK = 64  # queries; of 16 to 128 the quickest for 128 to 512 positions
 
 
-@widened
+@through_float32
 def attention(
     q: Array, k: Array, v: Array, bias: Array | None, causal: bool, scale: float, drop: float, key: int | Array
 ) -> tuple[Array, list[tuple[Array, Array | None]]]:
@@ -436,7 +436,7 @@ def attend(
     return xp.matmul(p if kept is None else p * kept, v, out=out), p  # (..., b, S) @ (..., S, e) -> (..., b, e)
 
 
-@widened
+@through_float32
 def attention_backward(grad: Array, q: Array, k: Array, v: Array, saved: list, scale: float) -> tuple:
     """The gradients of q, k and v in `attention`, from that of z and what was saved: p, and what dropout multiplied.
 
@@ -478,7 +478,7 @@ def example(i: int, p: Array, kept: Array | None) -> tuple[Array, Array | None]:
     return p[i], None if kept is None else kept[i]
 
 
-@widened
+@through_float32
 def rotate(a: Array, cos: Array, sin: Array, interleaved: bool) -> Array:
     """Each pair of a (..., d) turned by its angle; cos, sin (..., d / 2). Pairs: neighbours, or i and i + d/2."""
     half = a.shape[-1] // 2

@@ -194,7 +194,7 @@ class Story:
         return f"L = {value}. In each step, z is the result and grad = ∂L/∂z.{norm}"
 
     def _foot(self) -> list[str]:
-        noted = all(hasattr(node, "place") for node in self.steps)
+        noted = all(hasattr(node, "site") for node in self.steps)
         lines = [] if noted else ["\n(Run the forward pass `with z2g.trace():` and each step shows its source line.)"]
         if self.level == 2 and any(run.times > 1 for run in self._runs()):
             lines.append("\n(Of what repeats, the first and the last time is told; explain(level=3) tells all.)")
@@ -230,7 +230,7 @@ class Story:
 
     def _look(self, node: Node) -> tuple:
         """Steps that agree in this are repetitions of each other: operation, shapes, formula, line of the program."""
-        step, place = self.steps[node], getattr(node, "place", None)
+        step, place = self.steps[node], getattr(node, "site", None)
         line = place and (place.code, place.instruction)
         sent = tuple(what.partition(" = ")[0] for what, _ in step.sent)
         arrived = len(self.arrivals.get(node, ()))
@@ -280,7 +280,7 @@ class Story:
 
     def _where(self, node: Node) -> tuple[str, str, str]:
         """File and line, the line itself, and the module, as far as they were noted."""
-        if (place := getattr(node, "place", None)) is None:
+        if (place := getattr(node, "site", None)) is None:
             return "", "", ""
         module = place.module and place.module()
         path = f"{self.modules[id(module)]}: " if self.modules.get(id(module)) else ""

@@ -54,7 +54,7 @@ class observing:
         self._set(self._outer)
 
 
-class Place(NamedTuple):
+class Site(NamedTuple):
     """Where an operation was called: a place in the program, outside this package, and the module that was running."""
 
     code: CodeType
@@ -84,7 +84,7 @@ class Place(NamedTuple):
         return f"{before}‹{inside}›{after}".strip() if before.strip() or after.strip() else inside
 
 
-def here() -> Place:
+def here() -> Site:
     """The innermost line of the program that is not in this package."""
     frame = sys._getframe()
     module = None
@@ -94,7 +94,7 @@ def here() -> Place:
     place, outer = frame, frame.f_back
     while module is None and outer is not None:
         module, outer = _module(outer), outer.f_back
-    return Place(place.f_code, place.f_lasti, place.f_lineno, module)
+    return Site(place.f_code, place.f_lasti, place.f_lineno, module)
 
 
 def _module(frame: Any) -> weakref.ref | None:
@@ -105,7 +105,7 @@ def _module(frame: Any) -> weakref.ref | None:
 
 class _Noting(Observer):
     def recorded(self, node: Any) -> None:
-        node.place = here()
+        node.site = here()
 
 
 class trace(observing):

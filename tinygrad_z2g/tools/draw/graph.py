@@ -152,7 +152,7 @@ class draw:
         if top is not self._top and any(isinstance(member, _Again) for member in top.members):
             self._hints.append("what repeats is drawn the first and the last time: depth=9 draws all")
         if self._nodes and not any(node in notes for node in self._nodes):
-            lines = any(hasattr(node, "place") for node in self._nodes)
+            lines = any(hasattr(node, "site") for node in self._nodes)
             found = "lines noted by trace(), point at a card; " if lines else "not traced: "
             self._hints.append(f"{found}draw.tracing(model) adds modules and values")
 
@@ -301,7 +301,7 @@ class draw:
             title = name.removeprefix(_start(group)) or kind
         kind = "result" if member is self._root else kind
         tip = f"{getattr(member, 'name', kind)} {name}".strip()
-        if (spot := getattr(member, "place", None)) is not None:  # noted by trace()
+        if (spot := getattr(member, "site", None)) is not None:  # noted by trace()
             tip += f"  {Path(spot.code.co_filename).name}:{spot.line}  {spot.source}"
         card = Card(kind, title, str(_shape(member)), self._lines_of(member, value), tip)
         self._box[member] = card

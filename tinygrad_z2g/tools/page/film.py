@@ -124,7 +124,7 @@ class _Film(draw):
         views, start = self._views()
         noted = any(node in notes for node in self._nodes)
         hints = [] if noted else ["Record `with z2g.draw.tracing(model):` to see modules, and the values in between."]
-        if any(not hasattr(node, "place") for node in self._nodes):
+        if any(not hasattr(node, "site") for node in self._nodes):
             hints.append("Record `with z2g.trace():` to see the lines of the program.")
         return {
             "caption": self._caption, "hints": hints, "items": items, "views": views, "start": start,
