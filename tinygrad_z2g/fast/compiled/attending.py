@@ -1,8 +1,8 @@
 """Attention, head by head: scores are scaled, masked, normalised and multiplied while they are in the cache.
 
 Threads share the heads of all examples. What is saved for the backward pass is as in the reference, so that either can
-follow the other. On two threads 12 x 4 heads of 64 x 32 take 0.24 and 0.43 ms, forward and backward, where NumPy's
-products with loops between took 0.83 and 0.90.
+follow the other. On one thread 12 x 4 heads of 64 x 32 take 0.61 and 0.48 ms, forward and backward, where NumPy's
+products with loops between took 0.67 and 0.57. It knows nothing of where queries, keys and values come from.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ _apart: list[Any] = []  # the code behind the names
 
 def apart(function: Callable) -> Any:
     """A loop of whole numbers (addresses, sizes) that is compiled once and called by its name, where other loops would
-    become a part of each that calls them: compiling all takes 30 in place of 39 s. See `prepare`."""
+    become a part of each that calls them: compiling all takes 30 s in place of 40. See `prepare`."""
     _waiting.append(function)
     return types.ExternalFunction(_name(function), _kind(function))
 

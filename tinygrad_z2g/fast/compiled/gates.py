@@ -2,7 +2,8 @@
 
 A step needs of the one before only the same examples, so that each thread takes its part of the batch through all
 steps: a layer is handed over once, forward or backward. The weights are brought into panels once, where OpenBLAS
-copies them at every step: 64 steps of 32 x 128 take 1.4 in place of 3.2 ms on two threads.
+copies them at every step: on one thread an LSTM's 64 steps of 32 x 128 take 3.5 and 4.8 ms, forward and backward, in
+place of 4.7 and 6.0. It knows nothing of layers, nor of what the sequence is.
 """
 
 from __future__ import annotations

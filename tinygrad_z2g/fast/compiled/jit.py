@@ -201,9 +201,7 @@ def _processors() -> int:
 def _let_others_run() -> Any:
     """The system's function for that."""
     try:
-        if sys.platform == "win32":
-            return ctypes.WinDLL("kernel32").SwitchToThread
-        return ctypes.CDLL(None).sched_yield
+        return ctypes.CDLL(None).sched_yield if os.name == "posix" else ctypes.WinDLL("kernel32").SwitchToThread  # type: ignore[attr-defined]
     except (OSError, AttributeError):
         return None
 

@@ -2,7 +2,7 @@
 
 The caller writes the job on the board and begins with the first part; helpers look at the board all the time and take
 the next. A part is taken by one atomic instruction, so that nobody waits for a helper that did not come, and the caller
-does all parts itself if none does. Handing a half over and having it back costs 0.6 µs, where waking a thread takes 20
+does all parts itself if none does. Handing a half over and having it back costs 1 µs, where waking a thread takes 20
 to 50. A helper that saw nothing new for some milliseconds goes to sleep; see `jit`, which has the threads. It knows
 nothing of what a loop computes.
 
