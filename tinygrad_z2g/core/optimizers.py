@@ -122,8 +122,8 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
 
 
 def norm(arrays: list[Array]) -> Array:
-    """√(Σ x²) over all elements of all arrays."""
-    return sum((a * a).sum() for a in arrays) ** 0.5
+    """√(Σ x²) over all elements of all arrays, in float64, in which no square overflows."""
+    return sum((a.astype(np.float64) ** 2).sum() for a in arrays) ** 0.5
 
 
 def clip(arrays: list[Array], total: Array, max_norm: float) -> None:
