@@ -1450,3 +1450,11 @@ def test_the_slope_of_sinc_keeps_its_digits_near_0(device):
     u = np.pi * x.detach().cpu().numpy().astype(np.float64)
     slope = np.pi * sum((-1) ** k * 2 * k * u ** (2 * k - 1) / math.factorial(2 * k + 1) for k in range(1, 12))
     np.testing.assert_allclose(x.grad.cpu().numpy(), slope, rtol=3e-5)
+
+
+@pytest.mark.parametrize("function", [z2g.linalg.svdvals, z2g.linalg.pinv, z2g.linalg.matrix_rank, z2g.linalg.eigvalsh])
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+def test_values_of_a_matrix_that_is_not_finite_are_refused(function, bad):
+    """As in torch: a search for them may not end."""
+    with pytest.raises(RuntimeError, match="holds inf or nan"):
+        function(z2g.tensor([[1.0, 2.0], [2.0, bad]]))

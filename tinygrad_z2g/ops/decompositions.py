@@ -78,7 +78,14 @@ def matrices(x: Any, name: str, square: bool = False) -> Array:
 
 
 def _found(name: str, function: Callable, *args: Any, **settings: Any) -> Any:
-    """What LAPACK finds. LinAlgError where it finds nothing."""
+    """What LAPACK finds. LinAlgError where it finds nothing.
+
+    Singular and eigenvalues are searched for step by step, and with inf or NaN the search may have no end: then they
+    are refused, as in torch. (On a GPU nobody looks.)
+    """
+    searched = name in ("eigh", "matrix_rank", "pinv", "svd")
+    if searched and isinstance(args[0], np.ndarray) and not np.isfinite(args[0]).all():
+        raise LinAlgError(f"{name}: the matrix of shape {args[0].shape} holds inf or nan; its values cannot be found")
     try:
         return quiet.run(function, *args, **settings)
     except np.linalg.LinAlgError as error:
