@@ -127,7 +127,7 @@ def number(value: Any, name: str) -> Any:
     np.float64(0.1) * x would be float64. TypeError for all else."""
     if type(value) is float or type(value) is int:  # the usual case
         return value
-    value = value.item() if getattr(value, "ndim", 1) == 0 else value
+    value = value.item() if getattr(value, "ndim", 1) == 0 and hasattr(value, "item") else value
     if isinstance(value, numbers.Real):
         return value if isinstance(value, (int, float)) else float(value)
     raise TypeError(f"{name}: expected a number, got {type(value).__name__}")

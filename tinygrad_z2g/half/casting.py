@@ -50,7 +50,7 @@ def to_widest(*operands: Any) -> tuple:
 
 def refuse(*operands: Any) -> tuple:
     """RuntimeError where autocast concerns the first operand: `binary_cross_entropy`, as in torch."""
-    if half_for(operands[0]) is not None:
+    if operands and half_for(operands[0]) is not None:
         raise RuntimeError(
             "binary_cross_entropy: unsafe in autocast: half precision has no probabilities between 0.9995 and 1; use "
             "binary_cross_entropy_with_logits, which takes scores, or autocast(..., enabled=False) and float32"
