@@ -82,7 +82,7 @@ class Variable:
     def renew(self) -> None:
         """Give this view, whose base was rewritten, the history that its numbers have now: see `walks/views.py`."""
         if self.base is not None and self.rewrites != ~self.base.rewrites:
-            raise NotImplementedError
+            raise NotImplementedError("a view whose base was rewritten: walks/views.py would give it its history")
 
 
 class Node:

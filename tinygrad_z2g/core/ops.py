@@ -1,5 +1,6 @@
-"""The operations, each a function: its result in one line, and then, for each input, the rule that turns `grad` = ∂L/∂z
-into ∂L/∂input. After a rule stand the tensors whose numbers it reads.
+"""The operations, each a function: its result, mostly in one line, and then, for each input, the rule that turns
+`grad` = ∂L/∂z into ∂L/∂input. After a rule stands what it reads: tensors, RESULT for z itself, or a setting. What is
+called as a method, `x.softmax(-1)` or `q @ k`, is a function here: see `tensor.py`.
 
 They are called as attributes of this module, `ops.softmax(x, -1)`: for faster forms of the same name and signature take
 their place (`fast/forms.py` has the list), and casts are put around them (`half/table.py`). They know nothing
@@ -92,7 +93,7 @@ def neg(input: Tensor) -> Tensor:
 
 
 def pow(input: Tensor, exponent: float) -> Tensor:
-    """z = xʸ, x to the power of a number y.   dz/dx = y xʸ⁻¹, and 0 for y = 0. (Other powers: `ops.elementwise.pow`)
+    """z = xʸ, x to the power of a number y.   dz/dx = y xʸ⁻¹, and 0 for y = 0. (Other powers: `../ops/elementwise.py`)
 
     z is a product of y factors x, and by the product rule each of them adds the other y - 1. At x = 2, y = 3: 3 · 4.
     >>> x = z2g.tensor(2.0, requires_grad=True); (x**3).backward(); x.grad
@@ -251,7 +252,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 def getitem(input: Tensor, index: Any) -> Tensor:
-    """z = x[index], a view: integers, slices, None and ... (For indices in arrays, which copy, see `ops.indexing`.)
+    """z = x[index], a view: integers, slices, None and ... (Indices in arrays copy: `../ops/indexing.py`.)
 
     ∂L/∂x is the gradient of z at the place where it was read, and 0 elsewhere: what was not read has no part in z.
     >>> x = z2g.tensor([1.0, 2.0, 3.0], requires_grad=True); x[1:].sum().backward(); x.grad

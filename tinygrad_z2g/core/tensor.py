@@ -1,7 +1,7 @@
 """`Tensor`: an array that remembers how it was computed.
 
 The class holds little: the array, its gradient, and the way back (see `engine.Variable`). Every operation is a function
-in `ops/`, where forward and gradient rule stand side by side; here they become methods and operators. torch's many
+in `ops.py`, where forward and gradient rule stand side by side; here they become methods and operators. torch's many
 other methods are added by `tensor.py` outside of the core. It knows nothing of rules.
 """
 
@@ -109,7 +109,7 @@ class Tensor(Surface, Variable):
             seed = of(self.array).ones_like(self.array) if gradient is None else gradient.array
             engine.backward([(self, seed)], retain_graph)
 
-        # --- Operations: each a function in `ops/` ---------------------------------------------------------------
+        # --- Operations: each a function in `ops.py` -------------------------------------------------------------
 
         add = __add__ = __radd__ = ops.add
         sub = __sub__ = ops.sub

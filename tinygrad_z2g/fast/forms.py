@@ -445,9 +445,14 @@ FORMS: dict[str, Callable] = {
 }
 
 
+def plain() -> bool:
+    """Whether the environment asks for the plain forms."""
+    return os.environ.get("TINYGRAD_Z2G_PLAIN") == "1"
+
+
 def install() -> bool:
     """Put the forms into `core.ops`, with the text of what they replace, unless the environment declines."""
-    if os.environ.get("TINYGRAD_Z2G_PLAIN") == "1":
+    if plain():
         return False
     for name, form in FORMS.items():
         form.__doc__ = getattr(ops, name).__doc__

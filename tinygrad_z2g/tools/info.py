@@ -17,6 +17,7 @@ import numpy as np
 
 from .. import __version__, fast
 from ..arrays import backend, dtypes
+from ..fast import forms
 from . import console
 
 
@@ -78,7 +79,8 @@ def report() -> dict[str, Any]:
         versions = {"mpi4py": None}
     return {
         "tinygrad_z2g": __version__, "python": platform.python_version(), "platform": platform.platform(),
-        "numpy": np.__version__, "blas": blas(), "cpu kernels": fast.loops.state(), **versions,
+        "numpy": np.__version__, "blas": blas(), "cpu kernels": fast.loops.state(),
+        "operations": "plain forms: TINYGRAD_Z2G_PLAIN=1" if forms.plain() else "fast forms", **versions,
         "default dtype": str(dtypes.get_default_dtype()),
         "default device": device, "cuda": cuda(),
     }  # fmt: skip
