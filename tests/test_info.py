@@ -50,7 +50,7 @@ def test_as_text_every_line_has_a_name_and_a_value(tmp_path):
     (tmp_path / "cupy.py").write_text("raise ImportError")
     process = run(path=tmp_path, TINYGRAD_Z2G_DEVICE="cuda:1")
     table = dict(re.fullmatch(r"(.{15}) (.+)", line).groups() for line in process.stdout.splitlines())
-    names = "tinygrad_z2g python platform numpy blas cpu_kernels mpi4py default_dtype default_device cuda"
+    names = "tinygrad_z2g python platform numpy blas cpu_kernels operations mpi4py default_dtype default_device cuda"
     assert [name.strip().replace(" ", "_") for name in table] == names.split()
     assert table["default dtype  "] == "float32" and "CuPy does not import" in table["default device "]
 
