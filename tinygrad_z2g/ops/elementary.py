@@ -404,7 +404,7 @@ def sinc(input: Tensor) -> Tensor:
         xp = of(grad)
         u = math.pi * x
         small, v = xp.abs(u) < 0.1, u * u
-        series = math.pi * u * (v * (v * (v / 45360 - 1 / 840) + 1 / 30) - 1 / 3)
+        series = 0 - math.pi * u * (1 / 3 - v * (1 / 30 - v * (1 / 840 - v / 45360)))
         return grad * xp.where(small, series, (xp.cos(u) - z) / xp.where(small, 1, x))
 
     return record("sinc", z, (input, rule, input, RESULT))

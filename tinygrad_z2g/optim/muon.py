@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from ..arrays.backend import Array, of
+from ..arrays.backend import Array, of, silent
 from ..fast import norm, product
 from ..tensor import Tensor
 from .optimizer import Optimizer, check_range, memory
@@ -93,6 +93,7 @@ class Muon(Optimizer):
                     f"{name}: expected matrices, got a parameter of shape {tuple(p.shape)}; leave it to AdamW"
                 )
 
+    @silent
     def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
         momentum, decay, lr = group["momentum"], group["weight_decay"], group["lr"]
         for p in params:
