@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..arrays.backend import Array, of
+from ..arrays.backend import Array, of, silent
 from ..core.modes import no_grad
 from ..tensor import Tensor
 from ..walks.modes import enable_grad
@@ -128,6 +128,7 @@ class LBFGS(Optimizer):
         parts = [(xp.zeros_like(p.array) if p._grad is None else p._grad.array).reshape(-1) for p in self._params]
         return xp.concatenate(parts)
 
+    @silent
     def _go(self, start: list[Array], t: float, d: Array) -> None:
         """All parameters to start + t d."""
         at = 0
