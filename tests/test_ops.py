@@ -115,6 +115,7 @@ def assert_identical(ours: Any, theirs: Any) -> None:
         assert ours == theirs
 
 
+@pytest.mark.fast  # it breaks a routine of theirs
 def test_a_failing_example_prints_a_line_that_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rule is broken, the line in the report is run, and fails in the same way; mended, it passes."""
     right = fast.softmax_backward
