@@ -6,7 +6,6 @@ TINYGRAD_Z2G_PLAIN=1 asks for the plain ones.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ from ..arrays.backend import Array, quiet, silent
 from ..core import optimizers
 from ..optim.optimizer import memory, uphill
 from ..tensor import Tensor
+from . import forms
 
 
 def sgd(self: optimizers.SGD, params: list[Tensor], group: dict[str, Any]) -> None:
@@ -73,7 +73,7 @@ def turns(params: list[Tensor]) -> list[list[Tensor]]:
 UPDATES: dict[Any, Any] = {optimizers.SGD: sgd, optimizers.Adam: adam}
 FORMS = {"norm": fast.norm, "clip": fast.clip}
 
-if os.environ.get("TINYGRAD_Z2G_PLAIN") != "1":
+if not forms.plain():
     for kind, update in UPDATES.items():
         kind._update = update
     for name, form in FORMS.items():

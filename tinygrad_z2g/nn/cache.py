@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from ..arrays.backend import Array, of
@@ -13,6 +12,7 @@ from ..core import gpt
 from ..core.attach import attach
 from ..core.engine import needs_grad
 from ..core.modes import is_grad_enabled
+from ..fast import forms
 from ..tensor import Tensor
 from . import functional as F
 from .module import Module
@@ -82,7 +82,7 @@ if TYPE_CHECKING:  # who checks types sees so what is attached
 else:
     Cache = gpt.Cache
     attach(Cache, CacheMethods)
-    if os.environ.get("TINYGRAD_Z2G_PLAIN") != "1":
+    if not forms.plain():
         attach(Cache, RoomyCache)
 
 

@@ -43,22 +43,18 @@ class RecordedWalk(Walk):
 
     def send(self, node: Node, edges: list, grad: Any) -> None:
         """As for any walk, with tensors."""
-        like = grad
-        for target, part in _parts(node, edges, grad, like):
+        for target, part in _parts(node, edges, grad):
             self.arrive(target, part)
         if not self.retain_graph:
             node.release()
 
     def arrive(self, target: Node | Variable, grad: Any) -> None:
         """As for any walk, but never in place: what arrived before is read by rules."""
-        first = target not in self.grads
-        like: Any = target if isinstance(target, Node) else target.array
-        if grad.shape != like.shape or grad.dtype is not like.dtype:
-            grad = match(grad, target)
-        if first:
-            super().arrive(target, grad)
-        else:
+        grad = match(grad, target)
+        if target in self.grads:
             self.grads[target] = self.grads[target] + grad
+        else:
+            super().arrive(target, grad)
 
 
 class RecordedPathWalk(PathWalk, RecordedWalk):
@@ -107,17 +103,17 @@ def backward(
 # --- What rules read, as tensors ---------------------------------------------------------------------------------
 
 
-def _parts(node: Node, edges: list, grad: Tensor, like: Variable) -> Iterator[tuple[Node | Variable, Any]]:
+def _parts(node: Node, edges: list, grad: Tensor) -> Iterator[tuple[Node | Variable, Any]]:
     """(target, its part of the gradient) for each of the edges: from the rules, on tensors, or from the node's twin."""
     if node.twin is not None:
         function, numbers, origins = node.twin
-        inputs = [_revived(like, node, *pair) for pair in zip(numbers, origins, strict=True)]
+        inputs = [_revived(grad, node, *pair) for pair in zip(numbers, origins, strict=True)]
         yield from _by_twin(function, inputs, [_target(read[2]) for read in origins], edges, grad)
         return
     reads = iter(node.reads)
     if node.joint is not None:
         rule, numbers = node.joint
-        tensors = [_revived(like, node, x, next(reads)) for x in numbers]
+        tensors = [_revived(grad, node, x, next(reads)) for x in numbers]
         for edge, part in zip(edges, rule(grad, *tensors), strict=True):
             if edge is not None:
                 yield edge[0], part
@@ -125,7 +121,7 @@ def _parts(node: Node, edges: list, grad: Tensor, like: Variable) -> Iterator[tu
     going = {id(edge) for edge in edges}
     for edge in node.edges or ():
         target, rule, numbers = edge
-        tensors = [_revived(like, node, x, next(reads)) for x in numbers]
+        tensors = [_revived(grad, node, x, next(reads)) for x in numbers]
         if id(edge) in going:
             yield target, rule(grad, *tensors)
 

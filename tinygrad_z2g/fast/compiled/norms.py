@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -62,35 +63,33 @@ def _rms_norm_backward(start, stop, g, n, r, out):
 
 def layer_norm(a: Array, eps: float) -> tuple[Array, Array]:
     """See `reference.layer_norm`."""
-    if not in_rows(1, a):
-        return reference.layer_norm(a, eps)
-    n, r = np.empty(a.shape, a.dtype), np.empty((len(a), 1), a.dtype)
-    over_rows(_layer_norm, len(a), a.size, a, np.float32(eps), n, r)
-    return n, r
+    return _forward(_layer_norm, a, eps) if in_rows(1, a) else reference.layer_norm(a, eps)
 
 
 def layer_norm_backward(g: Array, n: Array, r: Array) -> Array:
     """See `reference.layer_norm_backward`."""
-    if not (in_rows(1, g, n) and fits(r)):
-        return reference.layer_norm_backward(g, n, r)
-    out = np.empty(g.shape, g.dtype)
-    over_rows(_layer_norm_backward, len(g), g.size, g, n, r, out)
-    return out
+    takes = in_rows(1, g, n) and fits(r)
+    return _backward(_layer_norm_backward, g, n, r) if takes else reference.layer_norm_backward(g, n, r)
 
 
 def rms_norm(a: Array, eps: float) -> tuple[Array, Array]:
     """See `reference.rms_norm`."""
-    if not in_rows(1, a):
-        return reference.rms_norm(a, eps)
-    n, r = np.empty(a.shape, a.dtype), np.empty((len(a), 1), a.dtype)
-    over_rows(_rms_norm, len(a), a.size, a, np.float32(eps), n, r)
-    return n, r
+    return _forward(_rms_norm, a, eps) if in_rows(1, a) else reference.rms_norm(a, eps)
 
 
 def rms_norm_backward(g: Array, n: Array, r: Array) -> Array:
     """See `reference.rms_norm_backward`."""
-    if not (in_rows(1, g, n) and fits(r)):
-        return reference.rms_norm_backward(g, n, r)
+    takes = in_rows(1, g, n) and fits(r)
+    return _backward(_rms_norm_backward, g, n, r) if takes else reference.rms_norm_backward(g, n, r)
+
+
+def _forward(loop: Any, a: Array, eps: float) -> tuple[Array, Array]:
+    n, r = np.empty(a.shape, a.dtype), np.empty((len(a), 1), a.dtype)
+    over_rows(loop, len(a), a.size, a, np.float32(eps), n, r)
+    return n, r
+
+
+def _backward(loop: Any, g: Array, n: Array, r: Array) -> Array:
     out = np.empty(g.shape, g.dtype)
-    over_rows(_rms_norm_backward, len(g), g.size, g, n, r, out)
+    over_rows(loop, len(g), g.size, g, n, r, out)
     return out

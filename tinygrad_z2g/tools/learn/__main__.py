@@ -20,6 +20,7 @@ import tinygrad_z2g as z2g
 from tinygrad_z2g import nn
 from tinygrad_z2g.nn import functional as F
 
+from ...fast import forms
 from ..console import report
 from ..gradcheck import compare
 from ..gradcheck.cases import cases
@@ -140,8 +141,7 @@ def form(op: Operation) -> list[str]:
     if not op.form:
         return []
     first, *others = op.form
-    plain = os.environ.get("TINYGRAD_Z2G_PLAIN") == "1"
-    now = "left out now, by TINYGRAD_Z2G_PLAIN=1" if plain else "TINYGRAD_Z2G_PLAIN=1 leaves it out"
+    now = "left out now, by TINYGRAD_Z2G_PLAIN=1" if forms.plain() else "TINYGRAD_Z2G_PLAIN=1 leaves it out"
     lines = [f"The fast form that takes its place ({now})", "", *short(first)]
     if others:
         lines += ["What it calls", ""]

@@ -103,7 +103,6 @@ def uses(module: str) -> set[str]:
     """The modules of the package that this one imports, wherever it does, but for type checkers alone."""
     path = path_of(module)
     home = [NAME, *(module.split(".") if path.name == "__init__.py" else module.split(".")[:-1])]
-    home = [part for part in home if part]
     found: set[str] = set()
     waiting: list[ast.AST] = [parsed(path)]
     while waiting:

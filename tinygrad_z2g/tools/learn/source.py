@@ -39,7 +39,8 @@ FUNCTION = (ast.FunctionDef, ast.Lambda)
 def path_of(module: str) -> Path:
     """The file of a module: "nn.linear" -> tinygrad_z2g/nn/linear.py, "nn" -> tinygrad_z2g/nn/__init__.py."""
     path = PACKAGE.joinpath(*module.split("."))
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    package = path / "__init__.py"  # a folder alone may be what is left of a package that moved: its __pycache__
+    return package if package.exists() else path.with_suffix(".py")
 
 
 def title(path: Path, line: int) -> str:
