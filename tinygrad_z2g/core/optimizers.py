@@ -17,7 +17,7 @@ import numpy as np
 
 from ..arrays.backend import Array, of
 from .engine import source
-from .modes import enable_grad, no_grad
+from .modes import enable_grad, grad_mode
 from .tensor import Tensor
 
 
@@ -69,11 +69,15 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        with no_grad():  # an update of the user's own may work on tensors
+        outer = grad_mode.enabled
+        try:  # before the mode changes, so that Ctrl-C at any moment restores it
+            grad_mode.enabled = False  # an update of the user's own may work on tensors
             for group in self.param_groups:
                 params = [p for p in group["params"] if p._grad is not None]
                 if params:
                     self._update(params, group)
+        finally:
+            grad_mode.enabled = outer
         return loss
 
     def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
