@@ -387,12 +387,13 @@ def embedding(input: Tensor, weight: Tensor) -> Tensor:
     """
     ids, table = arrays_of("embedding", (input, weight))
     checks.check_table(ids, table)
+    shape = table.shape
 
     def rule(grad: Any, ids: Any) -> Any:
         if is_tensor(grad):  # what adds up rows has a rule, too: to look them up
             return record("embedding", rule(grad.array, ids.array), (grad, lambda grad, ids: grad[ids], ids))
-        rows = of(grad).zeros(table.shape, grad.dtype)
-        of(grad).add.at(rows, ids, grad)  # `rows[ids] += grad` would add once for an id that is there twice
+        rows = of(grad).zeros(shape, dtypes.float64)  # a row may be there a million times
+        of(grad).add.at(rows, ids, grad.astype(dtypes.float64))  # `rows[ids] += grad` would add it once
         return rows
 
     return record("embedding", table[ids], (weight, rule, input))
@@ -499,8 +500,13 @@ def layer_norm(
         return r * (g - g.mean(axes, keepdims=True) - n * (g * n).mean(axes, keepdims=True))
 
     z = row_major(quiet.run(lambda: normal(x)[0] * (1 if w is None else w) + (0 if b is None else b)))
-    scale = weight, lambda grad, x: grad * normal(x)[0], input
-    return record("layer_norm", z, (input, grad_x, input, weight), scale, (bias, lambda grad: grad))
+    return record(
+        "layer_norm",
+        z,
+        (input, grad_x, input, weight),
+        (weight, lambda grad, x: grad * normal(x)[0], input),
+        (bias, lambda grad: grad),
+    )
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
@@ -548,9 +554,9 @@ def scaled_dot_product_attention(
     if mask is not None and mask.dtype.kind == "f" and mask.dtype != q.dtype:
         attn_mask = converted(attn_mask, mask.astype(q.dtype))  # type: ignore[arg-type]  # a tensor, as mask says
     z = attend(query, key, value, attn_mask, is_causal, scale, dropout_p, seed)
-    if q.ndim != 4 or q.flags.c_contiguous or q.shape != z.shape or dropout_p:
-        return z
-    return record("attention", laid_out(z.array, q), (z, unchanged))  # heads that lie side by side in q do so in z
+    if q.ndim == 4 and q.shape == z.shape and not dropout_p:
+        z.array = laid_out(z.array, q)  # heads that lie side by side in q do so in z
+    return z
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Any, causal: bool, scale: float, drop: float, seed: int) -> Tensor:
