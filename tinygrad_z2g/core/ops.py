@@ -392,8 +392,8 @@ def embedding(input: Tensor, weight: Tensor) -> Tensor:
     def rule(grad: Any, ids: Any) -> Any:
         if is_tensor(grad):  # what adds up rows has a rule, too: to look them up
             return record("embedding", rule(grad.array, ids.array), (grad, lambda grad, ids: grad[ids], ids))
-        rows = of(grad).zeros(shape, dtypes.float64)  # a row may be there a million times
-        of(grad).add.at(rows, ids, grad.astype(dtypes.float64))  # `rows[ids] += grad` would add it once
+        rows = of(grad).zeros(shape, dtypes.float64)  # an id may be there a thousand times
+        of(grad).add.at(rows, ids, grad.astype(dtypes.float64))  # `rows[ids] += grad` would add one only
         return rows
 
     return record("embedding", table[ids], (weight, rule, input))
@@ -555,7 +555,7 @@ def scaled_dot_product_attention(
         attn_mask = converted(attn_mask, mask.astype(q.dtype))  # type: ignore[arg-type]  # a tensor, as mask says
     z = attend(query, key, value, attn_mask, is_causal, scale, dropout_p, seed)
     if q.ndim == 4 and q.shape == z.shape and not dropout_p:
-        z.array = laid_out(z.array, q)  # heads that lie side by side in q do so in z
+        z.array = laid_out(z.array, q)  # which nobody has seen yet: heads that lie side by side in q do so in z
     return z
 
 
