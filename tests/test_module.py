@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 
 import fakecupy
 import numpy as np
@@ -640,6 +642,25 @@ def test_a_pickled_module_is_the_same_again(device):
     shared = copy.copy(x)
     x += 1
     assert shared.tag == "mine" and shared.tolist() == [2, 2]
+
+
+PAST = {  # as 6527e39 pickled them, before the modules moved into rooms
+    "Size": b"ccopy_reg\n_reconstructor\n(ctinygrad_z2g.size\nSize\nc__builtin__\ntuple\n(I2\nI3\ntt)R.",
+    "Device": (
+        b"\x80\x04\x8c\x14tinygrad_z2g.backend\x8c\x06Device\x93)\x81N}(\x8c\x05indexN\x8c\x04type\x8c\x03cpuu\x86b."
+    ),
+    "Normal": (
+        b"\x80\x04\x8c!tinygrad_z2g.distributions.normal\x8c\x06Normal\x93)\x81}(\x8c\x0c_batch_shape"
+        b"\x8c\x11tinygrad_z2g.size\x8c\x04Size\x93)\x85\x81ub."
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PAST)
+def test_pickles_of_before_the_modules_moved_load(name):
+    command = f"import pickle; print(pickle.loads({PAST[name]!r}).__class__)"  # nothing was imported there before
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
+    assert done.stdout.strip().endswith(f".{name}'>"), done.stderr
 
 
 # --- Hooks, printing ---------------------------------------------------------------------------------------------
