@@ -663,7 +663,7 @@ class RemovableHandle:
 
     _keys = itertools.count()
 
-    def __init__(self, hooks: dict, hook: Callable):
+    def __init__(self, hooks: dict, hook: Any):
         self._hooks, self._key = hooks, next(self._keys)
         hooks[self._key] = hook
 

@@ -17,6 +17,7 @@ from ..core.attach import attach
 from ..core.modes import no_grad
 from ..core.module import TAKES, Module, Parameter, search
 from ..tensor import RemovableHandle, Tensor
+from .backward_hooks import Watched
 
 __all__ = ["Identity", "IncompatibleKeys", "Module", "Parameter"]
 
@@ -90,6 +91,7 @@ class ModuleMethods:
     _transient: tuple[str, ...] = ()  # those of them that are not saved
     _forward_hooks: dict[int, Callable] = {}  # noqa: RUF012 - replaced, never changed
     _forward_pre_hooks: dict[int, Callable] = {}  # noqa: RUF012
+    _backward_hooks: dict[int, tuple[bool, Callable]] = {}  # noqa: RUF012 - and whether it is a pre hook
 
     if TYPE_CHECKING:  # model(x) has the type that forward gives
 
@@ -102,18 +104,20 @@ class ModuleMethods:
     else:
 
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            if not self._forward_pre_hooks and not self._forward_hooks:
+            if not self._forward_pre_hooks and not self._forward_hooks and not self._backward_hooks:
                 return self.forward(*args, **kwargs)
             for hook in list(self._forward_pre_hooks.values()):
                 changed = hook(self, args)
                 if changed is not None:
                     args = changed if isinstance(changed, tuple) else (changed,)
+            watched = Watched(self, self._backward_hooks.values()) if self._backward_hooks else None
+            args = args if watched is None else watched.entered(args)
             result = self.forward(*args, **kwargs)
             for hook in list(self._forward_hooks.values()):
                 changed = hook(self, args, result)
                 if changed is not None:
                     result = changed
-            return result
+            return result if watched is None else watched.left(result)
 
     # --- Parts ---------------------------------------------------------------------------------------------------
 
@@ -406,6 +410,22 @@ class ModuleMethods:
         """Call `hook(module, args)` before each forward; what it returns, if anything, replaces the arguments."""
         self._forward_pre_hooks = self._forward_pre_hooks or {}
         return RemovableHandle(self._forward_pre_hooks, hook)
+
+    def register_full_backward_hook(self, hook: Callable) -> RemovableHandle:
+        """Call `hook(module, grad_input, grad_output)` when the gradients of the module's inputs are there: tuples,
+        with None for what is no tensor. What it returns, if anything, replaces grad_input.
+
+        The inputs are the positional arguments; if none wants a gradient, the hook is called when those of the outputs
+        are there. Outputs: a tensor or a tuple. Neither may then be written to in place.
+        """
+        self._backward_hooks = self._backward_hooks or {}
+        return RemovableHandle(self._backward_hooks, (False, hook))
+
+    def register_full_backward_pre_hook(self, hook: Callable) -> RemovableHandle:
+        """Call `hook(module, grad_output)` when the gradients of the module's outputs are there; what it returns, if
+        anything, replaces them."""
+        self._backward_hooks = self._backward_hooks or {}
+        return RemovableHandle(self._backward_hooks, (True, hook))
 
     # --- Printing ------------------------------------------------------------------------------------------------
 
