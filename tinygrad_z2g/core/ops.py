@@ -194,7 +194,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
         slope = 0.5 * c * of(x).exp(-0.5 * x * x) if exact else 2 * s * (1 - s) * c * (1 + 3 * 0.044715 * x * x)
         return grad * (s + x * slope)
 
-    return record("gelu", laid_out(quiet.run(lambda: x * share(x)), x), (input, rule, input))
+    return record("gelu", quiet.run(lambda: x * share(x)), (input, rule, input))
 
 
 def masked_fill(input: Tensor, mask: Tensor, value: float) -> Tensor:
