@@ -194,7 +194,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
         slope = 0.5 * c * of(x).exp(-0.5 * x * x) if exact else 2 * s * (1 - s) * c * (1 + 3 * 0.044715 * x * x)
         return grad * (s + x * slope)
 
-    return record("gelu", laid_out(quiet.run(lambda: x * share(x)), x), (input, rule, input))
+    return record("gelu", quiet.run(lambda: x * share(x)), (input, rule, input))
 
 
 def masked_fill(input: Tensor, mask: Tensor, value: float) -> Tensor:
@@ -341,7 +341,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         return matmul(left, right).reshape(x.shape[:-1] if y.ndim == 1 else y.shape[:-2] + y.shape[-1:])
     return record(
         "matmul",
-        quiet.run(operator.matmul, x, y),  # (..., n, k) @ (..., k, m) -> (..., n, m)
+        row_major(quiet.run(operator.matmul, x, y)),  # (..., n, k) @ (..., k, m) -> (..., n, m)
         (input, lambda grad, y: grad @ y.swapaxes(-1, -2), other),  # (..., n, m) @ (..., m, k) -> (..., n, k)
         (other, lambda grad, x: x.swapaxes(-1, -2) @ grad, input),  # (..., k, n) @ (..., n, m) -> (..., k, m)
     )
@@ -367,7 +367,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     z = quiet.run(lambda: x @ W.T if b is None else x @ W.T + b)  # (..., in) @ (in, out) -> (..., out)
     return record(
         "linear",
-        z,
+        row_major(z),
         (input, lambda grad, W: grad @ W, weight),  # (..., out) @ (out, in) -> (..., in)
         (weight, lambda grad, x: grad.reshape(n, n_out).T @ x.reshape(n, n_in), input),  # (out, n) @ (n, in)
         (bias, lambda grad: grad),  # the engine sums the rows, as for every broadcast
@@ -488,16 +488,21 @@ def layer_norm(
     x, w, b = arrays_of("layer_norm", (input,), weight, bias)
     eps, axes = checks.number(eps, "layer_norm: eps"), checks.normalized(x, normalized_shape, w, b)
 
+    C = max(math.prod([x.shape[i] for i in axes]), 1)
+
+    def mean(x: Any) -> Any:
+        return x.sum(axes, keepdims=True) / C
+
     def normal(x: Any) -> tuple[Any, Any]:
-        d = x - x.mean(axes, keepdims=True)
-        d = d - d.mean(axes, keepdims=True)  # the first mean is rounded
-        r = 1 / of(x).sqrt((d * d).mean(axes, keepdims=True) + eps)
+        d = x - mean(x)
+        d = d - mean(d)  # the first mean is rounded
+        r = 1 / of(x).sqrt(mean(d * d) + eps)
         return d * r, r
 
     def grad_x(grad: Any, x: Any, w: Any) -> Any:
         n, r = normal(x)
         g = grad if w is None else grad * w
-        return r * (g - g.mean(axes, keepdims=True) - n * (g * n).mean(axes, keepdims=True))
+        return r * (g - mean(g) - n * mean(g * n))
 
     z = row_major(quiet.run(lambda: normal(x)[0] * (1 if w is None else w) + (0 if b is None else b)))
     return record(

@@ -158,7 +158,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         g = fast.bmm(x.swapaxes(-1, -2), grad.reshape(wide))  # (..., k, n) @ (..., n, m)
         return g[..., 0] if column else g
 
-    return record("matmul", _rounded(z, dtype), (input, grad_x, other), (other, grad_y, input))
+    return record("matmul", row_major(_rounded(z, dtype)), (input, grad_x, other), (other, grad_y, input))
 
 
 def _flat_matmul(dtype: np.dtype, input: Tensor, other: Tensor, x: Array, y: Array) -> Tensor:
@@ -337,7 +337,7 @@ def layer_norm(
     n_, r_ = known_rows(n, r, input, fast.layer_norm_backward)
     return record(
         "layer_norm",
-        z.reshape(whole),
+        row_major(z.reshape(whole)),
         (input, grad_x, weight, n_, r_),
         (weight, lambda grad, n: shaped(fast.column_sums(grad.reshape(rows), n)), n_),
         (bias, lambda grad: shaped(fast.column_sums(grad.reshape(rows)))),

@@ -14,7 +14,8 @@ from . import precision
 
 def cast(x: Variable, dtype: np.dtype) -> Any:
     """z = x, rounded to `dtype`.   dz/dx = 1; the engine turns the gradient back into x's own dtype, as for `to`."""
-    return record("to", laid_out(dtypes.rounded(x.array, dtype), x.array), (x, unchanged))
+    z = dtypes.rounded(x.array, dtype)
+    return record("to", z if x.array.flags.c_contiguous else laid_out(z, x.array), (x, unchanged))
 
 
 def half_for(x: Any) -> np.dtype | None:
