@@ -125,6 +125,16 @@ def test_float32_follows_float64(device, make):
     np.testing.assert_allclose(got, run(make, gradients()), atol=2e-5)
 
 
+def test_an_optimizer_is_printed_as_in_torch_with_its_settings_sorted():
+    w, b = z2g.ones(1, requires_grad=True), z2g.ones(2, requires_grad=True)
+    optimizer = optim.Adam([{"params": [w], "lr": 0.5}, {"params": [b]}])
+    assert repr(optimizer) == (
+        "Adam (\n"
+        "Parameter Group 0\n    betas: (0.9, 0.999)\n    eps: 1e-08\n    lr: 0.5\n    weight_decay: 0.0\n\n"
+        "Parameter Group 1\n    betas: (0.9, 0.999)\n    eps: 1e-08\n    lr: 0.001\n    weight_decay: 0.0\n)"
+    )
+
+
 @pytest.mark.parametrize("make", [optim.SGD, optim.Adam, lambda p: optim.AdamW(p, weight_decay=0)])
 def test_trap_33_a_zero_gradient_gives_a_zero_step(device, make):
     got = run(lambda params: make(params), np.zeros((2, 2, 3)))

@@ -37,6 +37,10 @@ ABSENT = {
     "profiler": "there is no profiler; python -m cProfile shows where the time goes, z2g.watch what the numbers do",
     "hub": "nothing is downloaded; models.Llama.from_pretrained and its like read files that are there",
     "nested": "ragged tensors are not offered; pad, and mask what was padded",
+    "nn.utils.parametrizations": "see nn.utils.weight_norm and spectral_norm; an orthogonal weight is "
+    "linalg.qr(self.weight).Q, computed in forward(), and nn.init.orthogonal_ starts as one",
+    "nn.utils.parametrize": "compute the weight in forward(), F.linear(x, rule(self.weight)); see nn.utils.weight_norm",
+    "nn.utils.prune": "multiply the weight by a mask in forward(): F.linear(x, self.weight * self.mask)",
     "masked": "masked tensors are not offered; see masked_fill and where",
     "mps": "Apple's GPUs are not offered; the CPU is",
     "xpu": "Intel's GPUs are not offered; the CPU is",
@@ -75,7 +79,8 @@ class _Finder(importlib.abc.MetaPathFinder):
         """Never finds anything: it is asked last, for modules that are not there."""
         name = fullname.removeprefix(f"{PACKAGE}.")
         if name != fullname and name in ABSENT:
-            raise ModuleNotFoundError(f"{fullname}: {ABSENT[name]}", name=fullname)
+            # Without the error's `name`: else `from tinygrad_z2g import jit` would end in Python's own bare line
+            raise ModuleNotFoundError(f"{fullname}: {ABSENT[name]}")
 
 
 sys.meta_path.append(_Finder())

@@ -1,6 +1,9 @@
 """The engine: record what was computed, then walk it backwards.
 
-Reverse-mode automatic differentiation in three ideas, each a part of this file.
+A program computes one number L, the loss, out of many. Wanted are the slopes of L: ∂L/∂x for each number x that may be
+changed, called the gradient of x, with the shape of x. For z = f(x), ∂L/∂x = ∂L/∂z · dz/dx: whoever knows the gradient
+of a result finds those of its inputs, and ∂L/∂L = 1 is where that begins. So the program is gone through backwards,
+once for all x, and nobody ever writes down a formula for the whole. Three ideas, each a part of this file:
 
 1. *Record.* Every operation computes its result and leaves a `Node` behind: who its inputs were, and for each input
    a rule that turns ∂L/∂output into ∂L/∂input, the chain rule with the local derivative filled in.
@@ -9,8 +12,8 @@ Reverse-mode automatic differentiation in three ideas, each a part of this file.
 3. *Add.* A value that was used twice receives two gradients, and its gradient is their sum (`Walk.arrive`; for two
    backward passes `+=` in `deposit`): the total derivative sums over all paths.
 
-For L = (x + y) · x the walk is: mul (number 2) sends a gradient to the sum and one to x; add (number 1) sends its
-own gradient on to x and to y; x now has two parts and they are added.
+For L = (x + y) · x with x = 2, y = 3 the walk is: mul (number 2) sends 2, the other factor, to the sum and 5 to x;
+add (number 1) sends its 2 on to x and to y; x has two parts and they are added: ∂L/∂x = 7 (= 2x + y), ∂L/∂y = 2 (= x).
 
 From the 99 lines of `examples/00_one_page.py` to this file in seven steps: see `core/README.md`. The engine knows
 nothing of the Tensor class beyond `Variable` below, and of arrays little beyond `+`, `sum` and slices.
@@ -49,6 +52,8 @@ class Variable:
     _requires_grad whether gradients are wanted, here or at something this was computed from
     node           the operation that made it; None for a leaf. Of a view it may be out of date: ask `source`
     memory         counts the writes to the array
+
+    At first reading skip what serves hooks and views, and `renew`; none of it takes part in a plain walk:
     asked          what is to be done with the gradient of a leaf before it is kept, or None. See `Node.asked`
     base           the tensor that this is a view of (itself no view), or None; a detached tensor is no view
     rewrites       how many recorded writes its history has taken up: a view with another number than its base is out
@@ -94,8 +99,10 @@ class Node:
 
     name, number, shape, dtype: of the operation, of its place in time, of its result
     edges   [(node or leaf, rule, the numbers it reads)], an item for each input; None once the graph has been used up
-    joint   one (rule, the numbers it reads) for all edges, or None: see `walks/joint.py`
     reads   (memory, its writes when recorded, where the numbers come from) of each of these numbers, in this order
+
+    At first reading skip these, which other rooms set:
+    joint   one (rule, the numbers it reads) for all edges, or None: see `walks/joint.py`
     asked   None, or what to do with the complete gradient: (walk, gradient) -> the one to go on with (hooks)
     twin    the same operation as a composition of others, where its rules know arrays alone: see `walks/again.py`
     site    where in the program it was called; set by `tools/trace.py` alone
@@ -133,7 +140,8 @@ SETTING = object()  # where numbers come from that are no tensor's
 
 
 class Derived:
-    """Numbers that a rule reads though they are neither an operand nor the result: normalised rows, a mask.
+    """Numbers that a rule reads though they are neither an operand nor the result: normalised rows, a mask. (Of use in
+    other rooms alone: skip it at first reading.)
 
     `remake(array, *inputs)` gives them their history, as a tensor, for a walk that is recorded. Of the inputs it may
     use the history alone, not the numbers, which nobody keeps; an input without history is None.

@@ -5,6 +5,19 @@ called as a method, `x.softmax(-1)` or `q @ k`, is a function here: see `tensor.
 They are called as attributes of this module, `ops.softmax(x, -1)`: for faster forms of the same name and signature take
 their place (`fast/forms.py` has the list), and casts are put around them (`half/table.py`). They know nothing
 of either, nor of layers.
+
+What helps them, and says nothing of mathematics:
+
+    as_array(x, "exp")     the array of a tensor; `as_floating` makes integers floats, `floating` refuses them;
+                           `arrays_of` takes several, on one device. The name is for the error, as in `checks.`
+    operands(x, y, "add")  both as tensors or numbers, and both as arrays, of one dtype and on one device
+    of(x)                  the library that computes with x: numpy, cupy, or for a tensor one of the same names. A rule
+                           gets arrays, or tensors where the walk itself is recorded: `of(grad).where` serves both
+    quiet.run(f, x)        f(x), without NumPy's warnings of inf and NaN; `computed` does so with two operands
+    row_major, laid_out    copies, if need be, so that results lie in memory as torch's do
+    spread(grad, dims)     the gradient of a sum with its dimensions back, of size 1, so that it broadcasts to what was
+                           summed
+    beside(grad, a)        an array as something that computes with `grad`: a tensor if that is one
 """
 
 from __future__ import annotations

@@ -74,6 +74,13 @@ class OptimizerMethods:
         for group, other in zip(self.param_groups, groups, strict=True):
             group.update(other)
 
+    def __repr__(self) -> str:
+        text = f"{type(self).__name__} ("
+        for i, group in enumerate(self.param_groups):
+            settings = (f"    {key}: {group[key]}\n" for key in sorted(group) if key != "params")
+            text += f"\nParameter Group {i}\n" + "".join(settings)
+        return text + ")"
+
     def _all(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"]]
 

@@ -190,9 +190,9 @@ def path() -> str:
     share = {word: f"{sum(s.lines for s in steps if s.pace == n):,}" for n, word in pace.items()}
     lines = [
         filled(
-            f"Of {sum(s.lines for s in steps):,} lines, {share['read']} are to 'read', every line, at {reading.READ} a "
-            f"minute: that is the evening. Files of {share['open']} lines are to 'open' by need: the first paragraph, "
-            "which says what a file is for, at "
+            f"Of {sum(s.lines for s in steps):,} lines, {share['read']} are to 'read', every line (the blank ones are "
+            f"counted), at {reading.READ} a minute: that is the evening. Files of {share['open']} lines are to 'open' "
+            "by need: the first paragraph, which says what a file is for, at "
             f"{reading.OPEN}. By these assumed paces that is about {sum(s.minutes for s in steps) / 60:.1f} hours. "
             "Nothing is used before it was read, or explained under 'For now'.",
             0,

@@ -41,7 +41,7 @@ class Step(NamedTuple):
 
 EVENING = {
     "core": "What stands here, and in which order it is read: see README.md beside it.",
-    "core.engine": "The whole idea. The three words of the opening paragraph, then `record` (what an operation leaves "
+    "core.engine": "The whole idea. The three ideas at its head, then `record` (what an operation leaves "
         "behind), `Walk` (youngest node first) and `arrive` (where two paths meet: the sum). `match` undoes "
         "broadcasting.",
     "core.modes": "One flag a thread; `no_grad` is a context and a decorator.",
