@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..core.attach import attach
 from ..core.layers import CausalSelfAttention, TransformerBlock
+from ..fast import decoding as _decoding  # puts the fast form of a block in its place
 from ..tensor import Tensor
 from . import functional as F
 
