@@ -6,6 +6,7 @@ what is inside a model, and nothing of text: a token is a number.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
@@ -117,7 +118,8 @@ class LanguageModelMethods:
             self.train(was_training)
 
     def _home(self: Any) -> Any:
-        return next((tensor.device for tensor in (*self.parameters(), *self.buffers())), None)
+        tensors = itertools.chain(self.parameters(), self.buffers())  # of which the first is enough
+        return next((tensor.device for tensor in tensors), None)
 
 
 def sample(
