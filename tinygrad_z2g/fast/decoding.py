@@ -127,8 +127,8 @@ def known(self: TransformerBlock, x: Tensor, cache: Cache) -> list | None:
     around = attention, mlp = self.attention, self.mlp
     if [type(part) for part in around] != AROUND:
         return None
-    parts = [self.norm1, attention.qkv, attention.proj, attention.resid_dropout, self.norm2, *mlp]
-    if [type(part) for part in parts] != KINDS or any(kind.forward is not forward for kind, forward in FORWARDS):
+    parts = [self.norm1, attention.qkv, attention.proj, attention.resid_dropout, self.norm2, *iter(mlp)]
+    if [type(part) for part in parts] != KINDS or any([kind.forward is not forward for kind, forward in FORWARDS]):
         return None
     for part in (*around, *parts):
         if part._forward_hooks or part._forward_pre_hooks or "forward" in part.__dict__:
