@@ -118,8 +118,7 @@ class LanguageModelMethods:
             self.train(was_training)
 
     def _home(self: Any) -> Any:
-        tensors = itertools.chain(self.parameters(), self.buffers())  # of which the first is enough
-        return next((tensor.device for tensor in tensors), None)
+        return next((tensor.device for tensor in itertools.chain(self.parameters(), self.buffers())), None)
 
 
 def sample(
