@@ -104,7 +104,7 @@ def choices(weights: np.ndarray, n: int, replacement: bool, generator: Generator
     """
     stream = (generator or default_generator).numpy
     sums = weights.sum(1, keepdims=True)
-    if n == 1 and len(weights) and 0 < sums.min() and sums.max() < np.inf:  # `choice` refuses others; also NaN
+    if n == 1 and len(weights) and sums.min() > 0 and sums.max() < np.inf:  # `choice` refuses others; also NaN
         reached = (weights / sums).cumsum(1)
         reached /= reached[:, -1:]  # which rounding left beside 1
         return (reached <= stream.random((len(weights), 1))).sum(1, keepdims=True)  # (m, k) <= (m, 1)

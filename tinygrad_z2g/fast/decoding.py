@@ -1,10 +1,9 @@
 """One new position through a block of a GPT, beside a cache of those before it: what each token costs in `generate`.
 
-Of the 1.1 ms that a token took in 4 blocks of width 128 (one thread), products were 0.25 ms; the rest was some 40 calls
-of operations a block, each with its tensor, its checks and its rules, though nothing is recorded. Here the same formulas
-run on arrays at once: a block takes BLOCK_NOW in place of BLOCK_BEFORE µs. It takes the place of
-`TransformerBlock.forward` unless TINYGRAD_Z2G_PLAIN=1 asks for the plain one, which computes whatever is not as the core
-made it: see `known`. Sums are taken in another order, so that the last bits differ.
+A block of width 128 took 220 µs for it (one thread, NumPy alone), of which the four products are 14 with their weights
+in the cache and 25 without: the rest was 30 operations, each with its tensors, checks and rules, though nothing is
+recorded. Here the same formulas run on arrays at once, in 62 µs. Some sums are taken in another order, so that the last
+bits differ. `nn/transformer.py` puts `DecodingBlock` in its place.
 """
 
 from __future__ import annotations
@@ -17,12 +16,11 @@ import numpy as np
 
 from .. import fast
 from ..arrays.backend import Array, quiet
-from ..core.attach import attach
 from ..core.engine import observers
+from ..core.gpt import Cache
 from ..core.layers import GELU, CausalSelfAttention, Dropout, LayerNorm, Linear, Sequential, TransformerBlock
 from ..core.modes import grad_mode
 from ..half import precision
-from ..core.gpt import Cache
 from . import forms
 
 if TYPE_CHECKING:
@@ -80,6 +78,10 @@ def linear(x: Array, weight: Array, bias: Array | None) -> Array:
     return fast.product(x, weight.T, bias)
 
 
+Affine = tuple[Array, Any]  # weight and bias; None for no bias
+Norm = tuple[Array, Any, float]  # and eps
+
+
 def block(
     x: Array, norm1: Norm, qkv: Affine, proj: Affine, norm2: Norm, up: Affine, down: Affine, heads: int, attend: Any
 ) -> Array:
@@ -94,76 +96,71 @@ def block(
 
 # --- In the place of the plain form ------------------------------------------------------------------------------
 
-Affine = tuple[Array, Any]  # weight and bias; None for no bias
-Norm = tuple[Array, Any, float]  # and eps
-KINDS = [LayerNorm, Linear, Linear, Dropout, LayerNorm, Linear, GELU, Linear, Dropout]
 AROUND = [CausalSelfAttention, Sequential]
-FORWARDS = [(kind, kind.forward) for kind in {*KINDS, *AROUND}]
+PARTS = [LayerNorm, Linear, Linear, Dropout, LayerNorm, Linear, GELU, Linear, Dropout]
+FORWARDS = [(kind, kind.forward) for kind in {*AROUND, *PARTS}]
 
 
 class DecodingBlock:
     """What is attached to `TransformerBlock`."""
 
-    def forward(self: Any, x: Tensor, cache: Cache | None = None, angles: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def forward(self: Any, x: Tensor, cache: Any = None, angles: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """(B, T, C) -> (B, T, C)"""
         if cache is not None and not grad_mode.enabled:
-            parts = known(self, x, cache)
+            parts = known(self, x, cache, angles)
             if parts is not None:
                 return x.make(quiet.run(_decoded, self.attention, x.array, parts, cache, angles))
-        return _plain_forward(self, x, cache, angles)
+        return _core_forward(self, x, cache, angles)
 
 
-def known(self: TransformerBlock, x: Tensor, cache: Cache) -> list | None:
-    """The arrays of a block in which everything is as the core made it, for one new position; else None.
+def known(self: TransformerBlock, x: Tensor, cache: Cache, angles: tuple[Tensor, Tensor] | None) -> list[tuple] | None:
+    """The arrays of a block in which all is as the core made it, for one new position in float32 on the CPU; else None.
 
-    Not with hooks, parts of other classes or with a forward of their own, dropout that drops, observers, mixed
-    precision, other dtypes or shapes, on a card, or with padding.
+    So not with hooks, parts of other classes or with a forward of their own, dropout that drops, casts of mixed
+    precision, padding, or while somebody looks on. It is asked anew for each position: 8 of the 62 µs of a block.
     """
-    a = getattr(x, "array", None)
-    if type(a) is not np.ndarray or a.ndim != 3 or a.shape[1] != 1 or a.dtype is not FLOAT32:
+    a, attention, mlp = getattr(x, "array", None), self.attention, self.mlp
+    if getattr(a, "ndim", 0) != 3 or not _fits(a, (len(a), 1, a.shape[2])) or observers or precision.blocks:
         return None
-    if type(cache) is not Cache or cache.padding is not None or observers or precision.blocks:
-        return None
-    around = attention, mlp = self.attention, self.mlp
-    if [type(part) for part in around] != AROUND:
+    if type(cache) is not Cache or cache.padding is not None or [type(attention), type(mlp)] != AROUND:
         return None
     parts = [self.norm1, attention.qkv, attention.proj, attention.resid_dropout, self.norm2, *iter(mlp)]
-    if [type(part) for part in parts] != KINDS or any([kind.forward is not forward for kind, forward in FORWARDS]):
+    if [type(part) for part in parts] != PARTS or any(kind.forward is not form for kind, form in FORWARDS):
         return None
-    for part in (*around, *parts):
+    for part in (attention, mlp, *parts):
         if part._forward_hooks or part._forward_pre_hooks or "forward" in part.__dict__:
             return None
     norm1, qkv, proj, drop1, norm2, up, act, down, drop2 = parts
-    if any(drop.training and drop.p for drop in (drop1, drop2)) or (attention.training and attention.dropout):
+    if (attention.training and attention.dropout) or (drop1.training and drop1.p) or (drop2.training and drop2.p):
         return None
-    if act.approximate != "tanh":
+    if act.approximate != "tanh" or not cache.holds(attention, FLOAT32):
         return None
-    C, hidden = a.shape[2], up.weight.array.shape[0]
-    found = []
+    C, hidden = a.shape[2], up.out_features
+    if angles is not None and not all(_fits(part.array, (1, C // attention.num_heads // 2)) for part in angles):
+        return None
+    found: list[tuple] = []
     for part, shape in (
-        (norm1, (C,)), (qkv, (3 * C, C)), (proj, (C, C)), (norm2, (C,)), (up, (hidden, C)), (down, (C, hidden))
+        (norm1, (C,)), (qkv, (3 * C, C)), (proj, (C, C)), (norm2, (C,)), (up, (hidden, C)), (down, (C, hidden)),
     ):  # fmt: skip
-        if part.weight is None:
+        w, b = part.weight, part.bias
+        if w is None or not _fits(w.array, shape) or not (b is None or _fits(b.array, shape[:1])):
             return None
-        w, b = part.weight.array, None if part.bias is None else part.bias.array
-        if type(w) is not np.ndarray or w.dtype is not FLOAT32 or w.shape != shape:
-            return None
-        if b is not None and (type(b) is not np.ndarray or b.dtype is not FLOAT32 or b.shape != shape[:1]):
-            return None
-        found.append((w, b, part.eps) if len(shape) == 1 else (w, b))
+        found.append((w.array, None if b is None else b.array, *((part.eps,) if len(shape) == 1 else ())))
     return found
 
 
-def _decoded(attention: CausalSelfAttention, x: Array, parts: list, cache: Any, angles: Any) -> Array:
+def _fits(a: Any, shape: tuple) -> bool:
+    return type(a) is np.ndarray and a.dtype is FLOAT32 and a.shape == shape
+
+
+def _decoded(attention: CausalSelfAttention, x: Array, parts: list[tuple], cache: Any, angles: Any) -> Array:
     def attend(q: Array, k: Array, v: Array) -> Array:
         if angles is not None:
             cos, sin = (part.array for part in angles)
-            q, k = (fast.rotate(part, cos, sin, False) for part in (q, k))
+            q, k = fast.rotate(q, cos, sin, False), fast.rotate(k, cos, sin, False)
         return attended(q, *cache.kept(attention, k, v))
 
     return block(x[:, 0], *parts, attention.num_heads, attend)[:, None]  # (B, 1, C) -> (B, C), and back
 
 
-_plain_forward: Any = TransformerBlock.forward
-if not forms.plain():
-    attach(TransformerBlock, DecodingBlock)
+_core_forward: Any = TransformerBlock.forward
