@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import types
 
 import numpy as np
 import pytest
@@ -93,9 +94,9 @@ def test_each_part_against_its_plain_form(scale):
 
 
 def test_a_constant_row_becomes_its_bias():
-    w, b = np.ones(C, np.float32), np.arange(C, dtype=np.float32)
-    x = np.full((2, C), 1000.1, np.float32)
-    np.testing.assert_allclose(decoding.layer_norm(x, w, b, 1e-5), [b, b], atol=0.01)
+    w, b = np.ones(100, np.float32), np.arange(100, dtype=np.float32)
+    x = np.linspace(999, 1000, 20, dtype=np.float32)[:, None] + 0 * w
+    np.testing.assert_allclose(decoding.layer_norm(x, w, b, 1e-5), np.tile(b, (20, 1)), atol=1e-5)
 
 
 def test_scores_without_end_or_number():
@@ -270,6 +271,12 @@ def test_parameters_that_do_not_fit_are_refused_as_ever(name):
         block(x, nn.Cache())
 
 
+def test_angles_that_do_not_fit_are_refused_as_ever():
+    angles = tuple(part[:, :2] for part in F.rotary_angles(z2g.arange(1), C // HEADS))
+    with z2g.no_grad(), pytest.raises(RuntimeError, match="rotary_embedding: input"):
+        a_block()(z2g.randn(1, 1, C), nn.Cache(), angles)
+
+
 @pytest.mark.parametrize("form", [nn.TransformerBlock.forward, plainly], ids=["fast", "plain"])
 def test_a_cache_of_other_texts_is_refused(form):
     """One row would have been written into both."""
@@ -302,6 +309,13 @@ def test_one_index_of_each_row_is_that_of_numpys_choice(m, k):
         expected = [numpys.numpy.choice(k, 1, replace=False, p=row / row.sum(), shuffle=False) for row in weights]
         np.testing.assert_array_equal(random.choices(weights, 1, False, ours), expected)
     assert ours.get_state() == numpys.get_state()
+
+
+def test_the_last_index_is_reached_though_sums_are_rounded():
+    """0.1 ten times adds up to the number below 1, which may be drawn, too."""
+    stream = types.SimpleNamespace(random=lambda shape: np.full(shape, np.nextafter(1, 0)))
+    generator = types.SimpleNamespace(numpy=stream)
+    assert random.choices(np.full((2, 10), 0.1), 1, False, generator).tolist() == [[9], [9]]
 
 
 @pytest.mark.parametrize("row", [[np.nan, 1.0], [0.0, 0.0], [np.inf, 1.0]])
