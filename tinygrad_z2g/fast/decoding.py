@@ -83,7 +83,7 @@ Norm = tuple[Array, Any, float]  # and eps
 
 
 def block(
-    x: Array, norm1: Norm, qkv: Affine, proj: Affine, norm2: Norm, up: Affine, down: Affine, heads: int, attend: Any
+    x: Array, heads: int, attend: Any, norm1: Norm, qkv: Affine, proj: Affine, norm2: Norm, up: Affine, down: Affine
 ) -> Array:
     """x + attention(norm(x)), then x + mlp(norm(x)); `attend` keeps keys and values, and looks at all of them."""
     B, C = x.shape
@@ -96,8 +96,8 @@ def block(
 
 # --- In the place of the plain form ------------------------------------------------------------------------------
 
-AROUND = [CausalSelfAttention, Sequential]
-PARTS = [LayerNorm, Linear, Linear, Dropout, LayerNorm, Linear, GELU, Linear, Dropout]
+AROUND: list[Any] = [CausalSelfAttention, Sequential]
+PARTS: list[Any] = [LayerNorm, Linear, Linear, Dropout, LayerNorm, Linear, GELU, Linear, Dropout]
 FORWARDS = [(kind, kind.forward) for kind in {*AROUND, *PARTS}]
 
 
@@ -113,16 +113,17 @@ class DecodingBlock:
         return _core_forward(self, x, cache, angles)
 
 
-def known(self: TransformerBlock, x: Tensor, cache: Cache, angles: tuple[Tensor, Tensor] | None) -> list[tuple] | None:
+def known(self: TransformerBlock, x: Tensor, cache: Any, angles: tuple[Tensor, Tensor] | None) -> list | None:
     """The arrays of a block in which all is as the core made it, for one new position in float32 on the CPU; else None.
 
     So not with hooks, parts of other classes or with a forward of their own, dropout that drops, casts of mixed
     precision, padding, or while somebody looks on. It is asked anew for each position: 8 of the 62 µs of a block.
     """
-    a, attention, mlp = getattr(x, "array", None), self.attention, self.mlp
+    a: Any = getattr(x, "array", None)
+    attention, mlp = self.attention, self.mlp
     if getattr(a, "ndim", 0) != 3 or not _fits(a, (len(a), 1, a.shape[2])) or observers or precision.blocks:
         return None
-    if type(cache) is not Cache or cache.padding is not None or [type(attention), type(mlp)] != AROUND:
+    if [type(cache), type(attention), type(mlp)] != [Cache, *AROUND] or cache.padding is not None:
         return None
     parts = [self.norm1, attention.qkv, attention.proj, attention.resid_dropout, self.norm2, *iter(mlp)]
     if [type(part) for part in parts] != PARTS or any(kind.forward is not form for kind, form in FORWARDS):
@@ -138,7 +139,7 @@ def known(self: TransformerBlock, x: Tensor, cache: Cache, angles: tuple[Tensor,
     C, hidden = a.shape[2], up.out_features
     if angles is not None and not all(_fits(part.array, (1, C // attention.num_heads // 2)) for part in angles):
         return None
-    found: list[tuple] = []
+    found: list = []
     for part, shape in (
         (norm1, (C,)), (qkv, (3 * C, C)), (proj, (C, C)), (norm2, (C,)), (up, (hidden, C)), (down, (C, hidden)),
     ):  # fmt: skip
@@ -153,14 +154,14 @@ def _fits(a: Any, shape: tuple) -> bool:
     return type(a) is np.ndarray and a.dtype is FLOAT32 and a.shape == shape
 
 
-def _decoded(attention: CausalSelfAttention, x: Array, parts: list[tuple], cache: Any, angles: Any) -> Array:
+def _decoded(attention: CausalSelfAttention, x: Array, parts: list, cache: Any, angles: Any) -> Array:
     def attend(q: Array, k: Array, v: Array) -> Array:
         if angles is not None:
             cos, sin = (part.array for part in angles)
             q, k = fast.rotate(q, cos, sin, False), fast.rotate(k, cos, sin, False)
         return attended(q, *cache.kept(attention, k, v))
 
-    return block(x[:, 0], *parts, attention.num_heads, attend)[:, None]  # (B, 1, C) -> (B, C), and back
+    return block(x[:, 0], attention.num_heads, attend, *parts)[:, None]  # (B, 1, C) -> (B, C), and back
 
 
 _core_forward: Any = TransformerBlock.forward
