@@ -33,7 +33,7 @@ LAYERS = [
     ["fast.forms", "half.casting", "half.table", "methods", "ops", "tools.explain", "tools.formula", "tools.showing"],
     ["tensor"],
     [
-        "amp", "autograd", "creation", "cuda", "distributed", "distributions", "fast.updates", "func",
+        "amp", "autograd", "creation", "cuda", "distributed", "distributions", "fast.decoding", "fast.updates", "func",
         "gpu.capture", "gpu.steps", "gradcheck", "half.scaler", "linalg", "nn", "old", "optim",
         "parallel.processes", "questions", "random", "serialization", "text", "tools.gradcheck", "utils",
     ],

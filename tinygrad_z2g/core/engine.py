@@ -322,7 +322,7 @@ class Walk:
         """Send the gradient of a node's result on to its inputs, by its rules."""
         joint, arrive = node.joint, self.arrive
         if not self.retain_graph:
-            node.release()
+            node.edges = node.joint = node.reads = node.twin = None  # `release`, without its call
         if joint is None:
             for target, rule, numbers in edges:
                 arrive(target, rule(grad, *numbers))

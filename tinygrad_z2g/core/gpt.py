@@ -102,12 +102,12 @@ def sample(
         return Tensor.make(scores.array.argmax(1))
     with np.errstate(over="ignore"):  # a tiny temperature
         host = to_host(scores.array).astype(np.float64) / temperature
-    order = (-host).argsort(axis=1, kind="stable")  # likeliest first
-    ranked = ops.softmax(Tensor.make(np.take_along_axis(host, order, axis=1)), 1).array  # (B, V)
+    order, rows = (-host).argsort(axis=1, kind="stable"), np.arange(len(host))[:, None]  # likeliest first
+    ranked = ops.softmax(Tensor.make(host[rows, order]), 1).array  # (B, V)
     if top_k is not None:
         ranked[:, top_k:] = 0
     choice = random.choices(ranked, 1, False, generator)  # (B, 1)
-    return Tensor.make(to_device(np.take_along_axis(order, choice, axis=1)[:, 0], device_of(scores.array)))
+    return Tensor.make(to_device(order[rows, choice][:, 0], device_of(scores.array)))
 
 
 @dataclass

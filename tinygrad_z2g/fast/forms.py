@@ -2,7 +2,8 @@
 
 Each takes the routines of this package in place of a few operations on arrays, checks its arguments by the same
 functions, and is tested against the plain form. Where its rule is no composition that can be differentiated again, the
-plain operation is its twin. `TINYGRAD_Z2G_PLAIN=1` in the environment takes none of them.
+plain operation is its twin. `TINYGRAD_Z2G_PLAIN=1` in the environment takes none of them, nor those that are no
+operations: `updates.py` (optimizers), `decoding.py` (a block that writes), `RoomyCache` in `nn/cache.py`.
 """
 
 from __future__ import annotations

@@ -51,14 +51,26 @@ class RoomyCache:
         """
         if is_grad_enabled() and (needs_grad(k) or needs_grad(v)):
             raise RuntimeError("Cache: no gradient passes through it; use it within no_grad()")
-        keys, values, seen = self._kept.get(owner, (k.array[:, :, :0], v.array[:, :, :0], 0))
-        end = seen + k.array.shape[2]
+        keys, values = self.kept(owner, k.array, v.array)
+        return k.make(keys), v.make(values)
+
+    def holds(self: Any, owner: Module, dtype: Any) -> bool:
+        """Whether what the attention `owner` keeps is of this dtype, if it is anything."""
+        return owner not in self._kept or self._kept[owner][0].dtype is dtype
+
+    def kept(self: Any, owner: Module, k: Array, v: Array) -> tuple[Array, Array]:
+        """`extend` on arrays."""
+        keys, values, seen = self._kept.get(owner, (k[:, :, :0], v[:, :, :0], 0))
+        if keys.shape[:2] != k.shape[:2]:  # which would be written into all rows
+            got, held = tuple(k.shape), tuple(keys[:, :, :seen].shape)
+            raise RuntimeError(f"Cache: got keys of shape {got} for those of {held}; begin a new one for other texts")
+        end = seen + k.shape[2]
         if end > keys.shape[2]:
             keys, values = (_longer(old, max(64, 2 * end)) for old in (keys, values))
-        keys[:, :, seen:end] = k.array
-        values[:, :, seen:end] = v.array
+        keys[:, :, seen:end] = k
+        values[:, :, seen:end] = v
         self._kept[owner] = keys, values, end
-        return k.make(keys[:, :, :end]), v.make(values[:, :, :end])
+        return keys[:, :, :end], values[:, :, :end]
 
 
 def _longer(a: Array, room: int) -> Array:

@@ -1,9 +1,13 @@
-"""Rotary positions in the causal Transformer block, the part that a GPT repeats. It stands in `core/layers.py`."""
+"""The causal Transformer block, the part that a GPT repeats: rotary positions, and the fast form for one new position.
+
+It stands in `core/layers.py`.
+"""
 
 from __future__ import annotations
 
 from ..core.attach import attach
 from ..core.layers import CausalSelfAttention, TransformerBlock
+from ..fast import decoding, forms
 from ..tensor import Tensor
 from . import functional as F
 
@@ -20,3 +24,5 @@ class AttentionMethods:
 
 
 attach(CausalSelfAttention, AttentionMethods)
+if not forms.plain():
+    attach(TransformerBlock, decoding.DecodingBlock)
