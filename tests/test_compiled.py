@@ -516,6 +516,28 @@ def test_the_same_bits_from_any_number_of_threads(name: str, compiled: Any, monk
 
 
 @needs_numba
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_all_arrays_at_once(threads: int, compiled: Any, monkeypatch: Any) -> None:
+    """Arrays of any size end to end, more than one step, and arrays that share memory, which are changed in order."""
+    set_threads(monkeypatch, threads)
+    arrays = [normal(n) for n in (1, 70, 4096, 4097, 3, 1, 20000, 16)]
+    exact = math.sqrt(sum(float((a.astype(np.float64) ** 2).sum()) for a in arrays))
+    assert abs(compiled.norm(arrays) - exact) <= 4 * EPS * exact
+    for some in (arrays, [arrays[6], arrays[6][5:900], arrays[6]]):
+        expected = copied(some) if some is arrays else (lambda a: [a, a[5:900], a])(arrays[6].copy())
+        compiled.clip(some, np.float32(8), 2.0)
+        reference.clip(expected, np.float32(8), 2.0)
+        for a, b in zip(some, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=4 * EPS)
+    parts = [(a, normal(*a.shape), normal(*a.shape), np.abs(normal(*a.shape)), i % 3 + 1) for i, a in enumerate(arrays)]
+    expected = copied(parts)
+    compiled.adam_all(arrays, parts, 0.1, 0.9, 0.99, 1e-8, 0.01)
+    reference.adam_all([], expected, 0.1, 0.9, 0.99, 1e-8, 0.01)
+    for a, b in zip(flat(parts), flat(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@needs_numba
 def test_parts_run_in_several_threads_and_errors_come_back(compiled: Any) -> None:
     from tinygrad_z2g.fast.compiled.jit import together
 
