@@ -14,7 +14,7 @@ import numpy as np
 
 from ..gpu import kernels as cuda
 from . import channels, loops, pooling, quantized, recurrent, reference
-from .reference import dropout_mask, finite_max, log_of_sum, sum_squares
+from .reference import dropout_mask, finite_max, log_of_sum
 
 LARGE = loops.LARGE
 MANY, FEW = 2**17, 2**11  # multiplications from which a product is shared; numbers of its first factor
@@ -138,9 +138,11 @@ set_numbers = either("set_numbers")
 rnn = either("rnn")
 rnn_backward = either("rnn_backward")
 scale_shift = either("scale_shift")
+scaled_difference = either("scaled_difference")
 sgd = either("sgd")
 softmax = either("softmax")
 softmax_backward = either("softmax_backward")
+squared_distance = either("squared_distance")
 sum_rows_by_id = either("sum_rows_by_id", asked=1)
 times = either("times")
 total = either("total")
