@@ -38,7 +38,7 @@ def _columns(start, stop, a, b, row, z):
 
 @loop
 def _halves(start, stop, a, b, parts):
-    """parts[i] = aᵢ bᵢ, aᵢ half of the columns of a (n, k) and bᵢ half of the rows of b; start..stop of the 2 n rows."""
+    """parts[i] = aᵢ bᵢ for the rows start..stop of both; aᵢ is half of the columns of a (n, k), bᵢ half of b's rows."""
     n, k = a.shape
     for i in range(2):
         first, last = max(start - i * n, 0), min(stop - i * n, n)
