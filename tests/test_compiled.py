@@ -126,6 +126,15 @@ def quantized_arguments(n: int, C: int, transposed: bool = False) -> list[tuple]
 CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "adam_all": lambda N, C: [adam_arguments(N, C, 0.0), adam_arguments(N, C, 0.1)],
     "add_windows": lambda N, C: [windows_arguments(N, C, 1), windows_arguments(N, C, 2)],
+    "add_part": lambda N, C: [
+        (normal(2, N, C + 5), (..., slice(3, 3 + C)), normal(2, N, C)),
+        (normal(N + 3, C), slice(3, None), normal(N, C)), (normal(3, N, C), 1, normal(N, C)),
+        (normal(N, 2, C).swapaxes(0, 1), slice(None), normal(2, N, C)),
+    ],
+    "put_part": lambda N, C: [
+        (normal(2, N, C), (..., slice(3, 3 + C)), (2, N, C + 5), np.dtype(np.float32)),
+        (normal(C, N).T, slice(3, None), (N + 3, C), np.dtype(np.float32)),
+    ],
     "attention": attention_arguments,
     "add_at_best": lambda N, C: [
         (normal(2, 3, N, C), rng.integers(0, 6, (2, 3, N, C)), (2, 3), (1, 2), (2, 1), (N + 2, 2 * C + 1))
@@ -224,7 +233,7 @@ def copied(args: Any) -> Any:
     return copy(args)
 
 
-IN_PLACE = {"adam_all", "add_windows", "clip", "sgd"}
+IN_PLACE = {"adam_all", "add_part", "add_windows", "clip", "sgd"}
 
 
 def run(module: Any, name: str, args: tuple) -> list[np.ndarray]:

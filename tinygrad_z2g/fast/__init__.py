@@ -102,6 +102,7 @@ def with_quants(name: str) -> Callable:
 
 
 adam_all = either("adam_all")
+add_part = either("add_part", asked=2)
 add_at_best = either("add_at_best", least=2**12)
 add_windows = either("add_windows")
 attention = either("attention")
@@ -127,6 +128,7 @@ lstm_backward = either("lstm_backward")
 max_windows = either("max_windows", least=2**12)
 norm = either("norm")
 product_and_column_sums = either("product_and_column_sums")
+put_part = either("put_part")
 quantized_product = with_quants("product")
 quantized_product_transposed = with_quants("product_transposed")
 relu = either("relu")

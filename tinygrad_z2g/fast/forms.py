@@ -458,4 +458,5 @@ def install() -> bool:
         form.__doc__ = getattr(ops, name).__doc__
         setattr(ops, name, form)
     engine.total = fast.total  # long sums, exact to the dtype's rounding
+    engine.put_part, engine.add_part = fast.put_part, fast.add_part
     return True

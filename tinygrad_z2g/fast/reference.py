@@ -612,6 +612,21 @@ def add_windows(out: Array, seen: Array, stride: tuple[int, ...], dilation: tupl
         out[(..., *moves)] += seen[(slice(None), slice(None), *at)]
 
 
+# --- The gradient of a slice --------------------------------------------------------------------------------------
+
+
+def put_part(part: Array, place: Any, shape: tuple[int, ...], dtype: np.dtype) -> Array:
+    """An array of zeros with `part` at that place."""
+    whole = of(part).zeros(shape, dtype)
+    whole[place] = part
+    return whole
+
+
+def add_part(whole: Array, place: Any, part: Array) -> None:
+    """whole[place] += part"""
+    whole[place] += part
+
+
 # --- Several blocks, one after the other -------------------------------------------------------------------------
 
 
