@@ -126,6 +126,15 @@ def quantized_arguments(n: int, C: int, transposed: bool = False) -> list[tuple]
 CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "adam_all": lambda N, C: [adam_arguments(N, C, 0.0), adam_arguments(N, C, 0.1)],
     "add_windows": lambda N, C: [windows_arguments(N, C, 1), windows_arguments(N, C, 2)],
+    "add_part": lambda N, C: [
+        (normal(2, N, C + 5), (..., slice(3, 3 + C)), normal(2, N, C)),
+        (normal(N + 3, C), slice(3, None), normal(N, C)), (normal(3, N, C), 1, normal(N, C)),
+        (normal(N, 2, C).swapaxes(0, 1), slice(None), normal(2, N, C)),
+    ],
+    "put_part": lambda N, C: [
+        (normal(2, N, C), (..., slice(3, 3 + C)), (2, N, C + 5), np.dtype(np.float32)),
+        (normal(C, N).T, slice(3, None), (N + 3, C), np.dtype(np.float32)),
+    ],
     "attention": attention_arguments,
     "add_at_best": lambda N, C: [
         (normal(2, 3, N, C), rng.integers(0, 6, (2, 3, N, C)), (2, 3), (1, 2), (2, 1), (N + 2, 2 * C + 1))
@@ -163,6 +172,7 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "product": lambda N, C: [
         (normal(N, C), normal(C, 2 * N), normal(2 * N)), (normal(C, N).T, normal(C, C), normal(C)),
         (normal(N, C), normal(C, 5), None),
+        (normal(512 + C, N).T, normal(512 + C, 17, scale=3e-4), None),  # no sum overflows
     ],
     "product_and_column_sums": lambda N, C: [(normal(2, N, C), normal(2, N, C))],
     "fill": lambda N, C: [(normal(2, N, C), rng.random((N, C)) < 0.5, -7.5), (normal(N, C), rng.random(C) < 0.5, 0)],
@@ -175,9 +185,11 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "rotate": rotated_arguments,
     "rnn": lambda N, C: [(*rnn_arguments(N, C), relu) for relu in (False, True)],
     "scale_shift": lambda N, C: [(normal(N, C), normal(C), normal(C)), (normal(N, C), normal(C), None)],
+    "scaled_difference": lambda N, C: [(normal(N, C), normal(N, C), np.float32(0.3))],
     "sgd": lambda N, C: [(normal(N, C), normal(N, C), 0.1)],
     "softmax": lambda N, C: [(normal(N, C, scale=scale), -1) for scale in (1, 30)] + [(normal(2, N, C), 2)],
     "softmax_backward": lambda N, C: [(with_row_sums_of_one(normal(N, C)), normal(N, C), -1)],
+    "squared_distance": lambda N, C: [(normal(2, N, C), normal(2, N, C))],
     "sum_rows_by_id": lambda N, C: [(rng.integers(0, n, N), normal(N, C), n) for n in (9, 700)],
     "times": lambda N, C: [(normal(2, N, C), normal(2, N, C))],
     "total": lambda N, C: [
@@ -221,7 +233,7 @@ def copied(args: Any) -> Any:
     return copy(args)
 
 
-IN_PLACE = {"adam_all", "add_windows", "clip", "sgd"}
+IN_PLACE = {"adam_all", "add_part", "add_windows", "clip", "sgd"}
 
 
 def run(module: Any, name: str, args: tuple) -> list[np.ndarray]:
@@ -513,6 +525,28 @@ def test_the_same_bits_from_any_number_of_threads(name: str, compiled: Any, monk
             set_threads(monkeypatch, n)
             for a, b in zip(first, run(compiled, name, args), strict=True):
                 assert np.array_equal(a, b, equal_nan=True), f"{n} threads"
+
+
+@needs_numba
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_all_arrays_at_once(threads: int, compiled: Any, monkeypatch: Any) -> None:
+    """Arrays of any size end to end, more than one step, and arrays that share memory, which are changed in order."""
+    set_threads(monkeypatch, threads)
+    arrays = [normal(n) for n in (1, 70, 4096, 4097, 3, 1, 20000, 16)]
+    exact = math.sqrt(sum(float((a.astype(np.float64) ** 2).sum()) for a in arrays))
+    assert abs(compiled.norm(arrays) - exact) <= 4 * EPS * exact
+    for some in (arrays, [arrays[6], arrays[6][5:900], arrays[6]]):
+        expected = copied(some) if some is arrays else (lambda a: [a, a[5:900], a])(arrays[6].copy())
+        compiled.clip(some, np.float32(8), 2.0)
+        reference.clip(expected, np.float32(8), 2.0)
+        for a, b in zip(some, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=4 * EPS)
+    parts = [(a, normal(*a.shape), normal(*a.shape), np.abs(normal(*a.shape)), i % 3 + 1) for i, a in enumerate(arrays)]
+    expected = copied(parts)
+    compiled.adam_all(arrays, parts, 0.1, 0.9, 0.99, 1e-8, 0.01)
+    reference.adam_all([], expected, 0.1, 0.9, 0.99, 1e-8, 0.01)
+    for a, b in zip(flat(parts), flat(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 @needs_numba

@@ -341,7 +341,7 @@ class Walk:
         if grad.shape != like.shape or grad.dtype is not like.dtype:
             if type(grad) is Part:
                 if target in self.sums:
-                    grads[target][grad.place] += grad.array
+                    add_part(grads[target], grad.place, grad.array)
                     return
                 if target not in grads:
                     self.sums.add(target)  # of this one, so far
@@ -406,9 +406,20 @@ def total(grad: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
 def _whole(part: Any, place: Any, shape: tuple, dtype: np.dtype) -> Any:
     """`part` at its place, 0 elsewhere. Reading the place again is the rule."""
     numbers = part.array if isinstance(part, Variable) else part
-    whole = of(numbers).zeros(shape, dtype)
-    whole[place] = numbers
+    whole = put_part(numbers, place, shape, dtype)
     return record("put", whole, (part, lambda grad: grad[place])) if isinstance(part, Variable) else whole
+
+
+def put_part(part: Any, place: Any, shape: tuple, dtype: np.dtype) -> Any:
+    """An array of zeros with `part` at that place."""
+    whole = of(part).zeros(shape, dtype)
+    whole[place] = part
+    return whole
+
+
+def add_part(whole: Any, place: Any, part: Any) -> None:
+    """whole[place] += part"""
+    whole[place] += part
 
 
 _depositing = threading.Lock()

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..gpu import kernels as cuda
 from . import channels, loops, pooling, quantized, recurrent, reference
-from .reference import dropout_mask, finite_max, log_of_sum, sum_squares
+from .reference import dropout_mask, finite_max, log_of_sum
 
 LARGE = loops.LARGE
 MANY, FEW = 2**17, 2**11  # multiplications from which a product is shared; numbers of its first factor
@@ -102,6 +102,7 @@ def with_quants(name: str) -> Callable:
 
 
 adam_all = either("adam_all")
+add_part = either("add_part", asked=2)
 add_at_best = either("add_at_best", least=2**12)
 add_windows = either("add_windows")
 attention = either("attention")
@@ -127,6 +128,7 @@ lstm_backward = either("lstm_backward")
 max_windows = either("max_windows", least=2**12)
 norm = either("norm")
 product_and_column_sums = either("product_and_column_sums")
+put_part = either("put_part")
 quantized_product = with_quants("product")
 quantized_product_transposed = with_quants("product_transposed")
 relu = either("relu")
@@ -138,9 +140,11 @@ set_numbers = either("set_numbers")
 rnn = either("rnn")
 rnn_backward = either("rnn_backward")
 scale_shift = either("scale_shift")
+scaled_difference = either("scaled_difference")
 sgd = either("sgd")
 softmax = either("softmax")
 softmax_backward = either("softmax_backward")
+squared_distance = either("squared_distance")
 sum_rows_by_id = either("sum_rows_by_id", asked=1)
 times = either("times")
 total = either("total")

@@ -460,6 +460,7 @@ def install() -> bool:
     for name, form in FORMS.items():
         setattr(ops, name, _in_place_of(getattr(ops, name), form))
     engine.total = fast.total  # long sums, exact to the dtype's rounding
+    engine.put_part, engine.add_part = fast.put_part, fast.add_part
     return True
 
 

@@ -96,6 +96,16 @@ def sum_squares(a: Array) -> Array:
     return flat.dot(flat)
 
 
+def squared_distance(a: Array, b: Array) -> Array:
+    """Σ (a - b)² over all elements, 0-d."""
+    return sum_squares(a - b)
+
+
+def scaled_difference(a: Array, b: Array, factor: Array) -> Array:
+    """(a - b) factor, where the factor is a number."""
+    return (a - b) * factor
+
+
 def column_sums(a: Array, b: Array | None = None) -> Array:
     """Σ a b over the rows of two matrices, or Σ a of one: the gradient of what was the same for every row."""
     return total(a if b is None else a * b, (0,), False)
@@ -600,6 +610,21 @@ def add_windows(out: Array, seen: Array, stride: tuple[int, ...], dilation: tupl
         firsts = [k * d for k, d in zip(at, dilation, strict=True)]
         moves = (slice(f, f + s * (m - 1) + 1, s) for f, s, m in zip(firsts, stride, lengths, strict=True))
         out[(..., *moves)] += seen[(slice(None), slice(None), *at)]
+
+
+# --- The gradient of a slice --------------------------------------------------------------------------------------
+
+
+def put_part(part: Array, place: Any, shape: tuple[int, ...], dtype: np.dtype) -> Array:
+    """An array of zeros with `part` at that place."""
+    whole = of(part).zeros(shape, dtype)
+    whole[place] = part
+    return whole
+
+
+def add_part(whole: Array, place: Any, part: Array) -> None:
+    """whole[place] += part"""
+    whole[place] += part
 
 
 # --- Several blocks, one after the other -------------------------------------------------------------------------

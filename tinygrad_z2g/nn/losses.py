@@ -101,18 +101,13 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tenso
     if a.dtype == dtypes.float16:  # whose sum may be beyond its range
         return cast(mse_loss(*(cast(x, dtypes.float32) for x in (input, target))), dtypes.float16)
     n = a.size or math.nan
-    loss = quiet.run(_squares, a, b) / n
+    loss = quiet.run(fast.squared_distance, a, b) / n
     return record(
         "mse_loss",
         loss,
-        (input, lambda grad, input, target: (input - target) * (grad * (2 / n)), input, target),
-        (target, lambda grad, input, target: (target - input) * (grad * (2 / n)), input, target),
+        (input, lambda grad, input, target: fast.scaled_difference(input, target, grad * (2 / n)), input, target),
+        (target, lambda grad, input, target: fast.scaled_difference(target, input, grad * (2 / n)), input, target),
     )
-
-
-def _squares(a: Array, b: Array) -> Array:
-    """Σ (a - b)²"""
-    return fast.sum_squares(a - b)
 
 
 @old_reduction

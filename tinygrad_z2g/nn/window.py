@@ -108,7 +108,11 @@ def _convolve(
     (N, C), O, K = x.shape[:2], w.shape[0], w.shape[2:]  # noqa: E741
     steps, spread = _sizes(name, "stride", stride, n), _sizes(name, "dilation", dilation, n)
     pads = _conv_padding(name, padding, [d * (k - 1) for d, k in zip(spread, K, strict=True)], steps)
-    x_shape, (padded, shown) = x.shape, _padded(x, pads, 0)
+    small, loops = of(x) is np and groups == 1, fast.convolution(x, groups)
+    x_shape, (padded, shown) = x.shape, (x, x) if loops else _padded(x, pads, 0)  # loops make their padding themselves
+    if loops:  # as many zeros, which take no memory: for the windows' number alone
+        sizes = [size + sum(pad) for size, pad in zip(x.shape[2:], pads, strict=True)]
+        padded = np.broadcast_to(np.zeros((), x.dtype), (*x.shape[:2], *sizes))
     windows, _ = _windows(name, padded, K, steps, [(0, 0)] * n, spread, 0)  # (N, C, K, L')
     lengths, fan_in = windows.shape[2 + n :], C // groups * math.prod(K)
     W = w.reshape(O, -1) if groups == 1 else w.reshape(groups, O // groups, -1)  # (O, C, K) -> (O, C K)
@@ -121,13 +125,12 @@ def _convolve(
         seen = windows[block]
         return seen.reshape(len(seen), *split, fan_in, width)  # (m, C, K, L') -> (m, C K, L')
 
-    small, loops = xp is np and groups == 1, fast.convolution(x, groups)
     with_bias = False
     if small and pictures.pays(C, lengths):
         z = pictures.conv(x, w, steps, pads, spread).reshape(N, O, width)
     elif loops:
-        z = loops.conv(padded, w, None if bias is None else bias.array, steps, spread, lengths).reshape(N, O, width)
-        with_bias = True
+        z = loops.conv(x, w, None if bias is None else bias.array, steps, spread, lengths, pads)
+        z, with_bias = z.reshape(N, O, width), True
     else:
         z = xp.empty((N, *split, O // groups, width), x.dtype)
         # (O, C K) @ (m, C K, L')
@@ -148,7 +151,7 @@ def _convolve(
             reach = [d * (k - 1) for d, k in zip(spread, K, strict=True)]
             back = [(r - left, r - right) for r, (left, right) in zip(reach, pads, strict=True)]
             turned = np.flip(w, tuple(range(2, w.ndim))).swapaxes(0, 1)  # (O, C, K) -> (C, O, K)
-            return loops.conv(_padded(grad, back, 0)[0], turned, None, steps, spread, x_shape[2:])
+            return loops.conv(grad, turned, None, steps, spread, x_shape[2:], back)
         grad, g = grad.reshape(z_shape), xp.empty(x_shape, wide)
 
         def some(block: slice) -> None:
@@ -164,7 +167,7 @@ def _convolve(
         if small and pictures.pays(C, lengths):
             return pictures.conv_weight(shown, grad, K, steps, pads, spread)
         if loops:
-            return loops.conv_weight(padded, grad, K, steps, spread)
+            return loops.conv_weight(shown, grad, K, steps, spread, pads)
         grad, g = grad.reshape(z_shape), xp.zeros((C, math.prod(K), O), np.float64 if wide == np.float32 else wide)
         piece = min(max(width, 1), 1024) if xp is np else max(width, 1)  # BLAS adds up longer ones less exactly
 

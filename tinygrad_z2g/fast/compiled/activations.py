@@ -13,6 +13,7 @@ import numpy as np
 from ...arrays.backend import Array
 from .. import reference
 from . import mathematics
+from .compiling import widely
 from .jit import loop, over_rows
 from .layout import fits
 from .mathematics import ONE, ROOT_2PI, TWO, ZERO, bell, choose, exp, normal_cdf
@@ -25,6 +26,7 @@ THREE = np.float32(3)
 @loop
 def _gelu_tanh(start, stop, a, b, z, slope):
     """z = x s, s = (1 + tanh u) / 2 = σ(2u), u = c x (1 + 0.044715 x²);  dz/dx = s + z (1 - s) 2u'."""
+    widely()
     for i in range(start, stop):
         for j in range(a.shape[1]):
             x = a[i, j] + b[j]
@@ -37,6 +39,7 @@ def _gelu_tanh(start, stop, a, b, z, slope):
 @loop
 def _gelu_exact(start, stop, a, b, z, slope):
     """z = x Φ(x);  dz/dx = Φ(x) + x φ(x), φ(x) = e^(-x²/2) / √(2π)."""
+    widely()
     for i in range(start, stop):
         for j in range(a.shape[1]):
             x = a[i, j] + b[j]
@@ -80,6 +83,7 @@ def _fill(start, stop, a, mask, value, out):
 
 @loop
 def _erf(start, stop, a, z):
+    widely()
     a, z = a[start:stop], z[start:stop]
     for i in range(a.size):
         z[i] = mathematics.erf(a[i])

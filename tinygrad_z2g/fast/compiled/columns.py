@@ -1,10 +1,13 @@
 """Sums over the rows of a matrix, and what is the same for every row; rows added up by their id.
 
-Threads share the columns, not the rows: so each sum is made in one order, whatever the number of threads. It knows
-nothing of what the rows are.
+Threads share blocks of rows, which one thread adds up then, or the columns: so each sum is made in one order, whatever
+the number of threads. (Sharing columns for all sums had each thread fetch what the other had written: 768 x 512 took 47
+in place of 28 µs.) It knows nothing of what the rows are.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -20,42 +23,50 @@ LINE = 16  # numbers in a line of the cache, which no two threads should write t
 
 
 @loop
-def _column_sums(start, stop, a, out):
-    """out = Σ a over the rows, for the columns start..stop."""
-    sums, part = np.zeros(stop - start), np.zeros(stop - start, np.float32)
-    for first in range(0, a.shape[0], BLOCK):
-        for i in range(first, min(first + BLOCK, a.shape[0])):
-            row = a[i, start:stop]
+def _column_sums(start, stop, a, parts):
+    """parts[k] = Σ a over the rows of the k-th block."""
+    for k in range(start, stop):
+        part = parts[k]
+        part[:] = ZERO
+        for i in range(k * BLOCK, min((k + 1) * BLOCK, a.shape[0])):
+            row = a[i]
             for j in range(row.size):
                 part[j] += row[j]
-        _move(part, sums)
-    out[start:stop] = sums
 
 
 @loop
-def _dots_of_columns(start, stop, a, b, out):
-    """out = Σ a b over the rows, for the columns start..stop."""
-    sums, part = np.zeros(stop - start), np.zeros(stop - start, np.float32)
-    for first in range(0, a.shape[0], BLOCK):
-        for i in range(first, min(first + BLOCK, a.shape[0])):
-            x, y = a[i, start:stop], b[i, start:stop]
+def _dots_of_columns(start, stop, a, b, parts):
+    """parts[k] = Σ a b over the rows of the k-th block."""
+    for k in range(start, stop):
+        part = parts[k]
+        part[:] = ZERO
+        for i in range(k * BLOCK, min((k + 1) * BLOCK, a.shape[0])):
+            x, y = a[i], b[i]
             for j in range(x.size):
                 part[j] += x[j] * y[j]
-        _move(part, sums)
-    out[start:stop] = sums
 
 
 @loop
-def _product_and_column_sums(start, stop, a, b, product, out):
-    """product = a b, out = Σ product over the rows, for the columns start..stop."""
-    sums, part = np.zeros(stop - start), np.zeros(stop - start, np.float32)
-    for first in range(0, a.shape[0], BLOCK):
-        for i in range(first, min(first + BLOCK, a.shape[0])):
-            x, y, z = a[i, start:stop], b[i, start:stop], product[i, start:stop]
+def _product_and_column_sums(start, stop, a, b, product, parts):
+    """product = a b, parts[k] = Σ product over the rows of the k-th block."""
+    for k in range(start, stop):
+        part = parts[k]
+        part[:] = ZERO
+        for i in range(k * BLOCK, min((k + 1) * BLOCK, a.shape[0])):
+            x, y, z = a[i], b[i], product[i]
             for j in range(x.size):
                 z[j] = x[j] * y[j]
                 part[j] += z[j]
-        _move(part, sums)
+
+
+@loop
+def _add_up(start, stop, parts, out):
+    """out = Σ parts, in float64, for the columns start..stop."""
+    sums = np.zeros(stop - start)
+    for k in range(parts.shape[0]):
+        part = parts[k, start:stop]
+        for j in range(sums.size):
+            sums[j] += part[j]
     out[start:stop] = sums
 
 
@@ -67,14 +78,6 @@ def _sums_of_channels(start, stop, a, out):
         for n in range(a.shape[0]):
             s += sum_of(a[n, c])
         out[c] = s
-
-
-@loop
-def _move(part, sums):
-    """sums += part;  part = 0"""
-    for j in range(part.size):
-        sums[j] += part[j]
-        part[j] = ZERO
 
 
 @loop
@@ -106,12 +109,7 @@ def column_sums(a: Array, b: Array | None = None) -> Array:
     """See `reference.column_sums`."""
     if not (fits(a) if b is None else fits(a, b)):
         return reference.column_sums(a, b)
-    out = np.empty(a.shape[1], a.dtype)
-    if b is None:
-        _by_columns(_column_sums, a, a, out)
-    else:
-        _by_columns(_dots_of_columns, a, a, b, out)
-    return out
+    return _by_blocks(_column_sums, a) if b is None else _by_blocks(_dots_of_columns, a, b)
 
 
 def total(a: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
@@ -129,13 +127,16 @@ def product_and_column_sums(a: Array, b: Array) -> tuple[Array, Array]:
     """See `reference.product_and_column_sums`."""
     if not fits(a, b):
         return reference.product_and_column_sums(a, b)
-    product, out = np.empty(a.shape, a.dtype), np.empty(a.shape[-1], a.dtype)
-    _by_columns(_product_and_column_sums, a, as_rows(a), as_rows(b), as_rows(product), out)
-    return product, out
+    product = np.empty(a.shape, a.dtype)
+    return product, _by_blocks(_product_and_column_sums, as_rows(a), as_rows(b), as_rows(product))
 
 
-def _by_columns(function, a, *args):
-    over_rows(function, a.shape[-1], a.size, *args, multiple=LINE)
+def _by_blocks(function: Any, a: Array, *more: Array) -> Array:
+    """The sums over the rows of what `function` makes of them, block by block."""
+    parts, out = np.empty((-(-len(a) // BLOCK), a.shape[1]), a.dtype), np.empty(a.shape[1], a.dtype)
+    over_rows(function, len(parts), a.size, a, *more, parts)
+    over_rows(_add_up, len(out), parts.size, parts, out, multiple=LINE)
+    return out
 
 
 def scale_shift(a: Array, w: Array | None, b: Array | None) -> Array:
@@ -155,5 +156,6 @@ def sum_rows_by_id(ids: Array, rows: Array, n: int) -> Array:
     if not fits(rows) or np.bincount(ids, minlength=1).max() > 4096:
         return reference.sum_rows_by_id(ids, rows, n)
     out = np.zeros((n, rows.shape[1]), rows.dtype)
-    _by_columns(_sum_rows_by_id, rows, np.ascontiguousarray(ids, np.int64), rows, out)
+    ids = np.ascontiguousarray(ids, np.int64)
+    over_rows(_sum_rows_by_id, rows.shape[1], rows.size, ids, rows, out, multiple=LINE)
     return out

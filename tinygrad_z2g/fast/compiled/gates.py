@@ -13,6 +13,7 @@ import numpy as np
 from ...arrays.backend import Array
 from .. import recurrent
 from .columns import column_sums
+from .compiling import widely
 from .jit import loop, over_rows
 from .layout import fits
 from .mathematics import ONE, ZERO, choose, sigmoid, tanh
@@ -25,6 +26,7 @@ from .tiles import in_panels, with_panels
 @loop
 def _lstm_forward(sums, before, gates, after, bent, h):
     """i, f, o = σ(sums), g = tanh(sums); after = f before + i g; h = o tanh after."""
+    widely()
     H = before.shape[1]
     for n in range(before.shape[0]):
         for j in range(2 * H):
@@ -35,9 +37,10 @@ def _lstm_forward(sums, before, gates, after, bent, h):
             gates[n, j] = sigmoid(sums[n, j])
         i, f, g, o = gates[n, :H], gates[n, H : 2 * H], gates[n, 2 * H : 3 * H], gates[n, 3 * H :]
         for j in range(H):
-            c = f[j] * before[n, j] + i[j] * g[j]
-            after[n, j] = c
-            bent[n, j] = tanh(c)
+            after[n, j] = f[j] * before[n, j] + i[j] * g[j]
+        for j in range(H):
+            bent[n, j] = tanh(after[n, j])
+        for j in range(H):
             h[n, j] = o[j] * bent[n, j]
 
 
@@ -48,14 +51,19 @@ def _lstm_backward(gates, before, bent, dh, dc, d):
     for n in range(before.shape[0]):
         i, f, g, o = gates[n, :H], gates[n, H : 2 * H], gates[n, 2 * H : 3 * H], gates[n, 3 * H :]
         di, df, dg, do = d[n, :H], d[n, H : 2 * H], d[n, 2 * H : 3 * H], d[n, 3 * H :]
+        h, t, c = dh[n], bent[n], dc[n]
         for j in range(H):
-            h, t = dh[n, j], bent[n, j]
-            c = dc[n, j] + h * o[j] * (ONE - t * t)
-            di[j] = c * g[j] * (i[j] - i[j] * i[j])
-            df[j] = c * before[n, j] * (f[j] - f[j] * f[j])
-            dg[j] = c * i[j] * (ONE - g[j] * g[j])
-            do[j] = h * t * (o[j] - o[j] * o[j])
-            dc[n, j] = c * f[j]
+            c[j] += h[j] * o[j] * (ONE - t[j] * t[j])
+        for j in range(H):
+            di[j] = c[j] * g[j] * (i[j] - i[j] * i[j])
+        for j in range(H):
+            df[j] = c[j] * before[n, j] * (f[j] - f[j] * f[j])
+        for j in range(H):
+            dg[j] = c[j] * i[j] * (ONE - g[j] * g[j])
+        for j in range(H):
+            do[j] = h[j] * t[j] * (o[j] - o[j] * o[j])
+        for j in range(H):
+            c[j] *= f[j]
 
 
 @loop
@@ -115,6 +123,7 @@ def lstm_backward(
 @loop
 def _rnn_forward(relu, h):
     """h = φ(h), where h holds the sums before."""
+    widely()
     for n in range(h.shape[0]):
         if relu:
             for j in range(h.shape[1]):
@@ -179,6 +188,7 @@ def rnn_backward(grad: Array, out: Array, h: Array, w: Array, relu: bool) -> tup
 def _gru_forward(sums, inputs, before, gates, inner, after):
     """As in the reference, one step, where `sums` holds w h + b. One loop over all arrays at a time took 2.4 times as
     long: the compiler takes many numbers at once only where it can see that few arrays are apart."""
+    widely()
     H = before.shape[1]
     for k in range(before.shape[0]):
         for j in range(2 * H):

@@ -142,10 +142,7 @@ def parts(rows: int, numbers: int, multiple: int = 1) -> int:
 def over_rows(function: Any, rows: int, numbers: int, *args: Any, multiple: int = 1) -> None:
     """function(0, rows, *args), in parts where there are `numbers` enough to share."""
     n = parts(rows, numbers, multiple)
-    if n == 1:
-        function(0, rows, *args)
-        return
-    if _board[sharing.AWAKE] < n - 1:
+    if n > 1 and _board[sharing.AWAKE] < n - 1:
         _wake(n - 1)
     run = _shared.get(function)
     if run is None:

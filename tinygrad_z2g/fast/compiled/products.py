@@ -36,11 +36,33 @@ def _columns(start, stop, a, b, row, z):
     multiply(a, b[:, start:stop], row[start:stop], z[:, start:stop])
 
 
+@loop
+def _halves(start, stop, a, b, parts):
+    """parts[i] = aᵢ bᵢ for the rows start..stop of both; aᵢ is half of the columns of a (n, k), bᵢ half of b's rows."""
+    n, k = a.shape
+    for i in range(2):
+        first, last = max(start - i * n, 0), min(stop - i * n, n)
+        if first < last:
+            some = slice(i * k // 2, (i + 1) * k // 2)
+            multiply(a[first:last, some], b[some, :], NO_ROW, parts[i, first:last])
+
+
+@loop
+def _add(start, stop, parts, z):
+    """z = the first part + the second."""
+    a, b, z = parts[0, start:stop], parts[1, start:stop], z[start:stop]
+    for i in range(z.size):
+        z[i] = a[i] + b[i]
+
+
 def product(a: Array, b: Array, row: Array | None) -> Array:
     """z = a b + row for two matrices, (n, k) and (k, m) -> (n, m).
 
-    It is cut by columns, so that each thread copies its half of b, if there are enough of them; by rows, if not, or if
-    a lies column by column and has more of them, as then a is copied too.
+    It is cut by columns, so that each thread copies its half of b, if there are enough of them; by rows, if not.
+
+    If a lies column by column, and these are long, as for the gradient of a weight, z is a sum of two products, however
+    many threads there are: so each of two copies no more than its half of a and of b, which it has often written itself
+    before (512 x 768 x 128 takes 0.33 in place of 0.46 ms).
     """
     (n, k), m = a.shape, b.shape[1]
     work = n * k * m
@@ -49,8 +71,14 @@ def product(a: Array, b: Array, row: Array | None) -> Array:
         if row is not None:
             z += row
         return z
-    z, row = np.empty((n, m), FLOAT32), NO_ROW if row is None else row
-    if m < 4 * WIDE or n >= 256 or (n > m and not a.flags.c_contiguous):
+    z = np.empty((n, m), FLOAT32)
+    if row is None and k >= 2 * DEEP and not a.flags.c_contiguous:
+        parts = np.empty((2, n, m), FLOAT32)
+        over_rows(_halves, 2 * n, work >> 4, a, b, parts, multiple=8)
+        over_rows(_add, z.size, z.size, parts.reshape(2, -1), z.reshape(-1), multiple=16)
+        return z
+    row = NO_ROW if row is None else row
+    if m < 4 * WIDE or n >= 256:
         over_rows(_rows, n, work >> 4, a, b, row, z, multiple=8)
     else:
         over_rows(_columns, m, work >> 4, a, b, row, z, multiple=WIDE)

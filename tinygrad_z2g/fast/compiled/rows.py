@@ -13,6 +13,7 @@ from numba import int32
 
 from ...arrays.backend import Array
 from .. import reference
+from .compiling import widely
 from .jit import loop, over_rows, summing
 from .layout import as_rows, fits
 from .mathematics import ONE, ZERO, bits_of_float, choose, exp, float_of_bits
@@ -62,6 +63,7 @@ def largest(x):
 @loop
 def exponentials(a, m, e):
     """e = e^(a - m); returns Σ e."""
+    widely()
     for j in range(a.size):
         e[j] = exp(a[j] - m)
     return total(e)
@@ -81,6 +83,7 @@ def softmax_row(p):
 
     (`exponentials` with one vector given twice would be computed one number at a time.)
     """
+    widely()
     m = largest(p)
     for j in range(p.size):
         p[j] = exp(p[j] - m)
@@ -98,6 +101,7 @@ def _softmax(start, stop, a, p):
 def _short_softmax(start, stop, a, p):
     """The same for short rows: e^x of many rows at once, so that the compiler takes many numbers at a time. 1,600 rows
     of 16 take as long as in NumPy, but threads can share them."""
+    widely()
     C, flat = a.shape[1], p.reshape(-1)
     for first in range(start, stop, SHORT):
         last = min(first + SHORT, stop)

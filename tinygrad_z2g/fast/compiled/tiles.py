@@ -36,10 +36,20 @@ _LANES = ir.VectorType(_NUMBER, LANES)
 def _tile(_, rows, k, a, down, right, panel, before, before_step, z, step):
     """z = before + a b for so many `rows`, a literal. All else are addresses, and steps in bytes: from row to row of a
     (down), from column to column (right), from row to row of the others. No `before`, 0: zeros."""
-    n = rows.literal_value
+    return types.void(rows, *[int64] * 9), _tile_code(rows.literal_value, False)
+
+
+@intrinsic(prefer_literal=True)
+def _tile_apart(_, rows, k, a, down, right, lines, offsets, before, before_step, z, step):
+    """The same, where row k of b lies at lines + offsets[k]: an address, and whole numbers of bytes."""
+    return types.void(rows, *[int64] * 10), _tile_code(rows.literal_value, True)
+
+
+def _tile_code(n: int, apart: bool) -> Any:
+    """What both compile to, for n rows."""
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        _, k, a, down, right, panel, before, before_step, z, step = args
+        _, k, a, down, right, panel, *offsets, before, before_step, z, step = args
         places = [(i, j) for i in range(n) for j in range(2)]
 
         def at(start: Any, i: int, by: Any, j: int = 0) -> Any:
@@ -54,7 +64,11 @@ def _tile(_, rows, k, a, down, right, panel, before, before_step, z, step):
         builder.branch(body)
         builder.position_at_end(body)
         i_k, held = builder.phi(_SIZE), [builder.phi(_LANES) for _ in places]
-        column, line = builder.add(a, builder.mul(i_k, right)), builder.add(panel, builder.mul(i_k, _SIZE(4 * WIDE)))
+        column, offset = builder.add(a, builder.mul(i_k, right)), builder.mul(i_k, _SIZE(4 * WIDE))
+        if apart:
+            place = builder.add(offsets[0], builder.mul(i_k, _SIZE(8)))
+            offset = builder.load(builder.inttoptr(place, _SIZE.as_pointer()), align=8)
+        line = builder.add(panel, offset)
         b = [read(line, 0, _SIZE(0), j) for j in range(2)]
         fma = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(_LANES, [_LANES] * 3), f"llvm.fma.v{LANES}f32"
@@ -81,7 +95,7 @@ def _tile(_, rows, k, a, down, right, panel, before, before_step, z, step):
                     builder.store(x, at(z, i, step, j), align=4)
         return context.get_dummy_value()
 
-    return types.void(rows, *[int64] * 9), code
+    return code
 
 
 @intrinsic
@@ -122,6 +136,45 @@ def _tiles(rows, k, a, down, right, leap, panel, before, before_step, z, step):
             before += 2 * before_step
     if rows:
         _tile(1, k, a, down, right, panel, before, before_step, z, step)
+
+
+@apart
+def _tiles_apart(rows, k, a, down, lines, offsets, before, before_step, z, step):
+    """As `_tiles`, but b as in `_tile_apart`; a lies row by row."""
+    while rows > 0:
+        n = 1
+        if rows >= ROWS:
+            n = ROWS
+            _tile_apart(ROWS, k, a, down, 4, lines, offsets, before, before_step, z, step)
+        elif rows >= 2:
+            n = 2
+            _tile_apart(2, k, a, down, 4, lines, offsets, before, before_step, z, step)
+        else:
+            _tile_apart(1, k, a, down, 4, lines, offsets, before, before_step, z, step)
+        a, z, rows = a + n * down, z + n * step, rows - n
+        if before:
+            before += n * before_step
+
+
+@loop
+def with_lines(a, lines, offsets, m, start, z):
+    """z = start + a b for m columns, at least 32; row k of b lies `offsets[k]` bytes after the address `lines`.
+
+    a (n, k) lies row by row; start (n, 32), each row one number, or empty. If 32 does not divide m, the last tile
+    computes some columns a second time.
+    """
+    n, K = a.shape
+    for left in range(0, m, WIDE):
+        left = min(left, m - WIDE)
+        out = z[:, left:]
+        for deep in range(0, K, DEEP):
+            before, before_step = out.ctypes.data, out.strides[0]
+            if deep == 0:
+                before, before_step = (start.ctypes.data if start.size else 0), start.strides[0]
+            _tiles_apart(
+                n, min(DEEP, K - deep), a[:, deep:].ctypes.data, a.strides[0], lines + 4 * left,
+                offsets[deep:].ctypes.data, before, before_step, out.ctypes.data, out.strides[0],
+            )  # fmt: skip
 
 
 @intrinsic
