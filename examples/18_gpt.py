@@ -34,7 +34,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import threading
 import time
 import zlib
 from typing import Any
@@ -141,6 +140,9 @@ def only_write(args: argparse.Namespace, saved: dict[str, Any]) -> None:
     if args.prompt is None:
         args.prompt = beginning(saved["characters"])
     model = GPT(GPTConfig(**saved["config"])).to(args.device)
+    if saved["best"] == math.inf:
+        again = long_run.command(args, "--resume")
+        common.fail(f"--write: stopped after step {saved['step']}, before its first weights were saved; first: {again}")
     try:
         checkpoint.load_weights(args.out / checkpoint.WEIGHTS, model)
         print(f"\n{write(model, tokenizer, args)}\n")
@@ -162,7 +164,7 @@ def make_model(args: argparse.Namespace, saved: dict[str, Any] | None, tokenizer
     return GPT(config).to(args.device)
 
 
-def learn(args: argparse.Namespace, saved: dict[str, Any] | None, stop: threading.Event) -> None:
+def learn(args: argparse.Namespace, saved: dict[str, Any] | None) -> None:
     """Train, from the beginning or from a checkpoint, and write."""
     rank = distributed.get_rank()
     world = distributed.get_world_size()
@@ -207,6 +209,7 @@ def learn(args: argparse.Namespace, saved: dict[str, Any] | None, stop: threadin
         run.go_on(saved, name)
     distributed.broadcast_parameters(model)
     distributed.separate_dropout()
+    stop = common.stop_on_ctrl_c()
     if rank == 0 and saved is None:
         run.save(0)  # now, so that a folder which takes no file is noticed before the work
 
@@ -242,7 +245,7 @@ def learn(args: argparse.Namespace, saved: dict[str, Any] | None, stop: threadin
                     run.diverged(f"the loss became {losses[-1]}", step)
                 bar.set_postfix(loss=f"{losses[-1]:.3f}", **pace.look(step))
             if step == run.start + 20 < args.steps:
-                bar.write(f"about {pace.minutes():.1f} minutes at this speed")
+                bar.write(f"about {pace.minutes(step):.1f} minutes more at this speed")
             if measure and rank == 0:
                 run.note(step, sum(losses) / len(losses), cross_entropy(model, val_ids))
                 losses.clear()
@@ -258,7 +261,8 @@ def learn(args: argparse.Namespace, saved: dict[str, Any] | None, stop: threadin
         return
     if stopped:
         run.save(step)
-        print(f"stopped after step {step}; go on with --resume")
+        common.stopped(step, "go on with --resume" + (f": {long_run.command(args, '--resume')}" if world == 1 else ""))
+    common.terminal.behave()
     if not run.history["val"]:
         run.note(step, sum(losses) / max(1, len(losses)), cross_entropy(model, val_ids))
 
@@ -291,14 +295,13 @@ def main() -> None:
     if args.write:
         only_write(args, saved)
         return
-    stop = long_run.watch_ctrl_c()
     if args.distributed:
         long_run.join_processes(args)  # early: whoever ends from here on ends all
     if distributed.get_rank() > 0:
-        learn(args, saved, stop)
+        learn(args, saved)
         return
     with checkpoint.taken(args.out, anew=not (args.resume or args.overwrite)):
-        learn(args, saved, stop)
+        learn(args, saved)
 
 
 if __name__ == "__main__":

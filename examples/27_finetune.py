@@ -17,9 +17,6 @@ takes 3.3 s of one core a step, 25 minutes where eight others share it. Ctrl-C, 
 from __future__ import annotations
 
 import math
-import os
-import signal
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -63,8 +60,6 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     args = common.parse(parser, steps=3, tokens=8)
     args.batch, args.context = (1, 32) if args.quick else (4, 128)
-    stop = threading.Event()
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130) if stop.is_set() else stop.set())  # the second ends at once
     z2g.manual_seed(args.seed)
     try:
         model, tokenizer = Llama.load(args.model or weights.smollm())
@@ -110,6 +105,7 @@ def main() -> None:
             first = poem(model, tokenizer, args)
             history = {"step": [], "loss": [], "measured": [0], "bits": [bits(model, tokenizer, unseen, args)]}
         print(model.info, f"{100 * share:.1f} % of the weights learn; before: {history['bits'][0]:.3f}", sep="\n")
+        stop = common.stop_on_ctrl_c()
         began = time.perf_counter()
         step = start
         bar = common.progress(args.steps, start)
@@ -126,7 +122,7 @@ def main() -> None:
             bar.set_postfix(bits=f"{history['loss'][-1]:.3f}")
             if stop.is_set():
                 keep(step)
-                common.fail(f"stopped after step {step}; go on with --resume", code=130)
+                common.stopped(step, "go on with --resume")
             if step % max(10, args.steps // 5) == 0 or step == args.steps:
                 history["measured"].append(step)
                 history["bits"].append(bits(model, tokenizer, unseen, args))
@@ -137,6 +133,7 @@ def main() -> None:
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         common.fail(" ".join(str(error).split()))
     seconds = time.perf_counter() - began
+    common.terminal.behave()
     last = poem(model, tokenizer, args)
     print(f"\n--- before ---\n{first}\n\n--- after ---\n{last}\n")
 

@@ -219,6 +219,20 @@ class Scale(Function):
         return grad * ctx.k, None
 
 
+class Square(Function):
+    """Saves its input."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return grad * 2 * x
+
+
 class Exp(Function):
     """Saves its own output."""
 
@@ -335,6 +349,27 @@ def test_none_is_no_gradient_and_more_of_it_is_ignored(device):
     x, y = leaf([1.0, 2.0]), leaf([1.0, 2.0])
     Wrong.apply(x, y, lambda g: (g, None, None, None)).sum().backward()
     assert x.grad.tolist() == [1, 1] and y.grad.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_gradient_of_another_dtype_is_cast_to_that_of_its_argument(device, create_graph):
+    """Silently, as torch's validate_outputs does; what was lost to float32 stays lost."""
+    x, y = leaf([1.0, 2.0]), z2g.ones(2, requires_grad=True)
+    z = Wrong.apply(x, y, lambda g: ((g / 3).to(z2g.float32), (g * 3).to(z2g.int32), None))
+    gx, gy = grad(z.sum(), (x, y), create_graph=create_graph)
+    assert (gx.dtype, gy.dtype) == (z2g.float64, z2g.float32) and gy.tolist() == [3, 3]
+    assert gx.tolist() == [float(np.float32(1 / 3))] * 2
+
+
+def test_what_was_written_over_is_told_with_the_shape_that_the_user_knows(device):
+    """Though inside the outputs of a Function are joined to one vector."""
+    for write_to_output in (False, True):
+        x = leaf([[1.0, 2.0], [3.0, 4.0]]) * 1
+        y = Exp.apply(x) if write_to_output else Square.apply(x)
+        with z2g.no_grad():
+            (y if write_to_output else x).add_(1)
+        with pytest.raises(RuntimeError, match=r"'(Exp|Square)' \(output shape \(2, 2\)\) .*at version 1, expected"):
+            y.sum().backward()
 
 
 def test_what_is_missing_is_named():

@@ -28,6 +28,7 @@ import tinygrad_z2g as z2g
 from tinygrad_z2g import fast, nn, optim
 from tinygrad_z2g.arrays.random import Generator
 from tinygrad_z2g.fast import updates
+from tinygrad_z2g.fast.forms import PLAIN
 from tinygrad_z2g.gpu import capture as cuda
 from tinygrad_z2g.gpu import replay, steps
 from tinygrad_z2g.gpu.kernels import products
@@ -37,6 +38,7 @@ from tinygrad_z2g.nn import functional as F
 from tinygrad_z2g.optim import lr_scheduler
 
 pytestmark = pytest.mark.skipif(not cuda_on_cpu.available(), reason="no g++")
+with_products = pytest.mark.fast  # a plain product is CuPy's, which may not be asked for in a capture
 CALLS = 5  # two ordinary ones, the capture, two replays
 
 
@@ -130,6 +132,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 # --- Replays are ordinary steps ----------------------------------------------------------------------------------
 
 
+@with_products
 @pytest.mark.parametrize("kind", ["adamw", "adam", "sgd", "sgd momentum", "scheduler inside", "gpt", "autocast"])
 def test_replayed_steps_are_ordinary_steps(device: str, kind: str) -> None:
     """Losses, norms, weights, averages, counts: equal. (On a card two ways of multiplying may round differently.)"""
@@ -141,6 +144,7 @@ def test_replayed_steps_are_ordinary_steps(device: str, kind: str) -> None:
     assert len({loss for loss, _ in losses}) == CALLS
 
 
+@with_products
 def test_a_replay_launches_two_things_and_waits_for_nothing(fake: Any) -> None:
     training = Training()
     step = cuda.compile_step(training)
@@ -170,6 +174,7 @@ WRONG: dict[str, tuple[str, Any, Any, Any]] = {
 }
 
 
+@with_products
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_baked_in_is_seen(fake: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     kind, where, attribute, wrong = WRONG[name]
@@ -186,6 +191,7 @@ def test_what_is_baked_in_is_seen(fake: Any, monkeypatch: pytest.MonkeyPatch, na
     assert (losses, state) != expected
 
 
+@with_products
 def test_what_comes_back_is_overwritten_by_the_next_call(fake: Any) -> None:
     training = Training()
     step = cuda.compile_step(training)
@@ -201,6 +207,7 @@ def test_what_comes_back_is_overwritten_by_the_next_call(fake: Any) -> None:
         watched.backward()
 
 
+@with_products
 @pytest.mark.parametrize("change", ["load_state_dict", "betas", "requires_grad", "data", "a checkpoint of the model"])
 def test_what_was_replaced_is_captured_anew(fake: Any, change: str) -> None:
     """Replays after a change are what ordinary steps after it are."""
@@ -399,6 +406,15 @@ def test_what_cannot_be_captured_is_refused_and_undone(fake: Any, name: str) -> 
         assert training.state() == ordinary("scheduler inside")[1]
 
 
+def test_a_plain_product_is_refused_with_the_reason(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINYGRAD_Z2G_PLAIN", "1")
+    x, step = z2g.ones(2, 2), cuda.compile_step(lambda x: PLAIN.matmul(x, x))
+    for _ in range(cuda.WARM_UP):
+        assert step(x).tolist() == [[2, 2], [2, 2]]
+    with pytest.raises(RuntimeError, match=r"cuBLAS.* unset TINYGRAD_Z2G_PLAIN$"):
+        step(x)
+
+
 def test_optimizers_that_would_repeat_themselves_are_refused(fake: Any) -> None:
     def trained(make: Callable, twice: bool = False, late: bool = False) -> None:
         w, v = (z2g.ones(2, requires_grad=True) for _ in range(2))
@@ -425,6 +441,7 @@ def test_optimizers_that_would_repeat_themselves_are_refused(fake: Any) -> None:
             trained(*arguments)
 
 
+@with_products
 def test_wrong_arguments_are_refused_before_anything_happens(fake: Any) -> None:
     training = Training()
     step = cuda.compile_step(training)
@@ -561,6 +578,7 @@ def test_one_capture_at_a_time(fake: Any) -> None:
     assert inside == [0, 1] and replay.active == 0
 
 
+@with_products
 def test_there_is_an_end_to_the_places(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay, "PLACES", 2)
     with pytest.raises(RuntimeError, match="2 numbers that change"):
@@ -676,6 +694,7 @@ def test_captured_products(fake: Any, shapes: tuple, dtype: Any) -> None:
     products._own.clear()
 
 
+@with_products
 def test_a_wrong_call_of_the_library_is_seen(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     gemm = products.SIGNATURES["cublasGemmEx"]
     for wrong in ({"cublasGemmEx": gemm[:-1]}, {"cublasSetStream_v2": [ctypes.c_int, ctypes.c_void_p]}):

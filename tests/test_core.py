@@ -85,10 +85,10 @@ def test_the_core_alone_trains_and_writes():
 
 
 def test_what_runs_when_a_gpt_trains_stands_in_the_core():
-    """With plain forms, half of the lines of functions; most of the rest checks arguments, as torch's names ask for."""
+    """With plain forms, two thirds of the lines of functions; most of the rest checks arguments and draws numbers."""
     ran = reading.lines_of_a_gpt(TINYGRAD_Z2G_PLAIN="1")
     inside = {file: lines for file, lines in ran.items() if Path(file).is_relative_to(PACKAGE / "core")}
     share = sum(map(len, inside.values())) / sum(map(len, ran.values()))
-    assert share >= 0.5, f"{share:.2f}; outside: " + ", ".join(
+    assert share >= 0.63, f"{share:.2f}; outside: " + ", ".join(
         f"{Path(file).relative_to(PACKAGE)} {len(lines)}" for file, lines in ran.items() if file not in inside
     )

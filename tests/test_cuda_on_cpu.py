@@ -192,6 +192,7 @@ def test_the_fake_cublas_refuses_wrong_arguments(change: dict) -> None:
 # --- How many launches -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fast  # plain updates take several for each parameter
 def test_optimizer_and_clipping_take_a_handful_of_launches_for_a_whole_model() -> None:
     with fakecupy.installed():
         model = nn.Sequential(*[nn.Linear(3, 3) for _ in range(30)]).to("cuda")  # 60 parameters

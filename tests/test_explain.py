@@ -22,12 +22,16 @@ from tinygrad_z2g import nn
 from tinygrad_z2g.arrays import random
 from tinygrad_z2g.autograd import Function, detect_anomaly
 from tinygrad_z2g.core.engine import Node
+from tinygrad_z2g.fast import forms
 from tinygrad_z2g.models import GPT, GPTConfig
 from tinygrad_z2g.tools.explain import story
 from tinygrad_z2g.tools.folding import runs
 from tinygrad_z2g.tools.trace import PACKAGE, observers
 
 F = nn.functional
+PLAIN = forms.plain()
+FOR_Y = "x.swapaxes(-1, -2) @ grad" if PLAIN else "product(x.T, grad)"  # how the rules of x @ y and x Wᵀ are written
+FOR_W = f"{'' if PLAIN else 'product('}grad.reshape(n, n_out).T{' @' if PLAIN else ','} x.reshape(n, n_in)"
 columns = pytest.mark.skipif(sys.version_info < (3, 11), reason="Python knows columns of expressions from 3.11 on")
 
 # The two-layer net, in numbers that can be followed by hand
@@ -143,9 +147,9 @@ def test_every_step_names_its_operation_its_line_and_its_rule():
         ("1. mean → loss ()", line + 2, "loss = ‹((y - t) ** 2).mean()›", "z = Σ x / n ", "∂L/∂x = "),
         ("3. sub → (2, 1)", line + 2, "loss = ((‹y - t›) ** 2).mean()", "z = x - y.   ∂z/∂x = 1", "∂L/∂x = grad = "),
         ("4. add → y (2, 1)", line + 1, "y = ‹h @ w2 + b2›", "∂z/∂x = 1,  ∂z/∂y = 1", "= grad, summed to (1,) = "),
-        ("5. matmul → (2, 1)", line + 1, "y = ‹h @ w2› + b2", "∂L/∂y = xᵀ grad", "∂L/∂y = product(x.T, grad) = "),
+        ("5. matmul → (2, 1)", line + 1, "y = ‹h @ w2› + b2", "∂L/∂y = xᵀ grad", f"∂L/∂y = {FOR_Y} = "),
         ("6. tanh → h (2, 3)", line, "h = ‹(x @ w1 + b1).tanh()›", "dz/dx = 1 - z²", "grad * (1 - z * z) = "),
-        ("8. matmul → (2, 3)", line, "h = (‹x @ w1› + b1).tanh()", "∂L/∂x = grad yᵀ", "∂L/∂y = product(x.T, grad) = "),
+        ("8. matmul → (2, 3)", line, "h = (‹x @ w1› + b1).tanh()", "∂L/∂x = grad yᵀ", f"∂L/∂y = {FOR_Y} = "),
     ]:
         chapter = next(part for part in text.split("\n\n") if part.startswith(step))
         assert f"test_explain.py:{place}  {source}\n" in chapter
@@ -243,7 +247,7 @@ def test_levels():
 
 def test_a_long_rule_is_shown_at_level_3_alone():
     loss = z2g.tensor([1.0, 2.0], requires_grad=True).mean()
-    code = "broadcast_to(spread(grad, dims, keepdim) * (1 / n), shape)"
+    code = f"broadcast_to(spread(grad, dims, keepdim) {'/ n' if PLAIN else '* (1 / n)'}, shape)"
     assert code not in str(story(loss)) and (code in str(story(loss, level=3)) or sys.version_info < (3, 11))
 
 
@@ -343,15 +347,19 @@ def test_runs(text, expected):
         (lambda x, y: x.detach() * y, "∂L/∂y = grad * x"),
         (lambda x, y: 2 * y, "∂L/∂x = grad * y"),  # as Python calls it: y.__rmul__(2)
         (lambda x, y: x.detach() / y, "∂L/∂y = -grad * (x / y) / y"),
-        (lambda x, y: x.detach() @ y, "∂L/∂y = product(x.T, grad)"),
+        (lambda x, y: x.detach() @ y, f"∂L/∂y = {FOR_Y}"),
         (lambda x, y: x.detach() ** y, "∂L/∂y = "),
-        (lambda x, y: F.linear(x.detach(), y), "∂L/∂W = product(grad.reshape(n, n_out).T, x.reshape(n, n_in))"),
+        (lambda x, y: F.linear(x.detach(), y), f"∂L/∂W = {FOR_W}"),
         (lambda x, y: F.linear(x.detach(), y.detach(), x[0]), "∂L/∂b = "),
         (lambda x, y: F.layer_norm(x.detach(), [2], y[0]), "∂L/∂w = "),
         (lambda x, y: F.layer_norm(x, [2], y[0].detach()), "∂L/∂x = "),
         (lambda x, y: F.mse_loss(x.detach(), y), "∂L/∂target = (target - input) * (grad * (2 / n))"),
         (lambda x, y: F.embedding(z2g.tensor([1]), y), "∂L/∂weight = "),
-        (lambda x, y: F.scaled_dot_product_attention(x.detach(), y, x.detach()), "∂L/∂k = "),
+        pytest.param(
+            lambda x, y: F.scaled_dot_product_attention(x.detach(), y, x.detach()),
+            "∂L/∂k = ",
+            marks=pytest.mark.fast,  # the plain form is made of others, which tell of themselves
+        ),
         (lambda x, y: z2g.where(x > 1, x.detach(), y), "∂L/∂y = where(c, 0, grad)"),
         (lambda x, y: x.reshape(4), "∂L/∂x = grad.reshape(before)"),
         (lambda x, y: x[0], "∂L/∂x = "),
@@ -380,12 +388,12 @@ R = 1 / np.sqrt(M.var(1) + 1e-5)
         (lambda x: x**2.5, V, {"x": V, "y": 2.5}),
         (lambda x: x @ x, M, {"x": M, "y": M}),
         (lambda x: x.expand(2, 2, 2) @ x, M, {"x": np.concatenate([M, M]), "y": M}),
-        (lambda x: x @ x, V, {"x": V, "y": V}),
+        pytest.param(lambda x: x @ x, V, {"x": V, "y": V}, marks=pytest.mark.fast),  # the plain form reshapes it
         (lambda x: F.linear(x, x), M, {"x": M, "W": M}),
         (lambda x: z2g.maximum(x, x.flip(0)), V, {"x": V, "y": V[::-1]}),
         (lambda x: x.masked_fill(x > 2, 0.0), V, {"m": [0, 0, 1, 1]}),
         (lambda x: F.softplus(x), V, {"slope": 1 / (1 + np.exp(-V))}),
-        (lambda x: F.gelu(x - x.detach()), V, {"slope": 0.5 * np.ones(4)}),
+        (lambda x: F.gelu(x - x.detach()), V, {"x": np.zeros(4)} if PLAIN else {"slope": 0.5 * np.ones(4)}),
         (lambda x: F.embedding(z2g.tensor([1, 0]), x), M, {"ids": [1, 0]}),
         (lambda x: x.var(), V, {"d": V - 3}),
         (lambda x: x.std(), V, {"d": V - 3, "z": np.sqrt(14 / 3)}),
@@ -403,7 +411,9 @@ R = 1 / np.sqrt(M.var(1) + 1e-5)
         (
             lambda x: F.layer_norm(x, [2], x[0]),
             M,
-            {"n": (M - M.mean(1, keepdims=True)) * R[:, None], "r": R, "w": M[0]},
+            {"x": M, "w": M[0], "eps": 1e-5}
+            if PLAIN
+            else {"n": (M - M.mean(1, keepdims=True)) * R[:, None], "r": R, "w": M[0]},
         ),
     ],
 )
@@ -421,7 +431,8 @@ def test_the_numbers_have_the_names_of_the_formula_and_its_values(operation, inp
 
 def test_the_rule_of_cross_entropy_is_that_of_its_mean():
     made = story(F.cross_entropy(z2g.tensor(M, requires_grad=True), z2g.tensor([0, 1])))
-    assert "w[t] (p - onehot(t)) / Σ w[t] = slopes · share" in " ".join(str(made).split())
+    rule = "(p - onehot(t)) / N" if PLAIN else "w[t] (p - onehot(t)) / Σ w[t] = slopes · share"
+    assert rule in " ".join(str(made).split())
 
 
 @pytest.mark.parametrize("op", TABLE, ids=lambda op: op.name)

@@ -317,9 +317,9 @@ def test_the_complex_step_sees_what_differences_cannot(monkeypatch, capsys) -> N
     assert 1e-10 < error < 1e-8 and where.startswith("input 0[")
     assert x.array is before[0] and x.tolist() == before[1] and x.grad is None
 
-    right = fast.softmax_backward
-    monkeypatch.setattr(fast, "softmax_backward", lambda p, grad, axis: right(p, grad, axis) * (1 + 1e-9))
-    assert run(monkeypatch, "--op", "softmax") == 1
+    right = fast.rms_norm_backward
+    monkeypatch.setattr(fast, "rms_norm_backward", lambda g, n, r: right(g, n, r) * (1 + 1e-9))
+    assert run(monkeypatch, "--op", "F.rms_norm") == 1
     assert "differs from the complex step" in capsys.readouterr().out
 
 
@@ -378,20 +378,20 @@ def test_the_command_knows_every_operation() -> None:
 
 
 def test_the_command_fails_for_a_wrong_rule(monkeypatch, capsys) -> None:
-    monkeypatch.setattr(fast, "softmax_backward", lambda p, grad, axis: p * grad)
-    assert run(monkeypatch, "--op", "softmax") == 1
+    monkeypatch.setattr(fast, "rms_norm_backward", lambda g, n, r: g * r)
+    assert run(monkeypatch, "--op", "F.rms_norm") == 1
     out = capsys.readouterr().out
-    assert "softmax" in out and "FAILED" in out and "analytic" in out and "1 failed" in out
+    assert "rms_norm" in out and "FAILED" in out and "analytic" in out and "1 failed" in out
 
 
 def test_an_operation_that_raises_has_failed_and_the_others_go_on(monkeypatch, capsys) -> None:
-    def broken(p, grad, axis):
+    def broken(g, n, r):
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr(fast, "softmax_backward", broken)
-    assert run(monkeypatch, "--op", "exp", "--op", "softmax", "--op", "tril") == 1
+    monkeypatch.setattr(fast, "rms_norm_backward", broken)
+    assert run(monkeypatch, "--op", "exp", "--op", "F.rms_norm", "--op", "F.batch_norm") == 1
     rows = capsys.readouterr().out.splitlines()
-    assert [row.split()[0] for row in rows[1:4]] == ["exp", "softmax", "tril"] and "3 operations" in rows[4]
+    assert [row.split()[0] for row in rows[1:4]] == ["exp", "F.rms_norm", "F.batch_norm"] and "3 operations" in rows[4]
     assert ["ZeroDivisionError: oh" in row for row in rows[1:4]] == [False, True, False] and " 1 failed" in rows[4]
 
 
@@ -409,9 +409,9 @@ def test_the_command_is_coloured_on_a_terminal(monkeypatch, capsys, terminal, no
 
 
 def test_the_command_finds_what_float32_loses(monkeypatch, capsys) -> None:
-    rough = fast.layer_norm
-    monkeypatch.setattr(fast, "layer_norm", lambda a, eps: rough(a, eps if a.dtype == np.float64 else 0.1))
-    assert run(monkeypatch, "--op", "F.layer_norm") == 1
+    rough = fast.rms_norm
+    monkeypatch.setattr(fast, "rms_norm", lambda a, eps: rough(a, eps if a.dtype == np.float64 else 0.1))
+    assert run(monkeypatch, "--op", "F.rms_norm") == 1
     assert "float32 differs from float64" in capsys.readouterr().out
 
 

@@ -26,6 +26,45 @@ def tensor(a: Any, device: str = "cpu") -> z2g.Tensor:
     return z2g.tensor(np.asarray(a), device=device)
 
 
+# --- Functions of a user's own -----------------------------------------------------------------------------------
+
+CALLS = {  # a layer, and the shapes that it takes, for each function of F that layers call
+    "linear": (lambda: nn.Linear(3, 2), (4, 3)),
+    "layer_norm": (lambda: nn.LayerNorm(3), (4, 3)),
+    "gelu": (nn.GELU, (4, 3)),
+    "relu": (nn.ReLU, (4, 3)),
+    "dropout": (nn.Dropout, (4, 3)),
+    "dropout2d": (nn.Dropout2d, (4, 3, 2, 2)),
+    "embedding": (lambda: nn.Embedding(3, 2), None),
+    "scaled_dot_product_attention": (lambda: nn.CausalSelfAttention(4, 2), (1, 3, 4)),
+    "elu": (nn.ELU, (4, 3)),
+    "softmin": (lambda: nn.Softmin(1), (4, 3)),
+    "softmax": (lambda: nn.Softmax(1), (4, 3)),
+    "conv2d": (lambda: nn.Conv2d(3, 2, 1), (1, 3, 2, 2)),
+    "max_pool2d": (lambda: nn.MaxPool2d(2), (1, 3, 2, 2)),
+    "adaptive_avg_pool1d": (lambda: nn.AdaptiveAvgPool1d(1), (1, 3, 2)),
+    "batch_norm": (lambda: nn.BatchNorm1d(3), (4, 3)),
+    "smooth_l1_loss": (nn.SmoothL1Loss, (4, 3), (4, 3)),
+    "mse_loss": (nn.MSELoss, (4, 3), (4, 3)),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_layer_calls_what_stands_in_f_under_the_name(name, monkeypatch):
+    """As in torch: a user's F.gelu = mine is seen by nn.GELU, and so is one that calls the old one."""
+    make, *shapes = CALLS[name]
+    layer, theirs, seen = make(), getattr(F, name), []
+    inputs = [z2g.tensor([0, 2]) if shape is None else tensor(numbers(*shape)) for shape in shapes]
+
+    def mine(*args, **kwargs):
+        seen.append(name)
+        return theirs(*args, **kwargs)
+
+    monkeypatch.setattr(F, name, mine)
+    layer(*inputs)
+    assert seen == [name]
+
+
 # --- Batch norm --------------------------------------------------------------------------------------------------
 
 

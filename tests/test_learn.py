@@ -7,6 +7,7 @@ import doctest
 import inspect
 import io
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -93,10 +94,24 @@ def test_the_text_of_an_operation_is_that_of_the_core():
     forms_of = {name: op for name, op in OPERATIONS.items() if op.form}
     assert set(forms_of) == set(forms.FORMS) and all(op.module == source.CORE for op in forms_of.values())
     for name, op in forms_of.items():
-        assert op.form[0] == source.piece_of(forms.FORMS[name]) and op.pieces[0] != op.form[0]
+        assert op.form[0] == source._functions("fast.forms")[name] and op.pieces[0] != op.form[0]
     core = {node.name for node in parse(FILES["core.ops"]).body if isinstance(node, ast.FunctionDef)}
     assert len(core & set(OPERATIONS)) > 25
     assert {OPERATIONS[name].module for name in core & set(OPERATIONS)} == {source.CORE}
+
+
+@pytest.mark.parametrize("name", [*forms.FORMS, "exp", "log", "tanh"])
+def test_help_and_source_of_what_runs_show_the_text_of_the_core(name):
+    """Through a fast form, and what half/table.py puts around it; the fast form says so."""
+    function, text = getattr(ops, name), OPERATIONS[name].pieces[0]
+    assert inspect.getsource(function).rstrip() == ast.get_source_segment(text.path.read_text("utf-8"), text.node)
+    told = inspect.getdoc(function)
+    assert told.startswith(text.doc) and inspect.signature(function) == inspect.signature(inspect.unwrap(function))
+    assert ("This is the fast form of `core.ops." in told) == (name in forms.FORMS and not PLAIN)
+    assert pickle.loads(pickle.dumps(function)) is function
+    for space in (z2g, F, z2g.Tensor):
+        public = getattr(space, name, function)
+        assert text.doc in inspect.getdoc(public), space
 
 
 @pytest.mark.parametrize("op", [op for op in OPERATIONS.values() if op.wider], ids=lambda op: op.name)
@@ -174,7 +189,7 @@ def test_the_list_has_every_operation_with_its_formula(capsys):
     ("relu", "(input, lambda grad, z: grad * (z != 0), RESULT)", "lambda grad, z: fast.relu_backward(grad, z)"),
     ("nn.LayerNorm", "∂ │     def grad_x(grad: Any, x: Any, w: Any) -> Any:", "∂ │ def layer_norm_backward("),
     ("attention", "  │     return p @ v  # (..., T, S) @ (..., S, e) -> (..., T, e)", "∂ │ def attention_backward("),
-    ("pow", "lambda grad, x, y: grad * (y * x ** (y - 1 if y else 1))", "∂ │     def grad_y(grad: Any, x: Any, "),
+    ("pow", "lambda grad, x, y: grad * (y * x ** (y - 1))", "∂ │     def grad_y(grad: Any, x: Any, "),
     ("F.conv2d", "return _convolve(", "∂ │     def grad_w(grad: Array, _: Array) -> Array:"),
     ("clip", "∂ │         return of(grad).where((x >= low) & (x <= high), grad, 0)", None),
     ("maximum", "lambda grad, x, y: _share(grad, x < y, x == y)", "∂ │     return xp.where(loses, 0,"),

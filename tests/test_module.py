@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 
 import fakecupy
 import numpy as np
@@ -642,6 +644,25 @@ def test_a_pickled_module_is_the_same_again(device):
     assert shared.tag == "mine" and shared.tolist() == [2, 2]
 
 
+PAST = {  # as 6527e39 pickled them, before the modules moved into rooms
+    "Size": b"ccopy_reg\n_reconstructor\n(ctinygrad_z2g.size\nSize\nc__builtin__\ntuple\n(I2\nI3\nttR.",
+    "Device": (
+        b"\x80\x04\x8c\x14tinygrad_z2g.backend\x8c\x06Device\x93)\x81N}(\x8c\x05indexN\x8c\x04type\x8c\x03cpuu\x86b."
+    ),
+    "Normal": (
+        b"\x80\x04\x8c!tinygrad_z2g.distributions.normal\x8c\x06Normal\x93)\x81}(\x8c\x0c_batch_shape"
+        b"\x8c\x11tinygrad_z2g.size\x8c\x04Size\x93)\x85\x81ub."
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PAST)
+def test_pickles_of_before_the_modules_moved_load(name):
+    command = f"import pickle; print(pickle.loads({PAST[name]!r}).__class__)"  # nothing was imported there before
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
+    assert done.stdout.strip().endswith(f".{name}'>"), done.stderr
+
+
 # --- Hooks, printing ---------------------------------------------------------------------------------------------
 
 
@@ -669,14 +690,109 @@ def test_a_pre_hook_may_return_a_tuple_of_arguments():
     assert module(z2g.ones(2), z2g.zeros(2)).item() == 0
 
 
-@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+REGISTER = ["forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"]
+
+
+@pytest.mark.parametrize("register", [f"register_{name}" for name in REGISTER])
 def test_hooks_are_removed_in_any_order(register):
     module, seen = nn.Identity(), []
     first = getattr(module, register)(lambda *_: seen.append("first"))
     getattr(module, register)(lambda *_: seen.append("second"))
     first.remove()
-    module(z2g.ones(1))
+    module(z2g.ones(1, requires_grad=True)).backward()
     assert seen == ["second"]
+
+
+# --- Hooks on the backward pass ----------------------------------------------------------------------------------
+
+
+def lists(gradients):
+    return [None if g is None else g.tolist() for g in gradients]
+
+
+def doubling(device="cpu"):
+    """y = 2 a + 3 b as a layer, and what its hook hears."""
+    layer, heard = nn.Linear(2, 1, bias=False, device=device), []
+    with z2g.no_grad():
+        layer.weight.copy_(z2g.tensor([[2.0, 3.0]], device=device))
+    layer.register_full_backward_hook(lambda m, into, out: heard.append((m is layer, lists(into), lists(out))))
+    return layer, heard
+
+
+def test_a_backward_hook_hears_the_gradients_of_inputs_and_outputs(device):
+    layer, heard = doubling(device)
+    x = z2g.tensor([[1.0, 5.0]], device=device, requires_grad=True)
+    layer(x).pow(2).sum().backward()  # y = 17, ∂y²/∂y = 34
+    assert heard == [(True, [[[68, 102]]], [[[34]]])] and x.grad.tolist() == [[68, 102]]
+    assert layer.weight.grad.tolist() == [[34, 170]]
+    with z2g.no_grad():
+        layer(x)
+    assert len(heard) == 1
+
+
+def test_backward_hooks_change_gradients(device):
+    """The pre hook those of the outputs, so the weight's too; the other those of the inputs. Removed, none."""
+    layer, heard = doubling(device)
+    handles = [
+        layer.register_full_backward_pre_hook(lambda m, out: (out[0] * 10,)),
+        layer.register_full_backward_hook(lambda m, into, out: (into[0] + 1,)),
+    ]
+    for expected, weights in (([[21, 31]], [[10, 10]]), ([[2, 3]], [[1, 1]])):
+        x, layer.weight.grad = z2g.ones(1, 2, device=device, requires_grad=True), None
+        layer(x).sum().backward()
+        assert x.grad.tolist() == expected and layer.weight.grad.tolist() == weights
+        for handle in handles:
+            handle.remove()
+    assert [out for _, _, out in heard] == [[[[10]]], [[[1]]]]
+
+
+def test_without_a_gradient_for_inputs_the_hook_hears_of_the_outputs():
+    layer, heard = doubling()
+    layer(z2g.ones(1, 2)).sum().backward()
+    assert heard == [(True, [None], [[[1]]])]
+    layer.register_full_backward_hook(lambda m, into, out: (out[0],))
+    with pytest.raises(RuntimeError, match="no input of the module requires a gradient"):
+        layer(z2g.ones(1, 2)).sum().backward()
+
+
+class Several(nn.Module):
+    def forward(self, a, k, b):
+        return a * b, a + b, k
+
+
+def test_several_inputs_and_outputs_of_which_some_are_no_tensors():
+    """As in torch: None for these; zeros for a tensor that wants no gradient, or an output that got none."""
+    module, heard = Several(), []
+    module.register_full_backward_hook(lambda m, into, out: heard.append((lists(into), lists(out))))
+    a, b = z2g.tensor([1.0, 2.0], requires_grad=True), z2g.tensor([3.0, 4.0])
+    product, total, k = module(a * 1, 5, b)
+    assert k == 5 and not b.requires_grad
+    (product.sum() + total.sum()).backward(retain_graph=True)
+    product.sum().backward()
+    assert heard == [([[4, 5], None, [0, 0]], [[1, 1], [1, 1], None]), ([[3, 4], None, [0, 0]], [[1, 1], [0, 0], None])]
+    assert a.grad.tolist() == [7, 9]
+
+
+def test_a_backward_hook_and_derivatives_of_derivatives():
+    layer, heard = doubling()
+    x = z2g.tensor([[1.0, 5.0]], requires_grad=True)
+    (g,) = z2g.autograd.grad(layer(x).pow(3).sum(), x, create_graph=True)  # 3 y² (2, 3) = (1734, 2601)
+    g.sum().backward()  # ∂ 15 y² / ∂x = 30 y (2, 3)
+    assert heard[0] == (True, [[[1734, 2601]]], [[[867]]]) and x.grad.tolist() == [[1020, 1530]]
+
+
+def test_what_a_backward_hook_must_not_do():
+    layer, _ = doubling()
+    x = z2g.ones(1, 2, requires_grad=True)
+    layer.register_full_backward_hook(lambda m, into, out: (into[0], into[0]))
+    with pytest.raises(RuntimeError, match="invalid number of grad_input, got 2, but expected 1"):
+        layer(x).sum().backward()
+    inplace = nn.ReLU(inplace=True)
+    inplace.register_full_backward_hook(lambda *_: None)
+    with pytest.raises(RuntimeError, match="view"):
+        inplace(x * 1)
+    again = pickle.loads(pickle.dumps(nn.utils.weight_norm(nn.Linear(1, 1))))  # hooks are pickled with their module
+    assert again._forward_pre_hooks and not again._backward_hooks
 
 
 def test_repr():

@@ -269,6 +269,7 @@ def first_copy(g: np.ndarray, axis: int, keep: bool) -> np.ndarray:
     return one.sum(axis=axis, keepdims=keep)
 
 
+OF_A_FAST_FORM = ("softmax: ", "layer_norm: ", "attention: ", "gelu", "embedding: ")  # plain ones call no routine
 IN_THE_PACKAGE = [
     ("softmax: Σ p grad forgotten", "softmax", fast, "softmax_backward", lambda p, grad, axis: p * grad),
     ("softmax: along the last axis always", "softmax", fast, "softmax_backward",
@@ -298,7 +299,8 @@ IN_THE_PACKAGE = [
 
 
 @pytest.mark.parametrize(
-    ("name", "row", "module", "attribute", "wrong"), IN_THE_PACKAGE, ids=[b[0] for b in IN_THE_PACKAGE]
+    ("name", "row", "module", "attribute", "wrong"),
+    [pytest.param(*b, marks=[pytest.mark.fast] * b[0].startswith(OF_A_FAST_FORM), id=b[0]) for b in IN_THE_PACKAGE],
 )
 def test_trap_47_bug_in_the_package_is_caught(
     monkeypatch: pytest.MonkeyPatch, name: str, row: str, module: Any, attribute: str, wrong: Callable

@@ -115,19 +115,18 @@ def assert_identical(ours: Any, theirs: Any) -> None:
         assert ours == theirs
 
 
-@pytest.mark.fast  # it breaks a routine of theirs
 def test_a_failing_example_prints_a_line_that_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rule is broken, the line in the report is run, and fails in the same way; mended, it passes."""
-    right = fast.softmax_backward
-    monkeypatch.setattr(fast, "softmax_backward", lambda p, grad, axis: p * grad)
+    right = fast.rms_norm_backward
+    monkeypatch.setattr(fast, "rms_norm_backward", lambda g, n, r: g * r)
     with pytest.raises(AssertionError) as caught:
-        test_gradient(next(op for op in TABLE if op.name == "softmax"))
+        test_gradient(next(op for op in TABLE if op.name == "F.rms_norm"))
     (line,) = [text for text in caught.value.__notes__ if "again(" in text]
     call = line.split("import *; ")[1]
     with pytest.raises(AssertionError) as once_more:
         eval(call)
     assert str(once_more.value) == str(caught.value)  # which holds the seed too
-    monkeypatch.setattr(fast, "softmax_backward", right)
+    monkeypatch.setattr(fast, "rms_norm_backward", right)
     eval(call)
 
 

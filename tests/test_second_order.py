@@ -651,6 +651,7 @@ def test_a_change_of_what_fused_rules_read_is_noticed(name: str) -> None:
         grad(z.sum(), leaves, create_graph=True, allow_unused=True)
 
 
+@pytest.mark.fast  # the plain form keeps its scores, and computes nothing again
 def test_a_change_of_a_mask_is_noticed_where_it_is_read() -> None:
     """A plain walk needs it no more; a recorded one computes the scores again."""
     mask = z2g.zeros(3, 4, dtype=z2g.float64)

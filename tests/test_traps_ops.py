@@ -1421,7 +1421,6 @@ def test_float16_is_squared_in_float32(device):
     assert ones.grad[0].item() == pytest.approx(3 / 70_000, rel=2e-3)
 
 
-@pytest.mark.fast  # the plain rule is a product, in which 0 · ∞ is NaN
 def test_one_bad_row_of_a_gradient_spoils_no_other_of_an_embedding():
     table = z2g.zeros(4, 2, requires_grad=True)
     F.embedding(z2g.tensor([0, 1, 1]), table).backward(z2g.tensor([[math.inf, 1.0], [1.0, 1.0], [2.0, 3.0]]))

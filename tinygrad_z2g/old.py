@@ -6,6 +6,7 @@
 - `x.new(2, 3)`, `x.nelement()`, `x.ndimension()`, `x.resize_(...)`, `x.volatile`: `x.new_empty(2, 3)`, `x.numel()`,
   `x.dim()`, `x.reshape(...)`, `no_grad()`.
 - `range(1, 3)`, with its end: `arange(1, 3 + 1)`.
+- Pickles of this package's own past name `tinygrad_z2g.size` and `backend`, which stand in `arrays/` now.
 
 It knows nothing of operations; everything here leads to something newer.
 """
@@ -13,14 +14,18 @@ It knows nothing of operations; everything here leads to something newer.
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from typing import Any
 
 import numpy as np
 
-from .arrays import backend, dtypes
+from .arrays import backend, dtypes, size
 from .ops.common import given, sizes
 from .tensor import Tensor
+
+for _name, _moved in {"backend": backend, "size": size}.items():  # a pickled Device, Size or distribution asks for them
+    sys.modules[f"{__package__}.{_name}"] = _moved
 
 
 class _Kind(type):

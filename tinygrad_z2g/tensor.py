@@ -149,6 +149,9 @@ class Surface(Methods, _Base):
         `create_graph` records the walk, so that the gradients can be differentiated again.
         RuntimeError if there is nothing to differentiate or the graph was used up before.
         """
+        if inputs is None and not create_graph:
+            _backward(self, gradient, retain_graph)
+            return
         only = None if inputs is None else asking.wanted(inputs)
         seed = asking.seed_gradient(self, gradient, create_graph)
         again.backward([(self, seed)], retain_graph, only, create_graph)
@@ -175,17 +178,8 @@ class Surface(Methods, _Base):
         return needs_grad(self)
 
     @requires_grad.setter
-    def requires_grad(self, value: bool) -> None:
+    def requires_grad(self: Any, value: bool) -> None:
         self.requires_grad_(value)
-
-    def requires_grad_(self: Any, requires_grad: bool = True) -> Tensor:
-        """Ask for (or decline) gradients at this leaf. RuntimeError for integers and for computed tensors."""
-        if requires_grad and not self.is_floating_point():
-            raise RuntimeError(f"requires_grad: only floating-point tensors can require gradients, got {self.dtype}")
-        if not requires_grad and not self.is_leaf:
-            raise RuntimeError("requires_grad: only leaves can be switched off; use detach() for a computed tensor")
-        self._requires_grad = bool(requires_grad)
-        return self
 
     def retain_grad(self) -> None:
         """Keep the gradient of this computed tensor in `.grad` too, as for a leaf."""
@@ -647,6 +641,7 @@ class Surface(Methods, _Base):
         return _restored, (type(self), host, str(place), self.requires_grad, self.__dict__)
 
 
+_backward: Any = Tensor.backward
 attach(Tensor, Methods)
 attach(Tensor, Surface)
 
@@ -668,7 +663,7 @@ class RemovableHandle:
 
     _keys = itertools.count()
 
-    def __init__(self, hooks: dict, hook: Callable):
+    def __init__(self, hooks: dict, hook: Any):
         self._hooks, self._key = hooks, next(self._keys)
         hooks[self._key] = hook
 

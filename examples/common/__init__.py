@@ -7,4 +7,4 @@ finds the models of others; `verse` and `checkpoint` serve step 18.
 
 from .flags import arguments, parse
 from .steps import step
-from .terminal import at_least, claim, fail, progress, result
+from .terminal import at_least, claim, fail, progress, result, stop_on_ctrl_c, stopped

@@ -11,6 +11,8 @@ from typing import Any
 from . import terminal
 from .terminal import at_least, fail
 
+OUT = Path("out")
+
 
 def arguments(description: str, steps: int, device: bool = True) -> argparse.ArgumentParser:
     """A parser with the flags that all examples share. An example adds its own and calls `parse`."""
@@ -19,7 +21,7 @@ def arguments(description: str, steps: int, device: bool = True) -> argparse.Arg
     parser.add_argument("--seed", type=at_least(0), default=1, help="same seed, same device, same result")
     if device:
         parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
-    parser.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="where files are written")
+    parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="where files are written")
     parser.add_argument("--quick", action="store_true", help="a few steps of a small model as defaults, to see it run")
     parser.add_argument("--no-plot", action="store_true", help="draw no picture")
     return parser

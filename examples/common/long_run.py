@@ -1,4 +1,4 @@
-"""What makes of a training loop a run that can be left alone: flags, Ctrl-C, files to go on from, several processes.
+"""What makes of a training loop a run that can be left alone: flags, files to go on from, several processes.
 
 Step 18 uses it; nothing here knows how a GPT learns or writes.
 """
@@ -10,9 +10,8 @@ import collections
 import io
 import math
 import os
-import signal
+import shlex
 import sys
-import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +22,7 @@ from tinygrad_z2g import amp, distributed, optim
 from tinygrad_z2g.models import GPT
 
 from . import checkpoint
-from .flags import parse
+from .flags import OUT, parse
 from .terminal import at_least, fail
 
 SIZES = ("layers", "heads", "width", "context")
@@ -74,24 +73,19 @@ def settings_of(saved: dict[str, Any]) -> dict[str, Any]:
 def read_checkpoint(args: argparse.Namespace) -> dict[str, Any]:
     """What an earlier run left in --out, checked field by field."""
     path = args.out / checkpoint.CHECKPOINT
+    flag = "--resume" if args.resume else "--write"
     try:
         return checkpoint.read(path)
+    except FileNotFoundError:
+        fail(f"{flag}: cannot use {path}: it is not there, nothing was learned in this folder; first: {command(args)}")
     except (OSError, KeyError, ValueError, TypeError) as error:
-        flag = "--resume" if args.resume else "--write"
         fail(f"{flag}: cannot use {path}: {checkpoint.one_line(error)}")
 
 
-def watch_ctrl_c() -> threading.Event:
-    """An event that Ctrl-C sets, so that training can end after a whole step. A second Ctrl-C ends at once."""
-    stop = threading.Event()
-
-    def handler(*_: Any) -> None:
-        if stop.is_set():
-            sys.exit(130)
-        stop.set()
-
-    signal.signal(signal.SIGINT, handler)
-    return stop
+def command(args: argparse.Namespace, flag: str = "") -> str:
+    """What to type for a run in the same folder."""
+    folder = [] if args.out == OUT else ["--out", str(args.out)]
+    return shlex.join(["python", sys.argv[0], *filter(None, [flag]), *folder])
 
 
 def join_processes(args: argparse.Namespace) -> None:
@@ -231,6 +225,8 @@ class Pace:
         )
         return {"tokens_per_s": f"{lately:.0f}", "mean": f"{whole:.0f}"}
 
-    def minutes(self) -> float:
-        """For the whole run, told after 20 steps."""
-        return (self.steps - self.start) / 20 * (time.perf_counter() - self.began) / 60
+    def minutes(self, step: int) -> float:
+        """How long it will take from here, told after 20 steps. The first ones, in which loops are compiled, do not
+        count."""
+        then, at = self.looks[1]
+        return (self.steps - step) / (step - then) * (time.perf_counter() - at) / 60

@@ -7,24 +7,52 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 
 def behave() -> None:
     """Ctrl-C ends the program with exit code 130, `| head` without a word; what cannot be shown there becomes `?`."""
-
-    def stop(*_: Any) -> None:
-        print("\nstopped by Ctrl-C", file=sys.stderr)
-        sys.exit(130)
-
-    signal.signal(signal.SIGINT, stop)
+    end_on_ctrl_c()
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+def end_on_ctrl_c(end: Callable[[int], Any] = sys.exit) -> None:
+    """Ctrl-C ends the program, with exit code 130 and one line. (`os.write`, for who presses it while a line is being
+    printed: `print` in a handler cannot enter `print`.) The second one ends it wherever it is."""
+
+    def stop(*_: Any) -> None:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+        os.write(2, b"\nstopped by Ctrl-C\n")
+        end(130)
+
+    signal.signal(signal.SIGINT, stop)
+
+
+def stop_on_ctrl_c() -> threading.Event:
+    """An event that Ctrl-C sets, so that training can end after a whole step. A second Ctrl-C ends the program."""
+    stop = threading.Event()
+
+    def note(*_: Any) -> None:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+        if not os.environ.get("TQDM_DISABLE"):  # one process of several speaks
+            os.write(2, b"\nstopping after this step; a second Ctrl-C ends at once\n")
+        stop.set()
+
+    signal.signal(signal.SIGINT, note)
+    return stop
+
+
+def stopped(step: int, more: str) -> NoReturn:
+    """End the program after this step, as Ctrl-C had asked for."""
+    print(f"stopped after step {step}; {more}", file=sys.stderr)
+    sys.exit(130)
 
 
 def fail(message: str, code: int = 2) -> NoReturn:
@@ -100,3 +128,9 @@ def at_least(low: int) -> Any:
         return value
 
     return integer
+
+
+if Path(getattr(sys.modules["__main__"], "__file__", None) or "").resolve().parent == Path(__file__).parents[1]:
+    # A script of this folder begins, and what it imports next takes a second: until `behave`, Ctrl-C ends it on the
+    # spot, as an error in the middle of an import may be taken for a module that is missing
+    end_on_ctrl_c(os._exit)

@@ -15,7 +15,7 @@ from .backend import Array, of, quiet
 
 def row_major(z: Array) -> Array:
     """`z`, copied if need be so that its elements lie in row-major order."""
-    return z if z.ndim < 2 or z.flags.c_contiguous else of(z).ascontiguousarray(z)
+    return z if z.ndim < 2 or z.flags.c_contiguous else z.copy()
 
 
 def elementwise_order(shape: tuple, strides: list[list[int]]) -> list[int]:

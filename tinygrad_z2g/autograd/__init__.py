@@ -144,8 +144,9 @@ class Function:
         y = Cube.apply(x)
 
     Both compute with tensors, and nothing they do is recorded. `backward` receives ∂L/∂output for each output and
-    returns ∂L/∂argument for each argument of `forward`, None where there is none. (`**kwargs` are never given: with
-    them, a type checker lets yours take what it likes.)
+    returns ∂L/∂argument for each argument of `forward`, None where there is none. A gradient must have the shape of its
+    argument; one of another dtype is cast to the argument's, without a word, as in torch. (`**kwargs` are never given:
+    with them, a type checker lets yours take what it likes.)
     """
 
     @staticmethod
@@ -217,7 +218,10 @@ class Function:
 
             if not flows[i]:
                 return z
-            made = record(cls.__name__, z.array, (joined, linear_rule(cls.__name__, place, look)))
+            # What was saved is the reading of `joined`; but it is this node, of the user's shape, that names what was
+            # written over
+            put = linear_rule(cls.__name__, place, look)
+            made = record(cls.__name__, z.array, (joined, lambda grad, *_: put(grad), *ctx.saved_tensors))
             made.memory = z.memory
             if z.base is not None or any(z is arg for arg in args):  # a view whose history only this class knows
                 made.base = z if z.base is None else z.base

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays.backend import Array, of
+from ..arrays.backend import Array, device_of, of
 from .modes import grad_mode
 
 if TYPE_CHECKING:
@@ -241,6 +241,29 @@ def backward(roots: list[tuple[Variable, Array]], retain_graph: bool = False) ->
     walk = Walk(retain_graph)
     grads = walk.run(roots)
     deposit(itertools.chain(grads.items(), walk.kept), walk.shared)
+
+
+def seed(root: Variable, gradient: Variable | None = None) -> Array:
+    """∂L/∂root that a walk starts with: 1 for a scalar, otherwise what the caller gave, checked."""
+    if not needs_grad(root):
+        raise RuntimeError("backward: this tensor does not require grad and has no grad_fn; nothing to differentiate")
+    array = root.array
+    if gradient is None:
+        if array.size != 1:
+            raise RuntimeError(
+                f"backward: grad can be implicitly created only for scalar outputs, got shape {tuple(array.shape)}; "
+                "reduce it first (.sum(), .mean()) or pass gradient="
+            )
+        return of(array).array(1, array.dtype).reshape(array.shape)  # (1,) or (), ...: ones_like takes longer
+    if not isinstance(gradient, Variable):
+        raise TypeError(f"backward: gradient must be a Tensor or None, got {type(gradient).__name__}")
+    given = gradient.array
+    if given.shape != array.shape:
+        got, want = tuple(given.shape), tuple(array.shape)
+        raise RuntimeError(f"backward: gradient has shape {got}, expected the tensor's {want}")
+    if given.device != array.device:
+        raise RuntimeError(f"backward: gradient is on {device_of(given)}, the tensor on {device_of(array)}")
+    return given if given.dtype is array.dtype else given.astype(array.dtype, copy=False)
 
 
 class Walk:

@@ -30,9 +30,8 @@ else:
 class Cache:
     """The keys and values of the positions seen so far, of each attention of a model."""
 
-    padding: Tensor | None = None  # of rows of different lengths, see `nn/cache.py`
-
-    def __init__(self) -> None:
+    def __init__(self, padding: Tensor | None = None) -> None:
+        self.padding = padding  # of rows of different lengths, see `nn/cache.py`
         self._kept: dict[Module, Any] = {}  # (keys, values)
 
     def __len__(self) -> int:

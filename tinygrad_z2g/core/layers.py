@@ -142,7 +142,22 @@ class Sequence(Module):
 
     def append(self, module: Module) -> Any:
         """Add one at the end, named by its number. Returns self."""
-        setattr(self, str(len(self)), module)
+        return self._add(len(self), module)
+
+    def extend(self, modules: Iterable[Module]) -> Any:
+        """Add several at the end. Returns self."""
+        if not isinstance(modules, Iterable):
+            raise TypeError(f"{type(self).__name__}: expected modules to add, got {type(modules).__name__}")
+        for module in list(modules):
+            self.append(module)
+        return self
+
+    def _add(self, number: int, module: Module) -> Any:
+        while str(number) in self.__dict__:  # after `delattr`, which leaves the other numbers as they are
+            number += 1
+        if not isinstance(module, Module):
+            raise TypeError(f"{type(self).__name__}: {type(module).__name__} is not a Module")
+        setattr(self, str(number), module)
         return self
 
     def __iter__(self) -> Iterator[Any]:
@@ -159,8 +174,7 @@ class Sequential(Sequence):
     """Modules called one after the other: `Sequential(Linear(2, 8), ReLU(), Linear(8, 1))`."""
 
     def __init__(self, *modules: Module):
-        for module in modules:
-            self.append(module)
+        self.extend(modules)
 
     def forward(self, input: Any) -> Any:
         """The last module's output."""
@@ -173,8 +187,7 @@ class ModuleList(Sequence):
     """A list of modules. It computes nothing itself: loop over it in `forward`."""
 
     def __init__(self, modules: Iterable[Module] = ()):
-        for module in modules:
-            self.append(module)
+        self.extend(modules)
 
 
 class CausalSelfAttention(Module):

@@ -50,3 +50,9 @@ class no_grad(Switch):
     """Record nothing inside: `with no_grad(): ...` or `@no_grad()`. Saves the graph's memory and time."""
 
     _inside = False
+
+
+class enable_grad(Switch):
+    """Record again inside a `no_grad` block."""
+
+    _inside = True

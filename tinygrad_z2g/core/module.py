@@ -38,6 +38,7 @@ class Module(ModuleMethods):
     """Base class of layers and models. Write `__init__`, which sets parameters and submodules, and `forward`."""
 
     training: bool = True
+    _vacant: dict[str, str] = {}  # noqa: RUF012 - replaced, never changed: what may fill the names that hold None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The computation. Every subclass writes its own."""
@@ -48,9 +49,49 @@ class Module(ModuleMethods):
         def __call__(self, *args, **kwargs):
             return self.forward(*args, **kwargs)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A part that is new comes last. Where a parameter stands, a tensor that is none would hide that it is gone."""
+        kind = self._kind(name)
+        if kind is not None and not isinstance(value, TAKES[kind]):
+            advice = "copy the values: `with no_grad(): module.weight.copy_(...)`" if kind == "parameter" else "del it"
+            raise TypeError(
+                f"{type(self).__name__}: cannot assign {type(value).__name__} as {kind} '{name}'; assign "
+                + " or ".join("None" if t is type(None) else t.__name__ for t in TAKES[kind]) + f", or {advice}"
+            )  # fmt: skip
+        new = "parameter" if isinstance(value, Parameter) else "module" if isinstance(value, Module) else None
+        if new == "parameter" and value.node is not None:
+            raise ValueError(
+                f"{type(self).__name__}: parameter '{name}' must be a leaf, got the result of {value.node.name}; "
+                "compute it in forward()"
+            )
+        if new is not None and new != kind:
+            self._forget(name)
+            self.__dict__.pop(name, None)
+        elif value is None and kind in ("parameter", "module"):
+            self._reserve(name, kind)
+        object.__setattr__(self, name, value)
+
     def register_parameter(self, name: str, param: Parameter | None) -> None:
-        """Set `self.name`. None keeps the place for a parameter."""
+        """Set `self.name`. None keeps the place for a parameter, and refuses anything else there."""
         setattr(self, name, param)
+        if param is None:
+            self._reserve(name, "parameter")
+
+    def _kind(self, name: str) -> str | None:
+        """What stands under this name, or may fill it: a "parameter", a "module", or nothing of the kind."""
+        value = self.__dict__.get(name)
+        if isinstance(value, Parameter):
+            return "parameter"
+        return "module" if isinstance(value, Module) else self._vacant.get(name)
+
+    def _reserve(self, name: str, kind: str) -> None:
+        """Keep the name, which holds None, for a part of this kind."""
+        self.__dict__["_vacant"] = {**self._vacant, name: kind}
+
+    def _forget(self, name: str) -> None:
+        """The name is kept for nothing any more."""
+        if name in self._vacant:
+            self.__dict__["_vacant"] = {other: kind for other, kind in self._vacant.items() if other != name}
 
     def _members(self) -> list[tuple[str, Any]]:
         """Parameters, then modules among the attributes, and inside lists, tuples and dicts there, with their names."""
@@ -107,6 +148,12 @@ class Module(ModuleMethods):
     def eval(self: _M) -> _M:
         """Evaluation behaviour: `train(False)`."""
         return self.train(False)
+
+
+TAKES: dict[str, tuple[type, ...]] = {  # what may be assigned to a name, by what stands there
+    "parameter": (Parameter, type(None)),
+    "module": (Module, Parameter, type(None)),
+}
 
 
 def search(name: str, holder: Any, around: tuple[int, ...] = ()) -> Iterator[tuple[str, Any, Any, Any]]:

@@ -21,7 +21,17 @@ from ..arrays.layout import computed, laid_out, row_major, spread
 from ..arrays.normal import normal_cdf
 from ..arrays.random import default_generator, dropout_mask
 from .engine import RESULT, Part, record, unchanged
-from .operands import arrays_of, as_array, as_floating, beside, floating, is_tensor, operands, record_view
+from .operands import (
+    arrays_of,
+    as_array,
+    as_floating,
+    beside,
+    converted,
+    floating,
+    is_tensor,
+    operands,
+    record_view,
+)
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -103,7 +113,9 @@ def pow(input: Tensor, exponent: float) -> Tensor:
     if x.dtype.kind in "iu" and y < 0:
         raise RuntimeError(f"pow: integers to the power {y} are not integers; convert to float first")
     z = quiet.run(operator.pow, x, y)
-    return record("pow", z, (input, lambda grad, x, y: grad * (y * x ** (y - 1 if y else 1)), input, y))
+    if y == 0:
+        return record("pow", z, (input, lambda grad: of(grad).zeros_like(grad)))  # 0 where x or grad is ∞, too
+    return record("pow", z, (input, lambda grad, x, y: grad * (y * x ** (y - 1)), input, y))
 
 
 def exp(input: Tensor) -> Tensor:
@@ -182,7 +194,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
         slope = 0.5 * c * of(x).exp(-0.5 * x * x) if exact else 2 * s * (1 - s) * c * (1 + 3 * 0.044715 * x * x)
         return grad * (s + x * slope)
 
-    return record("gelu", quiet.run(lambda: x * share(x)), (input, rule, input))
+    return record("gelu", laid_out(quiet.run(lambda: x * share(x)), x), (input, rule, input))
 
 
 def masked_fill(input: Tensor, mask: Tensor, value: float) -> Tensor:
@@ -194,7 +206,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: float) -> Tensor:
     tensor([0., 1.])
     """
     x, m = as_array(input, "masked_fill"), as_array(mask, "masked_fill")
-    z = row_major(of(x).where(m, checks.fillable(x, m, value), x))
+    z = row_major(quiet.run(of(x).where, m, checks.fillable(x, m, value), x))
     return record("masked_fill", z, (input, lambda grad, m: of(grad).where(m, 0, grad), mask))
 
 
@@ -367,25 +379,24 @@ def embedding(input: Tensor, weight: Tensor) -> Tensor:
 
     ids = input (...), weight (V, C) -> (..., C). On the CPU an id out of range raises IndexError.
 
-    Derived: z = hot weight, hot (N, V) with a 1 in each row, at the id: a `matmul`, so ∂L/∂weight = hotᵀ grad.
+    Derived: z = hot weight, hot (N, V) with a 1 in each row, at the id: a `matmul`, so ∂L/∂weight = hotᵀ grad. In row i
+    of hotᵀ there is a 1 for each place where i was looked up: the product adds up rows of grad, and so does the rule.
     >>> w = z2g.zeros(3, 2, requires_grad=True)
     >>> F.embedding(z2g.tensor([1, 2, 1]), w).sum().backward(); w.grad.tolist()  # row 1 was read twice, row 0 never
     [[0.0, 0.0], [2.0, 2.0], [1.0, 1.0]]
     """
     ids, table = arrays_of("embedding", (input, weight))
     checks.check_table(ids, table)
-    n, (V, C) = ids.size, table.shape
+    shape = table.shape
 
-    def rule(grad: Any, _: Any) -> Any:
-        hot = beside(grad, onehot(ids.reshape(n), V, grad.dtype))
-        return hot.swapaxes(0, 1) @ grad.reshape(n, C)  # (V, N) @ (N, C) -> (V, C)
+    def rule(grad: Any, ids: Any) -> Any:
+        if is_tensor(grad):  # what adds up rows has a rule, too: to look them up
+            return record("embedding", rule(grad.array, ids.array), (grad, lambda grad, ids: grad[ids], ids))
+        rows = of(grad).zeros(shape, dtypes.float64)  # an id may be there a thousand times
+        of(grad).add.at(rows, ids, grad.astype(dtypes.float64))  # `rows[ids] += grad` would add one only
+        return rows
 
     return record("embedding", table[ids], (weight, rule, input))
-
-
-def onehot(ids: Array, n: int, dtype: Any) -> Array:
-    """Rows with a 1 at the id and 0 elsewhere: (N,) -> (N, n)."""
-    return (ids[:, None] == of(ids).arange(n)).astype(dtype)
 
 
 def softmax(input: Tensor, dim: int) -> Tensor:
@@ -423,7 +434,9 @@ def cross_entropy(input: Tensor, target: Tensor, *, ignore_index: int = -100) ->
     integers in 0..C-1. Targets equal to `ignore_index` count nowhere.
 
     Derived, one target: L = -x[t] + ln Σⱼ e^xⱼ. The first term has the slope -onehot(t), the second e^xⱼ / Σ = p. Of N
-    targets each has 1/N of the mean. Two rows x = (0, ln 3), t = 0 and 1: p = (1/4, 3/4), half of p - (1, 0), (0, 1).
+    targets each has 1/N of the mean. Where p[t] is nearly 1, 1 - p[t] would have no digits left, nor ln (1 + rest) for
+    a small rest: in their place stand the sum of the other p, and log1p.
+    Two rows x = (0, ln 3), t = 0 and 1: p = (1/4, 3/4), half of p - (1, 0), (0, 1).
     >>> x = z2g.tensor([[1.0, 3.0], [1.0, 3.0]]).log().requires_grad_()
     >>> F.cross_entropy(x, z2g.tensor([0, 1])).backward(); x.grad.tolist()
     [[-0.375, 0.375], [0.125, -0.125]]
@@ -434,18 +447,26 @@ def cross_entropy(input: Tensor, target: Tensor, *, ignore_index: int = -100) ->
     t = ids * counts  # class 0 stands in for what is ignored
     checks.check_ids(t, x.shape[1], "cross_entropy", "target")
     xp, (N, C), count = of(x), x.shape, counts.sum().astype(x.dtype)
-    share = (counts / xp.maximum(count, 1))[:, None].astype(x.dtype)  # (N, 1): 1/N, or 0
 
     def mean_loss(x: Array) -> Array:
         s = below_0(x, 1)
-        losses = xp.log(xp.exp(s).sum(1)) - s[xp.arange(N), t]  # ln Σ e^x - x[t]
+        rest = (xp.exp(s) - onehot(s.argmax(1), C, x.dtype)).sum(1)  # but for the largest e^s, which is 1
+        losses = xp.log1p(rest) - s[xp.arange(N), t]  # ln Σ e^x - x[t]
         return xp.where(counts, losses, 0).sum() / count
 
     def rule(grad: Any, x: Any) -> Any:
         p = x.softmax(1) if is_tensor(x) else _softmax(x, 1)
-        return (p - beside(p, onehot(t, C, x.dtype))) * (grad * beside(grad, share))
+        hot = beside(p, onehot(t, C, x.dtype))
+        others = p * (1 - hot)
+        share = of(grad).where(counts, grad / beside(grad, count), 0)[:, None]  # (N, 1): 1/N, or 0
+        return (others - hot * others.sum(1, keepdims=True)) * share
 
     return record("cross_entropy", quiet.run(mean_loss, x), (input, rule, input))
+
+
+def onehot(ids: Array, n: int, dtype: Any) -> Array:
+    """Rows with a 1 at the id and 0 elsewhere: (N,) -> (N, n)."""
+    return (ids[:, None] == of(ids).arange(n)).astype(dtype)
 
 
 def layer_norm(
@@ -479,8 +500,13 @@ def layer_norm(
         return r * (g - g.mean(axes, keepdims=True) - n * (g * n).mean(axes, keepdims=True))
 
     z = row_major(quiet.run(lambda: normal(x)[0] * (1 if w is None else w) + (0 if b is None else b)))
-    scale = weight, lambda grad, x: grad * normal(x)[0], input
-    return record("layer_norm", z, (input, grad_x, input, weight), scale, (bias, lambda grad: grad))
+    return record(
+        "layer_norm",
+        z,
+        (input, grad_x, input, weight),
+        (weight, lambda grad, x: grad * normal(x)[0], input),
+        (bias, lambda grad: grad),
+    )
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
@@ -495,10 +521,12 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     p = checks.probability(p, "dropout: p")
     if not training or p == 0:
         return input
-    x = floating(input, "dropout")
+    x = as_array(input, "dropout")
+    if p == 1:  # 0 whatever x is: integers, or infinite
+        return record("dropout", laid_out(of(x).zeros_like(x), x), (input, lambda grad: of(grad).zeros_like(grad)))
+    checks.check_floating(x, "dropout")
     m = dropout_mask(x, p, default_generator.next_key())
-    z = quiet.run(lambda: of(x).where(m != 0, x * m, 0))  # ∞ · 0 is NaN
-    return record("dropout", laid_out(z, x), (input, lambda grad, m: grad * m, m))
+    return record("dropout", laid_out(quiet.run(operator.mul, x, m), x), (input, lambda grad, m: grad * m, m))
 
 
 def scaled_dot_product_attention(
@@ -523,7 +551,12 @@ def scaled_dot_product_attention(
     q, k, v, mask = arrays_of("scaled_dot_product_attention", (query, key, value), attn_mask)
     scale, dropout_p = checks.attention(q, k, v, mask, scale, dropout_p)
     seed = default_generator.next_key() if dropout_p else 0
-    return attend(query, key, value, attn_mask, is_causal, scale, dropout_p, seed)
+    if mask is not None and mask.dtype.kind == "f" and mask.dtype != q.dtype:
+        attn_mask = converted(attn_mask, mask.astype(q.dtype))  # type: ignore[arg-type]  # a tensor, as mask says
+    z = attend(query, key, value, attn_mask, is_causal, scale, dropout_p, seed)
+    if q.ndim == 4 and q.shape == z.shape and not dropout_p:
+        z.array = laid_out(z.array, q)  # which nobody has seen yet: heads that lie side by side in q do so in z
+    return z
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Any, causal: bool, scale: float, drop: float, seed: int) -> Tensor:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays.backend import Array, of
+from ..arrays.backend import Array
 from . import engine, ops
 from .engine import Memory, Variable, needs_grad
 
@@ -88,8 +88,12 @@ class Tensor(Surface, Variable):
         self._grad = value
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        """Ask for (or decline) gradients at this leaf."""
-        self._requires_grad = requires_grad
+        """Ask for (or decline) gradients at this leaf. RuntimeError for integers and for computed tensors."""
+        if requires_grad and self.array.dtype.kind != "f":
+            raise RuntimeError(f"requires_grad: only floating-point tensors can require gradients, got {self.dtype}")
+        if not requires_grad and engine.source(self) is not self:
+            raise RuntimeError("requires_grad: only leaves can be switched off; use detach() for a computed tensor")
+        self._requires_grad = bool(requires_grad)
         return self
 
     if not TYPE_CHECKING:  # who checks types sees the wider forms that `tensor.py` puts in their place
@@ -99,15 +103,13 @@ class Tensor(Surface, Variable):
             """Whether gradients are wanted, here or at something this was computed from."""
             return needs_grad(self)
 
-        def backward(self, gradient: Tensor | None = None, retain_graph: bool = False) -> None:
+        def backward(self, gradient: Tensor | None = None, retain_graph: bool | None = None) -> None:
             """Add ∂self/∂leaf to `leaf.grad` for every leaf this was computed from. See `engine.backward`.
 
             `gradient` is ∂L/∂self, needed unless self has one element.
+            RuntimeError if there is nothing to differentiate or the graph was used up before.
             """
-            if gradient is None and self.array.size != 1:
-                raise RuntimeError(f"backward: the gradient of a result of shape {tuple(self.shape)} must be given")
-            seed = of(self.array).ones_like(self.array) if gradient is None else gradient.array
-            engine.backward([(self, seed)], retain_graph)
+            engine.backward([(self, engine.seed(self, gradient))], bool(retain_graph))
 
         # --- Operations: each a function in `ops.py` -------------------------------------------------------------
 

@@ -9,8 +9,10 @@ operations: `updates.py` (optimizers), `decoding.py` (a block that writes), `Roo
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import os
+import textwrap
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -452,11 +454,23 @@ def plain() -> bool:
 
 
 def install() -> bool:
-    """Put the forms into `core.ops`, with the text of what they replace, unless the environment declines."""
+    """Put the forms into `core.ops`, unless the environment declines."""
     if plain():
         return False
     for name, form in FORMS.items():
-        form.__doc__ = getattr(ops, name).__doc__
-        setattr(ops, name, form)
+        setattr(ops, name, _in_place_of(getattr(ops, name), form))
     engine.total = fast.total  # long sums, exact to the dtype's rounding
     return True
+
+
+def _in_place_of(plain: Callable, form: Callable) -> Callable:
+    """The form, which shows to a reader what it stands for: `help` the text of the core and what is other in the form,
+    `inspect.getsource`, which follows `__wrapped__`, the plain function."""
+    name, told = plain.__name__, " ".join((form.__doc__ or "").split())
+    note = (
+        f"This is the fast form of `core.ops.{name}`, written in `fast/forms.py`: {told[:1].lower()}{told[1:]} "
+        f"`TINYGRAD_Z2G_PLAIN=1` does without; `python -m tinygrad_z2g.learn {name}` shows both."
+    )
+    form.__doc__ = f"{inspect.cleandoc(plain.__doc__ or '')}\n\n{textwrap.fill(note, 116)}"
+    form.__module__, form.__wrapped__ = plain.__module__, plain  # type: ignore[attr-defined]  # as functools.wraps does
+    return form

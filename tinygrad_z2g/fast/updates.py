@@ -39,7 +39,7 @@ def _sgd(self: Any, params: list[Tensor], group: dict[str, Any]) -> None:
 def adam(self: Any, params: list[Tensor], group: dict[str, Any]) -> None:
     """All parameters at once, without temporaries; compiled or in one launch where they are large or on a card."""
     decay = group["weight_decay"] if self.decoupled else 0.0
-    for turn in turns(params) if self.repeats else [params]:
+    for turn in turns(params) if len(set(params)) < len(params) else [params]:
         arrays, parts = [p.array for p in turn], _parts(self, turn, group)
         fast.adam_all(arrays, parts, group["lr"], *group["betas"], group["eps"], decay)
 

@@ -16,6 +16,7 @@ import numpy as np
 from .. import fast
 from ..arrays.backend import CPU, Device, cupy, device_count, is_available, resolve, set_device, synchronize
 from ..arrays.random import default_generator, manual_seed
+from ..fast import forms
 from ..old import ON_CUDA
 from ..tensor import Tensor
 from .kernels.products import WORKSPACE, own_cublas
@@ -103,7 +104,7 @@ def compile_step(fn: Callable) -> CompiledStep:
     a compiled step for each shape), or another current card; at the capture, where fn waits for the card or brings
     data to it (.item(), if tensor:, z2g.tensor([...]), randn), with everything as it was before that call. Recurrent
     layers, convolutions and a GradScaler cannot be captured yet; autocast can. (No card was at hand: this was tried on
-    a stand-in that records and replays.)
+    a stand-in that records and replays.) With TINYGRAD_Z2G_PLAIN=1 no step with a product can be.
     """
     return CompiledStep(fn)
 
@@ -235,10 +236,12 @@ class CompiledStep:
             self._recording = earlier
             if not isinstance(error, Exception):
                 raise
+            hint = ". A plain product cannot be captured either: unset TINYGRAD_Z2G_PLAIN" if forms.plain() else ""
             raise RuntimeError(
                 f"compile_step: {self.__name__} cannot be captured ({type(error).__name__}: {error}). A captured "
                 "step may not wait for the card or bring data to it: no .item(), float(loss), print(loss), if tensor:, "
                 "boolean mask, z2g.tensor([...]), randn; do these before or after it, or call the function itself"
+                + hint
             ) from error
         self._captured.update(graph=capture.graph, outputs=outputs)
         self._fixed = [fixed(optimizer, 0) for optimizer in self._recording.optimizers]

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from ..arrays import dtypes
+from ..arrays.layout import laid_out
 from ..core.engine import Variable, record, unchanged
 from . import precision
 
 
 def cast(x: Variable, dtype: np.dtype) -> Any:
     """z = x, rounded to `dtype`.   dz/dx = 1; the engine turns the gradient back into x's own dtype, as for `to`."""
-    return record("to", dtypes.rounded(x.array, dtype), (x, unchanged))
+    return record("to", laid_out(dtypes.rounded(x.array, dtype), x.array), (x, unchanged))
 
 
 def half_for(x: Any) -> np.dtype | None:

@@ -37,7 +37,7 @@ CASTS: dict[Callable[..., tuple], str] = {
 THROUGH_FLOAT32 = "cosine_similarity norm rms_norm std var"
 
 # And these, where the plain forms of the core compute: the fast ones do so by themselves
-PLAIN_THROUGH_FLOAT32 = "cross_entropy gelu layer_norm linear matmul mean scaled_dot_product_attention softmax sum"
+PLAIN_THROUGH_FLOAT32 = "attend cross_entropy gelu layer_norm linear matmul mean softmax sum"
 
 _HALF = {dtypes.float16}
 _CAST = {name: way for way, names in CASTS.items() for name in names.split()}

@@ -154,12 +154,12 @@ class Sine(Module):
 class _Activation(Module):
     """What the layers below share."""
 
-    function: Any
+    function: str  # by its name in `functional`, where a user may have put one of his own
     settings: tuple[str, ...] = ()
 
     def forward(self, input: Tensor) -> Tensor:
         """Same shape out, but for `GLU`."""
-        return type(self).function(input, *(getattr(self, name) for name in self.settings))
+        return getattr(F, self.function)(input, *(getattr(self, name) for name in self.settings))
 
     def extra_repr(self) -> str:
         shown = ((name, getattr(self, name)) for name in self.settings)
@@ -169,7 +169,7 @@ class _Activation(Module):
 class ELU(_Activation):
     """x, or α (eˣ - 1) where x ≤ 0. See `functional.elu`."""
 
-    function, settings = staticmethod(F.elu), ("alpha", "inplace")
+    function, settings = "elu", ("alpha", "inplace")
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False):
         self.alpha, self.inplace = alpha, inplace
@@ -178,7 +178,7 @@ class ELU(_Activation):
 class CELU(_Activation):
     """x, or α (e^(x / α) - 1) where x ≤ 0. See `functional.celu`."""
 
-    function, settings = staticmethod(F.celu), ("alpha", "inplace")
+    function, settings = "celu", ("alpha", "inplace")
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False):
         self.alpha, self.inplace = alpha, inplace
@@ -187,7 +187,7 @@ class CELU(_Activation):
 class SELU(_Activation):
     """An ELU scaled so that layers keep mean 0 and variance 1 by themselves. See `functional.selu`."""
 
-    function, settings = staticmethod(F.selu), ("inplace",)
+    function, settings = "selu", ("inplace",)
 
     def __init__(self, inplace: bool = False):
         self.inplace = inplace
@@ -196,7 +196,7 @@ class SELU(_Activation):
 class Hardtanh(_Activation):
     """x limited to [min_val, max_val]"""
 
-    function, settings = staticmethod(F.hardtanh), ("min_val", "max_val", "inplace")
+    function, settings = "hardtanh", ("min_val", "max_val", "inplace")
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False):
         if max_val <= min_val:
@@ -207,7 +207,7 @@ class Hardtanh(_Activation):
 class ReLU6(_Activation):
     """x limited to [0, 6]"""
 
-    function, settings = staticmethod(F.relu6), ("inplace",)
+    function, settings = "relu6", ("inplace",)
 
     def __init__(self, inplace: bool = False):
         self.inplace = inplace
@@ -216,7 +216,7 @@ class ReLU6(_Activation):
 class Hardsigmoid(_Activation):
     """relu6(x + 3) / 6"""
 
-    function, settings = staticmethod(F.hardsigmoid), ("inplace",)
+    function, settings = "hardsigmoid", ("inplace",)
 
     def __init__(self, inplace: bool = False):
         self.inplace = inplace
@@ -225,7 +225,7 @@ class Hardsigmoid(_Activation):
 class Hardswish(_Activation):
     """x relu6(x + 3) / 6"""
 
-    function, settings = staticmethod(F.hardswish), ("inplace",)
+    function, settings = "hardswish", ("inplace",)
 
     def __init__(self, inplace: bool = False):
         self.inplace = inplace
@@ -234,7 +234,7 @@ class Hardswish(_Activation):
 class Mish(_Activation):
     """x tanh(ln(1 + eˣ))"""
 
-    function, settings = staticmethod(F.mish), ("inplace",)
+    function, settings = "mish", ("inplace",)
 
     def __init__(self, inplace: bool = False):
         self.inplace = inplace
@@ -243,25 +243,25 @@ class Mish(_Activation):
 class LogSigmoid(_Activation):
     """ln σ(x)"""
 
-    function = staticmethod(F.logsigmoid)
+    function = "logsigmoid"
 
 
 class Softsign(_Activation):
     """x / (1 + |x|)"""
 
-    function = staticmethod(F.softsign)
+    function = "softsign"
 
 
 class Tanhshrink(_Activation):
     """x - tanh x"""
 
-    function = staticmethod(F.tanhshrink)
+    function = "tanhshrink"
 
 
 class Hardshrink(_Activation):
     """x where |x| > lambd, else 0"""
 
-    function, settings = staticmethod(F.hardshrink), ("lambd",)
+    function, settings = "hardshrink", ("lambd",)
 
     def __init__(self, lambd: float = 0.5):
         self.lambd = lambd
@@ -273,7 +273,7 @@ class Hardshrink(_Activation):
 class Softshrink(_Activation):
     """x moved towards 0 by lambd, and 0 where it would pass it"""
 
-    function, settings = staticmethod(F.softshrink), ("lambd",)
+    function, settings = "softshrink", ("lambd",)
 
     def __init__(self, lambd: float = 0.5):
         self.lambd = lambd
@@ -285,7 +285,7 @@ class Softshrink(_Activation):
 class Threshold(_Activation):
     """x where x > threshold, else value"""
 
-    function, settings = staticmethod(F.threshold), ("threshold", "value", "inplace")
+    function, settings = "threshold", ("threshold", "value", "inplace")
 
     def __init__(self, threshold: float, value: float, inplace: bool = False):
         self.threshold, self.value, self.inplace = threshold, value, inplace
@@ -294,7 +294,7 @@ class Threshold(_Activation):
 class GLU(_Activation):
     """a σ(b), a and b the halves of x along `dim`. See `functional.glu`."""
 
-    function, settings = staticmethod(F.glu), ("dim",)
+    function, settings = "glu", ("dim",)
 
     def __init__(self, dim: int = -1):
         self.dim = dim
@@ -303,7 +303,7 @@ class GLU(_Activation):
 class RReLU(_Activation):
     """x where x > 0, else a x: while training with a random a for each number. See `functional.rrelu`."""
 
-    function, settings = staticmethod(F.rrelu), ("lower", "upper", "training", "inplace")
+    function, settings = "rrelu", ("lower", "upper", "training", "inplace")
 
     def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3, inplace: bool = False):
         self.lower, self.upper, self.inplace = lower, upper, inplace
@@ -333,7 +333,7 @@ class PReLU(Module):
 class Softmin(_Activation):
     """softmax(-x) along `dim`"""
 
-    function, settings = staticmethod(F.softmin), ("dim",)
+    function, settings = "softmin", ("dim",)
 
     def __init__(self, dim: int):
         self.dim = dim

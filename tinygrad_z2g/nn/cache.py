@@ -27,10 +27,6 @@ class CacheMethods:
     lengths are written side by side; nobody looks at those.
     """
 
-    def __init__(self: Any, padding: Tensor | None = None):
-        _core_init(self)
-        self.padding = padding
-
     def mask(self: Any, T: int, S: int, like: Tensor) -> Tensor | None:
         """As in the core; with padding (B, 1, T, S): nobody looks at that."""
         if self.padding is None:
@@ -85,7 +81,6 @@ def _longer(a: Array, room: int) -> Array:
     return out
 
 
-_core_init: Any = gpt.Cache.__init__
 _core_mask: Any = gpt.Cache.mask
 if TYPE_CHECKING:  # who checks types sees so what is attached
 

@@ -50,24 +50,6 @@ class SequenceMethods(ContainerMethods):
     add_module: Any
     _of: Any  # these parts under their names, in a container of this kind
 
-    def append(self, module: Module) -> Any:
-        """Add one at the end, named by its number. Returns self."""
-        return self._add(len(self), module)
-
-    def _add(self, number: int, module: Module) -> Any:
-        while str(number) in self.__dict__:  # after `delattr`, which leaves the other numbers as they are
-            number += 1
-        self.add_module(str(number), self._check(module))
-        return self
-
-    def extend(self, modules: Iterable[Module]) -> Any:
-        """Add several at the end. Returns self."""
-        if not isinstance(modules, Iterable):
-            raise TypeError(f"{type(self).__name__}: expected modules to add, got {type(modules).__name__}")
-        for module in list(modules):
-            self.append(module)
-        return self
-
     def insert(self, index: int, module: Module) -> Any:
         """Add one before that of this number, and name all by their numbers. Returns self."""
         modules = list(self)
@@ -158,9 +140,6 @@ class ModuleListMethods:
     As in torch its numbers are names: without its first module, after `delattr(modules, "0")`, `modules[1]` is what it
     was, and `modules[0]` raises KeyError.
     """
-
-    def __init__(self: Any, modules: Iterable[Module] = ()):
-        self.extend(modules)
 
     def insert(self: Any, index: int, module: Module) -> Any:
         """Add one before that of this number, and name all by their numbers; beyond the end, under this number."""

@@ -187,7 +187,7 @@ class ConvTranspose2d(_ConvTranspose):
 class _Pool(Module):
     """What the poolings share: a function of `functional` and its settings, which it checks when called."""
 
-    function: Any
+    function: str  # by its name in `functional`, where a user may have put one of his own
 
     def __init__(self, kernel_size: Any, stride: Any, padding: Any, **settings: Any):
         self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
@@ -195,7 +195,7 @@ class _Pool(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, L) -> (N, C, L'), or (N, C, H, W) -> (N, C, H', W')"""
-        return type(self).function(input, self.kernel_size, self.stride, self.padding, **self.settings)
+        return getattr(F, self.function)(input, self.kernel_size, self.stride, self.padding, **self.settings)
 
     def extra_repr(self) -> str:
         shown = ((name, self.settings[name]) for name in ("dilation", "ceil_mode") if "dilation" in self.settings)
@@ -206,7 +206,7 @@ class _Pool(Module):
 class MaxPool1d(_Pool):
     """The largest value of each window of a sequence; see `functional.max_pool1d`."""
 
-    function = staticmethod(F.max_pool1d)
+    function = "max_pool1d"
 
     def __init__(
         self, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, return_indices: bool = False,
@@ -220,13 +220,13 @@ class MaxPool1d(_Pool):
 class MaxPool2d(MaxPool1d):
     """The largest value of each window of a picture; see `functional.max_pool2d`."""
 
-    function = staticmethod(F.max_pool2d)
+    function = "max_pool2d"
 
 
 class AvgPool1d(_Pool):
     """The mean of each window of a sequence; see `functional.avg_pool1d`."""
 
-    function = staticmethod(F.avg_pool1d)
+    function = "avg_pool1d"
 
     def __init__(
         self, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
@@ -241,7 +241,7 @@ class AvgPool1d(_Pool):
 class AvgPool2d(_Pool):
     """The mean of each window of a picture; see `functional.avg_pool2d`."""
 
-    function = staticmethod(F.avg_pool2d)
+    function = "avg_pool2d"
 
     def __init__(
         self, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
@@ -256,14 +256,14 @@ class AvgPool2d(_Pool):
 class _AdaptivePool(Module):
     """What the poolings to a given size share."""
 
-    function: Any
+    function: str  # by its name in `functional`, where a user may have put one of his own
 
     def __init__(self, output_size: Any):
         self.output_size = output_size
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, ...) -> (N, C, *output_size)"""
-        return type(self).function(input, self.output_size)
+        return getattr(F, self.function)(input, self.output_size)
 
     def extra_repr(self) -> str:
         return f"output_size={self.output_size}"
@@ -272,29 +272,29 @@ class _AdaptivePool(Module):
 class AdaptiveAvgPool1d(_AdaptivePool):
     """The means of `output_size` windows that cover a sequence; see `functional.adaptive_avg_pool1d`."""
 
-    function = staticmethod(F.adaptive_avg_pool1d)
+    function = "adaptive_avg_pool1d"
 
 
 class AdaptiveAvgPool2d(_AdaptivePool):
     """The means of windows that cover a picture; see `functional.adaptive_avg_pool2d`."""
 
-    function = staticmethod(F.adaptive_avg_pool2d)
+    function = "adaptive_avg_pool2d"
 
 
 class AdaptiveMaxPool1d(_AdaptivePool):
     """The largest of each of `output_size` windows that cover a sequence; see `functional.adaptive_max_pool1d`."""
 
-    function = staticmethod(F.adaptive_max_pool1d)
+    function = "adaptive_max_pool1d"
 
     def __init__(self, output_size: Any, return_indices: bool = False):
         self.output_size, self.return_indices = output_size, return_indices
 
     def forward(self, input: Tensor) -> Any:
         """(N, C, ...) -> (N, C, *output_size), and the places if asked for"""
-        return type(self).function(input, self.output_size, self.return_indices)
+        return getattr(F, self.function)(input, self.output_size, self.return_indices)
 
 
 class AdaptiveMaxPool2d(AdaptiveMaxPool1d):
     """The largest of each window, of those that cover a picture; see `functional.adaptive_max_pool2d`."""
 
-    function = staticmethod(F.adaptive_max_pool2d)
+    function = "adaptive_max_pool2d"

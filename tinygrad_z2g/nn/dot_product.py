@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..core import ops
-from ..ops.common import as_array
+from ..ops.common import as_array, widens
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
 
+@widens(ops.scaled_dot_product_attention)
 def scaled_dot_product_attention(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
     is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,

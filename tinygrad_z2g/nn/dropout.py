@@ -20,7 +20,7 @@ _core_init = layers.Dropout.__init__
 class DropoutMethods:
     """What is attached to `Dropout`."""
 
-    function: Any = staticmethod(F.dropout)
+    function: str = "dropout"
 
     def __init__(self: Any, p: float = 0.5, inplace: bool = False):
         _core_init(self, p)
@@ -28,7 +28,7 @@ class DropoutMethods:
 
     def forward(self: Any, input: Tensor) -> Tensor:
         """Same shape"""
-        return type(self).function(input, self.p, self.training, self.inplace)
+        return getattr(F, self.function)(input, self.p, self.training, self.inplace)
 
     def extra_repr(self: Any) -> str:
         return f"p={self.p}, inplace={self.inplace}"
@@ -46,16 +46,16 @@ else:
 class Dropout1d(Dropout):
     """`Dropout` of whole channels: x (N, C, L) or (C, L)."""
 
-    function = staticmethod(F.dropout1d)
+    function = "dropout1d"
 
 
 class Dropout2d(Dropout):
     """`Dropout` of whole channels: x (N, C, H, W)."""
 
-    function = staticmethod(F.dropout2d)
+    function = "dropout2d"
 
 
 class AlphaDropout(Dropout):
     """The dropout that goes with `SELU`: what is dropped becomes what selu gives far on the left."""
 
-    function = staticmethod(F.alpha_dropout)
+    function = "alpha_dropout"

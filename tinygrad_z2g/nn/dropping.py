@@ -14,7 +14,7 @@ from ..arrays.checks import probability
 from ..arrays.random import default_generator
 from ..core import ops
 from ..ops import elementwise
-from ..ops.common import as_array, as_floating
+from ..ops.common import as_array, as_floating, widens
 from ..ops.elementwise import where
 from ..ops.inplace import update
 
@@ -30,6 +30,7 @@ def _mask(like: Array, shape: tuple, p: float) -> Array:
     return quiet.run(fast.dropout, ones, p, default_generator.next_key())[1]
 
 
+@widens(ops.dropout)
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """z = x m: each element is dropped (m = 0) with probability p, or else scaled by m = 1 / (1 - p).
 

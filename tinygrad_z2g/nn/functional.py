@@ -33,6 +33,7 @@ from ..ops.common import (
     linear_rule,
     number,
     same_device,
+    widens,
 )
 from ..ops.elementwise import sigmoid, tanh
 from ..ops.inplace import update
@@ -90,6 +91,7 @@ __all__ = [
 # --- Activations -------------------------------------------------------------------------------------------------
 
 
+@widens(ops.relu)
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """z = max(x, 0), in place if asked to; see `ops.elementwise.relu`.
 
@@ -297,6 +299,7 @@ def rms_norm(
 # --- Embedding and convolution -----------------------------------------------------------------------------------
 
 
+@widens(ops.embedding)
 def embedding(
     input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: float | None = None,
     norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False,

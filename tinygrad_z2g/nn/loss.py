@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..tensor import Tensor
 from . import functional as F
 from .losses import old_reduction
@@ -110,18 +108,19 @@ class BCEWithLogitsLoss(Module):
 class _Loss(Module):
     """What the losses below share."""
 
-    function: Any
+    function: str  # by its name in `functional`, where a user may have put one of his own
     settings: tuple[str, ...] = ()
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """What the function takes; a scalar out, or one loss for each example with reduction="none"."""
-        return type(self).function(*inputs, **{name: getattr(self, name) for name in (*self.settings, "reduction")})
+        settings = {name: getattr(self, name) for name in (*self.settings, "reduction")}
+        return getattr(F, self.function)(*inputs, **settings)
 
 
 class SmoothL1Loss(_Loss):
     """d² / (2 β) where |d| < β, else |d| - β/2, averaged. See `functional.smooth_l1_loss`."""
 
-    function, settings = staticmethod(F.smooth_l1_loss), ("beta",)
+    function, settings = "smooth_l1_loss", ("beta",)
 
     @old_reduction
     def __init__(self, *, reduction: str = "mean", beta: float = 1.0):
@@ -131,7 +130,7 @@ class SmoothL1Loss(_Loss):
 class HuberLoss(_Loss):
     """d² / 2 where |d| < δ, else δ (|d| - δ/2), averaged. See `functional.huber_loss`."""
 
-    function, settings = staticmethod(F.huber_loss), ("delta",)
+    function, settings = "huber_loss", ("delta",)
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0):
         self.reduction, self.delta = reduction, delta
@@ -140,7 +139,7 @@ class HuberLoss(_Loss):
 class KLDivLoss(_Loss):
     """t (ln t - input), the input being log-probabilities; "batchmean" is the divergence. See `functional.kl_div`."""
 
-    function, settings = staticmethod(F.kl_div), ("log_target",)
+    function, settings = "kl_div", ("log_target",)
 
     @old_reduction
     def __init__(self, *, reduction: str = "mean", log_target: bool = False):
@@ -150,7 +149,7 @@ class KLDivLoss(_Loss):
 class PoissonNLLLoss(_Loss):
     """-ln of Poisson's probability, averaged. See `functional.poisson_nll_loss`."""
 
-    function, settings = staticmethod(F.poisson_nll_loss), ("log_input", "full", "eps")
+    function, settings = "poisson_nll_loss", ("log_input", "full", "eps")
 
     @old_reduction
     def __init__(self, log_input: bool = True, full: bool = False, *, eps: float = 1e-8, reduction: str = "mean"):
@@ -160,7 +159,7 @@ class PoissonNLLLoss(_Loss):
 class GaussianNLLLoss(_Loss):
     """-ln of the normal density, averaged; takes input, target, variance. See `functional.gaussian_nll_loss`."""
 
-    function, settings = staticmethod(F.gaussian_nll_loss), ("full", "eps")
+    function, settings = "gaussian_nll_loss", ("full", "eps")
 
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean"):
         self.full, self.eps, self.reduction = full, eps, reduction
@@ -169,7 +168,7 @@ class GaussianNLLLoss(_Loss):
 class CTCLoss(_Loss):
     """-ln of the sum over all ways to read the target off; see `functional.ctc_loss`."""
 
-    function, settings = staticmethod(F.ctc_loss), ("blank", "zero_infinity")
+    function, settings = "ctc_loss", ("blank", "zero_infinity")
 
     def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False):
         self.blank, self.reduction, self.zero_infinity = blank, reduction, zero_infinity
@@ -178,7 +177,7 @@ class CTCLoss(_Loss):
 class HingeEmbeddingLoss(_Loss):
     """x where t = 1, max(0, margin - x) where t = -1, averaged. See `functional.hinge_embedding_loss`."""
 
-    function, settings = staticmethod(F.hinge_embedding_loss), ("margin",)
+    function, settings = "hinge_embedding_loss", ("margin",)
 
     @old_reduction
     def __init__(self, margin: float = 1.0, *, reduction: str = "mean"):
@@ -188,7 +187,7 @@ class HingeEmbeddingLoss(_Loss):
 class MarginRankingLoss(_Loss):
     """max(0, margin - t (x₁ - x₂)), averaged. See `functional.margin_ranking_loss`."""
 
-    function, settings = staticmethod(F.margin_ranking_loss), ("margin",)
+    function, settings = "margin_ranking_loss", ("margin",)
 
     @old_reduction
     def __init__(self, margin: float = 0.0, *, reduction: str = "mean"):
@@ -198,7 +197,7 @@ class MarginRankingLoss(_Loss):
 class SoftMarginLoss(_Loss):
     """ln(1 + e^(-t x)), averaged. See `functional.soft_margin_loss`."""
 
-    function = staticmethod(F.soft_margin_loss)
+    function = "soft_margin_loss"
 
     @old_reduction
     def __init__(self, *, reduction: str = "mean"):
@@ -208,7 +207,7 @@ class SoftMarginLoss(_Loss):
 class CosineEmbeddingLoss(_Loss):
     """1 - cos where t = 1, max(0, cos - margin) where t = -1, averaged. See `functional.cosine_embedding_loss`."""
 
-    function, settings = staticmethod(F.cosine_embedding_loss), ("margin",)
+    function, settings = "cosine_embedding_loss", ("margin",)
 
     @old_reduction
     def __init__(self, margin: float = 0.0, *, reduction: str = "mean"):
@@ -218,7 +217,7 @@ class CosineEmbeddingLoss(_Loss):
 class TripletMarginLoss(_Loss):
     """max(0, d(a, pos) - d(a, neg) + margin), averaged. See `functional.triplet_margin_loss`."""
 
-    function, settings = staticmethod(F.triplet_margin_loss), ("margin", "p", "eps", "swap")
+    function, settings = "triplet_margin_loss", ("margin", "p", "eps", "swap")
 
     @old_reduction
     def __init__(
@@ -230,7 +229,7 @@ class TripletMarginLoss(_Loss):
 class MultiMarginLoss(_Loss):
     """Σ max(0, margin - x[t] + x[j])ᵖ / C over the wrong classes, averaged. See `functional.multi_margin_loss`."""
 
-    function, settings = staticmethod(F.multi_margin_loss), ("p", "margin", "weight")
+    function, settings = "multi_margin_loss", ("p", "margin", "weight")
 
     @old_reduction
     def __init__(self, p: int = 1, margin: float = 1.0, weight: Tensor | None = None, *, reduction: str = "mean"):
@@ -241,7 +240,7 @@ class MultiMarginLoss(_Loss):
 class MultiLabelSoftMarginLoss(_Loss):
     """Binary cross-entropy of each class by itself, averaged. See `functional.multilabel_soft_margin_loss`."""
 
-    function, settings = staticmethod(F.multilabel_soft_margin_loss), ("weight",)
+    function, settings = "multilabel_soft_margin_loss", ("weight",)
 
     @old_reduction
     def __init__(self, weight: Tensor | None = None, *, reduction: str = "mean"):

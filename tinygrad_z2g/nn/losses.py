@@ -21,7 +21,7 @@ from ..core.engine import needs_grad, record
 from ..fast.forms import class_losses
 from ..half.casting import cast
 from ..half.table import apply
-from ..ops.common import as_array, as_int, check_floating, check_ids, fits, laid_out, number, same_device
+from ..ops.common import as_array, as_int, check_floating, check_ids, fits, laid_out, number, same_device, widens
 from ..ops.elementwise import where
 from ..ops.softmax import log_softmax
 
@@ -180,6 +180,7 @@ def same_shape(input: Tensor, target: Tensor, name: str) -> tuple[Array, Array]:
 
 @old_reduction
 @silent
+@widens(ops.cross_entropy)
 def cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean",
     label_smoothing: float = 0.0,

@@ -1,7 +1,6 @@
 """What torch offers of modules beyond the core: names that are checked, buffers, hooks, saving, moving, printing.
 
-`Module` and `Parameter` stand in `core/module.py`; the methods here are attached to them. The attributes of a module
-are its one register: of them this file says what may be assigned to which name.
+`Module` and `Parameter` stand in `core/module.py`; the methods here are attached to them.
 """
 
 from __future__ import annotations
@@ -16,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from ..core.attach import attach
 from ..core.modes import no_grad
-from ..core.module import Module, Parameter, search
+from ..core.module import TAKES, Module, Parameter, search
 from ..tensor import RemovableHandle, Tensor
+from .backward_hooks import Watched
 
 __all__ = ["Identity", "IncompatibleKeys", "Module", "Parameter"]
 
@@ -89,79 +89,58 @@ class ModuleMethods:
 
     _buffers: tuple[str, ...] = ()  # attribute names of tensors that are saved and moved but do not learn
     _transient: tuple[str, ...] = ()  # those of them that are not saved
-    _vacant: dict[str, str] = {}  # noqa: RUF012 - replaced, never changed: what may fill the names that hold None
     _forward_hooks: dict[int, Callable] = {}  # noqa: RUF012 - replaced, never changed
     _forward_pre_hooks: dict[int, Callable] = {}  # noqa: RUF012
+    _backward_hooks: dict[int, tuple[bool, Callable]] = {}  # noqa: RUF012 - and whether it is a pre hook
 
     if TYPE_CHECKING:  # model(x) has the type that forward gives
 
         def __call__(self: _Forward[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R: ...
 
         parameters: Any  # and what else is used here of the core's
+        _reserve: Any
         _walk: Any
 
     else:
 
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            if not self._forward_pre_hooks and not self._forward_hooks:
+            if not self._forward_pre_hooks and not self._forward_hooks and not self._backward_hooks:
                 return self.forward(*args, **kwargs)
             for hook in list(self._forward_pre_hooks.values()):
                 changed = hook(self, args)
                 if changed is not None:
                     args = changed if isinstance(changed, tuple) else (changed,)
+            watched = Watched(self, self._backward_hooks.values()) if self._backward_hooks else None
+            args = args if watched is None else watched.entered(args)
             result = self.forward(*args, **kwargs)
             for hook in list(self._forward_hooks.values()):
                 changed = hook(self, args, result)
                 if changed is not None:
                     result = changed
-            return result
+            return result if watched is None else watched.left(result)
 
     # --- Parts ---------------------------------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
-        kind = self._kind(name)
-        if kind is not None and not isinstance(value, _TAKES[kind]):
-            advice = "copy the values: `with no_grad(): module.weight.copy_(...)`" if kind == "parameter" else "del it"
-            raise TypeError(
-                f"{type(self).__name__}: cannot assign {type(value).__name__} as {kind} '{name}'; assign "
-                + " or ".join("None" if t is type(None) else t.__name__ for t in _TAKES[kind]) + f", or {advice}"
-            )  # fmt: skip
-        new = "parameter" if isinstance(value, Parameter) else "module" if isinstance(value, Module) else None
-        if new is not None and "." in name:
+        if "." in name and isinstance(value, (Parameter, Module)):
             self._set_in_list(name, value)
-            return
-        if new == "parameter" and value.node is not None:
-            raise ValueError(
-                f"{type(self).__name__}: parameter '{name}' must be a leaf, got the result of {value.node.name}; "
-                "compute it in forward()"
-            )
-        if new is not None and new != kind:
-            self._forget(name)
-            self.__dict__.pop(name, None)  # what is new comes last
-        elif value is None and kind in ("parameter", "module"):
-            self.__dict__["_vacant"] = {**self._vacant, name: kind}
-        object.__setattr__(self, name, value)
+        else:
+            _set(self, name, value)
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
         self._forget(name)
 
     def _kind(self, name: str) -> str | None:
-        """What is registered under this name: "parameter", "module" or "buffer", or nothing."""
-        value = self.__dict__.get(name)
-        if name in self._buffers:
-            return "buffer"
-        if isinstance(value, Parameter):
-            return "parameter"
-        return "module" if isinstance(value, Module) else self._vacant.get(name)
+        """As in the core, or a "buffer"."""
+        return "buffer" if name in self._buffers else _kind(self, name)
 
     def _forget(self, name: str) -> None:
         """Nothing is registered under this name any more."""
         for known in ("_buffers", "_transient"):
             if name in getattr(self, known):
                 self.__dict__[known] = tuple(other for other in getattr(self, known) if other != name)
-        if name in self._vacant:
-            self.__dict__["_vacant"] = {other: kind for other, kind in self._vacant.items() if other != name}
+        _forget(self, name)
 
     def _set_in_list(self, name: str, value: Any) -> None:
         """What `layers.0` names, in a list or dict of this module, becomes `value`."""
@@ -232,9 +211,7 @@ class ModuleMethods:
         if param is not None and not isinstance(param, Parameter):
             got = type(param).__name__
             raise TypeError(f"register_parameter: '{name}' must be a Parameter or None, got {got}; use Parameter(...)")
-        setattr(self, name, param)
-        if param is None:
-            self.__dict__["_vacant"] = {**self._vacant, name: "parameter"}
+        _register(self, name, param)
 
     def add_module(self, name: str, module: Module | None) -> None:
         """Set `self.name`. None keeps the place for a module, and refuses anything else there."""
@@ -243,7 +220,7 @@ class ModuleMethods:
         self._check_name("add_module", name, self._kind(name) == "module")
         setattr(self, name, module)
         if module is None:
-            self.__dict__["_vacant"] = {**self._vacant, name: "module"}
+            self._reserve(name, "module")
 
     def register_module(self, name: str, module: Module | None) -> None:
         """The same as `add_module`."""
@@ -290,7 +267,7 @@ class ModuleMethods:
 
     def _members(self) -> list[tuple[str, Any]]:
         """As in the core; but a parameter that is registered as a buffer is none, and no two parts have one name."""
-        found = _members(self)  # type: ignore[arg-type]  # a Module, once attached
+        found = _members(self)
         if self._buffers:
             found = [(name, member) for name, member in found if name not in self._buffers]
         if len(dict(found)) < len(found):  # {1: ..., "1": ...} would be saved as one
@@ -434,6 +411,22 @@ class ModuleMethods:
         self._forward_pre_hooks = self._forward_pre_hooks or {}
         return RemovableHandle(self._forward_pre_hooks, hook)
 
+    def register_full_backward_hook(self, hook: Callable) -> RemovableHandle:
+        """Call `hook(module, grad_input, grad_output)` when the gradients of the module's inputs are there: tuples,
+        with None for what is no tensor. What it returns, if anything, replaces grad_input.
+
+        The inputs are the positional arguments; if none wants a gradient, the hook is called when those of the outputs
+        are there. Outputs: a tensor or a tuple. Neither may then be written to in place.
+        """
+        self._backward_hooks = self._backward_hooks or {}
+        return RemovableHandle(self._backward_hooks, (False, hook))
+
+    def register_full_backward_pre_hook(self, hook: Callable) -> RemovableHandle:
+        """Call `hook(module, grad_output)` when the gradients of the module's outputs are there; what it returns, if
+        anything, replaces them."""
+        self._backward_hooks = self._backward_hooks or {}
+        return RemovableHandle(self._backward_hooks, (True, hook))
+
     # --- Printing ------------------------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
@@ -448,18 +441,16 @@ class ModuleMethods:
         return f"{type(self).__name__}({self.extra_repr()}\n  " + "\n  ".join(lines) + "\n)"
 
 
-_TAKES = {  # what may be assigned to a name, by what is registered under it
-    "parameter": (Parameter, type(None)),
-    "module": (Module, Parameter, type(None)),
-    "buffer": (Tensor, Module, type(None)),
-}
-
-
 def _join(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
 
-_members = Module._members
+TAKES["buffer"] = (Tensor, Module, type(None))
+_members: Any = Module._members
+_set: Any = Module.__setattr__
+_kind: Any = Module._kind
+_forget: Any = Module._forget
+_register: Any = Module.register_parameter
 attach(Parameter, ParameterMethods)
 attach(Module, ModuleMethods)
 

@@ -7,6 +7,7 @@ particular operation, nor of gradient rules, which it passes on at most.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -41,6 +42,7 @@ from ..core.operands import (
 from ..walks.again import linear_rule
 
 _R = TypeVar("_R")
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def numpy_names(function: Callable[..., _R]) -> Callable[..., _R]:
@@ -56,6 +58,18 @@ def numpy_names(function: Callable[..., _R]) -> Callable[..., _R]:
         return function(*args, **kwargs)
 
     return renamed
+
+
+def widens(plain: Callable) -> Callable[[_F], _F]:
+    """Let `help` of a function that takes more than that of the core, and ends in it, show the text of that, too."""
+
+    def told(function: _F) -> _F:
+        of_core = f"`core.{plain.__module__.rpartition('.')[2]}.{plain.__name__}`"
+        own, text = (inspect.cleandoc(f.__doc__ or "") for f in (function, plain))
+        function.__doc__ = f"{own}\n\nWithout more settings this is {of_core}, of which there is said:\n\n{text}"
+        return function
+
+    return told
 
 
 def held(value: Any, dtype: np.dtype, name: str) -> Any:
@@ -124,4 +138,5 @@ __all__ = [
     "row_major",
     "same_device",
     "sizes",
+    "widens",
 ]  # fmt: skip

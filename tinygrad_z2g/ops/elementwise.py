@@ -30,6 +30,7 @@ from .common import (
     operands,
     row_major,
     same_device,
+    widens,
 )
 from .counting import nonzero
 
@@ -52,6 +53,7 @@ def _xp(a: Any, b: Any) -> Any:
 # --- Arithmetic --------------------------------------------------------------------------------------------------
 
 
+@widens(ops.add)
 def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """z = x + alpha y; see `core.ops.add`.
 
@@ -62,6 +64,7 @@ def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     return ops.add(input, other if alpha == 1 else _times(other, alpha, "add"))
 
 
+@widens(ops.sub)
 def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """z = x - alpha y; see `core.ops.sub`.
 
@@ -85,6 +88,7 @@ def rsub(input: Any, other: Any) -> Tensor:
     return sub(other, input)
 
 
+@widens(ops.div)
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     """z = x / y, see `core.ops.div`; rounded, if asked to: "floor" rounds down, "trunc" towards zero.
 
@@ -198,6 +202,7 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     )
 
 
+@widens(ops.pow)
 def pow(input: Any, exponent: Any) -> Tensor:
     """z = xʸ.   ∂z/∂x = y xʸ⁻¹,  ∂z/∂y = xʸ ln x
 
@@ -378,6 +383,7 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     )
 
 
+@widens(ops.masked_fill)
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """z = value where the mask is True, else x; see `core.ops.masked_fill`. `value` is a number or a 0-d tensor, which
     receives the gradient where the mask is True.

@@ -29,6 +29,7 @@ from .common import (
     numpy_names,
     one_dim,
     row_major,
+    widens,
 )
 from .elementwise import masked_fill, maximum, minimum
 from .indexing import take_along_dim
@@ -59,6 +60,7 @@ def _converted(a: Array, dtype: Any) -> Array:
 
 
 @numpy_names
+@widens(ops.sum)
 def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """z = Σ x over `dim`, see `core.ops.sum`; in another `dtype`, if asked for. Integers sum to int64.
 
@@ -76,6 +78,7 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
 
 
 @numpy_names
+@widens(ops.mean)
 def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """z = Σ x / n over the n elements along `dim`, see `core.ops.mean`; in another `dtype`, if asked for.
 

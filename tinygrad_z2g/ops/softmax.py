@@ -14,13 +14,14 @@ from ..arrays.layout import spread
 from ..core import ops
 from ..core.engine import RESULT, record
 from ..half.table import apply
-from .common import as_floating, floating, many_dims, numpy_names, one_dim, row_major
+from .common import as_floating, floating, many_dims, numpy_names, one_dim, row_major, widens
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
 
 @numpy_names
+@widens(ops.softmax)
 def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """pᵢ = e^xᵢ / Σⱼ e^xⱼ along `dim`, see `core.ops.softmax`; computed in another `dtype`, if asked for.
 

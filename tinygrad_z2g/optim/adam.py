@@ -33,19 +33,8 @@ class AdamMethods:
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         defaults |= climbing(type(self).__name__, maximize)
         check_range(type(self).__name__, "learning rate", lr, 0)
-        self.check_settings(type(self).__name__, defaults)
+        self.check_settings(type(self).__name__, defaults)  # before `betas` becomes a tuple
         Optimizer.__init__(self, params, {**defaults, "betas": tuple(betas)})
-
-    def check_settings(self, name: str, settings: dict[str, Any]) -> None:
-        """Raise ValueError or TypeError unless the settings are numbers in range."""
-        check_range(name, "learning rate", settings["lr"])  # below 0 is where a schedule may have led it
-        betas = settings["betas"]
-        if not isinstance(betas, (list, tuple)) or len(betas) != 2:
-            raise TypeError(f"{name}: invalid betas: got {betas!r}, expected two numbers")
-        check_range(name, "beta 1", betas[0], 0, 1)
-        check_range(name, "beta 2", betas[1], 0, 1)
-        check_range(name, "eps", settings["eps"], 0)
-        check_range(name, "weight_decay", settings["weight_decay"], 0)
 
 
 class AdamWMethods:

@@ -1,4 +1,4 @@
-"""What torch offers of optimizers beyond the core: groups with settings of their own, checks, and the way to save.
+"""What torch offers of optimizers beyond the core: devices that are followed, and the way to save.
 
 `Optimizer` itself stands in `core/optimizers.py`; the methods here are attached to it. They know nothing of layers,
 losses or how gradients came about, and leave to `_update` how a weight changes.
@@ -6,11 +6,7 @@ losses or how gradients came about, and leave to `_update` how a weight changes.
 
 from __future__ import annotations
 
-import math
-import numbers
-import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -19,68 +15,23 @@ import numpy as np
 from ..arrays.backend import Array, device_of, of, silent, to_device
 from ..core import optimizers
 from ..core.attach import attach
-from ..core.modes import no_grad
+from ..core.optimizers import check_range
 from ..tensor import Tensor
-from ..walks.modes import enable_grad
 
-__all__ = ["Optimizer"]
-
-_core_step = optimizers.Optimizer.step
+__all__ = ["Optimizer", "check_range"]
 
 
 class OptimizerMethods:
-    """What is attached to `Optimizer`. A subclass lists its settings in `defaults`."""
+    """What is attached to `Optimizer`."""
 
-    repeats = False  # whether a group holds a parameter twice
+    if TYPE_CHECKING:  # what is used here of the core's
+        defaults: dict[str, Any]
+        param_groups: list[dict[str, Any]]
+        state: dict[Tensor, dict[str, Any]]
+        check_settings: Any
+
     remembers: dict[str, type] | None = None  # what `state` holds for a parameter; None: an optimizer's own affair
     sometimes: tuple[str, ...] = ()  # what of it may be absent, depending on the settings
-
-    def __init__(self, params: Iterable, defaults: dict[str, Any]):
-        if isinstance(params, Tensor):
-            raise TypeError(f"{type(self).__name__}: expected an iterable of Tensors or dicts, got one Tensor")
-        self.defaults = defaults
-        self.param_groups: list[dict[str, Any]] = []
-        self.state: dict[Tensor, dict[str, Any]] = defaultdict(dict)
-        groups = list(params)
-        if not groups:
-            raise ValueError(f"{type(self).__name__}: got an empty parameter list; does the model have parameters?")
-        for group in groups if isinstance(groups[0], dict) else [{"params": groups}]:
-            self.add_param_group(group)
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters with settings of their own: {"params": [...], "lr": 0.1}; the rest are the defaults."""
-        name = type(self).__name__
-        if not isinstance(param_group, dict) or "params" not in param_group:
-            raise TypeError(f"{name}: expected a dict with 'params', got {type(param_group).__name__}")
-        params = param_group["params"]
-        params = [params] if isinstance(params, Tensor) else list(params)
-        others = {id(p) for g in self.param_groups for p in g["params"]}
-        for p in params:
-            if not isinstance(p, Tensor):
-                raise TypeError(f"{name}: can optimize Tensors, got {type(p).__name__}")
-            if not p.is_leaf:
-                raise ValueError(f"{name}: can't optimize a computed tensor, only leaves")
-            if id(p) in others:
-                raise ValueError(f"{name}: a parameter of shape {tuple(p.shape)} appears twice, in two groups")
-        if len({id(p) for p in params}) != len(params):
-            self.repeats = True
-            warnings.warn(f"{name}: a parameter appears twice in a group: each step moves it twice", stacklevel=4)
-        group = {**self.defaults, **param_group, "params": params}
-        self.check_settings(name, group)
-        self.param_groups.append(group)
-
-    def check_settings(self, name: str, settings: dict[str, Any]) -> None:
-        """Raise ValueError or TypeError, in the name of `name`, if a group's settings are none for this optimizer."""
-
-    @no_grad()  # an optimizer of the user's own may work on tensors
-    def step(self: Any, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
-        """Change every parameter that has a gradient. `closure`, if given, computes and returns the loss first."""
-        loss = None
-        if closure is not None:
-            with enable_grad():
-                loss = closure()
-        _core_step(self)
-        return loss
 
     @silent
     def _update(self: Any, params: list[Tensor], group: dict[str, Any]) -> None:
@@ -90,15 +41,6 @@ class OptimizerMethods:
                     memory(self.state[p], key, p)
             self._change(p, uphill(p._grad.array, group), group)
             p.memory.writes += 1
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients, or set them to zero."""
-        for group in self.param_groups:
-            for p in group["params"]:
-                if set_to_none:
-                    p._grad = None  # a third of the time of the property, which checks
-                elif p._grad is not None:
-                    p._grad.zero_()
 
     def state_dict(self) -> dict[str, Any]:
         """Settings and state, with parameters as numbers in order: what `load_state_dict` takes."""
@@ -234,16 +176,6 @@ def climbing(owner: str, maximize: bool) -> dict[str, bool]:
 def uphill(g: Array, group: dict[str, Any]) -> Array:
     """The gradient, or its reverse for a group with `maximize`."""
     return -g if group.get("maximize") else g
-
-
-def check_range(owner: str, name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> None:
-    """Raise TypeError unless `value` is a number, ValueError unless low <= value < high (so never NaN or infinite)."""
-    given = value
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{owner}: invalid {name}: got {value!r}, expected a number")
-    if not low <= given < high or given == -math.inf:
-        bound = "" if low == -math.inf else f" >= {low}" if high == math.inf else f" in [{low}, {high})"
-        raise ValueError(f"{owner}: invalid {name}: got {value}, expected a finite number{bound}")
 
 
 if TYPE_CHECKING:  # who checks types sees so what is attached

@@ -10,8 +10,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from ..arrays.backend import device_of, of
-from ..core.engine import Node, Variable, Walk, match, needs_grad, source
+from ..arrays.backend import device_of
+from ..core.engine import Node, Variable, Walk, match, needs_grad, seed, source
 
 
 class Asked:
@@ -82,30 +82,11 @@ def follow(x: Variable, old: Node | None) -> None:
 
 
 def seed_gradient(root: Variable, gradient: Variable | None, create_graph: bool = False) -> Any:
-    """The gradient that a backward pass starts with: 1 for a scalar, otherwise what the caller gave, checked. An array;
-    if the walk is to be recorded, a tensor."""
-    if not root._requires_grad and not needs_grad(root):
-        raise RuntimeError("backward: this tensor does not require grad and has no grad_fn; nothing to differentiate")
-    array = root.array
-    if gradient is None:
-        if array.size != 1:
-            raise RuntimeError(
-                f"backward: grad can be implicitly created only for scalar outputs, got shape {tuple(array.shape)}; "
-                "reduce it first (.sum(), .mean()) or pass gradient="
-            )
-        one = of(array).array(1, array.dtype).reshape(array.shape)  # a quarter of the time of ones_like
-        return root.make(one) if create_graph else one
-    if not isinstance(gradient, Variable):
-        raise TypeError(f"backward: gradient must be a Tensor or None, got {type(gradient).__name__}")
-    if gradient.array.shape != array.shape:
-        raise RuntimeError(
-            f"backward: gradient has shape {tuple(gradient.array.shape)}, expected the tensor's {tuple(array.shape)}"
-        )
-    if gradient.array.device != array.device:  # asked of the arrays: a tenth of the time of `device_of`
-        raise RuntimeError(f"backward: gradient is on {device_of(gradient.array)}, the tensor on {device_of(array)}")
+    """As `engine.seed`; if the walk is to be recorded, a tensor."""
+    numbers = seed(root, gradient)
     if not create_graph:
-        return gradient.array if gradient.array.dtype is array.dtype else gradient.array.astype(array.dtype, copy=False)
-    return match(gradient, root)
+        return numbers
+    return root.make(numbers) if gradient is None else match(gradient, root)
 
 
 def wanted(inputs: Any) -> set[Node | Variable]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from ..core.attach import attach
-from ..core.modes import Switch, grad_mode, is_grad_enabled, no_grad
+from ..core.modes import Switch, enable_grad, grad_mode, is_grad_enabled, no_grad
 
 __all__ = ["enable_grad", "inference_mode", "is_grad_enabled", "no_grad", "set_grad_enabled"]
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -46,12 +46,6 @@ class SwitchMethods:
 
 
 attach(Switch, SwitchMethods)
-
-
-class enable_grad(Switch):
-    """Record again inside a `no_grad` block."""
-
-    _inside = True
 
 
 class inference_mode(Switch):
