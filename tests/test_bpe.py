@@ -154,6 +154,36 @@ def test_the_package_tokenizers_gives_the_same_ids(rule):
     assert fast.encode(CATS).tolist() == ours.encode(CATS).tolist()
 
 
+def tokens_of(merges):
+    """The bytes, then all that the merges name or make."""
+    named = [token for pair in merges for token in (*pair, "".join(pair))]
+    return list(dict.fromkeys([*SPELLING.values(), *named]))
+
+
+@pytest.mark.parametrize("merges, text, tokens", [
+    ([("ab", "a"), ("a", "b")], "abab", ["aba", "b"]),  # the first ab makes (ab, a), which comes before the second ab
+    ([("c", "ab"), ("a", "b")], "cabab", ["cab", "ab"]),
+    ([("ab", "ab"), ("ab", "a"), ("a", "b")], "ababab", ["aba", "b", "ab"]),
+    ([("a", "b"), ("b", "c"), ("a", "b")], "abc", ["a", "bc"]),  # listed twice: the later place counts
+])  # fmt: skip
+def test_merges_that_use_a_token_before_they_make_it(merges, text, tokens):
+    bpe = BPE(tokens_of(merges), merges)
+    assert [bpe.tokens[i] for i in bpe.encode(text).tolist()] == tokens
+
+
+PARTS = st.sampled_from(["a", "b", "c", "ab", "ba", "bc", "aa", "abc", "aba", "aab"])
+
+
+@given(st.lists(st.tuples(PARTS, PARTS), max_size=8), st.text("abc", max_size=14))
+@example([("ab", "a"), ("a", "b")], "abab")
+def test_merges_in_any_order_join_as_in_the_package_tokenizers(merges, text):
+    pytest.importorskip("tokenizers")
+    from tinygrad_z2g.text.fast import FastBPE
+
+    tokens = tokens_of(merges)
+    assert BPE(tokens, merges).encode(text).tolist() == FastBPE(tokens, merges).encode(text).tolist()
+
+
 # --- WordPiece ---------------------------------------------------------------------------------------------------
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "cat", "##s", "un", "##know", "##able", "!", "e", "漢"]

@@ -37,6 +37,11 @@ class BPE:
         self.tokens, self.merges, self.rule, self.special = list(tokens), list(merges), rule, frozenset(special)
         self.ids = {token: i for i, token in enumerate(self.tokens)}
         self._rank = {pair: i for i, pair in enumerate(self.merges)}
+        used: set[str] = set()
+        self._in_order = True  # no token takes part in a merge before the one that makes it
+        for pair in self.merges:
+            self._in_order &= "".join(pair) not in used
+            used.update(pair)
         self._special = re.compile("|".join(map(re.escape, sorted(self.special, key=len, reverse=True))) or "(?!)")
         self._missing = bytes(byte for byte, symbol in SPELLING.items() if symbol not in self.ids)
         self._piece = functools.lru_cache(2**16)(self._piece)  # type: ignore[method-assign]  # words come again
@@ -93,13 +98,16 @@ class BPE:
         return [i for piece in cut(text, self.rule) for i in self._piece(piece)]
 
     def _piece(self, piece: str) -> list[int]:
-        """The tokens of one piece: its bytes, of which the pair that was learned first is joined, until none is left"""
+        """The tokens of one piece: its bytes, of which the pair that was learned first is joined, until none is left.
+
+        From the left, one place at a time: all at once is the same where no token was used before it was made.
+        """
         word = [SPELLING[byte] for byte in piece.encode()]
         if self.rule == "llama-bpe" and "".join(word) in self.ids:
             return [self.ids["".join(word)]]  # Llama 3's pieces that are tokens need no joining
         while pairs := [pair for pair in itertools.pairwise(word) if pair in self._rank]:
             best = min(pairs, key=self._rank.__getitem__)
-            word = joined(word, best, "".join(best))
+            word = joined(word, best, "".join(best), once=not self._in_order)
         return [self.ids[symbol] for symbol in word]
 
     def decode(self, ids: Tensor | Iterable[int]) -> str:
@@ -112,11 +120,13 @@ class BPE:
         return spelled.encode() if spelled in self.special else bytes(BYTES[character] for character in spelled)
 
 
-def joined(word: list, pair: tuple, new: Any) -> list:
-    """The word with `new` in place of each `pair`, from the left."""
+def joined(word: list, pair: tuple, new: Any, once: bool = False) -> list:
+    """The word with `new` in place of each `pair`, from the left, or of the first alone."""
     out: list = []
-    for symbol in word:
+    for i, symbol in enumerate(word):
         out.append(symbol)
         if len(out) > 1 and (out[-2], out[-1]) == pair:
             out[-2:] = [new]
+            if once:
+                return out + word[i + 1 :]
     return out
