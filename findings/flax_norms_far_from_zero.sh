@@ -5,7 +5,7 @@
 # right to about 1e-3, and at mean 10,000 to 1e-2.
 # Seen with jax 0.10.2 and flax 0.12.8, worst error of 4 rows of 64, where right answers lie within -3 and 3:
 # jax.nn.standardize and nnx.LayerNorm, GroupNorm and BatchNorm, all as they are by default, are a third off at mean
-# 1000, and give numbers around 1000 and more at mean 10,000. With use_fast_variance=False, and from jnp.var, 1e-4 and 1e-3.
+# 1000, and give numbers of 1000 and more at mean 10,000. With use_fast_variance=False, and by jnp.var, 1e-4 and 1e-3.
 # Why: they take the variance for E[x²] - E[x]², whose terms are 10^8 at mean 10,000, where float32 counts in steps of 8.
 # A variance that comes out negative is raised to 0, and what is left to divide by is the root of epsilon.
 # What follows: inputs that were not centred (temperatures in kelvin, years, pixel sums) must not meet such a layer first.

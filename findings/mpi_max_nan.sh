@@ -5,8 +5,8 @@
 # Seen with mpi4py 4.1.2 and mpich 5.0.2, two processes with one float32 each, 1 and 2, NaN in the place of one of them:
 # NaN on rank 0: rank 0 is told 2, rank 1 NaN. NaN on rank 1: rank 0 is told NaN, rank 1 is told 1. Each hears the other's
 # number. MPI.MIN does the same. With 100,000 numbers the ranks agree: a NaN of rank 1 is kept, one of rank 0 is lost.
-# Why: the maximum is a > b ? a : b, which is b where one is NaN, and each rank puts its own number in another place. Of
-# long arrays each part has one rank that computes it, in one order.
+# Why, as the results show: every comparison with a NaN is false, so of two numbers the one named second is kept, and each
+# rank names its own in another place. Of long arrays each part is computed once, then handed round.
 # What follows: `if isnan(allreduce(loss, MAX)): skip` parts the ranks, which then wait for each other for ever. Reduce
 # a count, `allreduce(int(isnan(loss)), SUM)`; a sum of floats carries NaN to everybody, too.
 # Exit 0 while this is so, 1 when it has changed.
