@@ -404,12 +404,17 @@ def embedding(input: Tensor, weight: Tensor) -> Tensor:
 
     def rule(grad: Any, ids: Any) -> Any:
         if is_tensor(grad):  # what adds up rows has a rule, too: to look them up
-            return record("embedding", rule(grad.array, ids.array), (grad, lambda grad, ids: grad[ids], ids))
-        rows = of(grad).zeros(shape, dtypes.float64)  # an id may be there a thousand times
-        of(grad).add.at(rows, ids, grad.astype(dtypes.float64))  # `rows[ids] += grad` would add one only
-        return rows
+            return record("embedding", rows_at(ids.array, grad.array, shape), (grad, lambda grad, ids: grad[ids], ids))
+        return rows_at(ids, grad, shape)
 
     return record("embedding", table[ids], (weight, rule, input))
+
+
+def rows_at(ids: Array, rows: Array, shape: tuple[int, ...]) -> Array:
+    """Zeros of `shape` to which each row is added at its id; in float64, for an id may be there a thousand times."""
+    z = of(rows).zeros(shape, dtypes.float64)
+    of(rows).add.at(z, ids, rows.astype(dtypes.float64))  # `z[ids] += rows` would add one only
+    return z
 
 
 def softmax(input: Tensor, dim: int) -> Tensor:
