@@ -8,7 +8,7 @@ width 128 that is 3 calls in place of 162, and 1.1 ms in place of 2.1 for AdamW,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,7 +91,7 @@ def _scale(start, stop, ends, a, factor):
         begin = ends[k]
 
 
-def _over_all(function: Any, arrays: list[Array], *args: Any) -> None:
+def _over_all(function: Any, arrays: Sequence[Array], *args: Any) -> None:
     """function for all numbers of the arrays, which it changes: if two share some, one thread goes in order."""
     ends = np.cumsum([a.size for a in arrays])
     n = int(ends[-1])
