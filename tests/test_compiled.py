@@ -185,7 +185,6 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "rotate": rotated_arguments,
     "rnn": lambda N, C: [(*rnn_arguments(N, C), relu) for relu in (False, True)],
     "scale_shift": lambda N, C: [(normal(N, C), normal(C), normal(C)), (normal(N, C), normal(C), None)],
-    "scaled_difference": lambda N, C: [(normal(N, C), normal(N, C), np.float32(0.3))],
     "sgd": lambda N, C: [(normal(N, C), normal(N, C), 0.1)],
     "softmax": lambda N, C: [(normal(N, C, scale=scale), -1) for scale in (1, 30)] + [(normal(2, N, C), 2)],
     "softmax_backward": lambda N, C: [(with_row_sums_of_one(normal(N, C)), normal(N, C), -1)],

@@ -101,11 +101,6 @@ def squared_distance(a: Array, b: Array) -> Array:
     return sum_squares(a - b)
 
 
-def scaled_difference(a: Array, b: Array, factor: Array) -> Array:
-    """(a - b) factor, where the factor is a number."""
-    return (a - b) * factor
-
-
 def column_sums(a: Array, b: Array | None = None) -> Array:
     """Σ a b over the rows of two matrices, or Σ a of one: the gradient of what was the same for every row."""
     return total(a if b is None else a * b, (0,), False)

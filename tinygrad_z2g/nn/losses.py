@@ -105,8 +105,8 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tenso
     return record(
         "mse_loss",
         loss,
-        (input, lambda grad, input, target: fast.scaled_difference(input, target, grad * (2 / n)), input, target),
-        (target, lambda grad, input, target: fast.scaled_difference(target, input, grad * (2 / n)), input, target),
+        (input, lambda grad, input, target: (input - target) * (grad * (2 / n)), input, target),
+        (target, lambda grad, input, target: (target - input) * (grad * (2 / n)), input, target),
     )
 
 

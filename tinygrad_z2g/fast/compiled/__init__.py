@@ -14,7 +14,7 @@ from .channels import batch_norm, batch_norm_backward
 from .columns import column_sums, product_and_column_sums, scale_shift, sum_rows_by_id, total
 from .compiling import cache_folder, prepare
 from .convolution import conv, conv_weight
-from .distances import scaled_difference, squared_distance
+from .distances import squared_distance
 from .dropping import dropout
 from .gates import gru, gru_backward, lstm, lstm_backward, rnn, rnn_backward
 from .jit import threads
