@@ -177,6 +177,24 @@ def test_an_optimizer_of_ones_own(device):
     assert host(w).tolist() == [0, 0]
 
 
+class Older(optim.SGD):
+    def __setstate__(self, state):  # as torch users fill in settings that an older version did not save
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group.setdefault("extra", 7)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_subclass_may_extend_setstate(copied):
+    optimizer = Older([nn.Parameter(z2g.ones(2))], lr=0.5)
+    twin = copied(optimizer)
+    (w,) = twin.param_groups[0]["params"]
+    w.grad = z2g.ones(2)
+    twin.step()
+    assert twin.param_groups[0]["extra"] == 7 and "extra" not in optimizer.param_groups[0]
+    assert w.tolist() == [0.5, 0.5]
+
+
 def test_an_optimizer_is_pickled_with_its_parameters():
     w, optimizer, _ = rosenbrock(lambda params: optim.Adam(params, lr=0.1), 2)
     twin_w, twin = pickle.loads(pickle.dumps((w, optimizer)))

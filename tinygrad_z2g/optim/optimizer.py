@@ -74,6 +74,10 @@ class OptimizerMethods:
         for group, other in zip(self.param_groups, groups, strict=True):
             group.update(other)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """What a pickle or a copy holds becomes this optimizer's; subclasses may add what an older one did not save."""
+        self.__dict__.update(state)
+
     def __repr__(self) -> str:
         text = f"{type(self).__name__} ("
         for i, group in enumerate(self.param_groups):
