@@ -277,15 +277,20 @@ def test_not_even_by_root(tmp_path):
 RULES = ROOT / "examples" / "01_if_else.py"
 
 
+def interrupted(command, environment, begun):
+    """Exit code and errors of a process that gets a Ctrl-C once it has printed the line `begun`."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout.readline() == begun
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
 def test_ctrl_c_ends_with_130_and_one_line(tmp_path):
     code = "import time, common; common.parse(common.arguments('', 1)); print('at work', flush=True); time.sleep(60)"
     command = [sys.executable, "-c", code, "--no-plot", "--out", str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(RULES.parent)])}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    assert process.stdout.readline() == "at work\n"
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, "\nstopped by Ctrl-C\n")
+    assert interrupted(command, environment, "at work\n") == (130, "\nstopped by Ctrl-C\n")
 
 
 def test_ctrl_c_while_modules_are_loaded(tmp_path):
@@ -294,11 +299,7 @@ def test_ctrl_c_while_modules_are_loaded(tmp_path):
     (tmp_path / "numpy.py").write_text(slow, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     command = [sys.executable, str(RULES.parent / "02_perceptron.py")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    assert process.stdout.readline() == "loading\n"
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, "\nstopped by Ctrl-C\n")
+    assert interrupted(command, environment, "loading\n") == (130, "\nstopped by Ctrl-C\n")
 
 
 def test_the_second_ctrl_c_ends_at_once(tmp_path):

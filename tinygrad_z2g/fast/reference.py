@@ -19,6 +19,8 @@ from ..arrays.backend import Array, device_of, of, silent, to_device
 from ..arrays.normal import erf as erf
 from ..arrays.normal import normal_cdf
 from ..arrays.random import dropout_mask, dropout_numbers  # noqa: F401 - of this family
+from ..core.engine import add_part as add_part  # the gradient of a slice has no other form here
+from ..core.engine import put_part as put_part
 
 
 def large(a: Array) -> bool:
@@ -605,21 +607,6 @@ def add_windows(out: Array, seen: Array, stride: tuple[int, ...], dilation: tupl
         firsts = [k * d for k, d in zip(at, dilation, strict=True)]
         moves = (slice(f, f + s * (m - 1) + 1, s) for f, s, m in zip(firsts, stride, lengths, strict=True))
         out[(..., *moves)] += seen[(slice(None), slice(None), *at)]
-
-
-# --- The gradient of a slice --------------------------------------------------------------------------------------
-
-
-def put_part(part: Array, place: Any, shape: tuple[int, ...], dtype: np.dtype) -> Array:
-    """An array of zeros with `part` at that place."""
-    whole = of(part).zeros(shape, dtype)
-    whole[place] = part
-    return whole
-
-
-def add_part(whole: Array, place: Any, part: Array) -> None:
-    """whole[place] += part"""
-    whole[place] += part
 
 
 # --- Several blocks, one after the other -------------------------------------------------------------------------
