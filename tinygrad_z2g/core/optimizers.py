@@ -184,7 +184,7 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
 
     Returns the norm before scaling, a 0-d tensor.
     """
-    grads = [p.grad for p in parameters if p.grad is not None]
+    grads = [p._grad for p in parameters if p._grad is not None]
     if not grads:
         return Tensor.make(np.zeros((), np.float32))
     total = norm([g.array for g in grads])

@@ -160,11 +160,12 @@ def _tensors(value: Any) -> Any:
 
 def memory(state: dict[str, Any], key: str, p: Tensor) -> Array:
     """The array that `state` remembers for p under `key`: zeros at first; it follows p to another device or dtype."""
-    if key not in state:
-        state[key] = of(p.array).zeros_like(p.array)
-    elif device_of(state[key]) != p.device or state[key].dtype != p.dtype:
-        state[key] = to_device(state[key], p.device).astype(p.dtype)
-    return state[key]
+    kept, w = state.get(key), p.array
+    if kept is None:
+        kept = state[key] = of(w).zeros_like(w)
+    elif kept.device != w.device or kept.dtype != w.dtype:
+        kept = state[key] = to_device(kept, device_of(w)).astype(w.dtype)
+    return kept
 
 
 def check_implementation(owner: str, **settings: Any) -> None:

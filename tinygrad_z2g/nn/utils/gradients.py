@@ -9,15 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-import numpy as np
-
+from ...arrays.backend import silent
 from ...core import optimizers
 from ...core.modes import no_grad
 from ...ops.shape import cat
 from ...tensor import Tensor
 
 
-@np.errstate(all="ignore")  # an infinite gradient gives NaN, as on the GPU, without a warning
+@silent  # an infinite gradient gives NaN, as on the GPU, without a warning
 def clip_grad_norm_(
     parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
 ) -> Tensor:
