@@ -329,7 +329,7 @@ class Walk:
         else:
             rule, numbers = joint
             for edge, part in zip(edges, rule(grad, *numbers), strict=True):
-                if edge is not None:
+                if edge is not None and part is not None:
                     arrive(edge[0], part)
 
     # --- 3. Add --------------------------------------------------------------------------------------------------
