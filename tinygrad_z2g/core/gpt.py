@@ -8,6 +8,7 @@ number.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -100,14 +101,24 @@ def sample(
         raise ValueError(f"sample: got {got}; expected a temperature >= 0, and at least 1 token to choose from")
     if temperature == 0:
         return Tensor.make(scores.array.argmax(1))
-    with np.errstate(over="ignore"):  # a tiny temperature
-        host = to_host(scores.array).astype(np.float64) / temperature
+    host = tempered(scores, temperature)
     order, rows = (-host).argsort(axis=1, kind="stable"), np.arange(len(host))[:, None]  # likeliest first
     ranked = ops.softmax(Tensor.make(host[rows, order]), 1).array  # (B, V)
     if top_k is not None:
         ranked[:, top_k:] = 0
     choice = random.choices(ranked, 1, False, generator)  # (B, 1)
     return Tensor.make(to_device(order[rows, choice][:, 0], device_of(scores.array)))
+
+
+def tempered(scores: Tensor, temperature: float) -> np.ndarray:
+    """(scores - the largest of their row) / temperature > 0, on the host: 0 for the likeliest, however cold it is."""
+    host = to_host(scores.array).astype(np.float64)
+    largest = host.max(1, keepdims=True)  # (B, V) -> (B, 1)
+    if not np.isfinite(largest).all():
+        got = largest[~np.isfinite(largest)][0]
+        raise ValueError(f"sample: the largest score of a row is {got}, expected a number; has training diverged?")
+    with np.errstate(over="ignore"):  # a tiny temperature
+        return (host - largest) / min(temperature, sys.float_info.max)  # -inf / inf is NaN
 
 
 @dataclass
