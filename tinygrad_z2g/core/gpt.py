@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ class Cache:
         self._kept: dict[Module, Any] = {}  # (keys, values)
 
     def __len__(self) -> int:
-        return max((k.array.shape[2] for k, _ in self._kept.values()), default=0)
+        return one_length(k.array.shape[2] for k, _ in self._kept.values())
 
     def extend(self, owner: Module, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """All keys and values of the attention `owner`, with those of new positions at the end: (B, nh, S, hs)."""
@@ -50,6 +51,16 @@ class Cache:
     def mask(self, T: int, S: int, like: Tensor) -> Tensor | None:
         """Where the last T of S positions may look: up to themselves. (T, S); None for all of them, or the last one."""
         return None if T in (1, S) else like.make(of(like.array).tri(T, S, S - T, dtype=bool))
+
+
+def one_length(lengths: Iterable[int]) -> int:
+    """How many positions all attentions of a model have kept. RuntimeError if not all have as many."""
+    found = set(lengths)
+    if len(found) > 1:
+        got = ", ".join(map(str, sorted(found)))
+        raise RuntimeError(f"Cache: some layers hold other positions than others ({got}); a call was stopped half-way, "
+                           "or several models share it; begin a new one")  # fmt: skip
+    return max(found, default=0)
 
 
 class LanguageModel(Module):
