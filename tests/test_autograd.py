@@ -9,6 +9,7 @@ import pytest
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g.autograd import Function, backward, detect_anomaly, grad, gradcheck, set_detect_anomaly
+from tinygrad_z2g.tools import explain
 
 
 def leaf(values):
@@ -336,6 +337,10 @@ class Wrong(Function):
         (lambda g: (g, g, None, g), RuntimeError, "returned 4 gradients, expected 3"),
         (lambda g: (g, 1.0, None), TypeError, "gradient 1 is float"),
         (lambda g: (g, g[:1], None), RuntimeError, r"gradient 1 has shape \(1,\), its argument \(2,\)"),
+        (lambda g: (g, g.sum(), None), RuntimeError, r"gradient 1 has shape \(\), its argument \(2,\)"),
+        (lambda g: (g, g.reshape(2, 1), None), RuntimeError, r"gradient 1 has shape \(2, 1\), its argument \(2,\)"),
+        (lambda g: (g, g.expand(0, 3, 2)[..., :1], None), RuntimeError, r"gradient 1 has shape \(0, 3, 1\)"),
+        (lambda g: (g, g, g), RuntimeError, "argument 2 is function, no Tensor; its gradient is None"),
     ],
 )
 def test_a_wrong_rule_is_refused(device, answer, error, message):
@@ -345,10 +350,41 @@ def test_a_wrong_rule_is_refused(device, answer, error, message):
     assert x.grad is None and y.grad is None
 
 
-def test_none_is_no_gradient_and_more_of_it_is_ignored(device):
-    x, y = leaf([1.0, 2.0]), leaf([1.0, 2.0])
-    Wrong.apply(x, y, lambda g: (g, None, None, None)).sum().backward()
-    assert x.grad.tolist() == [1, 1] and y.grad.tolist() == [0, 0]
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_none_is_no_gradient_and_more_of_it_is_ignored(device, create_graph):
+    """As in torch it leaves `.grad` None, so that an optimizer passes y over: zeros would decay it."""
+    x, y, deeper = leaf([1.0, 2.0]), leaf([1.0, 2.0]), leaf([1.0, 2.0])
+    z = Wrong.apply(x, y, lambda g: (g, None, None, None)) + Wrong.apply(x, deeper.exp(), lambda g: (g, None, None))
+    assert "Wrong" in explain.story(z.sum(), {"x": x, "y": y}).markdown()
+    z.sum().backward(create_graph=create_graph)
+    assert x.grad.tolist() == [2, 2] and y.grad is None and deeper.grad is None
+    z = Wrong.apply(x, y, lambda g: (g, None, None)).sum()
+    assert grad(z, (x, y), create_graph=create_graph, retain_graph=True, allow_unused=True)[1] is None
+    with pytest.raises(RuntimeError, match="do not depend on input 1"):
+        grad(z, (x, y), create_graph=create_graph)
+    z = Wrong.apply(x, y, lambda g: (g, None, None)) + 3 * y  # the other way counts
+    z.sum().backward(create_graph=create_graph)
+    assert y.grad.tolist() == [3, 3]
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "larger"), [((2,), (3, 2)), ((), (3, 2)), ((3, 1), (2, 3, 4)), ((1, 2), (5, 2)), ((1,), (0,))]
+)
+def test_a_gradient_that_the_argument_broadcasts_to_is_summed(device, shape, larger, create_graph):
+    """As torch's validate_outputs does, also of another dtype."""
+    x, y = z2g.ones(shape, requires_grad=True), z2g.ones(shape, requires_grad=True)
+    ones = z2g.ones(larger, dtype=z2g.float64)
+    z = Wrong.apply(x, y, lambda g: (ones, z2g.zeros(larger), None))
+    gx, gy = grad(z.sum(), (x, y), create_graph=create_graph)
+    assert gx.shape == gy.shape == x.shape and gx.dtype == z2g.float32
+    assert gx.sum().item() == ones.numel() and not gy.any()
+
+
+def test_what_needs_no_gradient_may_be_given_any(device):
+    x, y = leaf([1.0, 2.0]), z2g.ones(2)
+    Wrong.apply(x, y, lambda g: (g, z2g.ones(7, 7), None)).sum().backward()
+    assert x.grad.tolist() == [1, 1] and y.grad is None
 
 
 @pytest.mark.parametrize("create_graph", [False, True])

@@ -377,6 +377,9 @@ SAMPLING = {
     "hot": ({"temperature": 3.0}, allowed(ORDER, 3.0)),
     "very hot": ({"temperature": 1e9}, np.full(5, 0.2)),
     "very cold": ({"temperature": 1e-6}, allowed([1])),
+    "too cold for float64": ({"temperature": 5e-324}, allowed([1])),  # 3 / 5e-324 is infinite
+    "too cold for float64, top_p": ({"temperature": 5e-324, "top_p": 0.9}, allowed([1])),
+    "infinitely hot, top_p": ({"temperature": math.inf, "top_p": 0.6}, np.isin(range(5), ORDER[:3]) / 3),
     "top_k 1": ({"top_k": 1}, allowed([1])),
     "top_k 3": ({"top_k": 3}, allowed(ORDER[:3])),
     "top_k 5": ({"top_k": 5}, allowed(ORDER)),
@@ -411,6 +414,21 @@ def test_sampling_rows_are_independent_and_minus_infinity_is_never_drawn(device)
     assert set(drawn[:, 1]) == {1}
 
 
+@pytest.mark.parametrize("settings", [{}, {"top_p": 0.5}, {"temperature": 1e-320}, {"top_k": 1}])
+@pytest.mark.parametrize("row", [[0, math.nan, 1], [0, math.inf, 1], [-math.inf] * 3])
+def test_scores_that_are_no_numbers_are_refused_by_name(device, settings, row):
+    with pytest.raises(ValueError, match=r"largest score of a row is -?(nan|inf), expected a number; has training"):
+        sample(z2g.tensor([[1.0, 2.0, 3.0], row]), **settings)
+
+
+@pytest.mark.parametrize("settings", [{}, {"top_p": 0.5}, {"temperature": 0}])
+def test_no_rows_give_no_tokens(device, settings):
+    assert sample(z2g.zeros(0, 3), **settings).shape == (0,)
+    assert z2g.multinomial(z2g.ones(0, 3), 2).shape == (0, 2)
+    model = GPT(GPTConfig(5, 4, 1, 1, 4))
+    assert model.generate(z2g.zeros(0, 2, dtype=z2g.int64), 3, temperature=0).shape == (0, 5)
+
+
 BAD_SAMPLING = [{"temperature": -1.0}, {"temperature": math.nan}, {"top_k": 0}, {"top_k": -1}, {"top_p": 1.5},
                 {"top_p": -0.1}]  # fmt: skip
 
@@ -419,6 +437,18 @@ BAD_SAMPLING = [{"temperature": -1.0}, {"temperature": math.nan}, {"top_k": 0}, 
 def test_sampling_settings_out_of_range(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         sample(z2g.tensor([SCORES]), **settings)
+
+
+@pytest.mark.parametrize("prompt", [[[1.5]], ["ab"], [1, 2], z2g.tensor([[1.0, 2.0]]), [z2g.tensor([1.0])]])
+def test_a_prompt_is_made_of_integers(prompt):
+    """Half an id was cut off before."""
+    model = GPT(GPTConfig(5, 4, 1, 1, 4))
+    with pytest.raises(TypeError, match="generate: expected prompts, each a sequence of integers"):
+        model.generate(prompt, 2)
+    if not isinstance(prompt, z2g.Tensor):
+        with pytest.raises(TypeError, match="generate: expected prompts, each a sequence of integers"):
+            next(model.stream(prompt))
+    assert len(model.generate([np.array([1, 2]), z2g.tensor([1, 2], dtype=z2g.int32)], 2)[0]) == 4
 
 
 # --- The model ---------------------------------------------------------------------------------------------------

@@ -69,12 +69,102 @@ def test_a_hook_that_fails_touches_no_leaf(device):
 
 
 def test_a_hook_may_walk_another_graph(device):
+    """As in torch it has to switch recording on."""
     x, u = leaf(numbers(3)), leaf(3.0)
     h = x * 2
-    h.register_hook(lambda grad: (u * u).backward())
+
+    def walk(grad):
+        with z2g.enable_grad():
+            (u * u).backward()
+
+    h.register_hook(walk)
     w = backward(h)
     assert_close(x.grad, 2 * w)
     assert u.grad.item() == 6
+
+
+@pytest.mark.parametrize("where", ["inner", "leaf", "after"])
+@pytest.mark.parametrize("enabled", [True, False])
+def test_nothing_is_recorded_in_hooks_unless_the_walk_is(device, where, enabled):
+    """As in torch, and as in `Function.backward`: what a hook makes of a gradient keeps no graph alive, and it may
+    write to a leaf."""
+    x, u, heard = leaf(numbers(3)), leaf([1.0, 2.0, 3.0]), []
+    h = x * x
+
+    def hook(given):
+        heard.append((z2g.is_grad_enabled(), (u * 2).requires_grad, given.requires_grad))
+        if not z2g.is_grad_enabled():
+            u.mul_(2)
+
+    t = h if where == "inner" else x
+    (t.register_post_accumulate_grad_hook if where == "after" else t.register_hook)(hook)
+    loss = (h * h).sum()
+    with z2g.set_grad_enabled(enabled):
+        loss.backward(retain_graph=True)
+        loss.backward(create_graph=True)
+        assert z2g.is_grad_enabled() == enabled
+    leaf_itself = where == "after"  # is what is given
+    assert heard == [(False, False, leaf_itself), (True, True, True)]
+    assert u.tolist() == [2, 4, 6]
+
+
+def test_hooks_when_the_grad_is_complete(device):
+    x, u, heard = leaf([1.0, 2.0]), leaf([3.0, 4.0]), []
+    handle = x.register_post_accumulate_grad_hook(lambda p: heard.append((p is x, p.grad.tolist(), u.grad.tolist())))
+    x.register_hook(lambda grad: grad * 10)
+    (x * u).sum().backward()
+    (x * u).sum().backward()
+    assert heard == [(True, [30, 40], [1, 2]), (True, [60, 80], [2, 4])]
+    z2g.autograd.grad((x * u).sum(), x)  # adds to no .grad
+    (x * u).sum().backward(inputs=[u])
+    handle.remove()
+    (x * u).sum().backward()
+    assert len(heard) == 2
+    with pytest.raises(RuntimeError, match="expected a leaf that requires grad"):
+        (x * 2).register_post_accumulate_grad_hook(print)
+    with pytest.raises(RuntimeError, match="expected a leaf that requires grad"):
+        const([1]).register_post_accumulate_grad_hook(print)
+    frozen = leaf([1.0])
+    frozen.register_post_accumulate_grad_hook(lambda p: heard.append(p))
+    loss = (frozen * 2).sum()
+    frozen.requires_grad_(False)
+    loss.backward()
+    assert len(heard) == 2
+
+
+def test_an_optimizer_may_step_while_the_walk_ends(device):
+    """torch's recipe: one optimizer for each parameter, and no gradient is left."""
+    model = z2g.nn.Linear(2, 2)
+    each = {p: z2g.optim.SGD([p], lr=0.5) for p in model.parameters()}
+
+    def step(p):
+        each[p].step()
+        each[p].zero_grad()
+
+    for p in each:
+        p.register_post_accumulate_grad_hook(step)
+    before = [p.clone() for p in model.parameters()]
+    model(z2g.ones(3, 2)).sum().backward()
+    for p, old in zip(model.parameters(), before, strict=True):
+        assert p.grad is None and (old - p).allclose(z2g.full(p.shape, 1.5))
+
+
+def test_whether_a_gradient_is_kept_and_a_hook_for_a_while(device):
+    x = leaf(numbers(3))
+    h = x * 2
+    assert not h.retains_grad and not x.retains_grad
+    h.retain_grad()
+    x.retain_grad()
+    assert h.retains_grad and not x.retains_grad  # a leaf keeps its gradient anyway
+    h *= 3
+    assert h.retains_grad and not (h * 1).retains_grad and not h.detach().retains_grad
+    with h.register_hook(lambda grad: grad * 10) as handle:
+        w = backward(h, retain_graph=True)
+        assert_close(x.grad, 60 * w)
+    handle.remove()
+    x.grad = None
+    w = backward(h)
+    assert_close(x.grad, 6 * w)
 
 
 def test_hooks_and_retain_grad_need_a_tensor_with_gradients(device):

@@ -14,7 +14,7 @@ from numeric import host
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g import nn
-from tinygrad_z2g.models import Llama, LlamaConfig
+from tinygrad_z2g.models import GPT, GPTConfig, Llama, LlamaConfig
 from tinygrad_z2g.nn import functional as F
 from tinygrad_z2g.text import BPE
 
@@ -190,6 +190,24 @@ def test_a_conversation_goes_on_with_its_cache():
     with pytest.raises(ValueError, match="the cache is full"):
         for _ in range(32):
             next(steps)
+
+
+@pytest.mark.parametrize("make", [tiny, lambda: GPT(GPTConfig(11, 64, 2, 2, 8))])
+def test_a_cache_of_a_call_that_was_stopped_half_way_is_refused(make):
+    """The first block had kept a position that the second did not know of: what came after was silently wrong."""
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    model, cache = make().train(), nn.Cache()
+    steps = model.stream([[1, 2, 3]], cache=cache)
+    next(steps)
+    with model.blocks[1].register_forward_pre_hook(stop), pytest.raises(KeyboardInterrupt):
+        next(steps)
+    assert model.training
+    for go_on in (lambda: next(model.stream([[4]], cache=cache)), lambda: model(z2g.tensor([[4]]), cache=cache)):
+        with z2g.no_grad(), pytest.raises(RuntimeError, match=r"Cache: some layers hold other.*\(3, 4\).*begin a new"):
+            go_on()
 
 
 def test_what_cannot_be_a_prompt_is_refused():

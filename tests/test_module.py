@@ -690,6 +690,66 @@ def test_a_pre_hook_may_return_a_tuple_of_arguments():
     assert module(z2g.ones(2), z2g.zeros(2)).item() == 0
 
 
+class Weighted(nn.Module):
+    def forward(self, x, weight=1.0, fail=False):
+        if fail:
+            raise ValueError("as it was asked to")
+        return x * weight
+
+
+def test_hooks_that_hear_of_keyword_arguments():
+    module, heard, x = Weighted(), [], z2g.ones(1)
+    module.register_forward_pre_hook(lambda m, args, kw: heard.append((args, dict(kw))), with_kwargs=True)
+    module.register_forward_pre_hook(lambda m, args, kw: (args, {**kw, "weight": kw["weight"] + 1}), with_kwargs=True)
+    module.register_forward_pre_hook(lambda m, args: (args[0] * 10,))
+    handle = module.register_forward_hook(lambda m, args, kw, out: out + kw["weight"], with_kwargs=True)
+    assert module(x, weight=2.0).item() == 33 and heard == [((x,), {"weight": 2.0})]
+    handle.remove()
+    assert copy.deepcopy(module)(x, weight=2.0).item() == 30
+    module.register_forward_pre_hook(lambda m, args, kw: args, with_kwargs=True)
+    with pytest.raises(RuntimeError, match=r"forward pre hook: returned \(tensor.*expected None or a tuple \(args, kw"):
+        module(x, weight=2.0)
+
+
+def test_hooks_are_put_before_others():
+    module, heard = nn.Linear(1, 1), []
+    for i, prepend in enumerate((False, False, True, True)):
+        for register in REGISTER:
+            getattr(module, f"register_{register}")(lambda *_, i=i, at=register: heard.append((at, i)), prepend=prepend)
+    module(z2g.ones(1, 1, requires_grad=True)).sum().backward()
+    for register in REGISTER:
+        assert [i for at, i in heard if at == register] == [3, 2, 0, 1]
+
+
+def test_hooks_that_are_always_called():
+    """Also of a call that fails, as in torch; the error is forward's all the same."""
+    module, heard, x = Weighted(), [], z2g.ones(1)
+    module.register_forward_hook(lambda m, args, out: heard.append(("usual", out)))
+    module.register_forward_hook(lambda m, args, out: heard.append(("always", out)), always_call=True)
+    module.register_forward_hook(
+        lambda m, args, kw, out: heard.append((sorted(kw), out)), with_kwargs=True, always_call=True
+    )
+    with pytest.raises(ValueError, match="as it was asked to"):
+        module(x, fail=True)
+    assert heard == [("always", None), (["fail"], None)]
+    heard.clear()
+    module(x)
+    assert [what for what, _ in heard] == ["usual", "always", []]
+    heard.clear()
+    with module.register_forward_hook(lambda *_: [][0], prepend=True), pytest.raises(IndexError):
+        module(x)
+    assert [what for what, _ in heard] == ["always", []] and heard[0][1].item() == 1
+    heard.clear()
+    module.register_forward_hook(lambda *_: {}["key"], always_call=True)
+    with pytest.warns(UserWarning, match="always_call=True raised, after another error: 'key'"), \
+            pytest.raises(ValueError, match="as it was asked to"):  # fmt: skip
+        module(x, fail=True)
+    heard.clear()
+    with pytest.raises(KeyError):  # each is called once
+        module(x)
+    assert [what for what, _ in heard] == ["usual", "always", []]
+
+
 REGISTER = ["forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"]
 
 
@@ -779,6 +839,20 @@ def test_a_backward_hook_and_derivatives_of_derivatives():
     (g,) = z2g.autograd.grad(layer(x).pow(3).sum(), x, create_graph=True)  # 3 y² (2, 3) = (1734, 2601)
     g.sum().backward()  # ∂ 15 y² / ∂x = 30 y (2, 3)
     assert heard[0] == (True, [[[1734, 2601]]], [[[867]]]) and x.grad.tolist() == [[1020, 1530]]
+
+
+@pytest.mark.parametrize("register", ["full_backward_hook", "full_backward_pre_hook"])
+@pytest.mark.parametrize(
+    "change", [lambda g: g[:1], lambda g: g.expand(3, 2, 2), lambda g: g.double(), lambda g: g.long(), lambda g: 3.0]
+)
+def test_a_backward_hook_returns_gradients_of_the_same_kind(register, change):
+    """They are neither summed nor cast, as in torch."""
+    x, module = z2g.ones(2, 2, requires_grad=True), nn.Identity()
+    getattr(module, f"register_{register}")(lambda *given: (change(given[1][0]),))
+    loss = (module(x * 1) * 2).sum()
+    with pytest.raises(RuntimeError, match=r"backward (pre )?hook: returned .* expected a gradient of shape \(2, 2\)"):
+        loss.backward()
+    assert x.grad is None
 
 
 def test_what_a_backward_hook_must_not_do():

@@ -178,6 +178,73 @@ def test_a_view_follows_a_turn_in_place():
     assert x.grad.tolist() == [[2, 200], [20, 2000]]
 
 
+TURNS = {  # what is turned, how, and the shape of x[...] after it
+    "t_": (lambda x: x.t_(), (3, 2)),
+    "transpose_": (lambda x: x.transpose_(dim0=0, dim1=-1), (3, 2)),
+    "unsqueeze_": (lambda x: x.unsqueeze_(dim=1), (2, 1, 3)),
+    "squeeze_": (lambda x: x.unsqueeze_(0).squeeze_(dim=0), (2, 3)),
+    "all of them": (lambda x: x.t_().unsqueeze_(0).swapaxes_(0, 2).squeeze_(), (2, 3)),
+}
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("view", [False, True])
+@pytest.mark.parametrize("turn, shape", TURNS.values(), ids=TURNS)
+def test_a_turn_in_place_keeps_the_history_and_what_retain_grad_asked_for(device, turn, shape, view, recorded):
+    """Under no_grad, too: else gradients would end there without a word (in torch backward raises)."""
+    x = T([[0.5, 1.0, 2.0], [3.0, -1.0, 4.0]], requires_grad=True)
+    whole = (x * 2).reshape(1, 2, 3)
+    y = whole[0] if view else x * 2
+    y.retain_grad()
+    with z2g.set_grad_enabled(recorded):
+        assert turn(y) is y
+    assert y.shape == shape and not y.is_leaf
+    y.mul_(3)
+    (y * y).sum().backward()
+    assert x.grad.tolist() == (72 * x).tolist()
+    assert y.grad.shape == shape and y.grad.tolist() == (2 * y).tolist()
+
+
+def test_a_turn_of_what_has_no_history(device):
+    x = T([[0.5, 1.0, 2.0]], requires_grad=True)
+    with z2g.no_grad():
+        x.t_()
+    assert x.is_leaf and x.requires_grad and x.shape == (3, 1)
+    (x * x).sum().backward()
+    assert x.grad.tolist() == [[1], [2], [4]]
+    y = T([[0.5, 1.0]])
+    assert not y.t_().requires_grad and y.is_leaf
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (4, 2), (0, 0), (3, 3, 3), (2, 2, 2, 2), (1, 1, 1)])
+def test_the_diagonal_of_any_cube(device, shape):
+    """Where all indices are equal. torch refuses what is neither a matrix nor a cube."""
+    x = z2g.ones(shape, requires_grad=True)
+    y = x * 2
+    assert y.fill_diagonal_(7) is y
+    on = np.all(np.indices(shape) == np.indices(shape)[0], 0)
+    assert y.tolist() == np.where(on, 7, 2).tolist()
+    y.sum().backward()
+    assert x.grad.tolist() == np.where(on, 0, 2).tolist()
+    for other in ((3,), (), (2, 2, 3)):
+        with pytest.raises(RuntimeError, match="fill_diagonal_: got shape"):
+            z2g.zeros(other).fill_diagonal_(1)
+
+
+def test_slices_of_a_number(device):
+    """A 0-d tensor counts as one slice, as in torch."""
+    x, s = z2g.tensor(2.0, requires_grad=True), z2g.tensor([5.0], requires_grad=True)
+    for index in (T([0]), T(0), T([-1])):
+        assert x.index_fill(0, index, 3.0).tolist() == 3 and x.index_copy(-1, index, s).tolist() == 5
+    (x.index_copy(0, T([0]), s) + x.index_add(0, T([0]), s[0])).backward()
+    assert x.grad.tolist() == 1 and s.grad.tolist() == [2]
+    y = z2g.tensor(2.0)
+    assert y.index_fill_(0, T([0]), 4.0).tolist() == 4 == y.tolist()
+    if device == "cpu":  # nobody looks on a card
+        with pytest.raises(IndexError, match="1 is out of range"):
+            x.index_fill(0, T([1]), 3.0)
+
+
 def test_more_in_place(device):
     assert T([1.0, 0.0]).logical_and_(T([1.0, 1.0])).tolist() == [1, 0]
     assert T([1.0, 0.0]).logical_or_(T([0.0, 0.0])).tolist() == [1, 0] and T([True]).logical_not_().tolist() == [False]

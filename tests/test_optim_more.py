@@ -300,6 +300,126 @@ def test_a_schedule_in_the_old_manner():
         L.StepLR(optimizer, 1, last_epoch=3)
 
 
+# --- Names and hooks: what torch 2.13 does --------------------------------------------------------------------------
+
+
+def test_parameters_with_names(device, tmp_path):
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    names = ["0.weight", "0.bias", "1.weight", "1.bias"]
+    optimizer = optim.SGD(model.named_parameters(), lr=0.1, momentum=0.9)
+    assert optimizer.param_groups[0]["params"] == list(model.parameters())
+    assert optimizer.param_groups[0]["param_names"] == names
+    model(z2g.ones(1, 2)).sum().backward()
+    optimizer.step()
+    z2g.save(optimizer.state_dict(), tmp_path / "state")
+    state = z2g.load(tmp_path / "state")
+    assert state["param_groups"][0]["param_names"] == names == optimizer.state_dict()["param_groups"][0]["param_names"]
+    other = optim.SGD([("w" + name, p) for name, p in model.named_parameters()], lr=0.5)
+    other.load_state_dict(state)  # what is loaded counts
+    assert other.param_groups[0]["param_names"] == names and other.param_groups[0]["lr"] == 0.1
+    other = optim.SGD(model.parameters(), lr=0.5)
+    nameless = other.state_dict()
+    other.load_state_dict(state)
+    assert other.param_groups[0]["param_names"] == names
+    other.load_state_dict(nameless)  # and who says nothing changes nothing
+    assert other.param_groups[0]["param_names"] == names and other.param_groups[0]["lr"] == 0.5
+    assert copy.deepcopy(other).param_groups[0]["param_names"] == names
+    assert "param_names: ['0.weight'" in repr(other)
+
+
+def test_names_are_given_to_all_or_none():
+    def one():
+        return z2g.ones(2, requires_grad=True)
+
+    named, plain = {"params": iter([("a", one())]), "lr": 0.2}, {"params": one()}
+    optimizer = optim.SGD([named], lr=0.1)
+    assert optimizer.param_groups[0]["param_names"] == ["a"] and optimizer.param_groups[0]["lr"] == 0.2
+    for groups in ([("a", one()), one()], [{"params": [("a", one())]}, plain], [plain, {"params": [("b", one())]}]):
+        with pytest.raises(ValueError, match="name all"):
+            optim.SGD(groups, lr=0.1)
+    with pytest.raises(ValueError, match="name all or none"):
+        optimizer.add_param_group({"params": [one()]})
+    with pytest.raises(TypeError, match="got int"):
+        optim.SGD([("a", 3)], lr=0.1)
+    with pytest.raises(TypeError, match="a set of parameters"):
+        optim.SGD([{"params": {one()}}], lr=0.1)
+    for names in (["a", "b"], [1], "a", None):
+        state = optimizer.state_dict()
+        state["param_groups"][0].update(param_names=names, lr=7.0)
+        with pytest.raises(ValueError, match=r"param_groups\[0\] has 'param_names' = .*expected a name for each"):
+            optimizer.load_state_dict(state)
+    assert optimizer.param_groups[0]["lr"] == 0.2
+
+
+class Counting(optim.Adam):
+    def step(self, closure=None):
+        self.counted = getattr(self, "counted", 0) + 1
+        return super().step(closure)
+
+
+class Still(optim.Optimizer):
+    def __init__(self, params):
+        super().__init__(params, {})
+
+    def step(self, closure=None):
+        return closure and closure()
+
+
+@pytest.mark.parametrize("make", [
+    lambda params: optim.SGD(params, lr=0.1), Counting, Still, lambda params: optim.LBFGS(params, max_iter=2),
+])  # fmt: skip
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda optimizer: pickle.loads(pickle.dumps(optimizer))])
+def test_hooks_before_and_after_a_step(make, copied):
+    w = z2g.ones(2, requires_grad=True)
+    optimizer, bystander = make([w]), make([w])
+    heard = []
+
+    def closure():
+        optimizer.zero_grad()
+        heard.append("loss")
+        loss = (w * w).sum()
+        loss.backward()
+        return loss
+
+    def before(*given):
+        heard.append(("before", *given))
+
+    def after(*given):
+        heard.append(("after", *given))
+
+    first, second = optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)
+    assert optimizer.step(closure).item() == 2
+    args = (optimizer, closure)
+    assert heard[0] == ("before", optimizer, args, {}) and heard[-1] == ("after", optimizer, args, {})
+    assert set(heard[1:-1]) == {"loss"} and heard.count("loss") == len(heard) - 2
+    assert not isinstance(optimizer, Counting) or optimizer.counted == 1
+    heard.clear()
+    bystander.step(closure)
+    copied(optimizer).step(closure)  # a copy has no hooks, and needs none that can be pickled
+    assert set(heard) == {"loss"}
+    heard.clear()
+    first.remove()
+    optimizer.step(closure=closure)
+    assert heard[-1] == ("after", optimizer, (optimizer,), {"closure": closure}) and heard[0] == "loss"
+    second.remove()
+    optimizer.register_step_pre_hook(lambda optimizer, args, kwargs: (args[:1], {"closure": lambda: closure() * 3}))
+    assert optimizer.step(closure=None).item() == pytest.approx(3 * (w.detach() * w).sum().item(), abs=20)
+    optimizer.register_step_pre_hook(lambda *given: 3)
+    with pytest.raises(RuntimeError, match=r"step pre hook: returned 3, expected None or \(args, kwargs\)"):
+        optimizer.step(closure)
+
+
+def test_a_step_that_calls_the_step_above_is_one_step():
+    heard = []
+    above, below = optim.Adam([z2g.ones(1, requires_grad=True)]), Counting([z2g.ones(1, requires_grad=True)])
+    for optimizer in (above, below):
+        optimizer.register_step_pre_hook(lambda optimizer, *_: heard.append(type(optimizer).__name__))
+    below.step()
+    assert heard == ["Counting"]
+    above.step()
+    assert heard == ["Counting", "Adam"]
+
+
 # --- Averages of weights -----------------------------------------------------------------------------------------
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from .arrays import backend, dtypes
 from .arrays.random import Generator, default_generator
-from .core.engine import Variable
-from .core.modes import is_grad_enabled
+from .core.engine import Variable, source
+from .core.modes import enable_grad, is_grad_enabled, no_grad
 from .ops import (
     counting,
     decompositions,
@@ -30,6 +30,7 @@ from .ops import (
     writing,
 )  # fmt: skip
 from .ops.common import as_array, number
+from .walks.asking import follow
 
 if TYPE_CHECKING:
     from . import creation, old
@@ -50,12 +51,17 @@ def _in_place(op: Callable) -> Callable[..., Tensor]:
 def _turned(op: Callable) -> Callable[..., Tensor]:
     """The method `t_` of an operation `t` that gives a view: x itself becomes that view of its numbers."""
 
-    def method(self: Tensor, *args: Any) -> Tensor:
-        if is_grad_enabled() and self.node is None and self._requires_grad:
+    def method(self: Tensor, *args: Any, **settings: Any) -> Tensor:
+        leaf = source(self) is self
+        if is_grad_enabled() and leaf and self._requires_grad:
             name = method.__name__
             raise RuntimeError(f"{name}: a leaf that requires grad cannot be changed in place; use {op.__name__}")
-        z = op(self, *args)
+        with no_grad() if leaf else enable_grad():  # in any mode: its gradient has to be turned back
+            z = op(self, *args, **settings)
+        old = self.node
         self.array, self.node, self._requires_grad = z.array, z.node, z._requires_grad or self._requires_grad
+        if self.node is not old:
+            follow(self, old)
         return self
 
     method.__name__ = method.__qualname__ = f"{op.__name__}_"
@@ -274,10 +280,16 @@ class Methods:
         return self.copy_(elementwise.logical_not(self))
 
     def fill_diagonal_(self: Any, fill_value: float, wrap: bool = False) -> Tensor:
-        """The diagonal of a matrix = fill_value."""
+        """The diagonal of a matrix, x[i, i], or of more dimensions of one size, x[i, i, i], = fill_value."""
         if wrap:
             raise NotImplementedError("fill_diagonal_: wrap=True is not offered; fill rows in a loop")
-        shape.diagonal(self).fill_(fill_value)
+        if self.array.ndim < 2 or (self.array.ndim > 2 and len(set(self.array.shape)) > 1):
+            got = tuple(self.array.shape)
+            raise RuntimeError(f"fill_diagonal_: got shape {got}, expected a matrix, or more dimensions of one size")
+        line = self
+        while line.array.ndim > 1:
+            line = shape.diagonal(line)  # (n, n, m, ...) -> (m, ..., n)
+        line.fill_(fill_value)
         return self
 
     def detach_(self: Any) -> Tensor:

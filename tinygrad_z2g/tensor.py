@@ -187,11 +187,20 @@ class Surface(Methods, _Base):
             raise RuntimeError("retain_grad: this tensor does not require grad")
         asking.keep_grad(self)
 
+    @property
+    def retains_grad(self) -> bool:
+        """Whether this computed tensor keeps its gradient, as `retain_grad` asks for."""
+        return asking.keeps_grad(self)
+
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
         """Call `hook(gradient)` when this tensor's gradient is complete; what it returns replaces the gradient."""
         if not self.requires_grad:
             raise RuntimeError("register_hook: this tensor does not require grad")
         return RemovableHandle(asking.asked_of(self).hooks, hook)
+
+    def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], Any]) -> RemovableHandle:
+        """Call `hook(x)` of a leaf x when a backward pass has added to its `.grad`; all others have theirs by then."""
+        return RemovableHandle(asking.hooks_after(self), hook)
 
     # --- Operations: each a function of its own, see the file named ----------------------------------------------
 
@@ -659,14 +668,24 @@ _COMPARABLE = (Variable, int, float, np.ndarray, np.generic)
 
 
 class RemovableHandle:
-    """What `register_hook` returns: `handle.remove()` takes the hook off again."""
+    """What `register_hook` returns: `handle.remove()` takes the hook off again, and so does the end of a `with`."""
 
     _keys = itertools.count()
 
-    def __init__(self, hooks: dict, hook: Any):
+    def __init__(self, hooks: dict, hook: Any, prepend: bool = False):
         self._hooks, self._key = hooks, next(self._keys)
+        before = list(hooks.items()) if prepend else []
+        for key, _ in before:
+            del hooks[key]
         hooks[self._key] = hook
+        hooks.update(before)
 
     def remove(self) -> None:
         """Take the hook off."""
         self._hooks.pop(self._key, None)
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.remove()

@@ -109,7 +109,7 @@ def choices(weights: np.ndarray, n: int, replacement: bool, generator: Generator
         reached /= reached[:, -1:]  # which rounding left beside 1
         return (reached <= stream.random((len(weights), 1))).sum(1, keepdims=True)  # (m, k) <= (m, 1)
     drawn = [stream.choice(len(row), n, replace=replacement, p=row / row.sum(), shuffle=False) for row in weights]
-    return np.stack(drawn).astype(np.int64)
+    return np.array(drawn, np.int64).reshape(len(weights), n)  # of no rows, too
 
 
 # The multipliers and shifts of Chris Wellons' "lowbias32", an integer hash in which each input bit flips each

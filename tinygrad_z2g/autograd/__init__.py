@@ -144,9 +144,9 @@ class Function:
         y = Cube.apply(x)
 
     Both compute with tensors, and nothing they do is recorded. `backward` receives ∂L/∂output for each output and
-    returns ∂L/∂argument for each argument of `forward`, None where there is none. A gradient must have the shape of its
-    argument; one of another dtype is cast to the argument's, without a word, as in torch. (`**kwargs` are never given:
-    with them, a type checker lets yours take what it likes.)
+    returns ∂L/∂argument for each argument of `forward`, None where there is none. A gradient of a shape that the
+    argument broadcasts to is summed, and one of another dtype cast to the argument's, without a word, as in torch.
+    (`**kwargs` are never given: with them, a type checker lets yours take what it likes.)
     """
 
     @staticmethod
@@ -197,7 +197,8 @@ class Function:
                 )
             try:
                 with set_grad_enabled(recorded):
-                    found = _gradients(cls.__name__, _several(cls.backward(ctx, *grads)), args)
+                    found = _several(cls.backward(ctx, *grads))
+                    found = _gradients(cls.__name__, found, args, ctx.needs_input_grad)
             finally:
                 ctx.saved_tensors = kept
             return found if recorded else [g if g is None else g.array[...] for g in found]
@@ -233,19 +234,27 @@ class Function:
         return made if isinstance(results, (tuple, list)) else made[0]
 
 
-def _gradients(name: str, found: list, args: tuple) -> list[Tensor | None]:
-    """What `backward` returned, checked against the arguments of `forward`; zeros where a gradient is wanted."""
+def _gradients(name: str, found: list, args: tuple, wanted: tuple[bool, ...]) -> list[Tensor | None]:
+    """What `backward` returned, checked against the arguments of `forward`; the engine sums and casts it to fit."""
     while len(found) > len(args) and found[-1] is None:
         found.pop()
     if len(found) != len(args):
         raise RuntimeError(f"{name}.backward: returned {len(found)} gradients, expected {len(args)}, one per argument")
-    gradients = []
     for i, (g, x) in enumerate(zip(found, args, strict=True)):
         if g is not None and not isinstance(g, Tensor):
             raise TypeError(f"{name}.backward: gradient {i} is {type(g).__name__}, expected a Tensor or None")
-        if isinstance(x, Tensor) and g is not None and g.shape != x.shape:
+        if g is not None and not isinstance(x, Tensor):
+            raise RuntimeError(f"{name}.backward: argument {i} is {type(x).__name__}, no Tensor; its gradient is None")
+        if g is not None and wanted[i] and not _stretches(x.array.shape, g.array.shape):
+            got, want = tuple(g.shape), tuple(x.shape)
             raise RuntimeError(
-                f"{name}.backward: gradient {i} has shape {tuple(g.shape)}, its argument {tuple(x.shape)}"
+                f"{name}.backward: gradient {i} has shape {got}, its argument {want}; expected that shape, or a larger "
+                "one that the argument broadcasts to"
             )
-        gradients.append(Tensor.make(of(x.array).zeros_like(x.array)) if g is None and needs_grad(x) else g)
-    return gradients
+    return found
+
+
+def _stretches(small: tuple, large: tuple) -> bool:
+    """Whether an array of the one shape broadcasts to the other."""
+    pairs = zip(reversed(small), reversed(large), strict=False)
+    return len(small) <= len(large) and all(n in (1, m) for n, m in pairs)

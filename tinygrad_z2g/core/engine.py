@@ -54,7 +54,7 @@ class Variable:
     memory         counts the writes to the array
 
     At first reading skip what serves hooks and views, and `renew`; none of it takes part in a plain walk:
-    asked          what is to be done with the gradient of a leaf before it is kept, or None. See `Node.asked`
+    asked          what is to be done with a leaf's gradient before it is kept, and after, or None. See `Node.asked`
     base           the tensor that this is a view of (itself no view), or None; a detached tensor is no view
     rewrites       how many recorded writes its history has taken up: a view with another number than its base is out
                    of date (`renew`). Negative (~number) in a view that cannot follow
@@ -329,7 +329,7 @@ class Walk:
         else:
             rule, numbers = joint
             for edge, part in zip(edges, rule(grad, *numbers), strict=True):
-                if edge is not None:
+                if edge is not None and part is not None:
                     arrive(edge[0], part)
 
     # --- 3. Add --------------------------------------------------------------------------------------------------
@@ -429,10 +429,13 @@ def deposit(grads: Iterable[tuple[Variable, Any]], shared: set[int]) -> None:
     """Add each gradient to the `.grad` of its tensor, making sure that this is its only owner: `a + b` hands one array
     to a and to b. Of two threads that add to one leaf at a time, one sum would be lost: they take turns.
     """
+    told = []
     with _depositing:
         for x, grad in grads:
             if not x._requires_grad:  # any more
                 continue
+            if x.asked is not None:
+                told.append((x, grad))
             kept = x._grad
             if isinstance(grad, Variable):  # with a history, so nothing may be added to it in place
                 x._grad = record("clone", grad.array.copy(), (grad, unchanged)) if kept is None else kept + grad
@@ -456,6 +459,8 @@ def deposit(grads: Iterable[tuple[Variable, Any]], shared: set[int]) -> None:
                         kept.memory.writes += 1
                     else:  # of a computed tensor the `.grad` from before may be somebody's own
                         x._grad = x.make(kept.array + grad)
+    for x, grad in told:
+        x.asked.tell(x, grad)
 
 
 def unchanged(grad: Any) -> Any:

@@ -8,6 +8,8 @@ number.
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +37,7 @@ class Cache:
         self._kept: dict[Module, Any] = {}  # (keys, values)
 
     def __len__(self) -> int:
-        return max((k.array.shape[2] for k, _ in self._kept.values()), default=0)
+        return one_length(k.array.shape[2] for k, _ in self._kept.values())
 
     def extend(self, owner: Module, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """All keys and values of the attention `owner`, with those of new positions at the end: (B, nh, S, hs)."""
@@ -49,6 +51,16 @@ class Cache:
     def mask(self, T: int, S: int, like: Tensor) -> Tensor | None:
         """Where the last T of S positions may look: up to themselves. (T, S); None for all of them, or the last one."""
         return None if T in (1, S) else like.make(of(like.array).tri(T, S, S - T, dtype=bool))
+
+
+def one_length(lengths: Iterable[int]) -> int:
+    """How many positions all attentions of a model have kept. RuntimeError if not all have as many."""
+    found = set(lengths)
+    if len(found) > 1:
+        got = ", ".join(map(str, sorted(found)))
+        raise RuntimeError(f"Cache: some layers hold other positions than others ({got}); a call was stopped half-way, "
+                           "or several models share it; begin a new one")  # fmt: skip
+    return max(found, default=0)
 
 
 class LanguageModel(Module):
@@ -100,14 +112,24 @@ def sample(
         raise ValueError(f"sample: got {got}; expected a temperature >= 0, and at least 1 token to choose from")
     if temperature == 0:
         return Tensor.make(scores.array.argmax(1))
-    with np.errstate(over="ignore"):  # a tiny temperature
-        host = to_host(scores.array).astype(np.float64) / temperature
+    host = tempered(scores, temperature)
     order, rows = (-host).argsort(axis=1, kind="stable"), np.arange(len(host))[:, None]  # likeliest first
     ranked = ops.softmax(Tensor.make(host[rows, order]), 1).array  # (B, V)
     if top_k is not None:
         ranked[:, top_k:] = 0
     choice = random.choices(ranked, 1, False, generator)  # (B, 1)
     return Tensor.make(to_device(order[rows, choice][:, 0], device_of(scores.array)))
+
+
+def tempered(scores: Tensor, temperature: float) -> np.ndarray:
+    """(scores - the largest of their row) / temperature > 0, on the host: 0 for the likeliest, however cold it is."""
+    host = to_host(scores.array).astype(np.float64)
+    largest = host.max(1, keepdims=True)  # (B, V) -> (B, 1)
+    if not np.isfinite(largest).all():
+        got = largest[~np.isfinite(largest)][0]
+        raise ValueError(f"sample: the largest score of a row is {got}, expected a number; has training diverged?")
+    with np.errstate(over="ignore"):  # a tiny temperature
+        return (host - largest) / min(temperature, sys.float_info.max)  # -inf / inf is NaN
 
 
 @dataclass

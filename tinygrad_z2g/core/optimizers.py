@@ -55,7 +55,7 @@ class Optimizer:
             if p in known:
                 raise ValueError(f"{name}: a parameter of shape {tuple(p.shape)} appears twice, in two groups")
         if len(set(params)) < len(params):
-            warnings.warn(f"{name}: a parameter appears twice in a group: each step moves it twice", stacklevel=4)
+            warnings.warn(f"{name}: a parameter appears twice in a group: each step moves it twice", stacklevel=5)
         group = {**self.defaults, **param_group, "params": params}
         self.check_settings(name, group)
         self.param_groups.append(group)

@@ -7,6 +7,7 @@ what is inside a model, and nothing of text: a token is a number.
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
@@ -61,7 +62,7 @@ class LanguageModelMethods:
             raise ValueError(f"generate: expected a prompt of shape (B, T) with T >= 1, got {tuple(prompt.shape)}")
         if max_new_tokens < 0:
             raise ValueError(f"generate: max_new_tokens must be >= 0, got {max_new_tokens}")
-        rows = to_host(prompt.array).tolist() if isinstance(prompt, Tensor) else [[int(t) for t in p] for p in prompt]
+        rows = _rows(to_host(prompt.array).tolist() if isinstance(prompt, Tensor) else prompt)
         stop, ended = frozenset(stop), [False] * len(rows)
         steps = self.stream(rows, temperature, top_k, top_p, generator)
         for _, new in zip(range(max_new_tokens), steps, strict=False):
@@ -88,7 +89,7 @@ class LanguageModelMethods:
         A `cache` from before holds what came before the prompt, for one prompt only, as in a conversation; ValueError
         when it is full. While tokens are drawn the model is in evaluation mode.
         """
-        rows = [list(row) for row in prompt]
+        rows = _rows(prompt)
         if not rows or not all(rows):
             raise ValueError("generate: expected at least one prompt, and at least one token in each")
         if not all(0 <= token < self.config.vocab_size for row in rows for token in row):
@@ -121,6 +122,14 @@ class LanguageModelMethods:
         return next((tensor.device for tensor in itertools.chain(self.parameters(), self.buffers())), None)
 
 
+def _rows(prompt: Iterable[Iterable[Any]]) -> list[list[int]]:
+    """The ids of each prompt as Python's integers. TypeError for what is none: half an id would be cut off."""
+    try:
+        return [[operator.index(token) for token in row] for row in prompt]
+    except TypeError as error:
+        raise TypeError(f"generate: expected prompts, each a sequence of integers; {error}") from None
+
+
 def sample(
     scores: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None,
     generator: Generator | None = None,
@@ -136,9 +145,7 @@ def sample(
 
 def _nucleus(scores: Tensor, temperature: float, top_k: int | None, top_p: float) -> Tensor:
     """The scores, -inf where a token does not belong to the likeliest that together reach probability p."""
-    host = to_host(scores.array)
-    with np.errstate(over="ignore"):  # a tiny temperature
-        scaled = host.astype(np.float64) / temperature
+    host, scaled = to_host(scores.array), gpt.tempered(scores, temperature)
     order = (-scaled).argsort(axis=1, kind="stable")  # likeliest first
     ranked = fast.softmax(np.take_along_axis(scaled, order, axis=1), 1)  # (B, V)
     if top_k is not None:

@@ -40,6 +40,7 @@ class Watched:
         self.inputs: list[int] = []  # which of the arguments are tensors, if any of them wants a gradient
         self.outputs: list[int] = []  # and of the results
         self.n_inputs = self.n_outputs = 0
+        self.flowing: list[bool] = []  # whether each of the results has a gradient
         self.grad_output: tuple | None = None  # between the two nodes
 
     def entered(self, args: tuple) -> tuple:
@@ -53,12 +54,14 @@ class Watched:
         several = isinstance(result, tuple)
         results = result if several else (result,)
         self.n_outputs = len(results)
+        self.flowing = [needs_grad(x) for x in results]
         self.outputs, results = _passed(results, self._arrive)
         return results if several else results[0]
 
     def _arrive(self, grads: tuple) -> list:
         """The gradients of the outputs are there."""
         grad_output = _spread(grads, self.outputs, self.n_outputs)
+        grad_output = tuple(g if flows else None for g, flows in zip(grad_output, self.flowing, strict=True))
         for hook in self.pre_hooks:
             grad_output = _answer(hook(self.module, grad_output), grad_output, "pre hook", "grad_output")
         self.grad_output = grad_output
@@ -105,4 +108,13 @@ def _answer(changed: Any, before: tuple, kind: str, what: str) -> tuple:
     if len(changed) != len(before):
         got = f"got {len(changed)}, but expected {len(before)}"
         raise RuntimeError(f"backward {kind}: returned an invalid number of {what}, {got}")
+    for new, old in zip(changed, before, strict=True):
+        if new is not None and not (is_tensor(new) and old is not None and _kind(new) == _kind(old)):
+            raise RuntimeError(f"backward {kind}: returned {_kind(new)} in {what}, expected {_kind(old)}, or None")
     return tuple(changed)
+
+
+def _kind(gradient: Any) -> str:
+    if not is_tensor(gradient):
+        return str(gradient)
+    return f"a gradient of shape {tuple(gradient.shape)}, {gradient.dtype}"

@@ -42,7 +42,7 @@ class RoomyCache:
 
     def __len__(self: Any) -> int:
         """How many positions it holds."""
-        return max((seen for _, _, seen in self._kept.values()), default=0)
+        return gpt.one_length(seen for _, _, seen in self._kept.values())
 
     def extend(self: Any, owner: Module, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """All keys and values of the attention `owner`, with those of the new positions at the end.

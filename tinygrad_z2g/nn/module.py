@@ -9,6 +9,7 @@ import contextlib
 import functools
 import itertools
 import threading
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeVar
@@ -77,6 +78,32 @@ def _ends(otherwise: Callable[[Any], Any]) -> Callable[[_F], _F]:
     return decorate
 
 
+class _Wide:
+    """A hook that hears more than the usual: the keyword arguments, or also of calls that fail."""
+
+    def __init__(self, hook: Callable, with_kwargs: bool = True, always: bool = False):
+        self.hook, self.with_kwargs, self.always = hook, with_kwargs, always
+
+    def __call__(self, module: Module, args: tuple, kwargs: dict, *output: Any) -> Any:
+        return self.hook(module, args, *([kwargs] if self.with_kwargs else []), *output)
+
+    def tell(self, *what: Any) -> None:
+        """Call the hook after an error, which is the one to be seen."""
+        try:
+            self(*what)
+        except Exception as error:
+            warnings.warn(f"a forward hook with always_call=True raised, after another error: {error}", stacklevel=3)
+
+
+def _arguments(hook: Any, changed: Any, kwargs: dict) -> tuple[tuple, dict]:
+    """What forward gets instead, by a pre hook."""
+    if type(hook) is not _Wide:
+        return changed if isinstance(changed, tuple) else (changed,), kwargs
+    if not isinstance(changed, tuple) or len(changed) != 2:
+        raise RuntimeError(f"forward pre hook: returned {changed!r}, expected None or a tuple (args, kwargs)")
+    return changed
+
+
 class IncompatibleKeys(NamedTuple):
     """What `load_state_dict(strict=False)` could not match."""
 
@@ -106,18 +133,26 @@ class ModuleMethods:
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
             if not self._forward_pre_hooks and not self._forward_hooks and not self._backward_hooks:
                 return self.forward(*args, **kwargs)
-            for hook in list(self._forward_pre_hooks.values()):
-                changed = hook(self, args)
-                if changed is not None:
-                    args = changed if isinstance(changed, tuple) else (changed,)
-            watched = Watched(self, self._backward_hooks.values()) if self._backward_hooks else None
-            args = args if watched is None else watched.entered(args)
-            result = self.forward(*args, **kwargs)
-            for hook in list(self._forward_hooks.values()):
-                changed = hook(self, args, result)
-                if changed is not None:
-                    result = changed
-            return result if watched is None else watched.left(result)
+            result, heard = None, []
+            try:
+                for hook in list(self._forward_pre_hooks.values()):
+                    changed = hook(self, args, kwargs) if type(hook) is _Wide else hook(self, args)
+                    if changed is not None:
+                        args, kwargs = _arguments(hook, changed, kwargs)
+                watched = Watched(self, self._backward_hooks.values()) if self._backward_hooks else None
+                args = args if watched is None else watched.entered(args)
+                result = self.forward(*args, **kwargs)
+                for hook in list(self._forward_hooks.values()):
+                    heard.append(hook)
+                    changed = hook(self, args, kwargs, result) if type(hook) is _Wide else hook(self, args, result)
+                    if changed is not None:
+                        result = changed
+                return result if watched is None else watched.left(result)
+            except Exception:
+                for hook in list(self._forward_hooks.values()):
+                    if type(hook) is _Wide and hook.always and hook not in heard:
+                        hook.tell(self, args, kwargs, result)
+                raise
 
     # --- Parts ---------------------------------------------------------------------------------------------------
 
@@ -401,17 +436,29 @@ class ModuleMethods:
         """Convert to float32."""
         return self.to(dtype="float32")
 
-    def register_forward_hook(self, hook: Callable) -> RemovableHandle:
-        """Call `hook(module, args, output)` after each forward; what it returns, if anything, replaces the output."""
+    def register_forward_hook(
+        self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, args, output)` after each forward; what it returns, if anything, replaces the output.
+
+        `prepend`: before the hooks that are there. `with_kwargs`: as `hook(module, args, kwargs, output)`.
+        `always_call`: also if forward or another hook raises; the output may then be None, and the error goes on.
+        """
         self._forward_hooks = self._forward_hooks or {}
-        return RemovableHandle(self._forward_hooks, hook)
+        wide = _Wide(hook, with_kwargs, always_call) if with_kwargs or always_call else hook
+        return RemovableHandle(self._forward_hooks, wide, prepend)
 
-    def register_forward_pre_hook(self, hook: Callable) -> RemovableHandle:
-        """Call `hook(module, args)` before each forward; what it returns, if anything, replaces the arguments."""
+    def register_forward_pre_hook(
+        self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, args)` before each forward; what it returns, if anything, replaces the arguments.
+
+        `with_kwargs`: as `hook(module, args, kwargs)`, which returns both or None.
+        """
         self._forward_pre_hooks = self._forward_pre_hooks or {}
-        return RemovableHandle(self._forward_pre_hooks, hook)
+        return RemovableHandle(self._forward_pre_hooks, _Wide(hook) if with_kwargs else hook, prepend)
 
-    def register_full_backward_hook(self, hook: Callable) -> RemovableHandle:
+    def register_full_backward_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
         """Call `hook(module, grad_input, grad_output)` when the gradients of the module's inputs are there: tuples,
         with None for what is no tensor. What it returns, if anything, replaces grad_input.
 
@@ -419,13 +466,13 @@ class ModuleMethods:
         are there. Outputs: a tensor or a tuple. Neither may then be written to in place.
         """
         self._backward_hooks = self._backward_hooks or {}
-        return RemovableHandle(self._backward_hooks, (False, hook))
+        return RemovableHandle(self._backward_hooks, (False, hook), prepend)
 
-    def register_full_backward_pre_hook(self, hook: Callable) -> RemovableHandle:
+    def register_full_backward_pre_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
         """Call `hook(module, grad_output)` when the gradients of the module's outputs are there; what it returns, if
         anything, replaces them."""
         self._backward_hooks = self._backward_hooks or {}
-        return RemovableHandle(self._backward_hooks, (True, hook))
+        return RemovableHandle(self._backward_hooks, (True, hook), prepend)
 
     # --- Printing ------------------------------------------------------------------------------------------------
 

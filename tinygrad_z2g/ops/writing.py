@@ -39,6 +39,8 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     tensor([1., 0., 1.])
     """
     where_, z = _slices("index_fill", input, dim, index), input.clone()
+    if not input.array.ndim:
+        return reshape(index_fill(reshape(input, 1), 0, index, value), ())
     if isinstance(value, Variable) and value.array.ndim:
         raise RuntimeError(f"index_fill: expected a number or a 0-d tensor, got shape {tuple(value.array.shape)}")
     setitem(z, where_, value if isinstance(value, Variable) else number(value, "index_fill: value"))
@@ -54,6 +56,8 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
     """
     where_, z = _slices("index_copy", input, dim, index), input.clone()
     _fitting("index_copy", input, dim, index, source)
+    if not input.array.ndim:
+        return reshape(index_copy(reshape(input, 1), 0, index, reshape(source, -1)), ())
     setitem(z, where_, source)
     return z
 

@@ -6,7 +6,9 @@ losses or how gradients came about, and leave to `_update` how a weight changes.
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
+from collections.abc import Callable
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ from ..arrays.backend import Array, device_of, of, silent, to_device
 from ..core import optimizers
 from ..core.attach import attach
 from ..core.optimizers import check_range
-from ..tensor import Tensor
+from ..tensor import RemovableHandle, Tensor
 
 __all__ = ["Optimizer", "check_range"]
 
@@ -32,6 +34,47 @@ class OptimizerMethods:
 
     remembers: dict[str, type] | None = None  # what `state` holds for a parameter; None: an optimizer's own affair
     sometimes: tuple[str, ...] = ()  # what of it may be absent, depending on the settings
+    _step_hooks: dict[bool, dict[int, Callable]] | None = None  # before (True) and after a step; see `_call_hooks`
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters with settings of their own: {"params": [...], "lr": 0.1}; the rest are the defaults.
+
+        In place of parameters there may be pairs of a name and a parameter, as `model.named_parameters()` gives, in all
+        groups or none: the names are then the group's "param_names", and are saved.
+        """
+        _add_param_group(self, self._unnamed(param_group))
+
+    def _unnamed(self, group: Any) -> Any:
+        """The group, with names and parameters apart."""
+        if not isinstance(group, dict) or "params" not in group:
+            return group  # which the core refuses
+        params, name = group["params"], type(self).__name__
+        if isinstance(params, (set, frozenset)):
+            raise TypeError(f"{name}: got a set of parameters, whose order changes; give a list")
+        params = [params] if isinstance(params, Tensor) else list(params)
+        names = [pair[0] for pair in params if isinstance(pair, tuple)]
+        if names and len(names) < len(params):
+            raise ValueError(f"{name}: {len(names)} of the {len(params)} parameters of a group have names; name all")
+        if self.param_groups and ("param_names" in self.param_groups[0]) != bool(names):
+            raise ValueError(f"{name}: some groups have names of parameters, others have not; name all or none")
+        if not names:
+            return {**group, "params": params}
+        return {**group, "params": [pair[1] for pair in params], "param_names": names}
+
+    def register_step_pre_hook(self, hook: Callable) -> RemovableHandle:
+        """Call `hook(optimizer, args, kwargs)` before each step, args[0] being the optimizer; what it returns, if
+        anything, are the (args, kwargs) that the step gets."""
+        return self._hooked(hook, True)
+
+    def register_step_post_hook(self, hook: Callable) -> RemovableHandle:
+        """Call `hook(optimizer, args, kwargs)` after each step, args[0] being the optimizer."""
+        return self._hooked(hook, False)
+
+    def _hooked(self, hook: Callable, before: bool) -> RemovableHandle:
+        _call_hooks(type(self))
+        if self._step_hooks is None:
+            self._step_hooks = {True: {}, False: {}}
+        return RemovableHandle(self._step_hooks[before], hook)
 
     @silent
     def _update(self: Any, params: list[Tensor], group: dict[str, Any]) -> None:
@@ -74,6 +117,10 @@ class OptimizerMethods:
         for group, other in zip(self.param_groups, groups, strict=True):
             group.update(other)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the hooks, which may be functions that nobody can save."""
+        return {name: value for name, value in self.__dict__.items() if name != "_step_hooks"}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         """What a pickle or a copy holds becomes this optimizer's; subclasses may add what an older one did not save."""
         self.__dict__.update(state)
@@ -106,9 +153,13 @@ class OptimizerMethods:
         for i, (group, other) in enumerate(zip(self.param_groups, saved, strict=True)):
             where = f"{name}: param_groups[{i}]"
             settings = {k: tuple(v) if isinstance(v, list) else v for k, v in other.items() if k != "params"}
+            if "param_names" in settings:
+                names = settings["param_names"] = other["param_names"]
+                if not isinstance(names, list) or [type(n) for n in names] != [str] * len(group["params"]):
+                    raise ValueError(f"{where} has 'param_names' = {names!r}, expected a name for each of its 'params'")
             if missing := [key for key in self.defaults if key not in settings]:
                 raise ValueError(f"{where} has no '{missing[0]}'; is it the state of another kind of optimizer?")
-            if foreign := [k for k, v in settings.items() if v and k not in group and k != "initial_lr"]:
+            if foreign := [k for k, v in settings.items() if v and k not in {*group, "initial_lr", "param_names"}]:
                 raise ValueError(f"{where} has the setting '{foreign[0]}', which this optimizer does not know")
             if "initial_lr" in settings:  # a schedule's
                 check_range(where, "initial_lr", settings["initial_lr"])
@@ -189,6 +240,34 @@ def uphill(g: Array, group: dict[str, Any]) -> Array:
     """The gradient, or its reverse for a group with `maximize`."""
     return -g if group.get("maximize") else g
 
+
+def _call_hooks(kind: Any) -> None:
+    """Let the step of this class of optimizers, its own or inherited, call hooks. Done for classes that get some."""
+    own = vars(kind).get("step")
+    if getattr(own, "calls_hooks", False):
+        return
+
+    @functools.wraps(kind.step)
+    def step(self: Any, *args: Any, **kwargs: Any) -> Any:
+        hooks, args = self._step_hooks, (self, *args)
+        if hooks is None or type(self) is not kind:  # a step that calls that of the class above is one step
+            hooks = {True: {}, False: {}}
+        for hook in list(hooks[True].values()):
+            changed = hook(self, args, kwargs)
+            if changed is not None:
+                if not isinstance(changed, tuple) or len(changed) != 2:
+                    raise RuntimeError(f"step pre hook: returned {changed!r}, expected None or (args, kwargs)")
+                args, kwargs = changed
+        result = super(kind, self).step(*args[1:], **kwargs) if own is None else own(*args, **kwargs)
+        for hook in list(hooks[False].values()):
+            hook(self, args, kwargs)
+        return result
+
+    step.calls_hooks = True  # type: ignore[attr-defined]
+    kind.step = step
+
+
+_add_param_group: Any = optimizers.Optimizer.add_param_group
 
 if TYPE_CHECKING:  # who checks types sees so what is attached
 

@@ -82,7 +82,7 @@ def story(
     head = root.make(root.array)
     head.node = standins.pop(start)
     found, _, _ = walk([(head, seed)], retain_graph=False)
-    told.ends = {target: told.show(found[twin]) for target, twin in standins.items() if isinstance(twin, Variable)}
+    told.ends = {target: told.show(found[twin]) for target, twin in standins.items() if twin in found}  # leaves
     for i, target in enumerate((x for x in told.ends if x not in told.names), 1):
         told.names[target] = f"x{i}" if to is None else "to"
     return told
@@ -124,7 +124,7 @@ class Story:
             parts = [match(p, node.edges[i][0]) if isinstance(p, Part) else p for i, p in enumerate(parts)]
             self.steps[node] = step = Step(len(self.steps) + 1, self.show(grad))
             for i, on in enumerate(live):
-                if on:
+                if on and parts[i] is not None:
                     rule, numbers = rules[i]
                     self._hear(node, step, i, rule, numbers, grad, parts[i])
             return parts

@@ -115,7 +115,7 @@ def _parts(node: Node, edges: list, grad: Tensor) -> Iterator[tuple[Node | Varia
         rule, numbers = node.joint
         tensors = [_revived(grad, node, x, next(reads)) for x in numbers]
         for edge, part in zip(edges, rule(grad, *tensors), strict=True):
-            if edge is not None:
+            if edge is not None and part is not None:
                 yield edge[0], part
         return
     going = {id(edge) for edge in edges}

@@ -12,19 +12,22 @@ from typing import Any
 
 from ..arrays.backend import device_of
 from ..core.engine import Node, Variable, Walk, match, needs_grad, seed, source
+from .modes import set_grad_enabled
 
 
 class Asked:
     """What is asked of the gradient of one node or leaf. The walk calls it with the gradient when that is complete.
 
     hooks    {key: function}, called with the gradient in turn
+    after    {key: function}, of a leaf, called with it when the gradient has been added to its `.grad`
     kept_by  weak reference to a tensor in between that wants it as its `.grad` (retain_grad), or None
     """
 
-    __slots__ = ("hooks", "kept_by", "like")
+    __slots__ = ("after", "hooks", "kept_by", "like")
 
     def __init__(self, like: Variable):
         self.hooks: dict[int, Callable] = {}
+        self.after: dict[int, Callable] = {}
         self.kept_by: Callable[[], Variable | None] | None = None
         self.like = type(like).make  # a function of the class, not the tensor, which nobody may keep alive
 
@@ -32,12 +35,19 @@ class Asked:
         """The gradient that the walk goes on with."""
         if self.hooks:
             walk.shared.add(id(grad))  # a hook may keep what it was shown, and what it returned
-            grad = self._shown(grad)
+            with set_grad_enabled(isinstance(grad, Variable)):
+                grad = self._shown(grad)
             walk.shared.add(id(grad))
         if self.kept_by and (tensor := self.kept_by()) is not None:
             walk.kept.append((tensor, grad))
             walk.shared.add(id(grad))
         return grad
+
+    def tell(self, leaf: Variable, grad: Any) -> None:
+        """The gradient has been added to the leaf's."""
+        with set_grad_enabled(isinstance(grad, Variable)):
+            for hook in list(self.after.values()):
+                hook(leaf)
 
     def _shown(self, grad: Any) -> Any:
         """Show the gradient to each hook; what a hook returns, if not None, replaces it."""
@@ -68,10 +78,26 @@ def hooks_of(owner: Node | Variable) -> dict[int, Callable]:
     return {} if owner.asked is None else owner.asked.hooks
 
 
+def hooks_after(x: Variable) -> dict[int, Callable]:
+    """What is to be called when the gradient of the leaf x has been added to its `.grad`, to be added to."""
+    if source(x) is not x or not x._requires_grad:
+        raise RuntimeError(
+            "register_post_accumulate_grad_hook: expected a leaf that requires grad; see register_hook for others"
+        )
+    return asked_of(x).after
+
+
 def keep_grad(x: Variable) -> None:
     """Let a walk give `x` a `.grad` though it is no leaf."""
     if source(x) is not x:
         asked_of(x).kept_by = weakref.ref(x)  # weak: the node must not keep the tensor alive
+
+
+def keeps_grad(x: Variable) -> bool:
+    """Whether x is no leaf and asked for its gradient."""
+    made_by = source(x)
+    kept_by = made_by.asked.kept_by if isinstance(made_by, Node) and made_by.asked is not None else None
+    return kept_by is not None and kept_by() is x
 
 
 def follow(x: Variable, old: Node | None) -> None:
