@@ -167,6 +167,16 @@ def test_products_add_up_in_float32(device: str) -> None:
     assert z2g.full((400,), 300.0, dtype=F16, device=device).mean().item() == 300.0  # and so is 400 · 300
 
 
+def test_rounding_to_decimals_stays_finite(device: str) -> None:
+    """x · 10^decimals is beyond float16: 1000 to two decimals would be infinite, as in NumPy."""
+    x = z2g.tensor([1000.0, -656.0, 65504.0, 0.1262, 2.5], dtype=F16, device=device)
+    assert x.round(decimals=2).tolist() == [1000.0, -656.0, 65504.0, z2g.tensor(0.13).half().item(), 2.5]
+    assert z2g.round(x, decimals=5).tolist() == [1000.0, -656.0, 65504.0, z2g.tensor(0.1262).half().item(), 2.5]
+    assert x.round(decimals=-2).tolist() == [1000.0, -700.0, 65504.0, 0.0, 0.0]
+    assert x.round().tolist() == [1000.0, -656.0, 65504.0, 0.0, 2.0] and x.round(decimals=2).dtype == F16
+    assert x.clone().round_(decimals=2).tolist() == x.round(decimals=2).tolist()
+
+
 def test_operations_in_half_round_once() -> None:
     """On the CPU: within half a unit of the last place of what float32 gives."""
     x, grad = (z2g.randn(5, 7).half() for _ in range(2))
