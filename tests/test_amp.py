@@ -177,6 +177,34 @@ def test_rounding_to_decimals_stays_finite(device: str) -> None:
     assert x.clone().round_(decimals=2).tolist() == x.round(decimals=2).tolist()
 
 
+def test_what_is_finite_in_half_is_found_by_way_of_more(device: str) -> None:
+    """Squares, products, sums and counts beyond 65,504 on the way to a result within; gradients, too."""
+    x, y = (z2g.full((2,), v, dtype=F16, device=device).requires_grad_() for v in (300.0, 400.0))
+    for z, want, slope in [
+        (z2g.hypot(x, y), [500.0] * 2, 0.6),
+        (z2g.dist(x, -y), 990.0, 0.7071),
+        (z2g.cdist(x[None], -y[None]), [[990.0]], 0.7071),
+        (F.pairwise_distance(x[None], -y[None]), [990.0], 0.7071),
+        (z2g.addcmul(x, x, y, value=1e-2), [1500.0] * 2, 5.0),
+        (z2g.addcdiv(x, y, z2g.full((2,), 1e-3, dtype=F16, device=device), value=1e-3), [700.0] * 2, 1.0),
+    ]:
+        assert z.dtype == F16
+        np.testing.assert_allclose(z.detach().cpu().numpy().astype(float), want, rtol=2e-3)
+        x.grad = None
+        z.sum().backward()
+        np.testing.assert_allclose(x.grad.cpu().numpy().astype(float), slope, rtol=2e-3)
+    many = z2g.full((70_000,), 2.0, dtype=F16, device=device)
+    assert many.nanmean().item() == many.nanmean(dtype=z2g.float32).item() == 2.0 and many.nanmean().dtype == F16
+
+
+def test_the_longer_side_s_square_may_be_beyond_float32(device: str) -> None:
+    x = z2g.tensor([1e30, 1e-30, 0.0], device=device).requires_grad_()
+    z = z2g.hypot(x, z2g.tensor([1e30, 1e-30, 2.0], device=device))
+    z.sum().backward()
+    np.testing.assert_allclose(z.detach().cpu().numpy(), [2**0.5 * 1e30, 2**0.5 * 1e-30, 2.0], rtol=1e-6)
+    np.testing.assert_allclose(x.grad.cpu().numpy(), [0.5**0.5, 0.5**0.5, 0.0], rtol=1e-6)
+
+
 def test_operations_in_half_round_once() -> None:
     """On the CPU: within half a unit of the last place of what float32 gives."""
     x, grad = (z2g.randn(5, 7).half() for _ in range(2))

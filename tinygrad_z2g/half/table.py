@@ -34,7 +34,7 @@ CASTS: dict[Callable[..., tuple], str] = {
 
 # Computed in float32 always, in autocast or not, if given float16, and rounded once: a sum of squares is soon beyond
 # 65,504, and so is 1000 · 10², which 1000 is rounded by to two decimals
-THROUGH_FLOAT32 = "cosine_similarity norm rms_norm round std var"
+THROUGH_FLOAT32 = "addcdiv addcmul cdist cosine_similarity dist norm pairwise_distance rms_norm round std var"
 
 # And these, where the plain forms of the core compute: the fast ones do so by themselves
 PLAIN_THROUGH_FLOAT32 = "attend cross_entropy gelu layer_norm linear matmul mean softmax sum"
