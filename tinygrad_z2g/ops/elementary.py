@@ -19,7 +19,7 @@ from .elementwise import (
     _xp,
     clamp,
     comparison,
-    div,
+    divisible,
     log,
     log1p,
     masked_fill,
@@ -280,13 +280,17 @@ def hypot(input: Tensor, other: Tensor) -> Tensor:
 
 
 def fmod(input: Any, other: Any) -> Tensor:
-    """z = x - y trunc(x / y): what dividing leaves, with the sign of x (`remainder`: that of y).
+    """z = x - y trunc(x / y): what dividing leaves, with the sign of x (`remainder`: that of y), exactly.
 
+    ∂z/∂x = 1,  ∂z/∂y = -trunc(x / y).   Between its jumps q = trunc(x / y) = (x - z) / y is a constant.
     >>> x, y = z2g.tensor(-7.0, requires_grad=True), z2g.tensor(3.0, requires_grad=True)
     >>> z2g.fmod(x, y).backward(); x.grad, y.grad  # z = x + 2y
     (tensor(1.), tensor(2.))
     """
-    return sub(input, mul(div(input, other, rounding_mode="trunc"), other))
+    input, other, x, y = divisible(input, other, "fmod")
+    z = computed(_xp(x, y).fmod, x, y)
+    slope = (other, lambda grad, x, y, z: -grad * ((x - z) / y), input, other, RESULT)
+    return record("fmod", z, (input, unchanged), slope)
 
 
 def logaddexp(input: Tensor, other: Tensor) -> Tensor:
