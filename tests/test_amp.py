@@ -167,6 +167,67 @@ def test_products_add_up_in_float32(device: str) -> None:
     assert z2g.full((400,), 300.0, dtype=F16, device=device).mean().item() == 300.0  # and so is 400 · 300
 
 
+def test_rounding_to_decimals_stays_finite(device: str) -> None:
+    """x · 10^decimals is beyond float16: 1000 to two decimals would be infinite, as in NumPy."""
+    x = z2g.tensor([1000.0, -656.0, 65504.0, 0.1262, 2.5], dtype=F16, device=device)
+    assert x.round(decimals=2).tolist() == [1000.0, -656.0, 65504.0, z2g.tensor(0.13).half().item(), 2.5]
+    assert z2g.round(x, decimals=5).tolist() == [1000.0, -656.0, 65504.0, z2g.tensor(0.1262).half().item(), 2.5]
+    assert x.round(decimals=-2).tolist() == [1000.0, -700.0, 65504.0, 0.0, 0.0]
+    assert x.round().tolist() == [1000.0, -656.0, 65504.0, 0.0, 2.0] and x.round(decimals=2).dtype == F16
+    assert x.clone().round_(decimals=2).tolist() == x.round(decimals=2).tolist()
+
+
+def test_what_is_finite_in_half_is_found_by_way_of_more(device: str) -> None:
+    """Squares, products, sums and counts beyond 65,504 on the way to a result within; gradients, too."""
+    x, y = (z2g.full((2,), v, dtype=F16, device=device).requires_grad_() for v in (300.0, 400.0))
+    for z, want, slope in [
+        (z2g.hypot(x, y), [500.0] * 2, 0.6),
+        (z2g.dist(x, -y), 990.0, 0.7071),
+        (z2g.cdist(x[None], -y[None]), [[990.0]], 0.7071),
+        (F.pairwise_distance(x[None], -y[None]), [990.0], 0.7071),
+        (z2g.addcmul(x, x, y, value=1e-2), [1500.0] * 2, 5.0),
+        (z2g.addcdiv(x, y, z2g.full((2,), 1e-3, dtype=F16, device=device), value=1e-3), [700.0] * 2, 1.0),
+    ]:
+        assert z.dtype == F16
+        np.testing.assert_allclose(z.detach().cpu().numpy().astype(float), want, rtol=2e-3)
+        x.grad = None
+        z.sum().backward()
+        np.testing.assert_allclose(x.grad.cpu().numpy().astype(float), slope, rtol=2e-3)
+    many = z2g.full((70_000,), 2.0, dtype=F16, device=device)
+    assert many.nanmean().item() == many.nanmean(dtype=z2g.float32).item() == 2.0 and many.nanmean().dtype == F16
+
+
+IN_HALF: dict[str, Callable] = {
+    "sigmoid": z2g.sigmoid, "silu": F.silu, "mish": F.mish, "elu": F.elu, "selu": F.selu, "celu": F.celu,
+    "hardswish": F.hardswish, "glu": lambda x: F.glu(x, 0),
+    "huber_loss": lambda x: F.huber_loss(x, -x, reduction="none", delta=0.1),
+    "smooth_l1_loss": lambda x: F.smooth_l1_loss(x, -x, reduction="none"),
+    "lerp": lambda x: z2g.lerp(x, -x, 0.3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IN_HALF)
+def test_every_half_is_computed_as_in_float32(name: str, device: str) -> None:
+    """All 63,488 finite ones, values and gradients: sigmoid(-12) was 0, silu's slope at 6 a third off."""
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    x = z2g.tensor(every[np.isfinite(every)]).to(device).requires_grad_()
+    wide = x.detach().float().requires_grad_()
+    z, exact = IN_HALF[name](x), IN_HALF[name](wide)
+    assert z.dtype == F16 and z2g.equal(z, exact.half())
+    z.sum().backward()
+    exact.sum().backward()
+    assert z2g.isfinite(x.grad).all()
+    np.testing.assert_allclose(x.grad.cpu().float().numpy(), wide.grad.cpu().numpy(), rtol=2e-3, atol=6e-8)
+
+
+def test_the_longer_side_s_square_may_be_beyond_float32(device: str) -> None:
+    x = z2g.tensor([1e30, 1e-30, 0.0], device=device).requires_grad_()
+    z = z2g.hypot(x, z2g.tensor([1e30, 1e-30, 2.0], device=device))
+    z.sum().backward()
+    np.testing.assert_allclose(z.detach().cpu().numpy(), [2**0.5 * 1e30, 2**0.5 * 1e-30, 2.0], rtol=1e-6)
+    np.testing.assert_allclose(x.grad.cpu().numpy(), [0.5**0.5, 0.5**0.5, 0.0], rtol=1e-6)
+
+
 def test_operations_in_half_round_once() -> None:
     """On the CPU: within half a unit of the last place of what float32 gives."""
     x, grad = (z2g.randn(5, 7).half() for _ in range(2))

@@ -1451,6 +1451,19 @@ def test_the_slope_of_sinc_keeps_its_digits_near_0(device):
     np.testing.assert_allclose(x.grad.cpu().numpy(), slope, rtol=3e-5)
 
 
+def test_fmod_is_exact_however_often_the_divisor_fits(device):
+    """x - y trunc(x / y) was 0 for 1e10, whose quotient float32 cannot hold, and NaN for a divisor of infinity."""
+    x = z2g.tensor([1e10, -1e10, 5.0, -6.0, 7.0], requires_grad=True)
+    y = z2g.tensor([3.0, 3.0, math.inf, 3.0, -2.0], requires_grad=True)
+    z = z2g.fmod(x, y)
+    z.sum().backward()
+    assert z.tolist() == [1.0, -1.0, 5.0, 0.0, 1.0] and x.grad.tolist() == [1.0] * 5
+    assert y.grad.tolist() == pytest.approx([-(1e10 // 3), 1e10 // 3, 0.0, 2.0, 3.0], rel=1e-6)
+    assert z2g.fmod(z2g.tensor([7, -7]), 3).tolist() == [1, -1]
+    with pytest.raises(ZeroDivisionError, match="fmod: an integer is divided by 0"):
+        z2g.fmod(z2g.tensor([7]), 0)
+
+
 @pytest.mark.parametrize("function", [z2g.linalg.svdvals, z2g.linalg.pinv, z2g.linalg.matrix_rank, z2g.linalg.eigvalsh])
 @pytest.mark.parametrize("bad", [math.inf, math.nan])
 def test_values_of_a_matrix_that_is_not_finite_are_refused(function, bad):

@@ -33,8 +33,10 @@ CASTS: dict[Callable[..., tuple], str] = {
 }
 
 # Computed in float32 always, in autocast or not, if given float16, and rounded once: a sum of squares is soon beyond
-# 65,504
-THROUGH_FLOAT32 = "cosine_similarity norm rms_norm std var"
+# 65,504, and so are 1000 · 10² on the way to two decimals and e¹² in sigmoid(-12); and slopes ask for 1 - z, which has
+# few digits left if a z near 1 was rounded
+THROUGH_FLOAT32 = """addcdiv addcmul cdist celu cosine_similarity dist elu glu hardswish huber_loss lerp mish norm
+    pairwise_distance rms_norm round selu sigmoid silu smooth_l1_loss std var"""
 
 # And these, where the plain forms of the core compute: the fast ones do so by themselves
 PLAIN_THROUGH_FLOAT32 = "attend cross_entropy gelu layer_norm linear matmul mean softmax sum"

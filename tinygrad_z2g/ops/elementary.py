@@ -17,17 +17,14 @@ from ..core.operands import is_tensor
 from .common import as_array, as_floating, computed, constant, operands
 from .elementwise import (
     _xp,
-    add,
     clamp,
     comparison,
-    div,
+    divisible,
     log,
     log1p,
     masked_fill,
     mul,
     neg,
-    sqrt,
-    square,
     sub,
 )  # fmt: skip
 from .unary import flat
@@ -267,22 +264,33 @@ def atan2(input: Any, other: Any) -> Tensor:
 
 
 def hypot(input: Tensor, other: Tensor) -> Tensor:
-    """z = √(x² + y²).
+    """z = √(x² + y²), also where x² is beyond the type.   ∂z/∂x = x / z,  ∂z/∂y = y / z
 
+    z² = x² + y², so 2 z dz = 2 x dx + 2 y dy. The slope is a sine: the share that x has of the length.
     >>> x = z2g.tensor(3.0, requires_grad=True); z2g.hypot(x, z2g.tensor(4.0)).backward(); x.grad
     tensor(0.6000)
     """
-    return sqrt(add(square(input), square(other)))
+    input, other, x, y = operands(input, other, "hypot", floating=True)
+
+    def share(grad: Any, mine: Any, z: Any) -> Any:
+        return grad * (mine / z)
+
+    z = computed(_xp(x, y).hypot, x, y)
+    return record("hypot", z, (input, share, input, RESULT), (other, share, other, RESULT))
 
 
 def fmod(input: Any, other: Any) -> Tensor:
-    """z = x - y trunc(x / y): what dividing leaves, with the sign of x (`remainder`: that of y).
+    """z = x - y trunc(x / y): what dividing leaves, with the sign of x (`remainder`: that of y), exactly.
 
+    ∂z/∂x = 1,  ∂z/∂y = -trunc(x / y).   Between its jumps q = trunc(x / y) = (x - z) / y is a constant.
     >>> x, y = z2g.tensor(-7.0, requires_grad=True), z2g.tensor(3.0, requires_grad=True)
     >>> z2g.fmod(x, y).backward(); x.grad, y.grad  # z = x + 2y
     (tensor(1.), tensor(2.))
     """
-    return sub(input, mul(div(input, other, rounding_mode="trunc"), other))
+    input, other, x, y = divisible(input, other, "fmod")
+    z = computed(_xp(x, y).fmod, x, y)
+    slope = (other, lambda grad, x, y, z: -grad * ((x - z) / y), input, other, RESULT)
+    return record("fmod", z, (input, unchanged), slope)
 
 
 def logaddexp(input: Tensor, other: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
 def _div_rounded(input: Any, other: Any, mode: str) -> Tensor:
     if mode not in ("floor", "trunc"):
         raise RuntimeError(f"div: rounding_mode must be None, 'floor' or 'trunc', got {mode!r}")
-    input, other, x, y = _divisible(input, other, "div")
+    input, other, x, y = divisible(input, other, "div")
     xp = _xp(x, y)
     z = computed(operator.floordiv, x, y)
     if mode == "trunc":
@@ -123,7 +123,7 @@ def rdiv(input: Any, other: Any) -> Tensor:
 
 def floor_divide(input: Any, other: Any) -> Tensor:
     """z = ⌊x / y⌋. No gradient. ZeroDivisionError, as in torch, for integers divided by 0."""
-    input, other, x, y = _divisible(input, other, "floor_divide")
+    input, other, x, y = divisible(input, other, "floor_divide")
     return constant(input if isinstance(input, Variable) else other, computed(operator.floordiv, x, y))
 
 
@@ -140,7 +140,7 @@ def remainder(input: Any, other: Any) -> Tensor:
     >>> (x % y).backward(); x.grad, y.grad
     (tensor(1.), tensor(-3.))
     """
-    input, other, x, y = _divisible(input, other, "remainder")
+    input, other, x, y = divisible(input, other, "remainder")
     z = computed(lambda x, y: _xp(x, y).where((z := x % y) == 0, x * 0, z), x, y)  # ±0 as x is, not as y
     return record(
         "remainder", z, (input, lambda grad: grad), (other, lambda grad, x, y: -grad * (x // y), input, other)
@@ -156,7 +156,8 @@ def rmod(input: Any, other: Any) -> Tensor:
     return remainder(other, input)
 
 
-def _divisible(input: Any, other: Any, name: str) -> tuple[Any, Any, Any, Any]:
+def divisible(input: Any, other: Any, name: str) -> tuple[Any, Any, Any, Any]:
+    """`operands`, unless it is an integer that is divided by 0."""
     input, other, x, y = operands(input, other, name)
     if (x if hasattr(x, "dtype") else y).dtype.kind != "f" and not (y.all() if hasattr(y, "dtype") else y):
         raise ZeroDivisionError(f"{name}: an integer is divided by 0; convert to float to get inf or nan")

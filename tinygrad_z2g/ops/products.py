@@ -13,6 +13,7 @@ import numpy as np
 
 from ..arrays import dtypes
 from ..arrays.backend import of
+from ..half.table import apply
 from .common import as_array, fits, number, one_dim
 from .elementwise import abs, add, clamp, div, masked_fill, mul, pow, sqrt, square, sub
 from .grids import column_stack
@@ -373,3 +374,6 @@ def corrcoef(input: Tensor) -> Tensor:
         return div(c, c)
     deviations = sqrt(diagonal(c))
     return clamp(div(div(c, unsqueeze(deviations, 1)), unsqueeze(deviations, 0)), -1, 1)
+
+
+apply(globals())  # mixed precision, by the table in half/

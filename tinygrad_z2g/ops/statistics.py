@@ -283,6 +283,7 @@ def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any
     """
     if as_array(input, "nanmean").dtype.kind != "f":
         raise RuntimeError(f"nanmean: expected floating point, got {input.dtype}; convert first: x.float().nanmean()")
-    total = nansum(input, dim, keepdim, dtype=dtype)
-    there = (~isnan(input)).to(total.dtype)
-    return div(total, sum(there, dim, keepdim))
+    kind = input.array.dtype if dtype is None else dtypes.as_dtype(dtype)
+    wide = dtypes.float32 if kind == dtypes.float16 else kind  # the sum and even the count may be beyond float16
+    total, there = nansum(input, dim, keepdim, dtype=wide), (~isnan(input)).to(wide)
+    return div(total, sum(there, dim, keepdim)).to(kind)
