@@ -8,6 +8,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # Python is started hundreds of times: in 0.15 s, without bytecode 0.48
 
 import contextlib
+import gc
 import runpy
 import shutil
 import signal
@@ -43,6 +44,16 @@ def pytest_configure(config):
     if "DRAWN_EXAMPLES" not in os.environ:
         folder = os.environ["DRAWN_EXAMPLES"] = tempfile.mkdtemp()
         config.add_cleanup(lambda: (os.environ.pop("DRAWN_EXAMPLES"), shutil.rmtree(folder)))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_collection(session):
+    """What is collected stays until the end: the search for cycles need not pass over it again and again, which was a
+    third of the time of collection and 8 % of that of test_second_order.py."""
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config, items):
@@ -81,7 +92,8 @@ def run_here(monkeypatch, tmp_path):
     interrupt = signal.getsignal(signal.SIGINT)
 
     def run_here(script, *flags):
-        monkeypatch.setattr(sys, "argv", [str(script), "--quick", "--no-plot", "--out", str(tmp_path), *flags])
+        flags = ["--quick", "--no-plot", "--out", str(tmp_path), *map(str, flags)]
+        monkeypatch.setattr(sys, "argv", [str(script), *flags])
         if "--plot" in flags:
             sys.argv = [flag for flag in sys.argv if "plot" not in flag]
         runpy.run_path(str(script), run_name="__main__")
