@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import fakecupy
+import processes
 import pytest
 import real_models
 import test_bert
@@ -134,7 +135,7 @@ WITHOUT_18 = [script for script in STEPS if script.stem != "18_gpt"]  # that one
 @pytest.mark.usefixtures("weights")
 @pytest.mark.parametrize("script", WITHOUT_18, ids=lambda script: script.stem)
 def test_quick(script, tmp_path):
-    assert result(run(script, "--quick", "--out", tmp_path))
+    assert result(processes.run(script, "--quick", "--out", tmp_path))
     assert (tmp_path / f"{script.stem}.png").read_bytes().startswith(b"\x89PNG")
 
 
