@@ -104,8 +104,8 @@ def main() -> None:
             start = 0
             first = poem(model, tokenizer, args)
             history = {"step": [], "loss": [], "measured": [0], "bits": [bits(model, tokenizer, unseen, args)]}
-        print(model.info, f"{100 * share:.1f} % of the weights learn; before: {history['bits'][0]:.3f}", sep="\n")
         stop = common.stop_on_ctrl_c()
+        print(model.info, f"{100 * share:.1f} % of the weights learn; before: {history['bits'][0]:.3f}", sep="\n")
         began = time.perf_counter()
         step = start
         bar = common.progress(args.steps, start)

@@ -33,6 +33,14 @@ def result(process):
     return dict(pair.split("=") for pair in line.removeprefix("result: ").split())
 
 
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    """The flags for a text that is counted and validated in no time, where its numbers are no matter."""
+    path = tmp_path_factory.mktemp("text") / "short.txt"
+    path.write_text((ROOT / "examples" / "data" / "cats.txt").read_text(encoding="utf-8")[:20_000], encoding="utf-8")
+    return "--text", path
+
+
 def test_quick_run_learns_and_reports(tmp_path):
     process = run("--quick", "--no-plot", "--out", tmp_path)
     found = result(process)
@@ -48,9 +56,9 @@ def test_quick_run_learns_and_reports(tmp_path):
     assert len(re.findall(r"about \d+\.\d minutes more at this speed", out)) == 1
 
 
-def test_a_log_file_gets_a_line_for_each_twentieth(tmp_path):
+def test_a_log_file_gets_a_line_for_each_twentieth(tmp_path, short):
     """Where nobody watches there is no bar that is drawn anew thousands of times."""
-    process = run(*SMALL, "--steps", 130, "--width", 16, "--context", 16, "--out", tmp_path)
+    process = run(*SMALL, *short, "--steps", 130, "--width", 16, "--context", 16, "--out", tmp_path)
     lines = process.stderr.splitlines()
     assert "\r" not in process.stderr and len(lines) == 20
     assert re.fullmatch(r"130/130  loss=\d\.\d+  tokens_per_s=\d+  mean=\d+", lines[-1])
@@ -59,20 +67,20 @@ def test_a_log_file_gets_a_line_for_each_twentieth(tmp_path):
 
 
 def test_dropout_is_chosen_by_how_often_the_text_is_seen(tmp_path):
-    (tmp_path / "text").write_text("The cat sat on the mat and saw a rat. " * 60, encoding="utf-8")
-    for steps, flags, told in ((10, (), "0"), (300, (), "0.1"), (300, ("--dropout", 0.3), "0.3")):
+    (tmp_path / "text").write_text("The cat sat on the mat and saw a rat. " * 6, encoding="utf-8")
+    for steps, flags, told in ((1, (), "0"), (30, (), "0.1"), (30, ("--dropout", 0.3), "0.3")):
         small = ("--layers", 1, "--width", 8, "--context", 8, "--steps", steps, "--text", tmp_path / "text")
         out = run(*SMALL, *small, *flags, "--overwrite", "--out", tmp_path / "out").stdout
         assert f" times; dropout {told}\n" in out
 
 
-def test_picture_is_drawn_without_a_display(tmp_path):
-    result(run("--quick", "--steps", 5, "--tokens", 20, "--out", tmp_path, env={"DISPLAY": ""}))
+def test_picture_is_drawn_without_a_display(tmp_path, short):
+    result(run("--quick", *short, "--steps", 5, "--tokens", 20, "--out", tmp_path, env={"DISPLAY": ""}))
     assert (tmp_path / "18_gpt.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_same_seed_same_poem(tmp_path):
-    first, second = (run(*SMALL, "--steps", 10, "--out", tmp_path / name).stdout for name in "ab")
+def test_same_seed_same_poem(tmp_path, short):
+    first, second = (run(*SMALL, *short, "--steps", 10, "--out", tmp_path / name).stdout for name in "ab")
     timeless = [re.sub(r"(seconds|tokens_per_s|weights:|page:)\S*.*", "", out) for out in (first, second)]
     assert timeless[0] == timeless[1]
 
@@ -107,11 +115,11 @@ def test_killed_50_times_the_run_ends_with_the_same_weights(tmp_path):
         assert z2g.equal(tensor, again["model"][name]), name
 
 
-def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path):
+def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, short):
     """Interrupt with Ctrl-C in the middle, resume, and compare the checkpoints' weights bit for bit."""
     import tinygrad_z2g as z2g
 
-    flags = (*SMALL, "--dropout", 0.2, "--layers", 2)
+    flags = (*SMALL, *short, "--dropout", 0.2, "--layers", 2, "--width", 32, "--context", 16, "--batch", 4)
     result(run(*flags, "--out", tmp_path / "whole"))
     command = [sys.executable, str(GPT), *map(str, flags), "--out", str(tmp_path / "cut")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -137,11 +145,11 @@ def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path):
 
 
 @pytest.mark.parametrize("huge", ["loss", "weights"])
-def test_nan_stops_the_run_and_the_last_good_checkpoint_is_kept(tmp_path, huge):
+def test_nan_stops_the_run_and_the_last_good_checkpoint_is_kept(tmp_path, short, huge):
     """The loss turns nan, or the loss is finite but the step after it makes the weights nan: the step is named."""
     import tinygrad_z2g as z2g
 
-    flags = (*SMALL, "--out", tmp_path, "--layers", 1)
+    flags = (*SMALL, *short, "--out", tmp_path, "--layers", 1)
     result(run(*flags, "--steps", 5))
     path = tmp_path / "checkpoint.safetensors"
     saved = z2g.load(path)
@@ -177,10 +185,10 @@ def test_a_full_disk_stops_the_run_with_one_line(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.safetensors"]
 
 
-def test_what_kill_9_left_behind_is_cleared_away(tmp_path):
+def test_what_kill_9_left_behind_is_cleared_away(tmp_path, short):
     stale = tmp_path / ".checkpoint.safetensors.12345.tmp"
     stale.write_bytes(b"half a file")
-    result(run(*SMALL, "--steps", 1, "--out", tmp_path))
+    result(run(*SMALL, *short, "--steps", 1, "--out", tmp_path))
     assert {p.name for p in tmp_path.iterdir()} == {"gpt.safetensors", "checkpoint.safetensors", "gpt.html"}
 
 
@@ -236,11 +244,11 @@ def test_any_text_will_do(tmp_path):
     assert found["steps"] == "20"
 
 
-def test_quick_changes_defaults_and_nothing_that_was_said(tmp_path):
+def test_quick_changes_defaults_and_nothing_that_was_said(tmp_path, short):
     import tinygrad_z2g as z2g
 
     flags = ("--layers", 1, "--width", 16, "--context", 8, "--steps", 151, "--batch", 1)
-    assert result(run(*SMALL, *flags, "--out", tmp_path))["steps"] == "151"
+    assert result(run(*SMALL, *short, *flags, "--out", tmp_path))["steps"] == "151"
     saved = z2g.load(tmp_path / "checkpoint.safetensors")
     assert [saved["config"][name] for name in ("layers", "width", "context")] == [1, 16, 8]
     script = ROOT / "examples" / "05_linear_regression.py"

@@ -17,7 +17,7 @@ from drawn import holds
 from numeric import leaves
 from op_table import TABLE
 from test_ops import bind, parts
-from test_structure import FILES, GRAPH, NAME, PACKAGE, ROOT, parse
+from test_structure import FILES, NAME, PACKAGE, ROOT, graph, parse
 
 import tinygrad_z2g as z2g
 import tinygrad_z2g.nn.functional as F
@@ -358,7 +358,7 @@ def test_a_reader_may_stop_early():
 
 
 def test_nothing_imports_it():
-    others = {name: used for name, used in GRAPH.items() if not name.startswith(("learn", "tools.learn"))}
+    others = {name: used for name, used in graph().items() if not name.startswith(("learn", "tools.learn"))}
     assert len(others) > 100
     assert [name for name, used in others.items() if any("learn" in u for u in used)] == []
 
@@ -383,17 +383,17 @@ def test_every_file_has_its_step():
 
 
 def test_nothing_is_used_before_it_is_explained():
-    assert misplaced(reading.steps(), GRAPH) == []
+    assert misplaced(reading.steps(), graph()) == []
 
 
 def test_a_wrong_order_is_noticed():
     steps = reading.steps()
-    assert "optim.sgd uses tensor" in misplaced(sorted(steps, key=lambda step: step.module != "optim.sgd"), GRAPH)
+    assert "optim.sgd uses tensor" in misplaced(sorted(steps, key=lambda step: step.module != "optim.sgd"), graph())
     assert steps[1].module == "core.engine"
     engine = steps[1]._replace(later={**steps[1].later, "text": "what is not used"})
-    assert misplaced([steps[0], engine, *steps[2:]], GRAPH) == ["core.engine need not explain text"]
+    assert misplaced([steps[0], engine, *steps[2:]], graph()) == ["core.engine need not explain text"]
     silent = steps[1]._replace(later={})
-    assert "core.engine uses arrays.backend" in misplaced([steps[0], silent, *steps[2:]], GRAPH)
+    assert "core.engine uses arrays.backend" in misplaced([steps[0], silent, *steps[2:]], graph())
 
 
 def test_what_to_look_for_is_there():
@@ -460,7 +460,7 @@ def test_each_room_and_file_of_the_evening_says_what_it_knows_nothing_of(name):
         assert name not in ROOMS, "what is it for, and what does it know nothing of?"
         return
     named = set(re.findall(r"nothing of[^.:;]*?`([\w.]+)`", ignored.group()))
-    assert named & {used.rpartition(".")[2] for used in GRAPH[name]} == set()
+    assert named & {used.rpartition(".")[2] for used in graph()[name]} == set()
 
 
 def test_an_introduction_is_recognised():

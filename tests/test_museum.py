@@ -3,12 +3,10 @@
 An exhibit asserts that its check exposes the mistake and passes what is right; here it runs, with warnings as errors.
 """
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
+import processes
 import pytest
 
 MUSEUM = Path(__file__).parent.parent / "examples" / "museum"
@@ -83,9 +81,7 @@ def test_a_false_figure_is_found(text, wrong):
 
 @pytest.mark.parametrize("exhibit", EXHIBITS, ids=NAMES)
 def test_exhibit(exhibit):
-    environment = {**os.environ, "PYTHONPATH": str(MUSEUM.parent.parent), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-W", "error", exhibit]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    done = processes.run(exhibit, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     words = [line[:8].strip() for line in done.stdout.splitlines()]
     assert [word for word in words if word] == ["seen", "check", "fix"]

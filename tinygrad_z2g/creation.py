@@ -87,6 +87,8 @@ def _host_array(data: Any, dtype: Any) -> np.ndarray:
 
 def _without_tensors(data: Any) -> Any:
     """Nested lists with each tensor in them replaced by its numbers."""
+    if isinstance(data, (int, float)):  # most are: to ask for a Sequence takes five times as long
+        return data
     if isinstance(data, Tensor):
         return data.tolist()
     if isinstance(data, Sequence) and not isinstance(data, (str, bytes)):  # lists, tuples, ranges, deques, ...

@@ -83,9 +83,10 @@ class NGram:
             raise ValueError(f"NGram: n must be at least 1, got {n}")
         self.n, self.vocabulary_size = n, vocabulary_size
         self._counts: dict[str, Counter[str]] = defaultdict(Counter)
-        for i, c in enumerate(text):
-            for length in range(min(n - 1, i) + 1):
-                self._counts[text[i - length : i]][c] += 1
+        for length in range(n):
+            columns = [text[i:] for i in range(length + 1)]  # which read side by side give each run of length + 1
+            for (*before, c), count in Counter(zip(*columns, strict=False)).items():
+                self._counts["".join(before)][c] = count
 
     def probability(self, character: str, before: str) -> float:
         """P(character | the last n - 1 characters of `before`)."""

@@ -7,7 +7,6 @@ ones before it left: its matches become pieces, and so does what lies between th
 from __future__ import annotations
 
 import functools
-import itertools
 import re
 import sys
 import unicodedata
@@ -56,7 +55,11 @@ def compiled(pattern: str) -> re.Pattern[str]:
 @functools.cache
 def ranges(kind: str) -> str:
     """All characters whose Unicode category begins with `kind`, L for letters or N for numbers, as ranges for `re`."""
-    found = (i for i in range(sys.maxunicode + 1) if unicodedata.category(chr(i))[0] == kind)
-    runs = itertools.groupby(enumerate(found), key=lambda pair: pair[1] - pair[0])  # in a run both grow together
-    ends = [(run[0][1], run[-1][1]) for _, run in ((key, list(group)) for key, group in runs)]
-    return "".join(f"{re.escape(chr(first))}-{re.escape(chr(last))}" for first, last in ends)
+    runs = (match.span() for match in re.finditer(f"{kind}+", kinds()))
+    return "".join(f"{re.escape(chr(start))}-{re.escape(chr(end - 1))}" for start, end in runs)
+
+
+@functools.cache
+def kinds() -> str:
+    """For each character, in order, the letter that its Unicode category begins with."""
+    return "".join([unicodedata.category(chr(i))[0] for i in range(sys.maxunicode + 1)])

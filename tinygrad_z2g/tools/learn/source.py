@@ -128,11 +128,12 @@ class Operation:
         return getattr(home.Tensor if self.module == "tensor" else home, self.name.rpartition(".")[2])
 
 
-def mentioned(tree: ast.AST) -> set[str]:
+@functools.cache  # a helper is looked at for each function that calls it
+def mentioned(tree: ast.AST) -> frozenset[str]:
     """Every name in a tree: `f`, and `fast.f` for the one module whose functions an operation does not import."""
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    attributes = (ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute))
-    return names | {text for text in attributes if re.fullmatch(r"fast\.\w+", text)}
+    nodes = [*ast.walk(tree)]
+    of_fast = {n.attr for n in nodes if isinstance(n, ast.Attribute) and ast.unparse(n.value) == "fast"}
+    return frozenset({n.id for n in nodes if isinstance(n, ast.Name)} | {f"fast.{name}" for name in of_fast})
 
 
 def states_a_rule(piece: Piece) -> bool:
