@@ -482,11 +482,11 @@ def exact_erf(x: np.ndarray) -> np.ndarray:
 def test_functions_are_exact_to_two_units_in_the_last_place(name: str, exact: Callable, compiled: Any) -> None:
     """Every 4,099th float there is: of all sizes, denormal, infinite and NaN; and those around 0 more closely."""
     from tinygrad_z2g.fast.compiled import mathematics
-    from tinygrad_z2g.fast.compiled.jit import loop
+    from tinygrad_z2g.fast.compiled.jit import called
 
     function = getattr(mathematics, name)
 
-    @loop
+    @called
     def each(x, z):
         for i in range(x.size):
             z[i] = function(x[i])
@@ -620,10 +620,10 @@ def test_a_loop_is_cut_and_each_part_done_once(compiled: Any, monkeypatch: Any) 
 
     @jit.loop
     def meet(start, stop, board):  # neither returns before the other came
-        sharing.add(board, 0, 1)
+        sharing.add(board.ctypes.data, 0, 1)
         for _ in range(10**8):
-            if sharing.load(board, 0) == 2:
-                sharing.add(board, 8, 1)
+            if sharing.load(board.ctypes.data, 0) == 2:
+                sharing.add(board.ctypes.data, 8, 1)
                 return
 
     set_threads(monkeypatch, 2)
@@ -640,12 +640,12 @@ def test_a_loop_is_cut_and_each_part_done_once(compiled: Any, monkeypatch: Any) 
                 seen = np.zeros(rows, np.int64)
                 jit.over_rows(count, rows, rows, seen, multiple=multiple)
                 assert (seen == 1).all()
-    taken, jit._board[sharing.BUSY] = jit._board[sharing.TICKET], 1
+    taken, jit._board.numbers[sharing.BUSY] = jit._board.numbers[sharing.TICKET], 1
     try:
         jit.over_rows(count, 1001, 1001, seen)
     finally:
-        jit._board[sharing.BUSY] = 0
-    assert (seen == 2).all() and jit._board[sharing.TICKET] == taken
+        jit._board.numbers[sharing.BUSY] = 0
+    assert (seen == 2).all() and jit._board.numbers[sharing.TICKET] == taken
 
 
 @needs_numba
@@ -675,15 +675,15 @@ def test_helpers_sleep_when_nothing_comes(compiled: Any) -> None:
         jit.threads = lambda: 2
         a = np.linspace(-3, 3, 2**18, dtype=np.float32).reshape(512, 512)
         for _ in range(3):
-            while not jit._board[sharing.AWAKE]:
+            while not jit._board.numbers[sharing.AWAKE]:
                 fast.gelu_tanh(a)
             for _ in range(1000):
-                if not jit._board[sharing.AWAKE]:
+                if not jit._board.numbers[sharing.AWAKE]:
                     break
                 time.sleep(0.01)
             before = time.process_time()
             time.sleep(0.2)
-            print(jit._board[sharing.AWAKE], time.process_time() - before < 0.1)
+            print(jit._board.numbers[sharing.AWAKE], time.process_time() - before < 0.1)
         """
     )
     assert run.stdout == "0 True\n" * 3, run.stderr

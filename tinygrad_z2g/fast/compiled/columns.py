@@ -67,7 +67,8 @@ def _add_up(start, stop, parts, out):
         part = parts[k, start:stop]
         for j in range(sums.size):
             sums[j] += part[j]
-    out[start:stop] = sums
+    for j in range(sums.size):  # Numba compiles a second and a half for the error that `out[...] = sums` may raise
+        out[start + j] = sums[j]
 
 
 @loop

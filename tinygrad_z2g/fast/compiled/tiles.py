@@ -19,7 +19,7 @@ from numba import int64, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .compiling import apart, loop
+from .compiling import apart, called, loop
 
 WIDE_REGISTERS = bool(binding.get_host_cpu_features().get("avx512f"))  # 32 of 16 numbers; else 16 of 8, or as good
 LANES, ROWS = (16, 8) if WIDE_REGISTERS else (8, 6)
@@ -258,7 +258,7 @@ def panels_for(k, m):
     return np.empty(((m + WIDE - 1) // WIDE, k, WIDE), np.float32)
 
 
-@loop
+@called
 def in_panels(b):
     """b in panels of its own."""
     panels = panels_for(*b.shape)
