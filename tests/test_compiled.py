@@ -280,7 +280,11 @@ def test_the_numbers_are_those_of_the_reference(name: str, shape: tuple[int, int
 )
 def test_tiles_make_the_product(n: int, k: int, m: int, turned: str, compiled: Any) -> None:
     """Sizes around those of a tile, a panel and what is copied at a time; matrices by rows, by columns, cut out."""
-    from tinygrad_z2g.fast.compiled import tiles
+    from tinygrad_z2g.fast.compiled import jit, tiles
+
+    @jit.called
+    def multiply(a, b, row, z):
+        tiles.multiply(a, b, row, z)
 
     assert tiles.BROAD < 2100 * 300
     a = normal(k, n).T if "a" in turned else normal(n, k + 3)[:, 3:]
@@ -288,12 +292,12 @@ def test_tiles_make_the_product(n: int, k: int, m: int, turned: str, compiled: A
     for row in (normal(m), np.empty(0, np.float32)):
         wide, exact = normal(n, m + 2), a.astype(np.float64) @ b.astype(np.float64) + (row if row.size else 0)
         around = wide[:, m:].copy()
-        tiles.multiply(a, b, row, wide[:, :m])
+        multiply(a, b, row, wide[:, :m])
         assert np.abs(wide[:, :m] - exact).max() <= 4 * EPS * np.sqrt(k) * np.abs(exact).max() + EPS
         assert np.array_equal(wide[:, m:], around)
     b = b.copy()
     b[0, -1] = np.inf
-    tiles.multiply(a, b, np.empty(0, np.float32), wide[:, :m])
+    multiply(a, b, np.empty(0, np.float32), wide[:, :m])
     assert np.isinf(wide[:, m - 1]).all() and np.isfinite(wide[:, : m - 1]).all()
 
 

@@ -33,7 +33,9 @@ def _compiled(fastmath: set[str], called: bool = False) -> Callable[[Callable], 
 # away NaN or infinity is ever set.
 loop = _compiled({"contract"})
 summing = _compiled({"contract", "reassoc", "nsz"})
-called = _compiled({"contract"}, called=True)  # Python calls it, others only loops: a quarter of what is compiled
+
+# What Python calls. It must call no other: these have no entrance for it, whose code would be a quarter of all.
+called = _compiled({"contract"}, called=True)
 
 
 @intrinsic

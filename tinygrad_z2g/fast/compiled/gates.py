@@ -18,7 +18,7 @@ from .jit import loop, over_rows
 from .layout import fits
 from .mathematics import ONE, ZERO, choose, sigmoid, tanh
 from .products import product
-from .tiles import in_panels, with_panels
+from .tiles import address, in_panels, with_panels
 
 # --- LSTM --------------------------------------------------------------------------------------------------------
 
@@ -72,7 +72,7 @@ def _lstm(start, stop, inputs, h, w, sums, gates, cells, bent, out):
     sums = sums[start:stop]
     for t in range(inputs.shape[0]):
         before, now = (out[t - 1] if t else h)[start:stop], inputs[t, start:stop]
-        with_panels(before, w, sums.shape[1], now.ctypes.data, now.strides[0], sums)  # (n, 4H) + (n, H) @ (H, 4H)
+        with_panels(before, w, sums.shape[1], address(now), now.strides[0], sums)  # (n, 4H) + (n, H) @ (H, 4H)
         _lstm_forward(
             sums, cells[t, start:stop], gates[t, start:stop], cells[t + 1, start:stop], bent[t, start:stop],
             out[t, start:stop],
@@ -86,7 +86,7 @@ def _lstm_back(start, stop, grad, gates, cells, bent, w, dh, dc, d):
     for t in range(bent.shape[0] - 1, -1, -1):
         now, more = d[t, start:stop], grad[max(t - 1, 0), start:stop]
         _lstm_backward(gates[t, start:stop], cells[t, start:stop], bent[t, start:stop], dh, dc, now)
-        given = more.ctypes.data if t else 0
+        given = address(more) if t else 0
         with_panels(now, w, dh.shape[1], given, more.strides[0], dh)  # (n, H) + (n, 4H) @ (4H, H)
 
 
@@ -147,7 +147,7 @@ def _rnn(start, stop, inputs, h, w, relu, out):
     """All steps for the examples start..stop."""
     for t in range(out.shape[0]):
         before, given, now = (out[t - 1] if t else h)[start:stop], inputs[t, start:stop], out[t, start:stop]
-        with_panels(before, w, now.shape[1], given.ctypes.data, given.strides[0], now)  # (n, H) + (n, H) @ (H, H)
+        with_panels(before, w, now.shape[1], address(given), given.strides[0], now)  # (n, H) + (n, H) @ (H, H)
         _rnn_forward(relu, now)
 
 
@@ -158,7 +158,7 @@ def _rnn_back(start, stop, grad, out, w, relu, dh, d):
     for t in range(out.shape[0] - 1, -1, -1):
         now, more = d[t, start:stop], grad[max(t - 1, 0), start:stop]
         _rnn_backward(out[t, start:stop], relu, dh, now)
-        given = more.ctypes.data if t else 0
+        given = address(more) if t else 0
         with_panels(now, w, dh.shape[1], given, more.strides[0], dh)  # (n, H) + (n, H) @ (H, H)
 
 
@@ -230,7 +230,7 @@ def _gru(start, stop, inputs, h, w, bias, sums, gates, inner, out):
     sums = sums[start:stop]
     for t in range(out.shape[0]):
         before = (out[t - 1] if t else h)[start:stop]
-        with_panels(before, w, bias.size, bias.ctypes.data, 0, sums)  # (3H) + (n, H) @ (H, 3H)
+        with_panels(before, w, bias.size, address(bias), 0, sums)  # (3H) + (n, H) @ (H, 3H)
         _gru_forward(
             sums, inputs[t, start:stop], before, gates[t, start:stop], inner[t, start:stop], out[t, start:stop]
         )
@@ -245,7 +245,7 @@ def _gru_back(start, stop, grad, out, gates, inner, h, w, dh, d, s):
         _gru_backward(
             grad[t, start:stop], gates[t, start:stop], inner[t, start:stop], before, dh, d[t, start:stop], now
         )
-        with_panels(now, w, dh.shape[1], dh.ctypes.data, dh.strides[0], dh)  # (n, H) + (n, 3H) @ (3H, H)
+        with_panels(now, w, dh.shape[1], address(dh), dh.strides[0], dh)  # (n, H) + (n, 3H) @ (3H, H)
 
 
 def gru(inputs: Array, h: Array, w: Array, b: Array | None) -> tuple[Array, Array, Array]:

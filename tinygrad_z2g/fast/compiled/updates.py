@@ -18,6 +18,7 @@ from .. import reference
 from .jit import called, loop, over_rows, summing
 from .layout import FLOAT32, fits, numbers, places
 from .mathematics import ONE, ZERO
+from .tiles import address
 
 BLOCK = 4096  # numbers whose squares are summed in float32
 
@@ -111,7 +112,7 @@ def _apart(objects: np.ndarray, ends: np.ndarray) -> bool:
 def _starts(objects, start):
     """Where in memory each array begins."""
     for k in range(objects.size):
-        start[k] = numbers(objects[k], 0, 0).ctypes.data
+        start[k] = address(numbers(objects[k], 0, 0))
 
 
 def adam_all(
