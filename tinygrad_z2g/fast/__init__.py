@@ -77,6 +77,13 @@ def each(function: Callable[[Any], object], blocks: list, numbers: int) -> None:
     ((many and (loops.ready or loops.load())) or reference).each(function, blocks)
 
 
+def by_example(x: Any) -> bool:
+    """Whether x (L, N, C) lies in memory as (N, L, C), and loops would read it there, where NumPy would copy it."""
+    if not isinstance(x, np.ndarray) or x.dtype is not FLOAT32 or x.size < LARGE or x.flags.c_contiguous:
+        return False
+    return x.swapaxes(0, 1).flags.c_contiguous and (loops.ready or loops.load()) is not None
+
+
 def shares(n: int, numbers: int) -> list[slice]:
     """0..n, cut into as many slices as threads may share work on so many `numbers`: for `each`."""
     return ((numbers >= LARGE and (loops.ready or loops.load())) or reference).shares(n)

@@ -15,10 +15,10 @@ from ...arrays.backend import Array
 from .. import reference
 from .dropping import fill_mask
 from .jit import loop, over_rows
-from .layout import FLOAT32
+from .layout import FLOAT32, address
 from .mathematics import ZERO
 from .rows import SHORT, dot, softmax_row
-from .tiles import address, fill_panels, panels_for, with_panels
+from .tiles import fill_panels, panels_for, with_panels
 
 INF = np.float32(np.inf)
 NONE = np.empty((0, 0, 0, 0), FLOAT32)  # no bias, no mask

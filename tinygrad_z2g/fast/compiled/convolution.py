@@ -18,8 +18,8 @@ import numpy as np
 
 from ...arrays.backend import Array
 from .jit import loop, over_rows
-from .layout import FLOAT32
-from .tiles import WIDE, address, copy_line, fill_panels, panels_for, with_lines, with_panels
+from .layout import FLOAT32, address
+from .tiles import WIDE, copy_line, fill_panels, panels_for, with_lines, with_panels
 
 Sizes = tuple[int, ...]
 Pads = list[tuple[int, int]]

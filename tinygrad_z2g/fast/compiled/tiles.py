@@ -20,6 +20,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compiling import apart, called, loop
+from .layout import address, keep
 
 WIDE_REGISTERS = bool(binding.get_host_cpu_features().get("avx512f"))  # 32 of 16 numbers; else 16 of 8, or as good
 LANES, ROWS = (16, 8) if WIDE_REGISTERS else (8, 6)
@@ -96,26 +97,6 @@ def _tile_code(n: int, apart: bool) -> Any:
         return context.get_dummy_value()
 
     return code
-
-
-@intrinsic
-def address(_, a):
-    """Where the first number of an array is."""
-
-    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.ptrtoint(context.make_array(sig.args[0])(context, builder, args[0]).data, _SIZE)
-
-    return int64(a), code
-
-
-@intrinsic
-def keep(_, a):
-    """The array lives on until here: of its `address` alone nobody knows that it is used."""
-
-    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return context.get_dummy_value()
-
-    return types.void(a), code
 
 
 @intrinsic

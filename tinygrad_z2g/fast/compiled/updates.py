@@ -16,9 +16,8 @@ import numpy as np
 from ...arrays.backend import Array
 from .. import reference
 from .jit import called, loop, over_rows, summing
-from .layout import FLOAT32, fits, numbers, places
+from .layout import FLOAT32, address, fits, numbers, places
 from .mathematics import ONE, ZERO
-from .tiles import address
 
 BLOCK = 4096  # numbers whose squares are summed in float32
 
