@@ -5,6 +5,7 @@ layout) were measured on torch 2.13 and are written down as rules or numbers.
 """
 
 import collections
+import contextvars
 import math
 import warnings
 from fractions import Fraction
@@ -252,6 +253,34 @@ def test_no_operation_warns(op):
                     z.backward(z2g.tensor(rng.choice(EXTREME, z.shape)).to(z.dtype), retain_graph=True)
 
     holds(op, check, 12)
+
+
+def test_numpy_is_silent_within_a_walk_alone():
+    """A hook may fail, and set what belongs to its context: after the walk all is as it was left."""
+    seen, mark = [], contextvars.ContextVar("mark", default="none")
+
+    def hook(grad):
+        seen.append((np.geterr()["divide"], mark.get()))
+        mark.set("set by the hook")
+        with np.errstate(divide="raise"):
+            return grad
+
+    def failing(grad):
+        raise KeyError("hook")
+
+    with np.errstate(divide="warn"):
+        x = z2g.tensor([0.0], requires_grad=True)
+        y = x.sqrt()
+        y.register_hook(hook)
+        mark.set("set before")
+        y.backward()
+        assert seen == [("ignore", "set before")] and mark.get() == "set by the hook" and x.grad.item() == np.inf
+        assert np.geterr()["divide"] == "warn"
+        x.register_hook(failing)
+        with pytest.raises(KeyError):
+            (x * 2).backward()
+        assert np.geterr()["divide"] == "warn"
+
 
 
 def test_optimizers_do_not_warn():

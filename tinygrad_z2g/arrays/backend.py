@@ -178,33 +178,43 @@ def to_host(array: Array) -> np.ndarray:
 # --- No warnings -------------------------------------------------------------------------------------------------
 
 
+def _without_warnings() -> tuple[contextvars.ContextVar, Any]:
+    """Where NumPy keeps its settings, a variable of the context, and what it holds when all warnings are off."""
+    before, context = contextvars.copy_context(), contextvars.copy_context()
+    context.run(np.seterr, all="ignore")
+    [found] = [(variable, value) for variable, value in context.items() if before.get(variable) is not value]
+    return found
+
+
+settings, no_warnings = _without_warnings()
+
+
 class _Quiet(threading.local):
     """`quiet.run(f, *args)` is f(*args), but NumPy keeps silent about inf and NaN, which are results like others: the
-    GPU never warns, nor does torch. It costs 0.1 µs, `with np.errstate(...)` ten times that; f must not come back here.
+    GPU never warns, nor does torch. It costs 0.1 µs; f must not come back here.
     """
 
     def __init__(self) -> None:
-        inner, outer = contextvars.copy_context(), contextvars.copy_context()
-        for context in (inner, outer):  # NumPy's settings are those of a context; these two are never changed again
-            context.run(np.seterr, all="ignore")
-        self.run, self.run_outer, self.inside = inner.run, outer.run, False
+        context = contextvars.copy_context()
+        context.run(settings.set, no_warnings)
+        self.run = context.run
 
 
 quiet = _Quiet()
 
 
 def silent(function: _F) -> _F:
-    """The function, run as by `quiet.run`, but it may call others that are."""
+    """The function, run as by `quiet.run`, but it may call others that are, and code of the user's own. This costs
+    0.2 µs, `np.errstate` six times that.
+    """
 
     @functools.wraps(function)
     def silenced(*args: Any, **kwargs: Any) -> Any:
-        if quiet.inside:
-            return function(*args, **kwargs)
-        quiet.inside = True
+        before = settings.set(no_warnings)
         try:
-            return quiet.run_outer(function, *args, **kwargs)
+            return function(*args, **kwargs)
         finally:
-            quiet.inside = False
+            settings.reset(before)
 
     return silenced  # type: ignore[return-value]  # of the same signature
 

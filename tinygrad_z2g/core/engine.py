@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays.backend import Array, device_of, of
+from ..arrays.backend import Array, device_of, of, silent
 from .modes import grad_mode
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ def backward(roots: list[tuple[Variable, Array]], retain_graph: bool = False) ->
 
 def seed(root: Variable, gradient: Variable | None = None) -> Array:
     """∂L/∂root that a walk starts with: 1 for a scalar, otherwise what the caller gave, checked."""
-    if not needs_grad(root):
+    if end(root) is None:
         raise RuntimeError("backward: this tensor does not require grad and has no grad_fn; nothing to differentiate")
     array = root.array
     if gradient is None:
@@ -285,7 +285,7 @@ class Walk:
         self.shared: set[int] = set()  # ids of gradients that somebody else holds too: no tensor may keep such an array
         self.kept: list[tuple[Variable, Any]] = []  # gradients of tensors in between that asked for theirs
 
-    @np.errstate(all="ignore")  # an infinite slope (√x at 0) is a result, not an accident; the GPU never warns either
+    @silent  # an infinite slope (√x at 0) is a result, not an accident; the GPU never warns either
     def run(self, roots: list[tuple[Variable, Any]]) -> dict[Any, Any]:
         """Walk from the roots, given ∂L/∂root of each."""
         for root, grad in roots:
@@ -337,8 +337,8 @@ class Walk:
     def arrive(self, target: Node | Variable, grad: Any) -> None:
         """One part of the gradient of `target` is there: the first is kept as it is, another is added."""
         like = target if type(target) is Node else target.array  # type: ignore[union-attr]  # a Variable
-        grads = self.grads
-        if grad.shape != like.shape or grad.dtype is not like.dtype:
+        grads, shape = self.grads, like.shape
+        if grad.shape != shape or grad.dtype is not like.dtype:
             if type(grad) is Part:
                 if target in self.sums:
                     add_part(grads[target], grad.place, grad.array)
@@ -346,7 +346,7 @@ class Walk:
                 if target not in grads:
                     self.sums.add(target)  # of this one, so far
             grad = match(grad, target)
-        if not grad.shape:
+        if not shape:
             grad = writable(grad)
         if target in grads:
             if target in self.sums:

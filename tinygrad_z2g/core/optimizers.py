@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.backend import Array, of
+from ..arrays.backend import Array, of, silent
 from .engine import source
 from .modes import enable_grad, grad_mode
 from .tensor import Tensor
@@ -194,13 +194,13 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
     return Tensor.make(total.astype(grads[0].array.dtype, copy=False))
 
 
-@np.errstate(all="ignore")  # of gradients that are infinite
+@silent  # of gradients that are infinite
 def norm(arrays: list[Array]) -> Array:
     """√(Σ x²) over all elements of all arrays, in float64, in which no square overflows."""
     return sum((a.astype(np.float64) ** 2).sum() for a in arrays) ** 0.5
 
 
-@np.errstate(all="ignore")
+@silent
 def clip(arrays: list[Array], total: Array, max_norm: float) -> None:
     """x *= min(1, max_norm / (total + 1e-6)) for every array, where `total` is their norm."""
     factor = of(total).minimum(max_norm / (total + 1e-6), 1)  # to look at the norm would make a GPU wait

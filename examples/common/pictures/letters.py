@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -99,6 +100,6 @@ def gpt(axes: Any, history: dict[str, list], best: float, ngram: float, poem: st
     above.axhline(ngram, color="C2", linestyle="--", label="counting 5-grams")
     above.set(xlabel="step", ylabel="loss (nats per character)")
     above.legend(frameon=False)
-    lines = [line[:90] for line in poem.split("\n")[:14]]
-    below.text(0, 1, "\n".join(lines), va="top", fontfamily="serif", in_layout=False)
+    rows = [row for line in poem.split("\n") for row in textwrap.wrap(line, 76, subsequent_indent="    ") or [""]]
+    below.text(0, 1, "\n".join(rows[:14]), va="top", fontfamily="serif", in_layout=False)
     below.axis("off")

@@ -68,8 +68,10 @@ const page = {
       $("bits").textContent = "";
       return;
     }
+    const bytes = Math.ceil(bits / 8);
+    const letters = count === 1 ? "1 letter takes" : `${count} letters take`;
     $("bits").textContent = `${(bits / count).toFixed(2)} bits per letter. Packed with this model's help, without `
-      + `loss, ${count} letters take about ${Math.ceil(bits / 8)} bytes.`;
+      + `loss, ${letters} about ${bytes} ${bytes === 1 ? "byte" : "bytes"}.`;
   },
 };
 const look = new Look(writer, page);
