@@ -377,14 +377,41 @@ def test_attention_of_any_batch(batch: tuple[int, ...], compiled: Any) -> None:
 
 
 @needs_numba
+@pytest.mark.parametrize("by_example", [False, True])
 @pytest.mark.parametrize(("L", "N", "H"), [(1, 1, 8), (7, 3, 5), (20, 33, 32)])
-def test_lstm_backward(L: int, N: int, H: int, compiled: Any) -> None:
-    args = normal(L, N, 4 * H), normal(N, H), normal(N, H), normal(4 * H, H, scale=0.3)
-    kept, (_, h, _, w) = recurrent.lstm(*args), args
-    grad = normal(L + 1, N, H)
-    expected = recurrent.lstm_backward(grad, *kept, h, w)
-    for a, b in zip(expected, compiled.lstm_backward(grad, *kept, h, w), strict=True):
+def test_lstm_backward(L: int, N: int, H: int, by_example: bool, compiled: Any) -> None:
+    inputs = normal(N, L, 4 * H).swapaxes(0, 1) if by_example else normal(L, N, 4 * H)
+    args = inputs, normal(N, H), normal(N, H), normal(4 * H, H, scale=0.3)
+    expected, kept, (_, h, _, w) = recurrent.lstm(*args), compiled.lstm(*args), args
+    for a, b in zip(expected, kept, strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
+    grad = normal(L + 1, N, H)
+    for given in (kept, expected):  # what either kept will do
+        got = compiled.lstm_backward(grad, *given, h, w)
+        for a, b in zip(recurrent.lstm_backward(grad, *given, h, w), got, strict=True):
+            np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
+    assert compiled.lstm_backward(grad, *kept, h, w)[0].strides == inputs.strides
+
+
+@needs_numba
+def test_lstm_reads_what_comes_batch_first_where_it_lies(compiled: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(loops, "ready", compiled)
+    seen, plain = [], compiled.lstm
+    monkeypatch.setattr(compiled, "lstm", lambda *args: seen.append(args[0].strides) or plain(*args))
+    x, results = normal(24, 20, 40), []
+    for batch_first in (True, False):
+        z2g.manual_seed(0)
+        layer = z2g.nn.LSTM(40, 32, 2, batch_first=batch_first)
+        given = z2g.tensor(x if batch_first else x.swapaxes(0, 1).copy(), requires_grad=True)
+        out, last = layer(given)
+        (out * out).sum().backward()
+        grads = [p.grad.array for p in layer.parameters()]
+        mine = [a.array if batch_first else a.array.swapaxes(0, 1) for a in (out, given.grad)]
+        results.append([*mine, *(s.array for s in last), *grads])
+    numbers = 4 * 4 * 32
+    assert seen == [(numbers, 20 * numbers, 4), *[(24 * numbers, numbers, 4)] * 3]  # the first layer reads x itself
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 @needs_numba
