@@ -77,6 +77,26 @@ def each(function: Callable[[Any], object], blocks: list, numbers: int) -> None:
     ((many and (loops.ready or loops.load())) or reference).each(function, blocks)
 
 
+def scaled_layer_norm(a: Any, eps: float, w: Any, b: Any) -> tuple[Any, Any, Any]:
+    """z = n w + b, and n and r of `layer_norm`: a (N, C), w and b (C,) or None. In loops one pass over memory."""
+    if w is not None and isinstance(a, np.ndarray) and a.size >= LARGE and a.dtype is FLOAT32:
+        compiled = loops.ready or loops.load()
+        if compiled is not None:
+            return compiled.scaled_layer_norm(a, eps, w, b)
+    n, r = layer_norm(a, eps)
+    return scale_shift(n, w, b), n, r
+
+
+def scaled_layer_norm_backward(g: Any, n: Any, r: Any, w: Any) -> tuple[Any, Any, Any]:
+    """The gradients of a, w and b in `scaled_layer_norm`: (N, C), (C,), (C,)."""
+    if w is not None and isinstance(g, np.ndarray) and g.size >= LARGE and g.dtype is FLOAT32:
+        compiled = loops.ready or loops.load()
+        if compiled is not None:
+            return compiled.scaled_layer_norm_backward(g, n, r, w)
+    scaled = g if w is None else scale_shift(g, w, None)
+    return layer_norm_backward(scaled, n, r), column_sums(g, n), column_sums(g)
+
+
 def by_example(x: Any) -> bool:
     """Whether x (L, N, C) lies in memory as (N, L, C), and loops would read it there, where NumPy would copy it."""
     if not isinstance(x, np.ndarray) or x.dtype is not FLOAT32 or x.size < LARGE or x.flags.c_contiguous:

@@ -28,6 +28,7 @@ from ..core import engine, ops
 from ..core.engine import RESULT, Derived, Variable, needs_grad, record
 from ..core.operands import arrays_of, as_array, beside, converted, floating, operands
 from ..walks.again import linear_rule, record_fused, record_joint_fused
+from ..walks.joint import record_joint
 from . import product
 
 if TYPE_CHECKING:
@@ -323,26 +324,18 @@ def layer_norm(
     shape = whole[checks.normalized(a, normalized_shape, *parameters)[0] :]
     columns = math.prod(shape)
     rows = (math.prod(whole[: -len(shape)]), columns)
-    n, r = fast.layer_norm(a.reshape(rows), eps)  # (..., *shape) -> (N, C)
-    w = None if weight is None else weight.array.reshape(columns)
-    z = fast.scale_shift(n, w, None if bias is None else bias.array.reshape(columns))
+    w, b = (None if p is None else p.array.reshape(columns) for p in (weight, bias))  # (*shape) -> (C,)
+    z, n, r = fast.scaled_layer_norm(a.reshape(rows), eps, w, b)  # (..., *shape) -> (N, C)
 
-    def shaped(sums: Array) -> Array:
-        return sums if len(shape) == 1 else sums.reshape(shape)  # the engine copies views before a leaf may keep them
+    def rule(grad: Any, w: Any, n: Any, r: Any) -> tuple[Any, Any, Any]:
+        w = None if w is None else w.reshape(columns)
+        of_x, of_w, of_b = fast.scaled_layer_norm_backward(grad.reshape(rows), n, r, w)
+        if len(shape) > 1:
+            of_w, of_b = of_w.reshape(shape), of_b.reshape(shape)
+        return of_x.reshape(whole), of_w, of_b
 
-    def grad_x(grad: Any, w: Any, n: Any, r: Any) -> Any:
-        g = grad.reshape(rows)
-        g = g if w is None else fast.scale_shift(g, w.reshape(columns), None)
-        return fast.layer_norm_backward(g, n, r).reshape(whole)
-
-    n_, r_ = known_rows(n, r, input, fast.layer_norm_backward)
-    return record(
-        "layer_norm",
-        row_major(z.reshape(whole)),
-        (input, grad_x, weight, n_, r_),
-        (weight, lambda grad, n: shaped(fast.column_sums(grad.reshape(rows), n)), n_),
-        (bias, lambda grad: shaped(fast.column_sums(grad.reshape(rows)))),
-    )
+    known = known_rows(n, r, input, fast.layer_norm_backward)
+    return record_joint("layer_norm", row_major(z.reshape(whole)), (input, weight, bias), rule, weight, *known)
 
 
 def known_rows(n: Array, r: Array, input: Tensor, backward: Any) -> tuple[Derived, Derived]:
