@@ -48,13 +48,16 @@ def _layer_norm_backward(start, stop, g, n, r, out):
 @loop
 def _scaled_layer_norm(start, stop, a, w, b, eps, z, n, r):
     """The same, and z = n w + b, of no b if that is empty."""
-    for i in range(start, stop):
-        _layer_norm(i, i + 1, a, eps, n, r)
-        x, out = n[i], z[i]
-        for j in range(w.size):
-            out[j] = x[j] * w[j]
-        for j in range(b.size):
-            out[j] += b[j]
+    for first in range(start, stop, BLOCK):
+        last = min(first + BLOCK, stop)
+        _layer_norm(first, last, a, eps, n, r)
+        for i in range(first, last):
+            if b.size:
+                for j in range(a.shape[1]):
+                    z[i, j] = n[i, j] * w[j] + b[j]
+            else:
+                for j in range(a.shape[1]):
+                    z[i, j] = n[i, j] * w[j]
 
 
 @loop
