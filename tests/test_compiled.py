@@ -187,6 +187,7 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "scaled_layer_norm_backward": lambda N, C: [
         (normal(N, C), *reference.layer_norm(normal(N, C), 1e-5), normal(C))
     ],
+    "weight_and_bias": lambda N, C: [(normal(N, C), normal(N, 2 * C)), (normal(600 + N, C), normal(600 + N, 70))],
     "rms_norm": lambda N, C: [(normal(N, C) + 3, 1e-5)],
     "rms_norm_backward": lambda N, C: [(normal(N, C), *reference.rms_norm(normal(N, C), 1e-5))],
     "rotate": rotated_arguments,
@@ -258,7 +259,7 @@ def run(module: Any, name: str, args: tuple) -> list[np.ndarray]:
         "quantized_product": quantized.product, "quantized_product_transposed": quantized.product_transposed,
         **vars(channels), **vars(pooling),
     }  # fmt: skip
-    for way in ("scaled_layer_norm", "scaled_layer_norm_backward"):  # put together from the reference's parts
+    for way in ("scaled_layer_norm", "scaled_layer_norm_backward", "weight_and_bias"):  # put together from the reference's parts
         plain[way] = functools.partial(without_loops, getattr(z2g.fast, way))
     plain |= {name: getattr(recurrent, name) for name in ("gru", "lstm", "rnn")}
     function = plain[name] if module is reference and name in plain else getattr(module, name)

@@ -77,6 +77,18 @@ def each(function: Callable[[Any], object], blocks: list, numbers: int) -> None:
     ((many and (loops.ready or loops.load())) or reference).each(function, blocks)
 
 
+def weight_and_bias(grad: Any, x: Any) -> tuple[Any, Any]:
+    """The gradients of W and b in x Wᵀ + b, gradᵀ x and Σ grad: (n, out), (n, in) -> (out, in), (out,)."""
+    compiled = linear_at_once(x)
+    return compiled.weight_and_bias(grad, x) if compiled else (product(grad.T, x), column_sums(grad))
+
+
+def linear_at_once(x: Any) -> Any:
+    """The loops, if they find the two gradients at once for such an x; else None."""
+    large = isinstance(x, np.ndarray) and x.size >= LARGE and x.dtype is FLOAT32
+    return loops.ready or loops.load() if large else None
+
+
 def scaled_layer_norm(a: Any, eps: float, w: Any, b: Any) -> tuple[Any, Any, Any]:
     """z = n w + b, and n and r of `layer_norm`: a (N, C), w and b (C,) or None. In loops one pass over memory."""
     if w is not None and isinstance(a, np.ndarray) and a.size >= LARGE and a.dtype is FLOAT32:

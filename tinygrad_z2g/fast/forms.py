@@ -187,14 +187,22 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if b is not None and b.device != x.device:
         checks.one_device("linear", x, b)
     shape, n, (n_out, n_in) = x.shape, math.prod(x.shape[:-1]), W.shape
+    z = quiet.run(product, x.reshape(n, n_in), W.T, b)  # (..., in) -> (n, in); (n, in) @ (in, out)
+    z = _rounded(z, dtype).reshape(*shape[:-1], n_out)
+    if bias is not None and fast.linear_at_once(x) and needs_grad(weight) and needs_grad(bias) and needs_grad(input):
+
+        def rule(grad: Any, W: Any, x: Any) -> tuple[Any, Any, Any]:
+            g = grad.reshape(n, n_out)
+            return product(g, W).reshape(shape), *fast.weight_and_bias(g, x.reshape(n, n_in))
+
+        return record_joint("linear", z, (input, weight, bias), rule, weight, input)
     edges: list[tuple] = [
         (input, lambda grad, W: product(grad.reshape(n, n_out), W).reshape(shape), weight),
         (weight, lambda grad, x: product(grad.reshape(n, n_out).T, x.reshape(n, n_in)), input),
     ]
     if bias is not None:
         edges.append((bias, lambda grad: fast.column_sums(grad.reshape(n, n_out))))
-    z = quiet.run(product, x.reshape(n, n_in), W.T, b)  # (..., in) -> (n, in); (n, in) @ (in, out)
-    return record("linear", _rounded(z, dtype).reshape(*shape[:-1], n_out), *edges)
+    return record("linear", z, *edges)
 
 
 def _factors(x: Tensor, y: Tensor, name: str) -> tuple[np.dtype, Tensor, Tensor, Array, Array]:

@@ -27,6 +27,7 @@ LANES, ROWS = (16, 8) if WIDE_REGISTERS else (8, 6)
 WIDE = 2 * LANES  # columns of a tile
 DEEP = 256  # k taken at a time: a panel of them, 32 KiB, stays in the nearest cache
 TALL, TURNED = 64, 512  # rows of a taken at a time, and copied at a time where a lies column by column
+TOGETHER = 64  # numbers that one sum in float32 has, see `_turn`
 BROAD = 2**18  # numbers of b copied at a time: a megabyte
 
 _SIZE, _NUMBER = ir.IntType(64), ir.FloatType()
@@ -241,6 +242,20 @@ def _copy_rows(_, a, out):
     return types.void(int64, int64), code
 
 
+@intrinsic
+def _copy_rows_adding(_, a, out, sums):
+    """The same, and sums += these numbers."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        a, out, sums = (builder.inttoptr(x, ir.VectorType(_NUMBER, ROWS).as_pointer()) for x in args)
+        x = builder.load(a, align=4)
+        builder.store(x, out, align=4)
+        builder.store(builder.fadd(builder.load(sums, align=4), x), sums, align=4)
+        return context.get_dummy_value()
+
+    return types.void(int64, int64, int64), code
+
+
 @apart
 def _fill_panels(K, m, b, down, right, panels):
     """See `fill_panels`; all are addresses and steps in bytes."""
@@ -320,20 +335,29 @@ def with_panels(a, panels, m, before, before_step, z):
 
 
 @apart
-def _turn(n, K, a, down, right, out, leap):
-    """out[t, k, r] = a[8 t + r, k], with steps of `leap` bytes from t to t + 1. Mostly a lies column by column."""
+def _turn(n, K, a, down, right, out, leap, sums, sums_step):
+    """out[t, k, r] = a[8 t + r, k], with steps of `leap` bytes from t to t + 1. Mostly a lies column by column.
+
+    sums[k // 64, i] += a[i, k], if there are `sums`, with so many bytes from row to row.
+    """
     whole = n // ROWS if down == 4 else 0
     for k in range(K):
-        line, start = a + k * right, out + 4 * ROWS * k
+        line, start, row = a + k * right, out + 4 * ROWS * k, sums + k // TOGETHER * sums_step
         for t in range(whole):
-            _copy_rows(line + 4 * ROWS * t, start + leap * t)
+            if sums:
+                _copy_rows_adding(line + 4 * ROWS * t, start + leap * t, row + 4 * ROWS * t)
+            else:
+                _copy_rows(line + 4 * ROWS * t, start + leap * t)
         for i in range(ROWS * whole, n):
-            _put_number(start + leap * (i // ROWS) + 4 * (i % ROWS), _number_at(line + down * i))
+            x = _number_at(line + down * i)
+            _put_number(start + leap * (i // ROWS) + 4 * (i % ROWS), x)
+            if sums:
+                _put_number(row + 4 * i, _number_at(row + 4 * i) + x)
 
 
 @apart
-def _multiply(n, K, m, a, down, right, b, b_down, b_right, row, z, step, panels, broad, copy):
-    """See `multiply`; all are addresses and steps in bytes, and `broad` the columns that the panels have room for."""
+def _multiply(n, K, m, a, down, right, b, b_down, b_right, row, z, step, panels, broad, copy, sums, sums_step):
+    """See `multiply_and_sum`; all are addresses and steps in bytes, and `broad` the columns that the panels have room for."""
     tall, far = TALL, 4 * ROWS * (DEEP + 2)  # + 2: what lies a power of two apart pushes each other out of the cache
     if right != 4:
         tall = TURNED
@@ -354,7 +378,8 @@ def _multiply(n, K, m, a, down, right, b, b_down, b_right, row, z, step, panels,
                         step,
                     )  # fmt: skip
                 else:  # its rows are copied, so that those of a tile lie side by side
-                    _turn(rows, k, start, down, right, copy, far)
+                    more = 0 if left or sums == 0 else sums + deep // TOGETHER * sums_step + 4 * top
+                    _turn(rows, k, start, down, right, copy, far, more, sums_step)
                     _along_panels(
                         rows, k, copy, 4, 4 * ROWS, far, part, 4 * WIDE * K, columns, before, before_step, out, step
                     )
@@ -363,13 +388,20 @@ def _multiply(n, K, m, a, down, right, b, b_down, b_right, row, z, step, panels,
 @loop
 def multiply(a, b, row, z):
     """z = a b, plus `row` in each row if it is not empty; a (n, k) and b (k, m) with any strides."""
+    multiply_and_sum(a, b, row, z, 0, 0)
+
+
+@loop
+def multiply_and_sum(a, b, row, z, sums, sums_step):
+    """The same. If a lies column by column and `sums` is no 0 but an address, then there, with so many bytes from row
+    to row, sums[i] += the numbers of each row of a, of its i-th 64 columns: ready for `add_up`."""
     (n, k), m, (down, right) = a.shape, b.shape[1], a.strides
     copy = np.empty(0 if right == 4 else (min(n, TURNED) // ROWS + 1) * ROWS * (DEEP + 2), np.float32)
     broad = max(1, BROAD // (k * WIDE)) * WIDE
     panels = panels_for(k, min(m, broad))
     _multiply(
         n, k, m, address(a), down, right, address(b), b.strides[0], b.strides[1], address(row) if row.size else 0,
-        address(z), z.strides[0], address(panels), broad, address(copy),
+        address(z), z.strides[0], address(panels), broad, address(copy), sums, sums_step,
     )  # fmt: skip
     keep(panels)
     keep(copy)
