@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import math
@@ -180,6 +181,13 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "quantized_product_transposed": lambda N, C: quantized_arguments(N, C, True),
     "relu_backward": lambda N, C: [(normal(N, C), np.maximum(normal(N, C), 0))],
     "relu": lambda N, C: [(normal(N, C),)],
+    "scaled_layer_norm": lambda N, C: [
+        (normal(N, C) + 3, 1e-5, normal(C), normal(C)), (normal(N, C), 1e-5, normal(C), None)
+    ],
+    "scaled_layer_norm_backward": lambda N, C: [
+        (normal(N, C), *reference.layer_norm(normal(N, C), 1e-5), normal(C))
+    ],
+    "weight_and_bias": lambda N, C: [(normal(N, C), normal(N, 2 * C)), (normal(600 + N, C), normal(600 + N, 70))],
     "rms_norm": lambda N, C: [(normal(N, C) + 3, 1e-5)],
     "rms_norm_backward": lambda N, C: [(normal(N, C), *reference.rms_norm(normal(N, C), 1e-5))],
     "rotate": rotated_arguments,
@@ -232,6 +240,15 @@ def copied(args: Any) -> Any:
     return copy(args)
 
 
+def without_loops(function: Callable, *args: Any) -> Any:
+    """What it gives with NumPy alone."""
+    before, z2g.fast.LARGE = z2g.fast.LARGE, 2**62
+    try:
+        return function(*args)
+    finally:
+        z2g.fast.LARGE = before
+
+
 IN_PLACE = {"adam_all", "add_part", "add_windows", "clip", "sgd"}
 
 
@@ -242,6 +259,8 @@ def run(module: Any, name: str, args: tuple) -> list[np.ndarray]:
         "quantized_product": quantized.product, "quantized_product_transposed": quantized.product_transposed,
         **vars(channels), **vars(pooling),
     }  # fmt: skip
+    for way in ("scaled_layer_norm", "scaled_layer_norm_backward", "weight_and_bias"):  # put together from the reference's parts
+        plain[way] = functools.partial(without_loops, getattr(z2g.fast, way))
     plain |= {name: getattr(recurrent, name) for name in ("gru", "lstm", "rnn")}
     function = plain[name] if module is reference and name in plain else getattr(module, name)
     args = copied(args) if name in IN_PLACE else args
@@ -280,7 +299,11 @@ def test_the_numbers_are_those_of_the_reference(name: str, shape: tuple[int, int
 )
 def test_tiles_make_the_product(n: int, k: int, m: int, turned: str, compiled: Any) -> None:
     """Sizes around those of a tile, a panel and what is copied at a time; matrices by rows, by columns, cut out."""
-    from tinygrad_z2g.fast.compiled import tiles
+    from tinygrad_z2g.fast.compiled import jit, tiles
+
+    @jit.called
+    def multiply(a, b, row, z):
+        tiles.multiply(a, b, row, z)
 
     assert tiles.BROAD < 2100 * 300
     a = normal(k, n).T if "a" in turned else normal(n, k + 3)[:, 3:]
@@ -288,12 +311,12 @@ def test_tiles_make_the_product(n: int, k: int, m: int, turned: str, compiled: A
     for row in (normal(m), np.empty(0, np.float32)):
         wide, exact = normal(n, m + 2), a.astype(np.float64) @ b.astype(np.float64) + (row if row.size else 0)
         around = wide[:, m:].copy()
-        tiles.multiply(a, b, row, wide[:, :m])
+        multiply(a, b, row, wide[:, :m])
         assert np.abs(wide[:, :m] - exact).max() <= 4 * EPS * np.sqrt(k) * np.abs(exact).max() + EPS
         assert np.array_equal(wide[:, m:], around)
     b = b.copy()
     b[0, -1] = np.inf
-    tiles.multiply(a, b, np.empty(0, np.float32), wide[:, :m])
+    multiply(a, b, np.empty(0, np.float32), wide[:, :m])
     assert np.isinf(wide[:, m - 1]).all() and np.isfinite(wide[:, : m - 1]).all()
 
 
@@ -373,14 +396,41 @@ def test_attention_of_any_batch(batch: tuple[int, ...], compiled: Any) -> None:
 
 
 @needs_numba
+@pytest.mark.parametrize("by_example", [False, True])
 @pytest.mark.parametrize(("L", "N", "H"), [(1, 1, 8), (7, 3, 5), (20, 33, 32)])
-def test_lstm_backward(L: int, N: int, H: int, compiled: Any) -> None:
-    args = normal(L, N, 4 * H), normal(N, H), normal(N, H), normal(4 * H, H, scale=0.3)
-    kept, (_, h, _, w) = recurrent.lstm(*args), args
-    grad = normal(L + 1, N, H)
-    expected = recurrent.lstm_backward(grad, *kept, h, w)
-    for a, b in zip(expected, compiled.lstm_backward(grad, *kept, h, w), strict=True):
+def test_lstm_backward(L: int, N: int, H: int, by_example: bool, compiled: Any) -> None:
+    inputs = normal(N, L, 4 * H).swapaxes(0, 1) if by_example else normal(L, N, 4 * H)
+    args = inputs, normal(N, H), normal(N, H), normal(4 * H, H, scale=0.3)
+    expected, kept, (_, h, _, w) = recurrent.lstm(*args), compiled.lstm(*args), args
+    for a, b in zip(expected, kept, strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
+    grad = normal(L + 1, N, H)
+    for given in (kept, expected):  # what either kept will do
+        got = compiled.lstm_backward(grad, *given, h, w)
+        for a, b in zip(recurrent.lstm_backward(grad, *given, h, w), got, strict=True):
+            np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
+    assert compiled.lstm_backward(grad, *kept, h, w)[0].strides == inputs.strides
+
+
+@needs_numba
+def test_lstm_reads_what_comes_batch_first_where_it_lies(compiled: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(loops, "ready", compiled)
+    seen, plain = [], compiled.lstm
+    monkeypatch.setattr(compiled, "lstm", lambda *args: seen.append(args[0].strides) or plain(*args))
+    x, results = normal(24, 20, 40), []
+    for batch_first in (True, False):
+        z2g.manual_seed(0)
+        layer = z2g.nn.LSTM(40, 32, 2, batch_first=batch_first)
+        given = z2g.tensor(x if batch_first else x.swapaxes(0, 1).copy(), requires_grad=True)
+        out, last = layer(given)
+        (out * out).sum().backward()
+        grads = [p.grad.array for p in layer.parameters()]
+        mine = [a.array if batch_first else a.array.swapaxes(0, 1) for a in (out, given.grad)]
+        results.append([*mine, *(s.array for s in last), *grads])
+    numbers = 4 * 4 * 32
+    assert seen == [(numbers, 20 * numbers, 4), *[(24 * numbers, numbers, 4)] * 3]  # the first layer reads x itself
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 @needs_numba
@@ -482,11 +532,11 @@ def exact_erf(x: np.ndarray) -> np.ndarray:
 def test_functions_are_exact_to_two_units_in_the_last_place(name: str, exact: Callable, compiled: Any) -> None:
     """Every 4,099th float there is: of all sizes, denormal, infinite and NaN; and those around 0 more closely."""
     from tinygrad_z2g.fast.compiled import mathematics
-    from tinygrad_z2g.fast.compiled.jit import loop
+    from tinygrad_z2g.fast.compiled.jit import called
 
     function = getattr(mathematics, name)
 
-    @loop
+    @called
     def each(x, z):
         for i in range(x.size):
             z[i] = function(x[i])
@@ -620,10 +670,10 @@ def test_a_loop_is_cut_and_each_part_done_once(compiled: Any, monkeypatch: Any) 
 
     @jit.loop
     def meet(start, stop, board):  # neither returns before the other came
-        sharing.add(board, 0, 1)
+        sharing.add(board.ctypes.data, 0, 1)
         for _ in range(10**8):
-            if sharing.load(board, 0) == 2:
-                sharing.add(board, 8, 1)
+            if sharing.load(board.ctypes.data, 0) == 2:
+                sharing.add(board.ctypes.data, 8, 1)
                 return
 
     set_threads(monkeypatch, 2)
@@ -640,12 +690,12 @@ def test_a_loop_is_cut_and_each_part_done_once(compiled: Any, monkeypatch: Any) 
                 seen = np.zeros(rows, np.int64)
                 jit.over_rows(count, rows, rows, seen, multiple=multiple)
                 assert (seen == 1).all()
-    taken, jit._board[sharing.BUSY] = jit._board[sharing.TICKET], 1
+    taken, jit._board.numbers[sharing.BUSY] = jit._board.numbers[sharing.TICKET], 1
     try:
         jit.over_rows(count, 1001, 1001, seen)
     finally:
-        jit._board[sharing.BUSY] = 0
-    assert (seen == 2).all() and jit._board[sharing.TICKET] == taken
+        jit._board.numbers[sharing.BUSY] = 0
+    assert (seen == 2).all() and jit._board.numbers[sharing.TICKET] == taken
 
 
 @needs_numba
@@ -675,15 +725,15 @@ def test_helpers_sleep_when_nothing_comes(compiled: Any) -> None:
         jit.threads = lambda: 2
         a = np.linspace(-3, 3, 2**18, dtype=np.float32).reshape(512, 512)
         for _ in range(3):
-            while not jit._board[sharing.AWAKE]:
+            while not jit._board.numbers[sharing.AWAKE]:
                 fast.gelu_tanh(a)
             for _ in range(1000):
-                if not jit._board[sharing.AWAKE]:
+                if not jit._board.numbers[sharing.AWAKE]:
                     break
                 time.sleep(0.01)
             before = time.process_time()
             time.sleep(0.2)
-            print(jit._board[sharing.AWAKE], time.process_time() - before < 0.1)
+            print(jit._board.numbers[sharing.AWAKE], time.process_time() - before < 0.1)
         """
     )
     assert run.stdout == "0 True\n" * 3, run.stderr

@@ -187,7 +187,7 @@ def test_the_list_has_every_operation_with_its_formula(capsys):
     ("mul", "(input, lambda grad, y: grad * y, other)", None),
     ("sign", "∂ │     return record(\"sign\", quiet.run(signs, x), (input, flat))", None),
     ("relu", "(input, lambda grad, z: grad * (z != 0), RESULT)", "lambda grad, z: fast.relu_backward(grad, z)"),
-    ("nn.LayerNorm", "∂ │     def grad_x(grad: Any, x: Any, w: Any) -> Any:", "∂ │ def layer_norm_backward("),
+    ("nn.LayerNorm", "∂ │     def grad_x(grad: Any, x: Any, w: Any) -> Any:", "∂ │ def scaled_layer_norm_backward("),
     ("attention", "  │     return p @ v  # (..., T, S) @ (..., S, e) -> (..., T, e)", "∂ │ def attention_backward("),
     ("pow", "lambda grad, x, y: grad * (y * x ** (y - 1))", "∂ │     def grad_y(grad: Any, x: Any, "),
     ("F.conv2d", "return _convolve(", "∂ │     def grad_w(grad: Array, _: Array) -> Array:"),

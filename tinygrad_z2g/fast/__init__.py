@@ -77,6 +77,45 @@ def each(function: Callable[[Any], object], blocks: list, numbers: int) -> None:
     ((many and (loops.ready or loops.load())) or reference).each(function, blocks)
 
 
+def weight_and_bias(grad: Any, x: Any) -> tuple[Any, Any]:
+    """The gradients of W and b in x Wᵀ + b, gradᵀ x and Σ grad: (n, out), (n, in) -> (out, in), (out,)."""
+    compiled = linear_at_once(x)
+    return compiled.weight_and_bias(grad, x) if compiled else (product(grad.T, x), column_sums(grad))
+
+
+def linear_at_once(x: Any) -> Any:
+    """The loops, if they find the two gradients at once for such an x; else None."""
+    large = isinstance(x, np.ndarray) and x.size >= LARGE and x.dtype is FLOAT32
+    return loops.ready or loops.load() if large else None
+
+
+def scaled_layer_norm(a: Any, eps: float, w: Any, b: Any) -> tuple[Any, Any, Any]:
+    """z = n w + b, and n and r of `layer_norm`: a (N, C), w and b (C,) or None. In loops one pass over memory."""
+    if w is not None and isinstance(a, np.ndarray) and a.size >= LARGE and a.dtype is FLOAT32:
+        compiled = loops.ready or loops.load()
+        if compiled is not None:
+            return compiled.scaled_layer_norm(a, eps, w, b)
+    n, r = layer_norm(a, eps)
+    return scale_shift(n, w, b), n, r
+
+
+def scaled_layer_norm_backward(g: Any, n: Any, r: Any, w: Any) -> tuple[Any, Any, Any]:
+    """The gradients of a, w and b in `scaled_layer_norm`: (N, C), (C,), (C,)."""
+    if w is not None and isinstance(g, np.ndarray) and g.size >= LARGE and g.dtype is FLOAT32:
+        compiled = loops.ready or loops.load()
+        if compiled is not None:
+            return compiled.scaled_layer_norm_backward(g, n, r, w)
+    scaled = g if w is None else scale_shift(g, w, None)
+    return layer_norm_backward(scaled, n, r), column_sums(g, n), column_sums(g)
+
+
+def by_example(x: Any) -> bool:
+    """Whether x (L, N, C) lies in memory as (N, L, C), and loops would read it there, where NumPy would copy it."""
+    if not isinstance(x, np.ndarray) or x.dtype is not FLOAT32 or x.size < LARGE or x.flags.c_contiguous:
+        return False
+    return x.swapaxes(0, 1).flags.c_contiguous and (loops.ready or loops.load()) is not None
+
+
 def shares(n: int, numbers: int) -> list[slice]:
     """0..n, cut into as many slices as threads may share work on so many `numbers`: for `each`."""
     return ((numbers >= LARGE and (loops.ready or loops.load())) or reference).shares(n)

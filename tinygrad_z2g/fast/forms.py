@@ -28,6 +28,7 @@ from ..core import engine, ops
 from ..core.engine import RESULT, Derived, Variable, needs_grad, record
 from ..core.operands import arrays_of, as_array, beside, converted, floating, operands
 from ..walks.again import linear_rule, record_fused, record_joint_fused
+from ..walks.joint import record_joint
 from . import product
 
 if TYPE_CHECKING:
@@ -186,14 +187,22 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if b is not None and b.device != x.device:
         checks.one_device("linear", x, b)
     shape, n, (n_out, n_in) = x.shape, math.prod(x.shape[:-1]), W.shape
+    z = quiet.run(product, x.reshape(n, n_in), W.T, b)  # (..., in) -> (n, in); (n, in) @ (in, out)
+    z = _rounded(z, dtype).reshape(*shape[:-1], n_out)
+    if bias is not None and fast.linear_at_once(x) and needs_grad(weight) and needs_grad(bias) and needs_grad(input):
+
+        def rule(grad: Any, W: Any, x: Any) -> tuple[Any, Any, Any]:
+            g = grad.reshape(n, n_out)
+            return product(g, W).reshape(shape), *fast.weight_and_bias(g, x.reshape(n, n_in))
+
+        return record_joint("linear", z, (input, weight, bias), rule, weight, input)
     edges: list[tuple] = [
         (input, lambda grad, W: product(grad.reshape(n, n_out), W).reshape(shape), weight),
         (weight, lambda grad, x: product(grad.reshape(n, n_out).T, x.reshape(n, n_in)), input),
     ]
     if bias is not None:
         edges.append((bias, lambda grad: fast.column_sums(grad.reshape(n, n_out))))
-    z = quiet.run(product, x.reshape(n, n_in), W.T, b)  # (..., in) -> (n, in); (n, in) @ (in, out)
-    return record("linear", _rounded(z, dtype).reshape(*shape[:-1], n_out), *edges)
+    return record("linear", z, *edges)
 
 
 def _factors(x: Tensor, y: Tensor, name: str) -> tuple[np.dtype, Tensor, Tensor, Array, Array]:
@@ -323,26 +332,18 @@ def layer_norm(
     shape = whole[checks.normalized(a, normalized_shape, *parameters)[0] :]
     columns = math.prod(shape)
     rows = (math.prod(whole[: -len(shape)]), columns)
-    n, r = fast.layer_norm(a.reshape(rows), eps)  # (..., *shape) -> (N, C)
-    w = None if weight is None else weight.array.reshape(columns)
-    z = fast.scale_shift(n, w, None if bias is None else bias.array.reshape(columns))
+    w, b = (None if p is None else p.array.reshape(columns) for p in (weight, bias))  # (*shape) -> (C,)
+    z, n, r = fast.scaled_layer_norm(a.reshape(rows), eps, w, b)  # (..., *shape) -> (N, C)
 
-    def shaped(sums: Array) -> Array:
-        return sums if len(shape) == 1 else sums.reshape(shape)  # the engine copies views before a leaf may keep them
+    def rule(grad: Any, w: Any, n: Any, r: Any) -> tuple[Any, Any, Any]:
+        w = None if w is None else w.reshape(columns)
+        of_x, of_w, of_b = fast.scaled_layer_norm_backward(grad.reshape(rows), n, r, w)
+        if len(shape) > 1:
+            of_w, of_b = of_w.reshape(shape), of_b.reshape(shape)
+        return of_x.reshape(whole), of_w, of_b
 
-    def grad_x(grad: Any, w: Any, n: Any, r: Any) -> Any:
-        g = grad.reshape(rows)
-        g = g if w is None else fast.scale_shift(g, w.reshape(columns), None)
-        return fast.layer_norm_backward(g, n, r).reshape(whole)
-
-    n_, r_ = known_rows(n, r, input, fast.layer_norm_backward)
-    return record(
-        "layer_norm",
-        row_major(z.reshape(whole)),
-        (input, grad_x, weight, n_, r_),
-        (weight, lambda grad, n: shaped(fast.column_sums(grad.reshape(rows), n)), n_),
-        (bias, lambda grad: shaped(fast.column_sums(grad.reshape(rows)))),
-    )
+    known = known_rows(n, r, input, fast.layer_norm_backward)
+    return record_joint("layer_norm", row_major(z.reshape(whole)), (input, weight, bias), rule, weight, *known)
 
 
 def known_rows(n: Array, r: Array, input: Tensor, backward: Any) -> tuple[Derived, Derived]:

@@ -358,8 +358,8 @@ def gelu_tanh(a: Array, b: Array | None = None) -> tuple[Array, Array]:
     slope = square
     slope *= 6 * 0.044715 * c  # 2u' = 2c (1 + 3 · 0.044715 x²)
     slope += 2 * c
+    slope *= 1 - s  # before z, as x³ is beyond float32 from 7e12 on, where this is 0
     slope *= z
-    slope *= 1 - s
     slope += s
     return z, slope
 

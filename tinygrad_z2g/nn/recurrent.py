@@ -497,6 +497,8 @@ class LSTM(_Recurrent):
         self, x: Tensor, state: tuple[Tensor, ...], w_ih: Tensor, w_hh: Tensor, b_ih: Any, b_hh: Any
     ) -> tuple[Tensor, ...]:
         bias, (h, c) = None if b_ih is None else b_ih + b_hh, state
+        if fast.by_example(x.array):  # `batch_first`: nothing of x, nor of its gradient, is copied
+            return lstm_scan(F.linear(x.transpose(0, 1), w_ih, bias).transpose(0, 1), h, c, w_hh)
         return lstm_scan(F.linear(x, w_ih, bias), h, c, w_hh)
 
 

@@ -18,10 +18,17 @@ from .distances import squared_distance
 from .dropping import dropout
 from .gates import gru, gru_backward, lstm, lstm_backward, rnn, rnn_backward
 from .jit import threads
-from .norms import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
+from .norms import (
+    layer_norm,
+    layer_norm_backward,
+    rms_norm,
+    rms_norm_backward,
+    scaled_layer_norm,
+    scaled_layer_norm_backward,
+)
 from .parts import add_part, put_part
 from .pooling import add_at_best, max_windows
-from .products import bmm, each, product, shares
+from .products import bmm, each, product, shares, weight_and_bias
 from .rotary import rotate
 from .rows import cross_entropy, log_softmax, softmax, softmax_backward
 from .updates import adam_all, clip, norm, sgd

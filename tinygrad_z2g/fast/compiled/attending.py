@@ -15,7 +15,7 @@ from ...arrays.backend import Array
 from .. import reference
 from .dropping import fill_mask
 from .jit import loop, over_rows
-from .layout import FLOAT32
+from .layout import FLOAT32, address
 from .mathematics import ZERO
 from .rows import SHORT, dot, softmax_row
 from .tiles import fill_panels, panels_for, with_panels
@@ -95,10 +95,10 @@ def _attend_back(start, stop, grad, q, k, v, p, kept, scale, more, grad_q, grad_
         with_panels(s, keys, d, 0, 0, grad_q[i, j])  # (b, S) @ (S, d)
         of_k, of_v = grad_k[i, j], grad_v[i, j]
         fill_panels(q[i, j], queries)
-        with_panels(s.T, queries, d, of_k.ctypes.data if more else 0, of_k.strides[0], of_k)  # (S, b) @ (b, d)
+        with_panels(s.T, queries, d, address(of_k) if more else 0, of_k.strides[0], of_k)  # (S, b) @ (b, d)
         fill_panels(g, grads)
         weights = used if kept.size else weights
-        with_panels(weights.T, grads, e, of_v.ctypes.data if more else 0, of_v.strides[0], of_v)  # (S, b) @ (b, e)
+        with_panels(weights.T, grads, e, address(of_v) if more else 0, of_v.strides[0], of_v)  # (S, b) @ (b, e)
 
 
 def attention(

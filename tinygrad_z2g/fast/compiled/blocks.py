@@ -14,7 +14,7 @@ from ...arrays.backend import Array
 from .. import quantized
 from ..quantized import BLOCK, TOGETHER, slices
 from .columns import LINE
-from .jit import cuts, loop, threads, together
+from .jit import called, cuts, loop, threads, together
 from .layout import fits
 from .mathematics import ZERO
 from .products import alone
@@ -24,7 +24,7 @@ TILE = 2048  # numbers of a row of z that stay in the cache
 LOW, SHIFT = int32(15), int32(4)
 
 
-@loop
+@called
 def _four(start, stop, x, quants, scales, offsets, z):
     """z = x Wᵀ for the columns start..stop; x (n, nb, 32), quants (nb, 16, out). Eight weights at a time, as each look
     at `dots` takes as long as two."""
@@ -66,7 +66,7 @@ def _high(byte):
     return float32(int32(int32(byte) >> SHIFT))
 
 
-@loop
+@called
 def _eight(start, stop, x, quants, scales, z):
     """The same for quants (nb, 32, out), four weights at a time."""
     dots = np.empty(min(TILE, stop - start), np.float32)
@@ -89,7 +89,7 @@ def _eight(start, stop, x, quants, scales, z):
                     row[j] += s[j] * dots[j]
 
 
-@loop
+@called
 def _expand_four(first, start, quants, scales, offsets, w):
     """w = scale · q + offset (blocks, 32, columns): those from block `first` and from column `start` on."""
     for b in range(w.shape[0]):
@@ -101,7 +101,7 @@ def _expand_four(first, start, quants, scales, offsets, w):
                 high[j] = s[j] * _high(q[j]) + o[j]
 
 
-@loop
+@called
 def _expand_eight(first, start, quants, scales, w):
     """w = scale · q, likewise."""
     for b in range(w.shape[0]):

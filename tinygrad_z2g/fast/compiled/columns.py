@@ -67,7 +67,8 @@ def _add_up(start, stop, parts, out):
         part = parts[k, start:stop]
         for j in range(sums.size):
             sums[j] += part[j]
-    out[start:stop] = sums
+    for j in range(sums.size):  # Numba compiles a second and a half for the error that `out[...] = sums` may raise
+        out[start + j] = sums[j]
 
 
 @loop
@@ -135,8 +136,13 @@ def _by_blocks(function: Any, a: Array, *more: Array) -> Array:
     """The sums over the rows of what `function` makes of them, block by block."""
     parts, out = np.empty((-(-len(a) // BLOCK), a.shape[1]), a.dtype), np.empty(a.shape[1], a.dtype)
     over_rows(function, len(parts), a.size, a, *more, parts)
-    over_rows(_add_up, len(out), parts.size, parts, out, multiple=LINE)
+    add_up(parts, out)
     return out
+
+
+def add_up(parts: Array, out: Array) -> None:
+    """out = Σ parts, of the blocks."""
+    over_rows(_add_up, len(out), parts.size, parts, out, multiple=LINE)
 
 
 def scale_shift(a: Array, w: Array | None, b: Array | None) -> Array:

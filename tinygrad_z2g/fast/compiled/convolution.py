@@ -18,7 +18,7 @@ import numpy as np
 
 from ...arrays.backend import Array
 from .jit import loop, over_rows
-from .layout import FLOAT32
+from .layout import FLOAT32, address
 from .tiles import WIDE, copy_line, fill_panels, panels_for, with_lines, with_panels
 
 Sizes = tuple[int, ...]
@@ -45,7 +45,7 @@ def _see(x, K, stride, dilation, lengths, panels):
                         n = min(W - w, WIDE - place % WIDE)
                         out = panels[place // WIDE, at, place % WIDE :]
                         if stride[1] == 1 and n == WIDE:
-                            copy_line(line[w:].ctypes.data, out.ctypes.data)
+                            copy_line(address(line[w:]), address(out))
                         elif stride[1] == 1:
                             part = line[w : w + n]
                             for i in range(n):
@@ -107,7 +107,7 @@ def _conv_lines(start, stop, x, w, b, K, stride, dilation, lengths, pads, z):
     for n in range(start, stop):
         for h in range(H):
             _lines(x[n], h, stride, dilation, pads, lines)
-            with_lines(w, lines.ctypes.data, offsets, W, b, z[n, :, h * W : (h + 1) * W])
+            with_lines(w, address(lines), offsets, W, b, z[n, :, h * W : (h + 1) * W])
 
 
 @loop
@@ -130,7 +130,7 @@ def _conv_weight(start, stop, x, g, K, stride, dilation, pads, out):
                         first = left * stride[1] + k * dilation[1]
                         last = first + (size - 1) * stride[1] + 1
                         seen, out_k = lines[:, j, first : last : stride[1]], sums[j * L + k]
-                        before = out_k.ctypes.data if added else 0
+                        before = address(out_k) if added else 0
                         with_panels(seen, panels, O, before, out_k.strides[0], out_k)  # (C, W') @ (W', O)
                 added += size
                 if added + size > FAR:

@@ -15,7 +15,7 @@ from .. import recurrent
 from .columns import column_sums
 from .compiling import widely
 from .jit import loop, over_rows
-from .layout import fits
+from .layout import address, fits, line
 from .mathematics import ONE, ZERO, choose, sigmoid, tanh
 from .products import product
 from .tiles import in_panels, with_panels
@@ -29,13 +29,14 @@ def _lstm_forward(sums, before, gates, after, bent, h):
     widely()
     H = before.shape[1]
     for n in range(before.shape[0]):
+        s = line(gates, n)
         for j in range(2 * H):
-            gates[n, j] = sigmoid(sums[n, j])
+            s[j] = sigmoid(sums[n, j])
         for j in range(2 * H, 3 * H):
-            gates[n, j] = tanh(sums[n, j])
+            s[j] = tanh(sums[n, j])
         for j in range(3 * H, 4 * H):
-            gates[n, j] = sigmoid(sums[n, j])
-        i, f, g, o = gates[n, :H], gates[n, H : 2 * H], gates[n, 2 * H : 3 * H], gates[n, 3 * H :]
+            s[j] = sigmoid(sums[n, j])
+        i, f, g, o = s[:H], s[H : 2 * H], s[2 * H : 3 * H], s[3 * H :]
         for j in range(H):
             after[n, j] = f[j] * before[n, j] + i[j] * g[j]
         for j in range(H):
@@ -49,7 +50,8 @@ def _lstm_backward(gates, before, bent, dh, dc, d):
     """As in the reference, one step: dc += dh o (1 - tanh² c); d = the gates' gradients; dc *= f."""
     H = before.shape[1]
     for n in range(before.shape[0]):
-        i, f, g, o = gates[n, :H], gates[n, H : 2 * H], gates[n, 2 * H : 3 * H], gates[n, 3 * H :]
+        s = line(gates, n)
+        i, f, g, o = s[:H], s[H : 2 * H], s[2 * H : 3 * H], s[3 * H :]
         di, df, dg, do = d[n, :H], d[n, H : 2 * H], d[n, 2 * H : 3 * H], d[n, 3 * H :]
         h, t, c = dh[n], bent[n], dc[n]
         for j in range(H):
@@ -72,7 +74,7 @@ def _lstm(start, stop, inputs, h, w, sums, gates, cells, bent, out):
     sums = sums[start:stop]
     for t in range(inputs.shape[0]):
         before, now = (out[t - 1] if t else h)[start:stop], inputs[t, start:stop]
-        with_panels(before, w, sums.shape[1], now.ctypes.data, now.strides[0], sums)  # (n, 4H) + (n, H) @ (H, 4H)
+        with_panels(before, w, sums.shape[1], address(now), now.strides[0], sums)  # (n, 4H) + (n, H) @ (H, 4H)
         _lstm_forward(
             sums, cells[t, start:stop], gates[t, start:stop], cells[t + 1, start:stop], bent[t, start:stop],
             out[t, start:stop],
@@ -80,22 +82,37 @@ def _lstm(start, stop, inputs, h, w, sums, gates, cells, bent, out):
 
 
 @loop
-def _lstm_back(start, stop, grad, gates, cells, bent, w, dh, dc, d):
-    """All steps, the last first. dh holds the gradient of what the last of them gave."""
-    dh, dc = dh[start:stop], dc[start:stop]
+def _lstm_back(start, stop, grad, gates, cells, bent, w, now, dh, dc, d):
+    """All steps, the last first. dh holds the gradient of what the last of them gave. The product reads a step of d in
+    `now`, side by side: in d its rows may lie a power of two apart, and push each other out of the cache."""
+    now, dh, dc = now[start:stop], dh[start:stop], dc[start:stop]
     for t in range(bent.shape[0] - 1, -1, -1):
-        now, more = d[t, start:stop], grad[max(t - 1, 0), start:stop]
+        more = grad[max(t - 1, 0), start:stop]
         _lstm_backward(gates[t, start:stop], cells[t, start:stop], bent[t, start:stop], dh, dc, now)
-        given = more.ctypes.data if t else 0
+        for n in range(stop - start):
+            x, z = now[n], line(d[t], start + n)
+            for j in range(x.size):
+                z[j] = x[j]
+        given = address(more) if t else 0
         with_panels(now, w, dh.shape[1], given, more.strides[0], dh)  # (n, H) + (n, 4H) @ (4H, H)
+
+
+@loop
+def _preceding(start, stop, out, h, before):
+    """before[t] = out[t - 1], and h at first, for the examples start..stop."""
+    for n in range(start, stop):
+        for t in range(before.shape[0]):
+            x, z = (out[t - 1] if t else h)[n], line(before[t], n)
+            for j in range(x.size):
+                z[j] = x[j]
 
 
 def lstm(inputs: Array, h: Array, c: Array, w: Array) -> tuple[Array, Array, Array, Array]:
     """See `recurrent.lstm`."""
-    if not fits(inputs, h, c, w):
+    if not (fits(h, c, w) and (fits(inputs) or fits(inputs.swapaxes(0, 1)))):
         return recurrent.lstm(inputs, h, c, w)
     (L, N), H = inputs.shape[:2], w.shape[1]
-    out, gates = np.empty((L + 1, N, H), inputs.dtype), np.empty(inputs.shape, inputs.dtype)
+    out, gates = np.empty((L + 1, N, H), inputs.dtype), np.empty_like(inputs)  # in memory as these are
     cells, bent = np.empty(out.shape, out.dtype), np.empty((L, N, H), out.dtype)
     cells[0] = c
     sums = np.empty((N, 4 * H), inputs.dtype)
@@ -108,13 +125,17 @@ def lstm_backward(
     grad: Array, out: Array, gates: Array, cells: Array, bent: Array, h: Array, w: Array
 ) -> tuple[Array, Array, Array, Array]:
     """See `recurrent.lstm_backward`."""
-    if not fits(grad, out, gates, cells, bent, h, w):
+    by_step = gates.flags.c_contiguous
+    if not (fits(grad, out, cells, bent, h, w) and fits(gates if by_step else gates.swapaxes(0, 1))):
         return recurrent.lstm_backward(grad, out, gates, cells, bent, h, w)
     L, N, H = bent.shape
-    d, dh, dc = np.empty(gates.shape, gates.dtype), grad[L - 1].copy(), grad[L].copy()
-    over_rows(_lstm_back, N, gates.size * H >> 4, grad, gates, cells, bent, in_panels(w), dh, dc, d)
-    before = recurrent.preceding(out[:L], h)
-    return d, dh, dc, product(d.reshape(L * N, 4 * H).T, before.reshape(L * N, H), None)
+    d, dh, dc = np.empty_like(gates), grad[L - 1].copy(), grad[L].copy()
+    now = np.empty((N, 4 * H), d.dtype)
+    over_rows(_lstm_back, N, gates.size * H >> 4, grad, gates, cells, bent, in_panels(w), now, dh, dc, d)
+    before = np.empty((L, N, H) if by_step else (N, L, H), d.dtype)  # the rows as they are in d
+    over_rows(_preceding, N, before.size, out, h, before if by_step else before.swapaxes(0, 1))
+    rows = (d if by_step else d.swapaxes(0, 1)).reshape(L * N, 4 * H)
+    return d, dh, dc, product(rows.T, before.reshape(L * N, H), None)
 
 
 # --- RNN ---------------------------------------------------------------------------------------------------------
@@ -147,7 +168,7 @@ def _rnn(start, stop, inputs, h, w, relu, out):
     """All steps for the examples start..stop."""
     for t in range(out.shape[0]):
         before, given, now = (out[t - 1] if t else h)[start:stop], inputs[t, start:stop], out[t, start:stop]
-        with_panels(before, w, now.shape[1], given.ctypes.data, given.strides[0], now)  # (n, H) + (n, H) @ (H, H)
+        with_panels(before, w, now.shape[1], address(given), given.strides[0], now)  # (n, H) + (n, H) @ (H, H)
         _rnn_forward(relu, now)
 
 
@@ -158,7 +179,7 @@ def _rnn_back(start, stop, grad, out, w, relu, dh, d):
     for t in range(out.shape[0] - 1, -1, -1):
         now, more = d[t, start:stop], grad[max(t - 1, 0), start:stop]
         _rnn_backward(out[t, start:stop], relu, dh, now)
-        given = more.ctypes.data if t else 0
+        given = address(more) if t else 0
         with_panels(now, w, dh.shape[1], given, more.strides[0], dh)  # (n, H) + (n, H) @ (H, H)
 
 
@@ -230,7 +251,7 @@ def _gru(start, stop, inputs, h, w, bias, sums, gates, inner, out):
     sums = sums[start:stop]
     for t in range(out.shape[0]):
         before = (out[t - 1] if t else h)[start:stop]
-        with_panels(before, w, bias.size, bias.ctypes.data, 0, sums)  # (3H) + (n, H) @ (H, 3H)
+        with_panels(before, w, bias.size, address(bias), 0, sums)  # (3H) + (n, H) @ (H, 3H)
         _gru_forward(
             sums, inputs[t, start:stop], before, gates[t, start:stop], inner[t, start:stop], out[t, start:stop]
         )
@@ -245,7 +266,7 @@ def _gru_back(start, stop, grad, out, gates, inner, h, w, dh, d, s):
         _gru_backward(
             grad[t, start:stop], gates[t, start:stop], inner[t, start:stop], before, dh, d[t, start:stop], now
         )
-        with_panels(now, w, dh.shape[1], dh.ctypes.data, dh.strides[0], dh)  # (n, H) + (n, 3H) @ (3H, H)
+        with_panels(now, w, dh.shape[1], address(dh), dh.strides[0], dh)  # (n, H) + (n, 3H) @ (3H, H)
 
 
 def gru(inputs: Array, h: Array, w: Array, b: Array | None) -> tuple[Array, Array, Array]:

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from . import sharing
-from .compiling import loop, summing
+from .compiling import called, loop, summing
 
-__all__ = ["cuts", "loop", "over_rows", "summing", "threads", "together"]
+__all__ = ["called", "cuts", "loop", "over_rows", "summing", "threads", "together"]
 
 # --- Threads -----------------------------------------------------------------------------------------------------
 
@@ -83,20 +83,20 @@ _helpers: list[threading.Thread] = []
 _shared: dict[Any, Any] = {}  # by loop
 
 
-def _help(jobs: SimpleQueue, board: np.ndarray) -> None:
+def _help(jobs: SimpleQueue, board: Board) -> None:
     np.seterr(all="ignore")  # inf and NaN are results; what the caller set holds in its own thread alone
     while True:
-        sharing.serve(board, sharing.PATIENCE)
+        sharing.serve(board.address, sharing.PATIENCE)
         job = jobs.get()
         if job is not None:
-            sharing.post(board, -1)
+            sharing.post(board.address, -1)
             job.help()
 
 
 def _forget() -> None:
     """After a fork only the thread that forked lives on."""
     global _jobs, _board
-    _jobs, _board = SimpleQueue(), _new_board()
+    _jobs, _board = SimpleQueue(), Board()
     _helpers.clear()
 
 
@@ -121,7 +121,7 @@ def together(function: Callable, parts: list[tuple], most: int = 1000) -> None:
         return
     _hire(n - 1)
     job = Job(function, parts)
-    sharing.post(_board, n - 1)
+    sharing.post(_board.address, n - 1)
     for _ in range(n - 1):
         _jobs.put(job)
     job.finish()
@@ -142,18 +142,18 @@ def parts(rows: int, numbers: int, multiple: int = 1) -> int:
 def over_rows(function: Any, rows: int, numbers: int, *args: Any, multiple: int = 1) -> None:
     """function(0, rows, *args), in parts where there are `numbers` enough to share."""
     n = parts(rows, numbers, multiple)
-    if n > 1 and _board[sharing.AWAKE] < n - 1:
+    if n > 1 and _board.numbers[sharing.AWAKE] < n - 1:
         _wake(n - 1)
     run = _shared.get(function)
     if run is None:
         run = _shared[function] = sharing.shared(function)
-    run(_board, rows, n, multiple, *args)
+    run(_board.address, rows, n, multiple, *args)
 
 
 def _wake(n: int) -> None:
     """Let n helpers look, without waiting until they do."""
     _hire(n)
-    for _ in range(n - int(_board[sharing.AWAKE]) - _jobs.qsize()):
+    for _ in range(n - int(_board.numbers[sharing.AWAKE]) - _jobs.qsize()):
         _jobs.put(None)
 
 
@@ -203,12 +203,15 @@ def _let_others_run() -> Any:
         return None
 
 
-def _new_board() -> np.ndarray:
-    board = np.zeros(sharing.SIZE, np.int64)
-    if set_blas_threads is not None:
-        board[sharing.GET_BLAS], board[sharing.SET_BLAS] = address(blas_threads), address(set_blas_threads)
-    board[sharing.YIELD] = address(_let_others_run())
-    return board
+class Board:
+    """That of `sharing`, its numbers and their address."""
+
+    def __init__(self) -> None:
+        self.numbers = board = np.zeros(sharing.SIZE, np.int64)
+        self.address = board.ctypes.data
+        if set_blas_threads is not None:
+            board[sharing.GET_BLAS], board[sharing.SET_BLAS] = address(blas_threads), address(set_blas_threads)
+        board[sharing.YIELD] = address(_let_others_run())
 
 
-_board = _new_board()
+_board = Board()

@@ -39,6 +39,42 @@ def places(arrays: Sequence[Array]) -> np.ndarray:
 
 
 @intrinsic
+def address(_, a):
+    """Where the first number of an array is."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.ptrtoint(context.make_array(sig.args[0])(context, builder, args[0]).data, ir.IntType(64))
+
+    return int64(a), code
+
+
+@intrinsic
+def keep(_, a):
+    """The array lives on until here: of its `address` alone nobody knows that it is used."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return context.get_dummy_value()
+
+    return types.void(a), code
+
+
+@intrinsic
+def _floats(_: Any, address: Any) -> Any:
+    """A pointer to float32 of that address."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
+
+    return types.CPointer(types.float32)(int64), code
+
+
+@loop
+def line(a, n):
+    """Row n of a matrix whose rows lie number by number, however far apart: the compiler does not see that of a[n]."""
+    return carray(_floats(address(a) + n * a.strides[0]), a.shape[1])
+
+
+@intrinsic
 def _pointer(_: Any, place: Any) -> Any:
     """What the object at `place` holds after its header: a pointer to float32."""
 

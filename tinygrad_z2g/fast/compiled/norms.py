@@ -9,10 +9,13 @@ import numpy as np
 
 from ...arrays.backend import Array
 from .. import reference
+from .columns import BLOCK, add_up, column_sums, scale_shift
 from .jit import loop, over_rows
-from .layout import fits
-from .mathematics import ONE
+from .layout import FLOAT32, fits
+from .mathematics import ONE, ZERO
 from .rows import dot, in_rows, total
+
+NOTHING = np.empty(0, FLOAT32)
 
 
 @loop
@@ -43,6 +46,42 @@ def _layer_norm_backward(start, stop, g, n, r, out):
 
 
 @loop
+def _scaled_layer_norm(start, stop, a, w, b, eps, z, n, r):
+    """The same, and z = n w + b, of no b if that is empty."""
+    for first in range(start, stop, BLOCK):
+        last = min(first + BLOCK, stop)
+        _layer_norm(first, last, a, eps, n, r)
+        for i in range(first, last):
+            if b.size:
+                for j in range(a.shape[1]):
+                    z[i, j] = n[i, j] * w[j] + b[j]
+            else:
+                for j in range(a.shape[1]):
+                    z[i, j] = n[i, j] * w[j]
+
+
+@loop
+def _scaled_layer_norm_backward(start, stop, g, n, r, w, out, parts):
+    """out as in `_layer_norm_backward` of g w; parts[k] = Σ g n and Σ g over the rows of the k-th block."""
+    C = np.float32(g.shape[1])
+    for k in range(start, stop):
+        of_w, of_b = parts[k, 0], parts[k, 1]
+        for j in range(w.size):
+            of_w[j], of_b[j] = ZERO, ZERO
+        for i in range(k * BLOCK, min((k + 1) * BLOCK, g.shape[0])):
+            x, y, z, scale = g[i], n[i], out[i], r[i, 0]
+            for j in range(w.size):
+                z[j] = x[j] * w[j]
+            mean, stretch = total(z) / C, dot(z, y) / C
+            for j in range(w.size):
+                z[j] = scale * (z[j] - mean - y[j] * stretch)
+            for j in range(w.size):
+                of_w[j] += x[j] * y[j]
+            for j in range(w.size):
+                of_b[j] += x[j]
+
+
+@loop
 def _rms_norm(start, stop, a, eps, n, r):
     """n = a r, r = 1 / √(mean(a²) + eps)"""
     for i in range(start, stop):
@@ -70,6 +109,27 @@ def layer_norm_backward(g: Array, n: Array, r: Array) -> Array:
     """See `reference.layer_norm_backward`."""
     takes = in_rows(1, g, n) and fits(r)
     return _backward(_layer_norm_backward, g, n, r) if takes else reference.layer_norm_backward(g, n, r)
+
+
+def scaled_layer_norm(a: Array, eps: float, w: Array, b: Array | None) -> tuple[Array, Array, Array]:
+    """See `fast.scaled_layer_norm`. For 768 x 128 it takes 0.060 in place of 0.082 ms."""
+    if not (in_rows(1, a) and fits(w) and (b is None or fits(b))):
+        n, r = layer_norm(a, eps)
+        return scale_shift(n, w, b), n, r
+    z, n, r = np.empty(a.shape, a.dtype), np.empty(a.shape, a.dtype), np.empty((len(a), 1), a.dtype)
+    over_rows(_scaled_layer_norm, len(a), a.size, a, w, NOTHING if b is None else b, np.float32(eps), z, n, r)
+    return z, n, r
+
+
+def scaled_layer_norm_backward(g: Array, n: Array, r: Array, w: Array) -> tuple[Array, Array, Array]:
+    """See `fast.scaled_layer_norm_backward`."""
+    if not (in_rows(1, g, n) and fits(r, w)):
+        return layer_norm_backward(scale_shift(g, w, None), n, r), column_sums(g, n), column_sums(g)
+    (N, C), out = g.shape, np.empty(g.shape, g.dtype)
+    parts, sums = np.empty((-(-N // BLOCK), 2, C), g.dtype), np.empty(2 * C, g.dtype)
+    over_rows(_scaled_layer_norm_backward, len(parts), g.size, g, n, r, w, out, parts)
+    add_up(parts.reshape(len(parts), 2 * C), sums)  # (blocks, 2, C)
+    return out, sums[:C], sums[C:]
 
 
 def rms_norm(a: Array, eps: float) -> tuple[Array, Array]:

@@ -14,14 +14,15 @@ import numpy as np
 
 from ...arrays.backend import Array
 from .. import reference
+from .columns import add_up, column_sums
 from .jit import blas_threads, cuts, loop, over_rows, set_blas_threads, threads, together
-from .layout import FLOAT32
-from .tiles import DEEP, TALL, WIDE, fill_panels, multiply, panels_for, with_panels
+from .layout import FLOAT32, address, fits
+from .tiles import DEEP, TALL, TOGETHER, WIDE, fill_panels, multiply, multiply_and_sum, panels_for, with_panels
 
 LEAST = 2**17  # multiplications from which products are computed here; from twice as many OpenBLAS would wake threads
 NARROW = 16  # rows and columns of z from which it pays to compute tiles
 SQUARE = 2**15  # multiplications for each matrix of a batch
-NO_ROW = np.empty(0, FLOAT32)
+NO_ROW, NO_SUMS = np.empty(0, FLOAT32), np.empty((0, 0, 0), FLOAT32)
 
 
 @loop
@@ -37,14 +38,16 @@ def _columns(start, stop, a, b, row, z):
 
 
 @loop
-def _halves(start, stop, a, b, parts):
-    """parts[i] = aᵢ bᵢ for the rows start..stop of both; aᵢ is half of the columns of a (n, k), bᵢ half of b's rows."""
+def _halves(start, stop, a, b, parts, sums):
+    """parts[i] = aᵢ bᵢ for the rows start..stop of both; aᵢ is half of the columns of a (n, k), bᵢ half of b's rows.
+    sums[i], if there are any, are those of the rows of aᵢ, by 64 numbers."""
     n, k = a.shape
     for i in range(2):
         first, last = max(start - i * n, 0), min(stop - i * n, n)
         if first < last:
             some = slice(i * k // 2, (i + 1) * k // 2)
-            multiply(a[first:last, some], b[some, :], NO_ROW, parts[i, first:last])
+            at = address(sums[i, :, first:]) if sums.size else 0
+            multiply_and_sum(a[first:last, some], b[some, :], NO_ROW, parts[i, first:last], at, sums.strides[1])
 
 
 @loop
@@ -71,18 +74,34 @@ def product(a: Array, b: Array, row: Array | None) -> Array:
         if row is not None:
             z += row
         return z
-    z = np.empty((n, m), FLOAT32)
     if row is None and k >= 2 * DEEP and not a.flags.c_contiguous:
-        parts = np.empty((2, n, m), FLOAT32)
-        over_rows(_halves, 2 * n, work >> 4, a, b, parts, multiple=8)
-        over_rows(_add, z.size, z.size, parts.reshape(2, -1), z.reshape(-1), multiple=16)
-        return z
+        return _of_halves(a, b, NO_SUMS)
+    z = np.empty((n, m), FLOAT32)
     row = NO_ROW if row is None else row
     if m < 4 * WIDE or n >= 256:
         over_rows(_rows, n, work >> 4, a, b, row, z, multiple=8)
     else:
         over_rows(_columns, m, work >> 4, a, b, row, z, multiple=WIDE)
     return z
+
+
+def _of_halves(a: Array, b: Array, sums: Array) -> Array:
+    (n, k), m = a.shape, b.shape[1]
+    parts, z = np.empty((2, n, m), FLOAT32), np.empty((n, m), FLOAT32)
+    over_rows(_halves, 2 * n, n * k * m >> 4, a, b, parts, sums, multiple=8)
+    over_rows(_add, z.size, z.size, parts.reshape(2, -1), z.reshape(-1), multiple=16)
+    return z
+
+
+def weight_and_bias(grad: Array, x: Array) -> tuple[Array, Array]:
+    """See `fast.weight_and_bias`. The product copies the gradient, and adds up its columns as it does."""
+    (n, out), m = grad.shape, x.shape[1]
+    if n < 2 * DEEP or n * out * m < LEAST or min(out, m) < NARROW or not (fits(grad) and reads(x)):
+        return product(grad.T, x, None), column_sums(grad)
+    sums, bias = np.zeros((2, -(-(n + 1) // (2 * TOGETHER)), out), FLOAT32), np.empty(out, FLOAT32)
+    weight = _of_halves(grad.T, x, sums)
+    add_up(sums.reshape(-1, out), bias)  # (2, blocks, out)
+    return weight, bias
 
 
 def reads(a: Array) -> bool:

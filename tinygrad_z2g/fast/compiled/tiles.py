@@ -19,13 +19,15 @@ from numba import int64, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .compiling import apart, loop
+from .compiling import apart, called, loop
+from .layout import address, keep
 
 WIDE_REGISTERS = bool(binding.get_host_cpu_features().get("avx512f"))  # 32 of 16 numbers; else 16 of 8, or as good
 LANES, ROWS = (16, 8) if WIDE_REGISTERS else (8, 6)
 WIDE = 2 * LANES  # columns of a tile
 DEEP = 256  # k taken at a time: a panel of them, 32 KiB, stays in the nearest cache
 TALL, TURNED = 64, 512  # rows of a taken at a time, and copied at a time where a lies column by column
+TOGETHER = 64  # numbers that one sum in float32 has, see `_turn`
 BROAD = 2**18  # numbers of b copied at a time: a megabyte
 
 _SIZE, _NUMBER = ir.IntType(64), ir.FloatType()
@@ -156,6 +158,17 @@ def _tiles_apart(rows, k, a, down, lines, offsets, before, before_step, z, step)
             before += n * before_step
 
 
+@apart
+def _with_lines(n, K, a, down, lines, offsets, m, start, start_step, z, step):
+    """See `with_lines`; all are addresses and steps in bytes."""
+    for left in range(0, m, WIDE):
+        left = 4 * min(left, m - WIDE)
+        for deep in range(0, K, DEEP):
+            before, before_step = (z + left, step) if deep else (start, start_step)
+            k, more = min(DEEP, K - deep), offsets + 8 * deep
+            _tiles_apart(n, k, a + 4 * deep, down, lines + left, more, before, before_step, z + left, step)
+
+
 @loop
 def with_lines(a, lines, offsets, m, start, z):
     """z = start + a b for m columns, at least 32; row k of b lies `offsets[k]` bytes after the address `lines`.
@@ -163,18 +176,9 @@ def with_lines(a, lines, offsets, m, start, z):
     a (n, k) lies row by row; start (n, 32), each row one number, or empty. If 32 does not divide m, the last tile
     computes some columns a second time.
     """
-    n, K = a.shape
-    for left in range(0, m, WIDE):
-        left = min(left, m - WIDE)
-        out = z[:, left:]
-        for deep in range(0, K, DEEP):
-            before, before_step = out.ctypes.data, out.strides[0]
-            if deep == 0:
-                before, before_step = (start.ctypes.data if start.size else 0), start.strides[0]
-            _tiles_apart(
-                n, min(DEEP, K - deep), a[:, deep:].ctypes.data, a.strides[0], lines + 4 * left,
-                offsets[deep:].ctypes.data, before, before_step, out.ctypes.data, out.strides[0],
-            )  # fmt: skip
+    (n, K), before = a.shape, address(start) if start.size else 0
+    offsets = address(offsets)
+    _with_lines(n, K, address(a), a.strides[0], lines, offsets, m, before, start.strides[0], address(z), z.strides[0])
 
 
 @intrinsic
@@ -226,30 +230,56 @@ def _turn_panel(n, K, a, step, panel):
             _turn_square(a + j * step + 4 * k, step, panel + 4 * (k * WIDE + j), 4 * WIDE)
 
 
+@intrinsic
+def _copy_rows(_, a, out):
+    """As many numbers as a tile has rows, from one address to another."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        a, out = (builder.inttoptr(x, ir.VectorType(_NUMBER, ROWS).as_pointer()) for x in args)
+        builder.store(builder.load(a, align=4), out, align=4)
+        return context.get_dummy_value()
+
+    return types.void(int64, int64), code
+
+
+@intrinsic
+def _copy_rows_adding(_, a, out, sums):
+    """The same, and sums += these numbers."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        a, out, sums = (builder.inttoptr(x, ir.VectorType(_NUMBER, ROWS).as_pointer()) for x in args)
+        x = builder.load(a, align=4)
+        builder.store(x, out, align=4)
+        builder.store(builder.fadd(builder.load(sums, align=4), x), sums, align=4)
+        return context.get_dummy_value()
+
+    return types.void(int64, int64, int64), code
+
+
+@apart
+def _fill_panels(K, m, b, down, right, panels):
+    """See `fill_panels`; all are addresses and steps in bytes."""
+    for first in range(0, m, WIDE):
+        n, start, panel = min(WIDE, m - first), b + first * right, panels + 4 * K * first
+        if n == WIDE and right == 4:
+            for k in range(K):
+                copy_line(start + k * down, panel + 4 * WIDE * k)
+            continue
+        if n < WIDE:
+            for i in range(K * WIDE):
+                _put_number(panel + 4 * i, np.float32(0))
+        whole = K // LANES * LANES if down == 4 else 0
+        if whole:
+            _turn_panel(n, K, start, right, panel)
+        for k in range(K):
+            for j in range(n // LANES * LANES if k < whole else 0, n):
+                _put_number(panel + 4 * (k * WIDE + j), _number_at(start + k * down + j * right))
+
+
 @loop
 def fill_panels(b, panels):
     """panels[p, k] = b[k, 32 p : 32 p + 32], zeros beyond the last column: (k, m) -> (m / 32, k, 32)."""
-    K, m = b.shape
-    for p in range(panels.shape[0]):
-        first, n, panel = p * WIDE, min(WIDE, m - p * WIDE), panels[p]
-        if n < WIDE:
-            panel[:] = np.float32(0)
-        if b.strides[1] == 4:
-            for k in range(K):
-                if n == WIDE:
-                    copy_line(b[k, first:].ctypes.data, panel[k].ctypes.data)
-                else:
-                    line, out = b[k, first : first + n], panel[k]
-                    for j in range(n):
-                        out[j] = line[j]
-            continue
-        columns = b.T[first : first + n]
-        whole = n // LANES * LANES, K // LANES * LANES if b.strides[0] == 4 else 0
-        if whole[1]:
-            _turn_panel(n, K, columns.ctypes.data, b.strides[1], panel.ctypes.data)
-        for j in range(n):
-            for k in range(whole[1] if j < whole[0] else 0, K):
-                panel[k, j] = columns[j, k]
+    _fill_panels(b.shape[0], b.shape[1], address(b), b.strides[0], b.strides[1], address(panels))
 
 
 @loop
@@ -258,25 +288,12 @@ def panels_for(k, m):
     return np.empty(((m + WIDE - 1) // WIDE, k, WIDE), np.float32)
 
 
-@loop
+@called
 def in_panels(b):
     """b in panels of its own."""
     panels = panels_for(*b.shape)
     fill_panels(b, panels)
     return panels
-
-
-@loop
-def with_panels(a, panels, m, before, before_step, z):
-    """z = before + a b for b (k, m) in panels; before as an address, see `_tile`; rows of z lie number by number."""
-    for deep in range(0, panels.shape[1], DEEP):
-        if deep:
-            before, before_step = z.ctypes.data, z.strides[0]
-        part, start = panels[:, deep : deep + DEEP], a[:, deep:].ctypes.data
-        _along_panels(
-            a.shape[0], part.shape[1], start, a.strides[0], a.strides[1], ROWS * a.strides[0], part.ctypes.data,
-            part.strides[0], m, before, before_step, z.ctypes.data, z.strides[0],
-        )  # fmt: skip
 
 
 @apart
@@ -289,7 +306,7 @@ def _along_panels(rows, k, a, down, right, leap, panel, panel_step, m, before, b
         if before:
             before += 4 * WIDE
     if m:
-        _tiles(rows, k, a, down, right, leap, panel, 0, 0, edge.ctypes.data, 4 * WIDE)
+        _tiles(rows, k, a, down, right, leap, panel, 0, 0, address(edge), 4 * WIDE)
         for i in range(rows):
             for j in range(m):
                 x = edge[i, j]
@@ -298,45 +315,93 @@ def _along_panels(rows, k, a, down, right, leap, panel, panel_step, m, before, b
                 _put_number(z + i * step + 4 * j, x)
 
 
+@apart
+def _with_panels(rows, K, a, down, right, leap, panels, m, before, before_step, z, step):
+    """See `with_panels`; all are addresses and steps in bytes."""
+    for deep in range(0, K, DEEP):
+        k, part = min(DEEP, K - deep), panels + 4 * WIDE * deep
+        _along_panels(rows, k, a + deep * right, down, right, leap, part, 4 * WIDE * K, m, before, before_step, z, step)
+        before, before_step = z, step
+
+
+@loop
+def with_panels(a, panels, m, before, before_step, z):
+    """z = before + a b for b (k, m) in panels; before as an address, see `_tile`; rows of z lie number by number."""
+    down, right = a.strides
+    (rows, K), leap = a.shape, ROWS * down
+    _with_panels(
+        rows, K, address(a), down, right, leap, address(panels), m, before, before_step, address(z), z.strides[0]
+    )
+
+
+@apart
+def _turn(n, K, a, down, right, out, leap, sums, sums_step):
+    """out[t, k, r] = a[8 t + r, k], with steps of `leap` bytes from t to t + 1. Mostly a lies column by column.
+
+    sums[k // 64, i] += a[i, k], if there are `sums`, with so many bytes from row to row.
+    """
+    whole = n // ROWS if down == 4 else 0
+    for k in range(K):
+        line, start, row = a + k * right, out + 4 * ROWS * k, sums + k // TOGETHER * sums_step
+        for t in range(whole):
+            if sums:
+                _copy_rows_adding(line + 4 * ROWS * t, start + leap * t, row + 4 * ROWS * t)
+            else:
+                _copy_rows(line + 4 * ROWS * t, start + leap * t)
+        for i in range(ROWS * whole, n):
+            x = _number_at(line + down * i)
+            _put_number(start + leap * (i // ROWS) + 4 * (i % ROWS), x)
+            if sums:
+                _put_number(row + 4 * i, _number_at(row + 4 * i) + x)
+
+
+@apart
+def _multiply(n, K, m, a, down, right, b, b_down, b_right, row, z, step, panels, broad, copy, sums, sums_step):
+    """See `multiply_and_sum`; all are addresses and steps in bytes, and `broad` the columns that the panels have room for."""
+    tall, far = TALL, 4 * ROWS * (DEEP + 2)  # + 2: what lies a power of two apart pushes each other out of the cache
+    if right != 4:
+        tall = TURNED
+    for left in range(0, m, broad):
+        columns = min(broad, m - left)
+        _fill_panels(K, columns, b + left * b_right, b_down, b_right, panels)
+        for top in range(0, n, tall):
+            rows, out = min(tall, n - top), z + top * step + 4 * left
+            for deep in range(0, K, DEEP):
+                k, start, part = min(DEEP, K - deep), a + top * down + deep * right, panels + 4 * WIDE * deep
+                before, before_step = out, step
+                if deep == 0:
+                    before_step = 0
+                    before = row + 4 * left if row else 0
+                if right == 4:
+                    _along_panels(
+                        rows, k, start, down, 4, ROWS * down, part, 4 * WIDE * K, columns, before, before_step, out,
+                        step,
+                    )  # fmt: skip
+                else:  # its rows are copied, so that those of a tile lie side by side
+                    more = 0 if left or sums == 0 else sums + deep // TOGETHER * sums_step + 4 * top
+                    _turn(rows, k, start, down, right, copy, far, more, sums_step)
+                    _along_panels(
+                        rows, k, copy, 4, 4 * ROWS, far, part, 4 * WIDE * K, columns, before, before_step, out, step
+                    )
+
+
 @loop
 def multiply(a, b, row, z):
     """z = a b, plus `row` in each row if it is not empty; a (n, k) and b (k, m) with any strides."""
-    (n, k), m = a.shape, b.shape[1]
-    turned = a.strides[1] != 4  # then its rows are copied, so that those of a tile lie side by side
-    tall = TURNED if turned else TALL
-    copy = np.empty((tall // ROWS, DEEP + 2, ROWS) if turned else (1, 1, 1), np.float32)  # + 2: see `_turn`
-    broad = max(1, BROAD // (k * WIDE)) * WIDE
-    for left in range(0, m, broad):
-        columns = min(broad, m - left)
-        panels = in_panels(b[:, left : left + columns])
-        for top in range(0, n, tall):
-            rows = min(tall, n - top)
-            out = z[top : top + rows, left : left + columns]
-            for deep in range(0, k, DEEP):
-                before, before_step = out.ctypes.data, out.strides[0]
-                if deep == 0:
-                    before, before_step = (row.ctypes.data + 4 * left if row.size else 0), 0
-                part = a[top : top + rows, deep : deep + DEEP]
-                start, down, right, leap = part.ctypes.data, part.strides[0], 4, ROWS * part.strides[0]
-                if turned:
-                    _turn(part, copy)
-                    start, down, right, leap = copy.ctypes.data, 4, 4 * ROWS, copy.strides[0]
-                some = panels[:, deep : deep + DEEP]
-                _along_panels(
-                    rows, part.shape[1], start, down, right, leap, some.ctypes.data, some.strides[0], columns, before,
-                    before_step, out.ctypes.data, out.strides[0],
-                )  # fmt: skip
+    multiply_and_sum(a, b, row, z, 0, 0)
 
 
 @loop
-def _turn(a, out):
-    """out[t, k, r] = a[8 t + r, k], for an a that lies in memory column by column. (Between the rows of two tiles there
-    are some bytes more: what lies a power of two apart pushes each other out of the cache.)"""
-    n, K = a.shape
-    for k in range(K):
-        line = a[:, k]
-        for t in range(n // ROWS):
-            for r in range(ROWS):
-                out[t, k, r] = line[t * ROWS + r]
-        for r in range(n % ROWS):
-            out[n // ROWS, k, r] = line[n // ROWS * ROWS + r]
+def multiply_and_sum(a, b, row, z, sums, sums_step):
+    """The same. If a lies column by column and `sums` is no 0 but an address, then there, with so many bytes from row
+    to row, sums[i] += the numbers of each row of a, of its i-th 64 columns: ready for `add_up`."""
+    (n, k), m, (down, right) = a.shape, b.shape[1], a.strides
+    copy = np.empty(0 if right == 4 else (min(n, TURNED) // ROWS + 1) * ROWS * (DEEP + 2), np.float32)
+    broad = max(1, BROAD // (k * WIDE)) * WIDE
+    panels = panels_for(k, min(m, broad))
+    _multiply(
+        n, k, m, address(a), down, right, address(b), b.strides[0], b.strides[1], address(row) if row.size else 0,
+        address(z), z.strides[0], address(panels), broad, address(copy), sums, sums_step,
+    )  # fmt: skip
+    keep(panels)
+    keep(copy)

@@ -15,8 +15,8 @@ import numpy as np
 
 from ...arrays.backend import Array
 from .. import reference
-from .jit import loop, over_rows, summing
-from .layout import FLOAT32, fits, numbers, places
+from .jit import called, loop, over_rows, summing
+from .layout import FLOAT32, address, fits, numbers, places
 from .mathematics import ONE, ZERO
 
 BLOCK = 4096  # numbers whose squares are summed in float32
@@ -95,10 +95,7 @@ def _over_all(function: Any, arrays: Sequence[Array], *args: Any) -> None:
     """function for all numbers of the arrays, which it changes: if two share some, one thread goes in order."""
     ends = np.cumsum([a.size for a in arrays])
     n = int(ends[-1])
-    if _apart(args[0], ends):
-        over_rows(function, n, n, ends, *args, multiple=16)
-    else:
-        function(0, n, ends, *args)
+    over_rows(function, n, n, ends, *args, multiple=16 if _apart(args[0], ends) else n)
 
 
 def _apart(objects: np.ndarray, ends: np.ndarray) -> bool:
@@ -110,11 +107,11 @@ def _apart(objects: np.ndarray, ends: np.ndarray) -> bool:
     return bool((start[order][1:] >= stop[order][:-1]).all())
 
 
-@loop
+@called
 def _starts(objects, start):
     """Where in memory each array begins."""
     for k in range(objects.size):
-        start[k] = numbers(objects[k], 0, 0).ctypes.data
+        start[k] = address(numbers(objects[k], 0, 0))
 
 
 def adam_all(

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from ...arrays.backend import Array
 from .. import reference
-from .jit import loop
+from .jit import called
 from .layout import fits
 
 
-@loop
+@called
 def _add_windows(out, seen, stride, dilation):
     """out[i, t · stride + k · dilation] += seen[i, k, t], along two axes: out (N, H, W), seen (N, J, K, H', W')."""
     for i in range(seen.shape[0]):
