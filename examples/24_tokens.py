@@ -52,8 +52,7 @@ def bits(model: GPT, tokenizer: Any, ids: z2g.Tensor, device: str) -> float:
     half = T // 2
     total = 0.0
     loss = nn.CrossEntropyLoss(reduction="sum")
-    starts = range(0, len(ids) - T, half)  # windows overlap by half
-    windows = z2g.stack([ids[i : i + T + 1] for i in starts]).to(device)  # (n, T + 1)
+    windows = ids.unfold(0, T + 1, half).to(device)  # (n, T + 1), which overlap by half
     for some in windows.split(64):
         scores = model(some[:, :-1])[0][:, half:]  # (b, T, V) -> (b, T / 2, V)
         total += loss(scores.flatten(0, 1), some[:, half + 1 :].flatten()).item()

@@ -1,9 +1,14 @@
 """The README keeps its promises: its commands, its code, the files that it names."""
 
 import math
+import os
 import re
+import shutil
+import subprocess
 import tokenize
 from pathlib import Path
+
+import pytest
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g.fast import forms
@@ -120,3 +125,32 @@ def test_the_figures_of_step_18_agree_wherever_they_stand():
     other = (ROOT / "examples/27_finetune.py").read_text("utf-8")
     assert f"\nSTEP_18 = {bits} " in other and f"step 18 ended at {bits}." in other
     assert not re.search(r"\b1\.96\b", other + text)  # its figure before there was more to read
+
+
+STAND_IN = """#!/bin/bash
+line="${0##*/} $* ${TINYGRAD_Z2G_COMPILED-} ${TINYGRAD_Z2G_PLAIN-}"
+echo "$line" >> "$CALLS"
+if [ "${0##*/}" = python3 ]; then mkdir -p .venv-test/bin; cp "$0" .venv-test/bin/pip; cp "$0" .venv-test/bin/ruff
+    cp "$0" .venv-test/bin/mypy; cp "$0" .venv-test/bin/python; fi
+[ "$line" != "$FAILS" ]
+"""
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_whatever_fails_the_checks_fail(tmp_path):
+    """Of the commands that `.ci/run` calls, here stand-ins, each fails in turn."""
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
+    for name in ("chromium", "chromedriver", "python3"):
+        (tmp_path / name).write_text(STAND_IN)
+        (tmp_path / name).chmod(0o700)
+
+    def checks(fails):
+        environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "CALLS": "calls", "FAILS": fails}
+        run = subprocess.run(["bash", ".ci/run"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        return run.returncode
+
+    assert checks("none") == 0
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert len(calls) == len(set(calls)) == 9
+    assert [line for line in calls if checks(line) == 0] == []

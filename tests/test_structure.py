@@ -210,9 +210,9 @@ def imports_torch(tree):
             return True
         if isinstance(node, ast.ImportFrom) and not node.level and node.module.split(".")[0] == "torch":
             return True
-        if isinstance(node, ast.Call) and "import" in ast.unparse(node.func):
+        if isinstance(node, ast.Call):
             names = [str(arg.value) for arg in node.args if isinstance(arg, ast.Constant)]
-            if any(name.split(".")[0] == "torch" for name in names):
+            if any(name.split(".")[0] == "torch" for name in names) and "import" in ast.unparse(node.func):
                 return True
     return False
 

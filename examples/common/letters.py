@@ -55,8 +55,7 @@ def learn(
 @z2g.no_grad()
 def held_out_last(model: nn.Module, ids: z2g.Tensor, context: int, device: str) -> float:
     """The loss of 5,000 letters spread evenly over a text, the same ones at every call, each after its own window."""
-    starts = range(0, len(ids) - context, max(1, len(ids) // 5000))
-    windows = z2g.stack([ids[i : i + context + 1] for i in starts]).to(device)  # (N, T + 1)
+    windows = ids.unfold(0, context + 1, max(1, len(ids) // 5000)).to(device)  # (N, T + 1)
     return loss_of_last(model, windows[:, :-1], windows[:, 1:]).item()
 
 
