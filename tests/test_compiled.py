@@ -259,7 +259,7 @@ def run(module: Any, name: str, args: tuple) -> list[np.ndarray]:
         "quantized_product": quantized.product, "quantized_product_transposed": quantized.product_transposed,
         **vars(channels), **vars(pooling),
     }  # fmt: skip
-    for way in ("scaled_layer_norm", "scaled_layer_norm_backward", "weight_and_bias"):  # put together from the reference's parts
+    for way in ("scaled_layer_norm", "scaled_layer_norm_backward", "weight_and_bias"):  # put together
         plain[way] = functools.partial(without_loops, getattr(z2g.fast, way))
     plain |= {name: getattr(recurrent, name) for name in ("gru", "lstm", "rnn")}
     function = plain[name] if module is reference and name in plain else getattr(module, name)

@@ -335,15 +335,16 @@ def layer_norm(
     w, b = (None if p is None else p.array.reshape(columns) for p in (weight, bias))  # (*shape) -> (C,)
     z, n, r = fast.scaled_layer_norm(a.reshape(rows), eps, w, b)  # (..., *shape) -> (N, C)
 
-    def rule(grad: Any, w: Any, n: Any, r: Any) -> tuple[Any, Any, Any]:
+    def rule(grad: Any, w: Any, n: Any, r: Any) -> tuple[Any, None, Any, Any]:
         w = None if w is None else w.reshape(columns)
         of_x, of_w, of_b = fast.scaled_layer_norm_backward(grad.reshape(rows), n, r, w)
         if len(shape) > 1:
             of_w, of_b = of_w.reshape(shape), of_b.reshape(shape)
-        return of_x.reshape(whole), of_w, of_b
+        return of_x.reshape(whole), None, of_w, of_b
 
     known = known_rows(n, r, input, fast.layer_norm_backward)
-    return record_joint("layer_norm", row_major(z.reshape(whole)), (input, weight, bias), rule, weight, *known)
+    inputs = input, None, weight, bias  # in the places where the signature has them: by these they are named
+    return record_joint("layer_norm", row_major(z.reshape(whole)), inputs, rule, weight, *known)
 
 
 def known_rows(n: Array, r: Array, input: Tensor, backward: Any) -> tuple[Derived, Derived]:

@@ -74,7 +74,7 @@ def _say_if_new(folder: str | None) -> None:
     except OSError:
         where = "compiling loops, in each process anew, as no folder is writable (see NUMBA_CACHE_DIR)"
     print(
-        f"tinygrad_z2g: {where}; 20 to 40 s in all, each when first needed (TINYGRAD_Z2G_COMPILED=0 does without)",
+        f"tinygrad_z2g: {where}; 10 to 20 s in all, each when first needed (TINYGRAD_Z2G_COMPILED=0 does without)",
         file=sys.stderr,
     )
 

@@ -59,7 +59,7 @@ _apart: list[Any] = []  # the code behind the names
 
 def apart(function: Callable) -> Any:
     """A loop of whole numbers (addresses, sizes) that is compiled once and called by its name, where other loops would
-    become a part of each that calls them: compiling all takes 30 s in place of 40. See `prepare`."""
+    become a part of each that calls them. The less another loop holds, the sooner it is compiled: see RESULTS.md."""
     _waiting.append(function)
     return types.ExternalFunction(_name(function), _kind(function))
 

@@ -144,7 +144,7 @@ def job(_: Any, function: Any, args: Any) -> Any:
     function that asks for this returns.
 
     The function becomes a part of the one that asks: compiled for itself first, as Numba does with what is called, it
-    would be optimised and turned into code twice, of which one is never run. (W2's loops: 14.6 s in place of ...)
+    would be optimised and turned into code twice, of which one is never run. (W2's loops: 12.4 in place of 14.6 s.)
     """
     loop = function.dispatcher
 

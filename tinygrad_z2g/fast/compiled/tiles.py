@@ -357,7 +357,7 @@ def _turn(n, K, a, down, right, out, leap, sums, sums_step):
 
 @apart
 def _multiply(n, K, m, a, down, right, b, b_down, b_right, row, z, step, panels, broad, copy, sums, sums_step):
-    """See `multiply_and_sum`; all are addresses and steps in bytes, and `broad` the columns that the panels have room for."""
+    """See `multiply_and_sum`; all are addresses and steps in bytes; the panels have room for `broad` columns."""
     tall, far = TALL, 4 * ROWS * (DEEP + 2)  # + 2: what lies a power of two apart pushes each other out of the cache
     if right != 4:
         tall = TURNED
