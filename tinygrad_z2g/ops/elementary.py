@@ -16,8 +16,8 @@ from ..core.engine import RESULT, Variable, needs_grad, record, unchanged
 from ..core.operands import is_tensor
 from .common import as_array, as_floating, computed, constant, operands
 from .elementwise import (
+    _divisible,
     _xp,
-    add,
     clamp,
     comparison,
     div,
@@ -26,8 +26,6 @@ from .elementwise import (
     masked_fill,
     mul,
     neg,
-    sqrt,
-    square,
     sub,
 )  # fmt: skip
 from .unary import flat
@@ -267,22 +265,36 @@ def atan2(input: Any, other: Any) -> Tensor:
 
 
 def hypot(input: Tensor, other: Tensor) -> Tensor:
-    """z = √(x² + y²).
+    """z = √(x² + y²), though the squares may be too large.   ∂z/∂x = x / z,  ∂z/∂y = y / z
 
+    As z² = x² + y²: 2 z ∂z/∂x = 2 x.
     >>> x = z2g.tensor(3.0, requires_grad=True); z2g.hypot(x, z2g.tensor(4.0)).backward(); x.grad
     tensor(0.6000)
     """
-    return sqrt(add(square(input), square(other)))
+    input, other, x, y = operands(input, other, "hypot", floating=True)
+    return record(
+        "hypot",
+        computed(_xp(x, y).hypot, x, y),
+        (input, lambda grad, x, z: grad * (x / z), input, RESULT),
+        (other, lambda grad, y, z: grad * (y / z), other, RESULT),
+    )
 
 
 def fmod(input: Any, other: Any) -> Tensor:
     """z = x - y trunc(x / y): what dividing leaves, with the sign of x (`remainder`: that of y).
 
+    ∂z/∂x = 1,  ∂z/∂y = -trunc(x / y), a constant between its jumps. z itself is exact, however large x / y.
     >>> x, y = z2g.tensor(-7.0, requires_grad=True), z2g.tensor(3.0, requires_grad=True)
     >>> z2g.fmod(x, y).backward(); x.grad, y.grad  # z = x + 2y
     (tensor(1.), tensor(2.))
     """
-    return sub(input, mul(div(input, other, rounding_mode="trunc"), other))
+    input, other, x, y = _divisible(input, other, "fmod")
+
+    def rule(grad: Any, x: Any, y: Any) -> Any:
+        tensors = isinstance(grad, Variable)
+        return -grad * (div(x, y, rounding_mode="trunc") if tensors else of(grad).trunc(x / y))
+
+    return record("fmod", computed(_xp(x, y).fmod, x, y), (input, unchanged), (other, rule, input, other))
 
 
 def logaddexp(input: Tensor, other: Tensor) -> Tensor:
@@ -305,7 +317,7 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
 def xlogy(input: Any, other: Any) -> Tensor:
     """z = x ln y, and 0 where x is 0, whatever y is but NaN.   ∂z/∂x = ln y,  ∂z/∂y = x / y
 
-    As for `mul` and `log`. Where x = 0 the slope by y is 0.
+    As for `mul` and `log`. Where x = 0 the slope by y is 0, and where y <= 0 too, that by x.
     >>> x, y = z2g.tensor([0.0, 2.0]), z2g.tensor([0.0, 4.0], requires_grad=True)
     >>> z2g.xlogy(x, y).sum().backward(); y.grad
     tensor([0.0000, 0.5000])
@@ -319,7 +331,7 @@ def xlogy(input: Any, other: Any) -> Tensor:
     return record(
         "xlogy",
         computed(value, x, y),
-        (input, lambda grad, y: grad * of(grad).log(y), other),
+        (input, lambda grad, x, y: grad * of(grad).where((x == 0) & (y <= 0), 0, of(grad).log(y)), input, other),
         (other, lambda grad, x, y: grad * of(grad).where((x == 0) & (y == 0), 0, x / y), input, other),
     )
 

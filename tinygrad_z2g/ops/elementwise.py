@@ -157,6 +157,7 @@ def rmod(input: Any, other: Any) -> Tensor:
 
 
 def _divisible(input: Any, other: Any, name: str) -> tuple[Any, Any, Any, Any]:
+    """As `operands`. ZeroDivisionError where an integer would be divided by 0."""
     input, other, x, y = operands(input, other, name)
     if (x if hasattr(x, "dtype") else y).dtype.kind != "f" and not (y.all() if hasattr(y, "dtype") else y):
         raise ZeroDivisionError(f"{name}: an integer is divided by 0; convert to float to get inf or nan")

@@ -37,7 +37,7 @@ NOT_ANALYTIC = {
     "gru_scan", "lstm_scan",
     "nn.GRU", "nn.GRU, both directions, packed", "nn.LSTM",
     "nn.LSTM, both directions, packed",
-    "frac", "trunc", "nan_to_num", "lgamma", "digamma", "erfinv", "atan2", "logaddexp", "fmod",
+    "frac", "trunc", "nan_to_num", "lgamma", "digamma", "erfinv", "atan2", "logaddexp", "fmod", "hypot",
     "diagflat", "diag_embed", "block_diag", "cdist", "logdet", "slogdet", "svdvals", "svd", "pinv", "lstsq", "cholesky",
     "eigh", "qr",
 }  # fmt: skip
