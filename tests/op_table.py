@@ -1239,7 +1239,8 @@ EXEMPT = {
         type type_as cpu cuda float double half long int bool""",
     "fills with random numbers: nothing to differentiate": "normal_ uniform_",
     "the gradient machinery itself": """
-        backward grad requires_grad requires_grad_ retain_grad register_hook detach data make""",
+        backward grad requires_grad requires_grad_ retain_grad retains_grad register_hook
+        register_post_accumulate_grad_hook detach data make""",
     "computed from positions, which are integers: test_llama.py": "rotary_angles",
     "write integers in place: test_inplace.py": """
         __iand__ __ior__ __ixor__ __ilshift__ __irshift__""",

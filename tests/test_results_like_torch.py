@@ -595,6 +595,41 @@ def test_signs_and_losers():
     same(y.grad.tolist(), [1, 0])
 
 
+AT_EXTREMES = {  # f, its inputs; measured on torch 2.13: the result, and the gradient of each input
+    "hypot": (z2g.hypot, [[3e37, 1e30, INF, 1e-30, -3e38, 0.0], [4e37, 1.0, NAN, 1e-30, 1.0, 2.0]],
+              [5e37, 1e30, INF, 1.414214e-30, 3e38, 2], [0.6, 1, NAN, 0.7071068, -1, 0],
+              [0.8, 1e-30, NAN, 0.7071068, 3.333333e-39, 1]),
+    "fmod": (z2g.fmod, [[1.0, 5.0, 1.0, -5.0, INF, 7.0], [INF, 0.0, NAN, 3.0, 2.0, -2.0]],
+             [1, NAN, NAN, -2, NAN, 1], [1] * 6, [0, -INF, NAN, 1, -INF, 3]),
+    "fmod, a long quotient": (lambda x: z2g.fmod(x, 1.5), [[2.0**100, -(2.0**67), 7.25]], [1, -0.5, 1.25], [1, 1, 1]),
+    "huber": (lambda x: F.huber_loss(x, z2g.zeros(6), "none"), [[INF, -INF, 1e30, 0.5, 1.0, NAN]],
+              [INF, INF, 1e30, 0.125, 0.5, NAN], [1, -1, 1, 0.5, 1, NAN]),
+    "huber, delta": (lambda x: F.huber_loss(x, z2g.zeros(4), "none", 2.0), [[INF, -2.0, 1.0, -3.0]],
+                     [INF, 2, 0.5, 4], [2, -2, 1, -2]),
+    "smooth_l1": (lambda x: F.smooth_l1_loss(x, z2g.zeros(6), reduction="none", beta=0.5),
+                  [[INF, -INF, 1e30, 0.25, 1.0, NAN]], [INF, INF, 1e30, 0.0625, 0.75, NAN], [1, -1, 1, 0.5, 1, NAN]),
+    "xlogy": (z2g.xlogy, [[0.0, 0.0, 0.0, 0.0, 1.0, 2.0], [5.0, -1.0, INF, -INF, 0.0, -1.0]],
+              [0, 0, 0, 0, -INF, NAN], [1.609438, 0, INF, 0, -INF, NAN], [0, 0, 0, 0, INF, -2]),
+    "elu": (F.elu, [[-9.47, -50.0, 100.0, -INF, NAN, 0.0]], [-0.9999229, -1, 100, -1, NAN, 0],
+            [7.713139e-05, 1.92875e-22, 1, 0, 1, 1]),
+    "selu": (F.selu, [[-9.47, -40.0]], [-1.757964, -1.758099], [1.356046e-4, 7.469028e-18]),
+    "celu": (lambda x: F.celu(x, 2.0), [[-9.47, -40.0, 3.0]], [-1.982435, -2, 3], [8.782447e-3, 2.061154e-9, 1]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", AT_EXTREMES.values(), ids=AT_EXTREMES)
+def test_at_extremes(device, case):
+    """Squares that overflow, quotients longer than float32, slopes that are small, pieces that were not chosen."""
+    f, inputs, result, *grads = case
+    xs = [z2g.tensor(x, requires_grad=True) for x in inputs]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        z = f(*xs)
+        z.backward(z2g.ones_like(z))
+    for got, expected in zip((z, *(x.grad for x in xs)), (result, *grads), strict=True):
+        np.testing.assert_allclose(host(got), np.array(expected, np.float32), rtol=1e-6, atol=0)
+
+
 def test_spread_beyond_the_square_root_of_the_largest_number():
     x = z2g.tensor([-1e20, 0.0, 1e20], requires_grad=True)
     x.std().backward()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numeric import host
 
 import tinygrad_z2g as z2g
+from tinygrad_z2g import text
 from tinygrad_z2g.text import CharTokenizer, NGram, known_words, longest_copy, random_batch, words
 
 TEXTS = st.text(alphabet="aab c", max_size=30)  # few characters, so that runs repeat
@@ -184,3 +185,13 @@ def test_known_words():
 def test_longest_copy_against_brute_force(sample, text):
     runs = (sample[i:j] for i, j in itertools.combinations(range(len(sample) + 1), 2))
     assert longest_copy(sample, text) == max((len(run) for run in runs if run in text), default=0)
+
+
+@pytest.mark.parametrize("bad", [-1, 99_999])
+def test_no_tokenizer_decodes_what_is_no_id(bad):
+    """-1 was the last token, without a word."""
+    pieces = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "a"]
+    tokenizers = (text.CharTokenizer("ab"), text.BPE.train("ab", 256), text.WordPiece(pieces))
+    for tokenizer in tokenizers:
+        with pytest.raises(IndexError, match=f"decode: {bad} is no id, expected 0 to {len(tokenizer) - 1}"):
+            tokenizer.decode([0, bad])

@@ -139,7 +139,9 @@ def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", be
     a, _ = same_shape(input, target, "smooth_l1_loss")
     check_floating(a, "smooth_l1_loss")
     d = (input - target).abs()
-    losses = where(d.detach() < beta, d.square() * (0.5 / beta), d - 0.5 * beta)
+    far = d.detach() >= beta
+    near = d.masked_fill(far, 0).square() * (0.5 / beta)  # the slope of an infinite square would be ∞ · 0
+    losses = where(far, d - 0.5 * beta, near)
     return reduce(losses, reduction, "smooth_l1_loss")
 
 
@@ -159,7 +161,8 @@ def huber_loss(
     a, _ = same_shape(input, target, "huber_loss")
     check_floating(a, "huber_loss")
     d = (input - target).abs()
-    losses = where(d.detach() < delta, d.square() * 0.5, (d - 0.5 * delta) * delta)
+    far = d.detach() >= delta
+    losses = where(far, (d - 0.5 * delta) * delta, d.masked_fill(far, 0).square() * 0.5)  # as in `smooth_l1_loss`
     if weight is not None and as_array(weight, "huber_loss").shape != a.shape:
         raise ValueError(f"huber_loss: weight {tuple(weight.array.shape)} and input {tuple(a.shape)} differ in shape")
     return reduce(weighted(losses, weight, "huber_loss"), reduction, "huber_loss")

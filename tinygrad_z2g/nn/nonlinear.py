@@ -1,4 +1,4 @@
-"""Further nonlinear functions, all composed of operations that know their own gradients.
+"""Further nonlinear functions, nearly all composed of operations that know their own gradients.
 
 Where a function is made of two pieces, both are computed and `where` chooses: nothing passes back through the piece
 that was not chosen. The better known ones, with rules of their own, stand elsewhere.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..arrays.backend import of
+from ..arrays.backend import Array, of, quiet
+from ..arrays.layout import laid_out
 from ..arrays.random import default_generator
+from ..core.engine import record
 from ..ops.common import as_array, number, one_dim
 from ..ops.elementwise import sigmoid, tanh, where
 from ..ops.inplace import update
@@ -26,6 +28,7 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.050700987355480493
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """z = x where x > 0, else α (eˣ - 1).   dz/dx = 1 where x > 0, else α eˣ  (Clevert et al. 2016, arXiv:1511.07289)
 
+    Of the two pieces the slopes are 1 and, as (eˣ - 1)' = eˣ, α eˣ.
     >>> x = z2g.tensor([-1.0, 2.0], requires_grad=True); F.elu(x).sum().backward(); x.grad
     tensor([0.3679, 1.0000])
     """
@@ -49,6 +52,7 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """z = x where x > 0, else α (e^(x / α) - 1): an elu that is smooth for every α.  (Barron 2017, arXiv:1704.07483)
 
+    dz/dx = 1 where x > 0, else e^(x / α): α and the 1/α that the chain rule brings cancel each other.
     >>> x = z2g.tensor([-2.0, 2.0], requires_grad=True); F.celu(x, alpha=2.0).sum().backward(); x.grad
     tensor([0.3679, 1.0000])
     """
@@ -61,10 +65,21 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
 
 def _exponential(name: str, x: Tensor, alpha: float, scale: float, stretch: float) -> Tensor:
-    """scale · x where x > 0, else scale · alpha (e^(stretch x) - 1)."""
-    check_floating(as_array(x, name), name)
-    low = (x.clamp(max=0) * stretch).expm1()  # so that e does not overflow where it does not count
-    return where(x.detach() <= 0, low * (scale * alpha), x * scale)  # so NaN counts as positive, as in torch
+    """scale · x where x > 0, else scale · alpha (e^(stretch x) - 1). The slope there is e^(stretch x) itself: of the
+    result, near -1, hardly a digit of it would be left."""
+    a = as_array(x, name)
+    check_floating(a, name)
+    xp = of(a)
+
+    def value(a: Array) -> Array:
+        low = xp.expm1(xp.minimum(a, 0) * stretch)  # so that e does not overflow where it does not count
+        return xp.where(a <= 0, low * (scale * alpha), a * scale)  # so NaN counts as positive, as in torch
+
+    def rule(grad: Any, a: Any) -> Any:
+        xp = of(grad)
+        return grad * xp.where(a <= 0, xp.exp(xp.minimum(a, 0) * stretch) * (scale * alpha * stretch), scale)
+
+    return record(name, laid_out(quiet.run(value, a), a), (x, rule, x))
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:

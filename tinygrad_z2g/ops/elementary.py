@@ -313,7 +313,7 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
 def xlogy(input: Any, other: Any) -> Tensor:
     """z = x ln y, and 0 where x is 0, whatever y is but NaN.   ∂z/∂x = ln y,  ∂z/∂y = x / y
 
-    As for `mul` and `log`. Where x = 0 the slope by y is 0.
+    As for `mul` and `log`. Where x = 0 the slope by y is 0, and where y <= 0 too, that by x.
     >>> x, y = z2g.tensor([0.0, 2.0]), z2g.tensor([0.0, 4.0], requires_grad=True)
     >>> z2g.xlogy(x, y).sum().backward(); y.grad
     tensor([0.0000, 0.5000])
@@ -327,7 +327,7 @@ def xlogy(input: Any, other: Any) -> Tensor:
     return record(
         "xlogy",
         computed(value, x, y),
-        (input, lambda grad, y: grad * of(grad).log(y), other),
+        (input, lambda grad, x, y: grad * of(grad).where((x == 0) & (y <= 0), 0, of(grad).log(y)), input, other),
         (other, lambda grad, x, y: grad * of(grad).where((x == 0) & (y == 0), 0, x / y), input, other),
     )
 

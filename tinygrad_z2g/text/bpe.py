@@ -15,6 +15,7 @@ from typing import Any
 
 from ..creation import tensor
 from ..tensor import Tensor
+from .characters import of_id
 from .pieces import RULES, cut
 
 # Files spell a token with one visible character for each byte: itself if it is one, else the next one after 255
@@ -116,7 +117,7 @@ class BPE:
 
     def bytes_of(self, id: int) -> bytes:
         """The bytes of one token: of a letter outside ASCII perhaps only a part."""
-        spelled = self.tokens[id]
+        spelled = of_id(self.tokens, id)
         return spelled.encode() if spelled in self.special else bytes(BYTES[character] for character in spelled)
 
 

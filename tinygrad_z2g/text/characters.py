@@ -15,6 +15,13 @@ from ..creation import from_numpy, tensor
 from ..tensor import Tensor
 
 
+def of_id(tokens: list[str], id: int) -> str:
+    """The token of this number. IndexError unless there is one: -1 is none, though lists have a last element."""
+    if not 0 <= id < len(tokens):
+        raise IndexError(f"decode: {id} is no id, expected 0 to {len(tokens) - 1}")
+    return tokens[id]
+
+
 class CharTokenizer:
     """One number per character. The vocabulary is the sorted set of characters of `text`."""
 
@@ -39,8 +46,8 @@ class CharTokenizer:
         return tensor([self._ids[c] for c in text], dtype="int64", device="cpu")
 
     def decode(self, ids: Tensor | Iterable[int]) -> str:
-        """The text of a sequence of ids."""
-        return "".join(self.characters[i] for i in (ids.tolist() if isinstance(ids, Tensor) else ids))
+        """The text of a sequence of ids. IndexError for one out of range."""
+        return "".join(of_id(self.characters, i) for i in (ids.tolist() if isinstance(ids, Tensor) else ids))
 
 
 def split_poems(text: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ..creation import tensor
 from ..tensor import Tensor
+from .characters import of_id
 
 LONGEST = 100  # characters of a word; a longer one counts as unknown
 
@@ -36,7 +37,7 @@ class WordPiece:
 
     def decode(self, ids: Tensor | Iterable[int]) -> str:
         """The tokens of a sequence of ids, those joined that go on with a word."""
-        tokens = [self.tokens[i] for i in (ids.tolist() if isinstance(ids, Tensor) else ids)]
+        tokens = [of_id(self.tokens, i) for i in (ids.tolist() if isinstance(ids, Tensor) else ids)]
         return " ".join(tokens).replace(" ##", "")
 
     def _pieces(self, word: str) -> list[str]:
