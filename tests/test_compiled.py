@@ -187,7 +187,9 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "scaled_layer_norm_backward": lambda N, C: [
         (normal(N, C), *reference.layer_norm(normal(N, C), 1e-5), normal(C))
     ],
-    "weight_and_bias": lambda N, C: [(normal(N, C), normal(N, 2 * C)), (normal(600 + N, C), normal(600 + N, 70))],
+    "weight_and_bias": lambda N, C: [
+        (normal(N, C), normal(N, 2 * C)), (normal(600 + N, C), normal(600 + N, 70, scale=0.1)),
+    ],
     "rms_norm": lambda N, C: [(normal(N, C) + 3, 1e-5)],
     "rms_norm_backward": lambda N, C: [(normal(N, C), *reference.rms_norm(normal(N, C), 1e-5))],
     "rotate": rotated_arguments,
