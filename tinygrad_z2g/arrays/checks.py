@@ -235,7 +235,7 @@ def check_index(index: Any) -> tuple:
     for item in items:
         if isinstance(item, bool) or not isinstance(item, (int, slice, type(None), type(...))):
             raise IndexError(f"index: expected int, slice, None or ..., got {type(item).__name__}")
-    return items if any(item is ... for item in items) else (*items, ...)
+    return items if ... in items else (*items, ...)
 
 
 def size_of(a: Array, dim: Any, name: str) -> tuple[int, int]:

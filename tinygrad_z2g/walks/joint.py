@@ -18,7 +18,8 @@ def record_joint(name: str, array: Array, inputs: tuple, rule: Callable, *reads:
 
     The one `rule` returns a tuple with a gradient per input; None where it was not needed.
     """
-    result = next(x for x in inputs if isinstance(x, Variable)).make(array)
+    first, *_ = [x for x in inputs if isinstance(x, Variable)]  # a list: a Ctrl-C while a generator ends is lost
+    result = first.make(array)
     for observer in observers:
         observer.computed(name, result.array, inputs)
     edges = [(source(x), None, ()) if needs_grad(x) else None for x in inputs] if grad_mode.enabled else []
