@@ -19,6 +19,7 @@ from .elementwise import (
     _xp,
     clamp,
     comparison,
+    div,
     divisible,
     log,
     log1p,
@@ -282,15 +283,17 @@ def hypot(input: Tensor, other: Tensor) -> Tensor:
 def fmod(input: Any, other: Any) -> Tensor:
     """z = x - y trunc(x / y): what dividing leaves, with the sign of x (`remainder`: that of y), exactly.
 
-    ∂z/∂x = 1,  ∂z/∂y = -trunc(x / y).   Between its jumps q = trunc(x / y) = (x - z) / y is a constant.
+    ∂z/∂x = 1,  ∂z/∂y = -trunc(x / y), a constant between its jumps.
     >>> x, y = z2g.tensor(-7.0, requires_grad=True), z2g.tensor(3.0, requires_grad=True)
     >>> z2g.fmod(x, y).backward(); x.grad, y.grad  # z = x + 2y
     (tensor(1.), tensor(2.))
     """
     input, other, x, y = divisible(input, other, "fmod")
-    z = computed(_xp(x, y).fmod, x, y)
-    slope = (other, lambda grad, x, y, z: -grad * ((x - z) / y), input, other, RESULT)
-    return record("fmod", z, (input, unchanged), slope)
+
+    def rule(grad: Any, x: Any, y: Any) -> Any:
+        return -grad * (div(x, y, rounding_mode="trunc") if is_tensor(grad) else of(grad).trunc(x / y))
+
+    return record("fmod", computed(_xp(x, y).fmod, x, y), (input, unchanged), (other, rule, input, other))
 
 
 def logaddexp(input: Tensor, other: Tensor) -> Tensor:
