@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..arrays.backend import Array
-from ..core.engine import Node, Variable, needs_grad, observers, read, source
+from ..core.engine import Node, Variable, end, observers, read
 from ..core.modes import grad_mode
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ def record_joint(name: str, array: Array, inputs: tuple, rule: Callable, *reads:
     result = first.make(array)
     for observer in observers:
         observer.computed(name, result.array, inputs)
-    edges = [(source(x), None, ()) if needs_grad(x) else None for x in inputs] if grad_mode.enabled else []
+    ends = [end(x) if isinstance(x, Variable) else None for x in inputs] if grad_mode.enabled else []
+    edges = [None if way is None else (way, None, ()) for way in ends]
     if any(edges):
         noted: list = []
         numbers = [read(x, result, noted) for x in reads]
