@@ -111,10 +111,10 @@ def rotated_arguments(N: int, C: int) -> list[tuple]:
     return [(a, cos, sin, pairs) for a in (heads, heads.copy(), heads[0, 0].copy()) for pairs in (False, True)]
 
 
-def quantized_arguments(n: int, C: int, transposed: bool = False) -> list[tuple]:
+def quantized_arguments(n: int, C: int, transposed: bool = False, more: int = 3) -> list[tuple]:
     """Blocks of four bits, of eight, and of four without offsets, which no loop takes; x has a number for each weight
     of a row, or, where it is a gradient, for each row of weights."""
-    nb, columns, found = max(1, C // 16), C + 3, []
+    nb, columns, found = max(1, C // 16), C + more, []
     for m, with_offsets in ((16, True), (32, False), (16, False)):
         kind = np.uint8 if m == 16 else np.int8
         quants = rng.integers(np.iinfo(kind).min, np.iinfo(kind).max, (nb, m, columns), kind)
@@ -180,7 +180,9 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
         (normal(2, N, C), rng.random((N, C)) < 0.5, -7.5), (normal(N, C), rng.random(C) < 0.5, 0),
         (normal(N, C), rng.random((N, 1)) < 0.5, 2), (normal(N, C), (rng.random((C, N)) < 0.5).T, 2),
     ],
-    "quantized_product": lambda N, C: [*quantized_arguments(N, C), *quantized_arguments(2, C)],
+    "quantized_product": lambda N, C: [
+        *quantized_arguments(N, C), *quantized_arguments(2, C), *quantized_arguments(2, 16, more=4500),
+    ],
     "quantized_product_transposed": lambda N, C: quantized_arguments(N, C, True),
     "relu_backward": lambda N, C: [(normal(N, C), np.maximum(normal(N, C), 0))],
     "relu": lambda N, C: [(normal(N, C),)],
@@ -201,7 +203,7 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "scale_shift": lambda N, C: [(normal(N, C), normal(C), normal(C)), (normal(N, C), normal(C), None)],
     "sgd": lambda N, C: [(normal(N, C), normal(N, C), 0.1)],
     "softmax": lambda N, C: [(normal(N, C, scale=scale), -1) for scale in (1, 30)]
-    + [(normal(2, N, C), 2), (normal(N, 3, C), 1)],
+    + [(normal(2, N, C), 2), (normal(N, 3, C), 1), (normal(N, 17), -1)],
     "softmax_backward": lambda N, C: [
         (with_row_sums_of_one(normal(N, C)), normal(N, C), -1),
         (reference.softmax(normal(N, 3, C), 1), normal(N, 3, C), 1),
@@ -361,10 +363,11 @@ def test_convolutions(case: tuple, threads: int, compiled: Any, monkeypatch: Any
     results = []
     for dtype in (np.float64, np.float32):
         inputs = [z2g.tensor(a.astype(dtype), requires_grad=True) for a in (x, w, b)]
-        z = (z2g.nn.functional.conv1d if len(K) == 1 else z2g.nn.functional.conv2d)(*inputs, *settings)
+        conv = z2g.nn.functional.conv1d if len(K) == 1 else z2g.nn.functional.conv2d
+        z, without_bias = (conv(*inputs[:2], b, *settings) for b in (inputs[2], None))
         grad = np.linspace(-1, 2, z.array.size).reshape(z.shape).astype(dtype)
         z.backward(z2g.tensor(grad))
-        results.append([z.array, *(a.grad.array for a in inputs)])
+        results.append([z.array, without_bias.array, *(a.grad.array for a in inputs)])
     assert {"conv", "conv_weight"} == set(asked)
     for exact, got in zip(*results, strict=True):
         assert np.abs(got - exact).max() <= 2e-5 * np.abs(exact).max()
@@ -477,6 +480,30 @@ def test_backward_of_gru_and_rnn(
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-6 * max(10, np.abs(a).max()))
 
 
+@needs_numba
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn", "attention"])
+def test_gradients_of_any_layout(kind: str, compiled: Any) -> None:
+    """As sums and turned results give them: the last axis first in memory, one row for all, one number for all."""
+    L, N, H = 4, 5, 8
+    inputs, h, w = normal(L, N, 4 * H), normal(N, H), normal(4 * H, H, scale=0.3)
+    shape: tuple[int, ...] = (L, N, H)
+    if kind == "lstm":
+        shape, rest = (L + 1, N, H), (*compiled.lstm(inputs, h, h, w), h, w)
+    elif kind == "gru":
+        w = w[H:]
+        rest = (*compiled.gru(inputs[..., H:].copy(), h, w, None), h, w)
+    elif kind == "rnn":
+        w = w[:H]
+        rest = (compiled.rnn(inputs[..., :H].copy(), h, w, False), h, w, False)
+    else:
+        q = normal(L, N, H, H)
+        shape, rest = q.shape, (q, q, q, compiled.attention(q, q, q, None, False, 0.3, 0.0, 0)[1], 0.3)
+    backward = getattr(compiled, f"{kind}_backward")
+    for grad in (normal(*shape[::-1]).T, np.broadcast_to(normal(H), shape), np.broadcast_to(normal(1), shape)):
+        for a, b in zip(backward(grad.copy("C"), *rest), backward(grad, *rest), strict=True):
+            np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
+
+
 SPECIAL = [np.inf, -np.inf, np.nan, 0.0, -0.0, 3e38, -3e38, 1e-45, -1e-45, 100.0, -100.0, 20.0, -20.0]
 
 
@@ -528,9 +555,10 @@ def test_strided_arrays(name: str, compiled: Any) -> None:
             return type(x)(spread(y, those, seen) for y in x)
         if id(x) not in those:
             return x
-        wide = np.zeros((*x.shape[:-1], 2 * x.shape[-1]), x.dtype)
-        wide[..., ::2] = x
-        return seen.setdefault(id(x), wide[..., ::2])
+        C = x.shape[-1]
+        wide = np.zeros((*x.shape[:-1], 2 * C + 1), x.dtype)  # + 1: no rows that follow each other make one
+        wide[..., : 2 * C : 2] = x
+        return seen.setdefault(id(x), wide[..., : 2 * C : 2])
 
     for args in CASES[name](70, 40):
         floats = list({id(a): None for a in flat(args) if a.dtype == np.float32 and a.ndim})
