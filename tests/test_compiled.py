@@ -20,6 +20,7 @@ import pytest
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g.fast import channels, loops, pooling, quantized, recurrent, reference
+from tinygrad_z2g.nn import functional as F
 
 ROOT = Path(__file__).parent.parent
 WHY_NOT = "Numba is not installed" if importlib.util.find_spec("numba") is None else ""
@@ -259,11 +260,12 @@ def copied(args: Any) -> Any:
 
 def without_loops(function: Callable, *args: Any) -> Any:
     """What it gives with NumPy alone."""
-    before, z2g.fast.LARGE = z2g.fast.LARGE, 2**62
+    before = loops.ready, loops.reason
+    loops.ready, loops.reason = None, "a test"
     try:
         return function(*args)
     finally:
-        z2g.fast.LARGE = before
+        loops.ready, loops.reason = before
 
 
 IN_PLACE = {"adam_all", "add_part", "add_windows", "clip", "sgd"}
@@ -566,6 +568,41 @@ def test_strided_arrays(name: str, compiled: Any) -> None:
         for those in (floats, *([one] for one in floats if len(floats) > 1)):
             for a, b in zip(expected, run(compiled, name, spread(args, those, {})), strict=True):
                 np.testing.assert_allclose(b, a, rtol=2e-5, atol=2e-5)
+
+
+def _joined(x: Any, w: Any, b: Any) -> Any:
+    return F.layer_norm(F.linear(x, w, b), (b.shape[0],), b * b, b)
+
+
+LAYERS: dict[str, tuple[Callable, tuple]] = {
+    "linear": (F.linear, ((300, 64), (48, 64), (48,))),
+    "linear, three axes": (F.linear, ((6, 50, 64), (48, 64), (48,))),
+    "linear, no bias": (F.linear, ((6, 50, 64), (48, 64))),
+    "layer norm, two axes": (lambda x, w, b: F.layer_norm(x, (8, 16), w, b), ((40, 8, 16), (8, 16), (8, 16))),
+    "layer norm, no bias": (lambda x, w: F.layer_norm(x, (64,), w), ((3, 40, 64), (64,))),
+    "layer norm, no weight": (lambda x, b: F.layer_norm(x, (64,), None, b), ((3, 40, 64), (64,))),
+    "layer norm, neither": (lambda x: F.layer_norm(x, (64,)), ((3, 40, 64),)),
+    "linear, then layer norm": (_joined, ((6, 50, 64), (48, 64), (48,))),
+    "softmax, an axis in the middle": (lambda x: F.softmax(x, 1), ((40, 5, 64),)),
+    "turned": (lambda x, w: F.linear(x.transpose(0, 1), w).sum(0, keepdim=True), ((50, 6, 64), (48, 64))),
+}
+
+
+@needs_numba
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_by_loops(name: str, compiled: Any, monkeypatch: Any) -> None:
+    """Forward and backward in float32, routed to loops, against float64, for which there are none."""
+    monkeypatch.setattr(loops, "ready", compiled)
+    monkeypatch.setattr(z2g.fast, "LARGE", 1)
+    function, shapes = LAYERS[name]
+    arrays, results = [normal(*shape) for shape in shapes], []
+    for dtype in (np.float64, np.float32):
+        inputs = [z2g.tensor(a.astype(dtype), requires_grad=True) for a in arrays]
+        z = function(*inputs)
+        z.backward(z2g.tensor(np.linspace(-1, 2, z.array.size).reshape(z.shape).astype(dtype)))
+        results.append([z.array, *(a.grad.array for a in inputs)])
+    for exact, got in zip(*results, strict=True):
+        assert got.shape == exact.shape and np.abs(got - exact).max() <= 2e-5 * np.abs(exact).max()
 
 
 @needs_numba
