@@ -62,7 +62,7 @@ def with_row_sums_of_one(a: np.ndarray) -> np.ndarray:
 
 
 def attention_arguments(N: int, C: int) -> list[tuple]:
-    """Heads that are views of one array, as they come from a product; with a bias, causal, with dropout."""
+    """Heads that are views of one array, as they come from a product; with a bias, causal, with dropout; turned."""
     T, d = max(1, C // 2), 8
     found = []
     for causal, with_bias, drop in ((True, False, 0.0), (False, False, 0.3), (False, True, 0.0)):
@@ -73,7 +73,8 @@ def attention_arguments(N: int, C: int) -> list[tuple]:
             bias = np.where(rng.random((T, T)) < 0.3, -np.inf, normal(T, T)).astype(np.float32)
             bias[0] = -np.inf  # looks nowhere
         found.append((q, k, v, bias, causal, 0.35, drop, 7))
-    return found
+    turned = (normal(max(N // 8, 1), 2, d, T).swapaxes(2, 3) for _ in range(3))
+    return [*found, (*turned, None, True, 0.35, 0.0, 7)]
 
 
 def lstm_arguments(N: int, C: int) -> tuple:
@@ -183,6 +184,7 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     ],
     "quantized_product": lambda N, C: [
         *quantized_arguments(N, C), *quantized_arguments(2, C), *quantized_arguments(2, 16, more=4500),
+        *quantized_arguments(40, 32, more=4500),  # expanded in two parts
     ],
     "quantized_product_transposed": lambda N, C: quantized_arguments(N, C, True),
     "relu_backward": lambda N, C: [(normal(N, C), np.maximum(normal(N, C), 0))],
