@@ -25,7 +25,19 @@ import tinygrad_z2g as z2g
 from tinygrad_z2g import fast
 
 sys.dont_write_bytecode = False
-fast.LARGE = int(os.environ.get("LOOPS_FROM", fast.LARGE))  # 1: compiled loops take every float32 array
+
+
+def take_loops_from(n: int) -> None:
+    """Compiled loops take every float32 array of n numbers. (Each routine made by `either` has its own limit.)"""
+    fast.LARGE = fast.FEW = fast.MANY = n
+    for routine in vars(fast).values():
+        names = routine.__code__.co_freevars if isinstance(routine, types.FunctionType) else ()
+        if "least" in names:
+            routine.__closure__[names.index("least")].cell_contents = n
+
+
+if "LOOPS_FROM" in os.environ:
+    take_loops_from(int(os.environ["LOOPS_FROM"]))
 
 settings.register_profile("dev", max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 settings.register_profile(

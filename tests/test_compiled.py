@@ -20,6 +20,7 @@ import pytest
 
 import tinygrad_z2g as z2g
 from tinygrad_z2g.fast import channels, loops, pooling, quantized, recurrent, reference
+from tinygrad_z2g.nn import functional as F
 
 ROOT = Path(__file__).parent.parent
 WHY_NOT = "Numba is not installed" if importlib.util.find_spec("numba") is None else ""
@@ -61,7 +62,7 @@ def with_row_sums_of_one(a: np.ndarray) -> np.ndarray:
 
 
 def attention_arguments(N: int, C: int) -> list[tuple]:
-    """Heads that are views of one array, as they come from a product; with a bias, causal, with dropout."""
+    """Heads that are views of one array, as they come from a product; with a bias, causal, with dropout; turned."""
     T, d = max(1, C // 2), 8
     found = []
     for causal, with_bias, drop in ((True, False, 0.0), (False, False, 0.3), (False, True, 0.0)):
@@ -72,7 +73,8 @@ def attention_arguments(N: int, C: int) -> list[tuple]:
             bias = np.where(rng.random((T, T)) < 0.3, -np.inf, normal(T, T)).astype(np.float32)
             bias[0] = -np.inf  # looks nowhere
         found.append((q, k, v, bias, causal, 0.35, drop, 7))
-    return found
+    turned = (normal(max(N // 8, 1), 2, d, T).swapaxes(2, 3) for _ in range(3))
+    return [*found, (*turned, None, True, 0.35, 0.0, 7)]
 
 
 def lstm_arguments(N: int, C: int) -> tuple:
@@ -90,9 +92,9 @@ def rnn_arguments(N: int, C: int) -> tuple:
     return normal(L, N, H), normal(N, H), normal(H, H, scale=0.2)
 
 
-def adam_arguments(N: int, C: int, decay: float) -> tuple:
+def adam_arguments(N: int, C: int, decay: float, eps: float = 1e-8) -> tuple:
     w, g, m = (normal(N, C) for _ in range(3))
-    return [w], [(w, g, m, m * m, 3)], 0.01, 0.9, 0.99, 1e-8, decay
+    return [w], [(w, g, m, m * m, 3)], 0.01, 0.9, 0.99, eps, decay
 
 
 def windows_arguments(N: int, C: int, n: int) -> tuple:
@@ -111,10 +113,10 @@ def rotated_arguments(N: int, C: int) -> list[tuple]:
     return [(a, cos, sin, pairs) for a in (heads, heads.copy(), heads[0, 0].copy()) for pairs in (False, True)]
 
 
-def quantized_arguments(n: int, C: int, transposed: bool = False) -> list[tuple]:
+def quantized_arguments(n: int, C: int, transposed: bool = False, more: int = 3) -> list[tuple]:
     """Blocks of four bits, of eight, and of four without offsets, which no loop takes; x has a number for each weight
     of a row, or, where it is a gradient, for each row of weights."""
-    nb, columns, found = max(1, C // 16), C + 3, []
+    nb, columns, found = max(1, C // 16), C + more, []
     for m, with_offsets in ((16, True), (32, False), (16, False)):
         kind = np.uint8 if m == 16 else np.int8
         quants = rng.integers(np.iinfo(kind).min, np.iinfo(kind).max, (nb, m, columns), kind)
@@ -125,7 +127,7 @@ def quantized_arguments(n: int, C: int, transposed: bool = False) -> list[tuple]
 
 # For each routine, arguments for matrices of N rows and C columns. What is changed in place is among the results.
 CASES: dict[str, Callable[[int, int], list[tuple]]] = {
-    "adam_all": lambda N, C: [adam_arguments(N, C, 0.0), adam_arguments(N, C, 0.1)],
+    "adam_all": lambda N, C: [adam_arguments(N, C, 0.0), adam_arguments(N, C, 0.1), adam_arguments(N, C, 0.0, 0.1)],
     "add_windows": lambda N, C: [windows_arguments(N, C, 1), windows_arguments(N, C, 2)],
     "add_part": lambda N, C: [
         (normal(2, N, C + 5), (..., slice(3, 3 + C)), normal(2, N, C)),
@@ -134,7 +136,7 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     ],
     "put_part": lambda N, C: [
         (normal(2, N, C), (..., slice(3, 3 + C)), (2, N, C + 5), np.dtype(np.float32)),
-        (normal(C, N).T, slice(3, None), (N + 3, C), np.dtype(np.float32)),
+        *((normal(C, N).T, slice(3, None), (N + 3, C), np.dtype(kind)) for kind in (np.float32, np.float64)),
     ],
     "attention": attention_arguments,
     "add_at_best": lambda N, C: [
@@ -150,7 +152,7 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
         (normal(3, N, C), normal(3, C, 7)), (normal(3, C, N).swapaxes(1, 2), normal(3, C, 5)),
         (normal(2, N, 3, C).swapaxes(1, 2), normal(2, 3, 20, C, scale=1e-3).swapaxes(2, 3)),  # no sum overflows
     ],
-    "clip": lambda N, C: [([normal(N, C), normal(C)], np.float32(3), 1.0)],
+    "clip": lambda N, C: [([normal(N, C), normal(C)], np.float32(total), 1.0) for total in (3, 0.5)],
     "column_sums": lambda N, C: [(normal(N, C),), (normal(N, C), normal(N, C))],
     "cross_entropy": lambda N, C: [
         (normal(N, C, scale=scale), rng.integers(0, C, N), (rng.random(N) < 0.9).astype(np.float32))
@@ -163,7 +165,7 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "gru": lambda N, C: [(*gru_arguments(N, C), b) for b in (normal(3 * max(1, C // 4)), None)],
     "layer_norm": lambda N, C: [(normal(N, C) + 3, 1e-5)],
     "layer_norm_backward": lambda N, C: [(normal(N, C), *reference.layer_norm(normal(N, C), 1e-5))],
-    "log_softmax": lambda N, C: [(normal(N, C, scale=scale), -1) for scale in (1, 30)],
+    "log_softmax": lambda N, C: [(normal(N, C, scale=scale), -1) for scale in (1, 30)] + [(normal(N, 3, C), 1)],
     "lstm": lambda N, C: [lstm_arguments(N, C)],
     "max_windows": lambda N, C: [
         (normal(2, 3, N + 2, 2 * C + 1), (2, 3), (1, 2), (2, 1), (N, C)), (np.round(normal(1, 2, N + 8, C + 1)), (9, 2),
@@ -173,11 +175,17 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "product": lambda N, C: [
         (normal(N, C), normal(C, 2 * N), normal(2 * N)), (normal(C, N).T, normal(C, C), normal(C)),
         (normal(N, C), normal(C, 5), None),
-        (normal(512 + C, N).T, normal(512 + C, 17, scale=3e-4), None),  # no sum overflows
+        *((normal(512 + C, N).T, normal(512 + C, 17, scale=3e-4), row) for row in (None, normal(17))),  # none overflows
     ],
     "product_and_column_sums": lambda N, C: [(normal(2, N, C), normal(2, N, C))],
-    "fill": lambda N, C: [(normal(2, N, C), rng.random((N, C)) < 0.5, -7.5), (normal(N, C), rng.random(C) < 0.5, 0)],
-    "quantized_product": lambda N, C: [*quantized_arguments(N, C), *quantized_arguments(2, C)],
+    "fill": lambda N, C: [
+        (normal(2, N, C), rng.random((N, C)) < 0.5, -7.5), (normal(N, C), rng.random(C) < 0.5, 0),
+        (normal(N, C), rng.random((N, 1)) < 0.5, 2), (normal(N, C), (rng.random((C, N)) < 0.5).T, 2),
+    ],
+    "quantized_product": lambda N, C: [
+        *quantized_arguments(N, C), *quantized_arguments(2, C), *quantized_arguments(2, 16, more=4500),
+        *quantized_arguments(40, 32, more=4500),  # expanded in two parts
+    ],
     "quantized_product_transposed": lambda N, C: quantized_arguments(N, C, True),
     "relu_backward": lambda N, C: [(normal(N, C), np.maximum(normal(N, C), 0))],
     "relu": lambda N, C: [(normal(N, C),)],
@@ -189,6 +197,7 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     ],
     "weight_and_bias": lambda N, C: [
         (normal(N, C), normal(N, 2 * C)), (normal(600 + N, C), normal(600 + N, 70, scale=0.1)),
+        (normal(600 + N, 17), normal(600 + N, 900, scale=0.1)),  # x is copied in two parts
     ],
     "rms_norm": lambda N, C: [(normal(N, C) + 3, 1e-5)],
     "rms_norm_backward": lambda N, C: [(normal(N, C), *reference.rms_norm(normal(N, C), 1e-5))],
@@ -196,14 +205,18 @@ CASES: dict[str, Callable[[int, int], list[tuple]]] = {
     "rnn": lambda N, C: [(*rnn_arguments(N, C), relu) for relu in (False, True)],
     "scale_shift": lambda N, C: [(normal(N, C), normal(C), normal(C)), (normal(N, C), normal(C), None)],
     "sgd": lambda N, C: [(normal(N, C), normal(N, C), 0.1)],
-    "softmax": lambda N, C: [(normal(N, C, scale=scale), -1) for scale in (1, 30)] + [(normal(2, N, C), 2)],
-    "softmax_backward": lambda N, C: [(with_row_sums_of_one(normal(N, C)), normal(N, C), -1)],
+    "softmax": lambda N, C: [(normal(N, C, scale=scale), -1) for scale in (1, 30)]
+    + [(normal(2, N, C), 2), (normal(N, 3, C), 1), (normal(N, 17), -1)],
+    "softmax_backward": lambda N, C: [
+        (with_row_sums_of_one(normal(N, C)), normal(N, C), -1),
+        (reference.softmax(normal(N, 3, C), 1), normal(N, 3, C), 1),
+    ],
     "squared_distance": lambda N, C: [(normal(2, N, C), normal(2, N, C))],
     "sum_rows_by_id": lambda N, C: [(rng.integers(0, n, N), normal(N, C), n) for n in (9, 700)],
     "times": lambda N, C: [(normal(2, N, C), normal(2, N, C))],
     "total": lambda N, C: [
         (normal(N, C), (0,), False), (normal(N, C), (1,), True), (normal(3, N, C), (0, 2), False),
-        (normal(2, N, 3, C), (0, 2, 3), False),
+        (normal(2, N, 3, C), (0, 2, 3), False), (normal(N, C), (0,), True), (normal(2, N, 3, C), (0, 2, 3), True),
     ],
 }  # fmt: skip
 SHAPES = [(0, 40), (1, 1), (1, 64), (7, 33), (64, 32), (100, 129), (700, 40), (5, 1000)]
@@ -231,24 +244,30 @@ def widen(args: Any) -> Any:
 
 
 def copied(args: Any) -> Any:
-    """The arguments in memory of their own. What was one array stays one; views of a larger one stay strided."""
+    """The arguments in memory of their own. What was one array stays one; each lies in memory as it did."""
     seen: dict[int, Any] = {}
 
     def copy(x: Any) -> Any:
         if isinstance(x, (list, tuple)):
             return type(x)(map(copy, x))
-        return seen.setdefault(id(x), x.copy(order="K")) if isinstance(x, np.ndarray) else x
+        if not isinstance(x, np.ndarray) or id(x) in seen or not x.size:
+            return seen.get(id(x), x)
+        last = sum((n - 1) * step for n, step in zip(x.shape, x.strides, strict=True))  # where its last number begins
+        z = np.ndarray(x.shape, x.dtype, np.zeros(last // x.itemsize + 1, x.dtype), 0, x.strides)
+        z[...] = x
+        return seen.setdefault(id(x), z)
 
     return copy(args)
 
 
 def without_loops(function: Callable, *args: Any) -> Any:
     """What it gives with NumPy alone."""
-    before, z2g.fast.LARGE = z2g.fast.LARGE, 2**62
+    before = loops.ready, loops.reason
+    loops.ready, loops.reason = None, "a test"
     try:
         return function(*args)
     finally:
-        z2g.fast.LARGE = before
+        loops.ready, loops.reason = before
 
 
 IN_PLACE = {"adam_all", "add_part", "add_windows", "clip", "sgd"}
@@ -326,6 +345,8 @@ CONVOLUTIONS = [  # shape of x, filters, window, stride, padding, dilation
     ((2, 3, 40), 5, (5,), 1, 2, 1), ((3, 9, 41), 33, (4,), 2, 3, 2), ((1, 1, 1100), 2, (3,), 1, 0, 1),
     ((2, 20, 37), 70, (1,), 1, 0, 1), ((2, 3, 9, 40), 4, (3, 3), (1, 1), (1, 1), (1, 1)),
     ((2, 5, 40, 9), 6, (2, 4), (2, 1), (0, 3), (1, 2)), ((2, 2, 3, 600), 3, (1, 2), (1, 3), (0, 0), (2, 1)),
+    ((2, 30, 40), 3, (9,), 1, 4, 1), ((2, 2, 1300), 3, (3,), 2, 1, 1),  # a deep window; more than 512 places, by 2
+    ((1, 2, 80, 50), 3, (3, 2), (2, 2), (1, 0), (1, 1)),
 ]  # fmt: skip
 
 
@@ -346,10 +367,11 @@ def test_convolutions(case: tuple, threads: int, compiled: Any, monkeypatch: Any
     results = []
     for dtype in (np.float64, np.float32):
         inputs = [z2g.tensor(a.astype(dtype), requires_grad=True) for a in (x, w, b)]
-        z = (z2g.nn.functional.conv1d if len(K) == 1 else z2g.nn.functional.conv2d)(*inputs, *settings)
+        conv = z2g.nn.functional.conv1d if len(K) == 1 else z2g.nn.functional.conv2d
+        z, without_bias = (conv(*inputs[:2], b, *settings) for b in (inputs[2], None))
         grad = np.linspace(-1, 2, z.array.size).reshape(z.shape).astype(dtype)
         z.backward(z2g.tensor(grad))
-        results.append([z.array, *(a.grad.array for a in inputs)])
+        results.append([z.array, without_bias.array, *(a.grad.array for a in inputs)])
     assert {"conv", "conv_weight"} == set(asked)
     for exact, got in zip(*results, strict=True):
         assert np.abs(got - exact).max() <= 2e-5 * np.abs(exact).max()
@@ -359,8 +381,10 @@ def test_convolutions(case: tuple, threads: int, compiled: Any, monkeypatch: Any
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("drop", [0.0, 0.3])
 @pytest.mark.parametrize("T", [1, 20, 64, 65, 200])
-def test_attention_backward(T: int, drop: float, causal: bool, compiled: Any) -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_attention_backward(T: int, drop: float, causal: bool, threads: int, compiled: Any, monkeypatch: Any) -> None:
     """From what the loops saved, and from what the reference saved."""
+    set_threads(monkeypatch, threads)
     q, k, v = (x.reshape(3, T, 2, 16).swapaxes(1, 2) for x in np.split(normal(3, T, 96), 3, -1))
     grad = normal(*q.shape)
     for forward in (reference, compiled):
@@ -398,9 +422,11 @@ def test_attention_of_any_batch(batch: tuple[int, ...], compiled: Any) -> None:
 
 
 @needs_numba
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("by_example", [False, True])
 @pytest.mark.parametrize(("L", "N", "H"), [(1, 1, 8), (7, 3, 5), (20, 33, 32)])
-def test_lstm_backward(L: int, N: int, H: int, by_example: bool, compiled: Any) -> None:
+def test_lstm_backward(L: int, N: int, H: int, by_example: bool, threads: int, compiled: Any, monkeypatch: Any) -> None:
+    set_threads(monkeypatch, threads)
     inputs = normal(N, L, 4 * H).swapaxes(0, 1) if by_example else normal(L, N, 4 * H)
     args = inputs, normal(N, H), normal(N, H), normal(4 * H, H, scale=0.3)
     expected, kept, (_, h, _, w) = recurrent.lstm(*args), compiled.lstm(*args), args
@@ -438,7 +464,11 @@ def test_lstm_reads_what_comes_batch_first_where_it_lies(compiled: Any, monkeypa
 @needs_numba
 @pytest.mark.parametrize(("L", "N", "H"), [(1, 1, 8), (7, 3, 5), (20, 33, 32)])
 @pytest.mark.parametrize("kind", ["gru", "rnn", "rnn, relu"])
-def test_backward_of_gru_and_rnn(kind: str, L: int, N: int, H: int, compiled: Any) -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_backward_of_gru_and_rnn(
+    kind: str, L: int, N: int, H: int, threads: int, compiled: Any, monkeypatch: Any
+) -> None:
+    set_threads(monkeypatch, threads)
     gates = 3 if kind == "gru" else 1
     inputs, h, w, b = normal(L, N, gates * H), normal(N, H), normal(gates * H, H, scale=0.3), normal(gates * H)
     grad = normal(L, N, H)
@@ -448,9 +478,34 @@ def test_backward_of_gru_and_rnn(kind: str, L: int, N: int, H: int, compiled: An
     else:
         relu = kind == "rnn, relu"
         out = recurrent.rnn(inputs, h, w, relu)
+        out[-1, 0, 0] = np.nan  # its slope is 1 for a ReLU
         both = [module.rnn_backward(grad, out, h, w, relu) for module in (recurrent, compiled)]
     for a, b in zip(*both, strict=True):  # sums over all steps are large, and some of their elements cancel
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-6 * max(10, np.abs(a).max()))
+
+
+@needs_numba
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn", "attention"])
+def test_gradients_of_any_layout(kind: str, compiled: Any) -> None:
+    """As sums and turned results give them: the last axis first in memory, one row for all, one number for all."""
+    L, N, H = 4, 5, 8
+    inputs, h, w = normal(L, N, 4 * H), normal(N, H), normal(4 * H, H, scale=0.3)
+    shape: tuple[int, ...] = (L, N, H)
+    if kind == "lstm":
+        shape, rest = (L + 1, N, H), (*compiled.lstm(inputs, h, h, w), h, w)
+    elif kind == "gru":
+        w = w[H:]
+        rest = (*compiled.gru(inputs[..., H:].copy(), h, w, None), h, w)
+    elif kind == "rnn":
+        w = w[:H]
+        rest = (compiled.rnn(inputs[..., :H].copy(), h, w, False), h, w, False)
+    else:
+        q = normal(L, N, H, H)
+        shape, rest = q.shape, (q, q, q, compiled.attention(q, q, q, None, False, 0.3, 0.0, 0)[1], 0.3)
+    backward = getattr(compiled, f"{kind}_backward")
+    for grad in (normal(*shape[::-1]).T, np.broadcast_to(normal(H), shape), np.broadcast_to(normal(1), shape)):
+        for a, b in zip(backward(grad.copy("C"), *rest), backward(grad, *rest), strict=True):
+            np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
 
 
 SPECIAL = [np.inf, -np.inf, np.nan, 0.0, -0.0, 3e38, -3e38, 1e-45, -1e-45, 100.0, -100.0, 20.0, -20.0]
@@ -497,21 +552,97 @@ def test_other_dtypes_go_to_the_reference(name: str, dtype: Any, compiled: Any) 
 @needs_numba
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_strided_arrays(name: str, compiled: Any) -> None:
-    """Every second column of a wider array."""
-    seen: dict[int, Any] = {}
+    """Every second column of a wider array: all arguments, and each alone."""
 
-    def spread(x: Any) -> Any:
+    def spread(x: Any, those: list, seen: dict[int, Any]) -> Any:
         if isinstance(x, (list, tuple)):
-            return type(x)(map(spread, x))
-        if not isinstance(x, np.ndarray) or x.dtype != np.float32:
+            return type(x)(spread(y, those, seen) for y in x)
+        if id(x) not in those:
             return x
-        wide = np.zeros((*x.shape[:-1], 2 * x.shape[-1]), x.dtype)
-        wide[..., ::2] = x
-        return seen.setdefault(id(x), wide[..., ::2])
+        C = x.shape[-1]
+        wide = np.zeros((*x.shape[:-1], 2 * C + 1), x.dtype)  # + 1: no rows that follow each other make one
+        wide[..., : 2 * C : 2] = x
+        return seen.setdefault(id(x), wide[..., : 2 * C : 2])
 
     for args in CASES[name](70, 40):
-        for a, b in zip(run(reference, name, args), run(compiled, name, spread(args)), strict=True):
-            np.testing.assert_allclose(b, a, rtol=2e-5, atol=2e-5)
+        floats = list({id(a): None for a in flat(args) if a.dtype == np.float32 and a.ndim})
+        expected = run(reference, name, args)
+        for those in (floats, *([one] for one in floats if len(floats) > 1)):
+            for a, b in zip(expected, run(compiled, name, spread(args, those, {})), strict=True):
+                np.testing.assert_allclose(b, a, rtol=2e-5, atol=2e-5)
+
+
+def _joined(x: Any, w: Any, b: Any) -> Any:
+    return F.layer_norm(F.linear(x, w, b), (b.shape[0],), b * b, b)
+
+
+LAYERS: dict[str, tuple[Callable, tuple]] = {
+    "linear": (F.linear, ((300, 64), (48, 64), (48,))),
+    "linear, three axes": (F.linear, ((6, 50, 64), (48, 64), (48,))),
+    "linear, no bias": (F.linear, ((6, 50, 64), (48, 64))),
+    "layer norm, two axes": (lambda x, w, b: F.layer_norm(x, (8, 16), w, b), ((40, 8, 16), (8, 16), (8, 16))),
+    "layer norm, no bias": (lambda x, w: F.layer_norm(x, (64,), w), ((3, 40, 64), (64,))),
+    "layer norm, no weight": (lambda x, b: F.layer_norm(x, (64,), None, b), ((3, 40, 64), (64,))),
+    "layer norm, neither": (lambda x: F.layer_norm(x, (64,)), ((3, 40, 64),)),
+    "linear, then layer norm": (_joined, ((6, 50, 64), (48, 64), (48,))),
+    "softmax, an axis in the middle": (lambda x: F.softmax(x, 1), ((40, 5, 64),)),
+    "turned": (lambda x, w: F.linear(x.transpose(0, 1), w).sum(0, keepdim=True), ((50, 6, 64), (48, 64))),
+}
+
+
+@needs_numba
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_by_loops(name: str, compiled: Any, monkeypatch: Any) -> None:
+    """Forward and backward in float32, routed to loops, against float64, for which there are none."""
+    monkeypatch.setattr(loops, "ready", compiled)
+    monkeypatch.setattr(z2g.fast, "LARGE", 1)
+    function, shapes = LAYERS[name]
+    arrays, results = [normal(*shape) for shape in shapes], []
+    for dtype in (np.float64, np.float32):
+        inputs = [z2g.tensor(a.astype(dtype), requires_grad=True) for a in arrays]
+        z = function(*inputs)
+        z.backward(z2g.tensor(np.linspace(-1, 2, z.array.size).reshape(z.shape).astype(dtype)))
+        results.append([z.array, *(a.grad.array for a in inputs)])
+    for exact, got in zip(*results, strict=True):
+        assert got.shape == exact.shape and np.abs(got - exact).max() <= 2e-5 * np.abs(exact).max()
+
+
+@needs_numba
+def test_long_sums_are_as_exact_as_short_ones(compiled: Any) -> None:
+    """All numbers alike, so that roundings do not cancel: a sum of 100,000 in float32 alone loses three more digits."""
+    a, one = np.full((100_000, 32), 0.1, np.float32), np.ones((100_000, 32), np.float32)
+    exact = len(a) * float(a[0, 0])
+    sums = {
+        "columns": compiled.column_sums(a), "products": compiled.column_sums(a, one),
+        "made on the way": compiled.product_and_column_sums(a, one)[1], "bias": compiled.weight_and_bias(a, one)[1],
+        "norm": compiled.scaled_layer_norm_backward(a, one, one[:, :1].copy(), one[0])[2],
+        "channels": compiled.total(a.reshape(1, 32, -1), (0, 2), False),
+        "ids": compiled.sum_rows_by_id(np.zeros(len(a), np.int64), a, 600)[0],
+        "distance": compiled.squared_distance(a, a - 1) * np.float32(0.1 / 32),
+        "length": compiled.norm([a]) ** 2 / np.float32(3.2),
+    }  # fmt: skip
+    for name, got in sums.items():
+        assert np.abs(got / exact - 1).max() <= 16 * EPS, name
+
+
+@needs_numba
+@pytest.mark.parametrize("C", [32, 33, 200])
+def test_what_is_nearly_sure_keeps_its_digits(C: int, compiled: Any) -> None:
+    """ln p of a class whose p is 1 - 1e-9 is -1e-9, not 0; likewise its loss."""
+    a, target = normal(50, C), rng.integers(0, C, 50)
+    a[np.arange(50), target] = np.linspace(3, 30, 50)
+    exact = reference.log_softmax(a.astype(np.float64), -1)[np.arange(50), target]
+    np.testing.assert_allclose(compiled.log_softmax(a, -1)[np.arange(50), target], exact, rtol=1e-5)
+    np.testing.assert_allclose(compiled.cross_entropy(a, target, np.ones(50, np.float32))[0], -exact, rtol=1e-5)
+
+
+@needs_numba
+def test_normalised_rows_far_from_0_have_a_mean_of_0(compiled: Any) -> None:
+    """A mean of 1,000 is rounded by more than what is left of it here."""
+    a, w = normal(70, 133) + 1000, np.ones(133, np.float32)
+    channels = compiled.batch_norm(a.reshape(2, 35, 133), None, None, 1e-5)[0].swapaxes(0, 1).reshape(35, -1)
+    for rows in (compiled.layer_norm(a, 1e-5)[0], compiled.scaled_layer_norm(a, 1e-5, w, None)[0], channels):
+        assert np.abs(rows.mean(-1, dtype=np.float64)).max() <= 4 * EPS
 
 
 # --- Functions of one number -------------------------------------------------------------------------------------
@@ -586,9 +717,17 @@ def test_all_arrays_at_once(threads: int, compiled: Any, monkeypatch: Any) -> No
     arrays = [normal(n) for n in (1, 70, 4096, 4097, 3, 1, 20000, 16)]
     exact = math.sqrt(sum(float((a.astype(np.float64) ** 2).sum()) for a in arrays))
     assert abs(compiled.norm(arrays) - exact) <= 4 * EPS * exact
+    asked, plain = [], compiled.updates.over_rows
+
+    def over_rows(function: Any, n: int, numbers: int, *args: Any, multiple: int = 1) -> None:
+        asked.append(compiled.jit.parts(n, numbers, multiple))
+        plain(function, n, numbers, *args, multiple=multiple)
+
+    monkeypatch.setattr(compiled.updates, "over_rows", over_rows)
     for some in (arrays, [arrays[6], arrays[6][5:900], arrays[6]]):
         expected = copied(some) if some is arrays else (lambda a: [a, a[5:900], a])(arrays[6].copy())
         compiled.clip(some, np.float32(8), 2.0)
+        assert asked.pop() == (threads if some is arrays else 1)
         reference.clip(expected, np.float32(8), 2.0)
         for a, b in zip(some, expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=4 * EPS)
