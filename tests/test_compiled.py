@@ -618,6 +618,7 @@ def test_long_sums_are_as_exact_as_short_ones(compiled: Any) -> None:
         "norm": compiled.scaled_layer_norm_backward(a, one, one[:, :1].copy(), one[0])[2],
         "channels": compiled.total(a.reshape(1, 32, -1), (0, 2), False),
         "ids": compiled.sum_rows_by_id(np.zeros(len(a), np.int64), a, 600)[0],
+        "ids of a small table": compiled.sum_rows_by_id(np.zeros(len(a), np.int64), a, 60)[0],
         "distance": compiled.squared_distance(a, a - 1) * np.float32(0.1 / 32),
         "length": compiled.norm([a]) ** 2 / np.float32(3.2),
     }  # fmt: skip

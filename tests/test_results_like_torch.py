@@ -76,13 +76,9 @@ def long_sums():
     yield "norm", lambda: wide.transpose(0, 1).norm(dim=(1, 2)) ** 2, N * tenth**2
     yield "softmax", lambda: (z2g.zeros(N, 2) + 1).softmax(0)[0] * N, 1.0
     yield "logsumexp", lambda: z2g.zeros(N, 2).logsumexp(0), math.log(N)
-    yield (
-        "embedding",
-        lambda: grad(
-            z2g.zeros(1000, 1, requires_grad=True), lambda w: F.embedding(z2g.zeros(N, dtype=z2g.int64), w) * 0.1
-        )[0],
-        total,
-    )
+    for size, name in ((1000, "embedding"), (100, "embedding in a small table")):
+        table = z2g.zeros(size, 4, requires_grad=True)
+        yield name, lambda w=table: grad(w, lambda w: F.embedding(z2g.zeros(N, dtype=z2g.int64), w) * 0.1)[0], total
     many = [z2g.tensor(np.zeros(5_000_000, np.float32), requires_grad=True)]
     yield "clip_grad_norm_", lambda: (set_grad(many[0]), nn.utils.clip_grad_norm_(many, 1e9))[1] ** 2, 5e6 * tenth**2
 
