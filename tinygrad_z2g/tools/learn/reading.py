@@ -127,7 +127,8 @@ def _is_module(name: str) -> bool:
 def first_sentence(module: str) -> str:
     """What a module says of itself, in its first sentence."""
     text = " ".join((ast.get_docstring(parsed(path_of(module))) or "").partition("\n\n")[0].split())
-    return re.split(r"(?<=[a-z`)\]0-9])\. (?=[A-Z`])", text)[0].rstrip(".") + "."
+    first = re.split(r"(?<=[a-z`)\]0-9])\. (?=[A-Z`])", text)[0].rstrip(".")
+    return first if first.endswith("?") else first + "."
 
 
 @functools.cache
