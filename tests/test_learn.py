@@ -432,7 +432,7 @@ def test_every_question_points_to_lines_that_exist(capsys):
             name, line = reading.locate(module, pattern).split(":")
             assert re.search(pattern, (ROOT / name).read_text(encoding="utf-8").splitlines()[int(line) - 1])
             assert f"-> {name}:{line}" in out
-    for asked in ("rule of softmax", "`+=`", "frees the graph"):
+    for asked in ("rule of softmax", "`+=`", "frees the graph", "add an operation"):
         assert sum(asked in question.question for question in reading.QUESTIONS) == 1
 
 
