@@ -412,6 +412,21 @@ def test_what_is_missing_is_named():
     with pytest.raises(NotImplementedError, match="forward"):
         Function.apply(leaf(1.0))
 
+    class InTwo(Function):
+        @staticmethod
+        def forward(x):
+            return x * 2
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_backward(*inputs)
+
+    with pytest.raises(NotImplementedError, match=r"InTwo: setup_context is not offered; save in forward\(ctx, "):
+        InTwo.apply(leaf(1.0))
+    with pytest.raises(TypeError, match=r"^InTwo: is called by InTwo\.apply\(\.\.\.\)$"):
+        InTwo(leaf(1.0))
+    InTwo()  # in torch an instance may be made too, and nothing done with it
+
     class NoTensor(Function):
         @staticmethod
         def forward(ctx, x):

@@ -132,6 +132,19 @@ def test_hooks_when_the_grad_is_complete(device):
     assert len(heard) == 2
 
 
+def test_what_a_hook_after_the_gradient_returns_is_refused(device):
+    """As in torch: who returns a gradient, as `register_hook` takes it, would change nothing."""
+    x = leaf([1.0, 2.0])
+    handle = x.register_post_accumulate_grad_hook(lambda p: p.grad * 2)
+    with pytest.raises(RuntimeError, match="hook: returned Tensor, expected None; to change the gradient, write to"):
+        (x * 3).sum().backward()
+    handle.remove()
+    x.grad = None
+    x.register_post_accumulate_grad_hook(lambda p: setattr(p, "grad", p.grad * 2))
+    (x * 3).sum().backward()
+    assert x.grad.tolist() == [6, 6]
+
+
 def test_an_optimizer_may_step_while_the_walk_ends(device):
     """torch's recipe: one optimizer for each parameter, and no gradient is left."""
     model = z2g.nn.Linear(2, 2)

@@ -402,6 +402,7 @@ def test_what_to_look_for_is_there():
         text = source.path_of(step.module).read_text(encoding="utf-8")
         names = re.findall(r"`([\w.]+)(?:\(.*?\))?`", step.look)
         assert [name for name in names if name.rpartition(".")[2] not in text] == [], step.module
+        assert re.search(r"\w\W*[.?]$", step.look) and not re.search(r"[.?]\.$", step.look), step.look  # one end
 
 
 def test_the_path_is_printed_with_the_lines_of_today(capsys, monkeypatch):
@@ -431,7 +432,7 @@ def test_every_question_points_to_lines_that_exist(capsys):
             name, line = reading.locate(module, pattern).split(":")
             assert re.search(pattern, (ROOT / name).read_text(encoding="utf-8").splitlines()[int(line) - 1])
             assert f"-> {name}:{line}" in out
-    for asked in ("rule of softmax", "`+=`", "frees the graph"):
+    for asked in ("rule of softmax", "`+=`", "frees the graph", "add an operation"):
         assert sum(asked in question.question for question in reading.QUESTIONS) == 1
 
 

@@ -753,6 +753,24 @@ def test_hooks_that_are_always_called():
 REGISTER = ["forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"]
 
 
+@pytest.mark.parametrize("owner", ["tensor", "module", "optimizer"])
+@pytest.mark.parametrize("hook", [None, 5])
+def test_a_hook_that_cannot_be_called_is_refused_at_once(owner, hook):
+    """As `register_hook(print(x))` would be, which hands over None; torch says so only when it is to be called."""
+    x, module = z2g.ones(2, requires_grad=True), nn.Linear(2, 2)
+    for name in {
+        "tensor": ["hook", "post_accumulate_grad_hook"],
+        "module": REGISTER,
+        "optimizer": ["step_pre_hook", "step_post_hook"],
+    }[owner]:
+        taker = {"tensor": x, "module": module, "optimizer": z2g.optim.SGD([x])}[owner]
+        register = getattr(taker, f"register_{name}")
+        with pytest.raises(TypeError, match=f"^register_{name}: expected a function, got {type(hook).__name__}; name"):
+            register(hook)
+    z2g.optim.SGD([x]).step()
+    module(x).sum().backward()  # nothing was left behind
+
+
 @pytest.mark.parametrize("register", [f"register_{name}" for name in REGISTER])
 def test_hooks_are_removed_in_any_order(register):
     module, seen = nn.Identity(), []

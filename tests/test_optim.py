@@ -274,6 +274,9 @@ def test_bad_groups_are_refused():
         (w, TypeError, "iterable"),
         ([w * 2], ValueError, "lea"),
         ([1.0], TypeError, "float"),
+        (nn.Linear(1, 1), TypeError, r"^SGD: expected model.parameters\(\), got a Linear$"),
+        (nn.Linear(1, 1).named_parameters, TypeError, r"^SGD: expected model.parameters\(\), got a method$"),
+        (nn.Linear(1, 1).state_dict(), TypeError, r"^SGD: can optimize Tensors, as of model.parameters\(\), got str$"),
         ([{"params": [w]}, {"params": [w]}], ValueError, "two groups"),
     ]:
         with pytest.raises(error, match=words):

@@ -453,6 +453,23 @@ def test_stop_and_a_new_beginning(browser, tmp_path):
     browser.until("return !document.getElementById('write').disabled && page.chosen === 2")
 
 
+@pytest.mark.parametrize("button", ["write", "more"])
+def test_a_button_pressed_at_once_after_the_last_letter(browser, tmp_path, button):
+    """As a phone's keyboard does it, which hands over the last word when the finger leaves it."""
+    z2g.page(*gpt(), tmp_path / "gpt.html", prompt="a")
+    browser.open(tmp_path / "gpt.html")
+    setting(browser, "letters", 40)
+    browser.run("""
+        const beginning = document.getElementById("beginning");
+        beginning.value = "abc";
+        beginning.dispatchEvent(new Event("input"));
+        document.getElementById(arguments[0]).click();
+        setTimeout(() => { window.later = true; }, 400)""", button)  # fmt: skip
+    browser.until("return window.later && !document.getElementById('write').disabled")
+    assert browser.run("return writer.ids.length") == 43
+    assert len(browser.text("#text")) == 43 and browser.text("#text").startswith("abc")
+
+
 def contrast(browser, selector):
     """Of the letters of an element to what is behind them, by the rule of the WCAG."""
     ink, paper = browser.run("""

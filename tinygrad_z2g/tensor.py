@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from .arrays import backend, dtypes, random, views
+from .arrays import backend, checks, dtypes, random, views
 from .arrays.backend import Device
 from .arrays.random import Generator
 from .arrays.size import Size
@@ -194,12 +194,14 @@ class Surface(Methods, _Base):
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
         """Call `hook(gradient)` when this tensor's gradient is complete; what it returns replaces the gradient."""
+        checks.check_hook(hook, "register_hook")
         if not self.requires_grad:
             raise RuntimeError("register_hook: this tensor does not require grad")
         return RemovableHandle(asking.asked_of(self).hooks, hook)
 
     def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], Any]) -> RemovableHandle:
         """Call `hook(x)` of a leaf x when a backward pass has added to its `.grad`; all others have theirs by then."""
+        checks.check_hook(hook, "register_post_accumulate_grad_hook")
         return RemovableHandle(asking.hooks_after(self), hook)
 
     # --- Operations: each a function of its own, see the file named ----------------------------------------------

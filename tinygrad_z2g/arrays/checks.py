@@ -14,6 +14,12 @@ from . import dtypes
 from .backend import Array, device_of, to_device
 
 
+def check_hook(hook: Any, name: str) -> None:
+    """Raise TypeError if `hook` cannot be called: now, and not in the middle of a training step."""
+    if not callable(hook):
+        raise TypeError(f"{name}: expected a function, got {type(hook).__name__}; name the function, do not call it")
+
+
 def check_floating(array: Array, name: str) -> None:
     """NotImplementedError, a RuntimeError as in torch, for integers and bools."""
     if array.dtype.kind != "f":

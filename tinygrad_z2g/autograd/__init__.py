@@ -149,6 +149,10 @@ class Function:
     (`**kwargs` are never given: with them, a type checker lets yours take what it likes.)
     """
 
+    def __init__(self, *args: Any):
+        if args:
+            raise TypeError(f"{type(self).__name__}: is called by {type(self).__name__}.apply(...)")
+
     @staticmethod
     def forward(ctx: Any, *args: Any, **kwargs: Any) -> Any:
         """The computation: a tensor or a tuple of them."""
@@ -162,6 +166,8 @@ class Function:
     @classmethod
     def apply(cls, *args: Any) -> Any:
         """Compute, and record the rule. The outputs share memory with what `forward` returned."""
+        if hasattr(cls, "setup_context"):
+            raise NotImplementedError(f"{cls.__name__}: setup_context is not offered; save in forward(ctx, *args)")
         ctx = Context(tuple(needs_grad(arg) for arg in args))
         with no_grad():
             results = cls.forward(ctx, *args)

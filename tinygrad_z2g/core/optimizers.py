@@ -30,6 +30,8 @@ class Optimizer:
     def __init__(self, params: Iterable, defaults: dict[str, Any]):
         if isinstance(params, Tensor):
             raise TypeError(f"{type(self).__name__}: expected an iterable of Tensors or dicts, got one Tensor")
+        if callable(params) and not isinstance(params, Iterable):  # a module, or a method that was not called
+            raise TypeError(f"{type(self).__name__}: expected model.parameters(), got a {type(params).__name__}")
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Tensor, dict[str, Any]] = defaultdict(dict)
@@ -49,7 +51,7 @@ class Optimizer:
         known = {p for group in self.param_groups for p in group["params"]}
         for p in params:
             if not isinstance(p, Tensor):
-                raise TypeError(f"{name}: can optimize Tensors, got {type(p).__name__}")
+                raise TypeError(f"{name}: can optimize Tensors, as of model.parameters(), got {type(p).__name__}")
             if source(p) is not p:
                 raise ValueError(f"{name}: can't optimize a computed tensor, only leaves")
             if p in known:

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
+from ..arrays.checks import check_hook
 from ..core.attach import attach
 from ..core.modes import no_grad
 from ..core.module import TAKES, Module, Parameter, search
@@ -444,6 +445,7 @@ class ModuleMethods:
         `prepend`: before the hooks that are there. `with_kwargs`: as `hook(module, args, kwargs, output)`.
         `always_call`: also if forward or another hook raises; the output may then be None, and the error goes on.
         """
+        check_hook(hook, "register_forward_hook")
         self._forward_hooks = self._forward_hooks or {}
         wide = _Wide(hook, with_kwargs, always_call) if with_kwargs or always_call else hook
         return RemovableHandle(self._forward_hooks, wide, prepend)
@@ -455,6 +457,7 @@ class ModuleMethods:
 
         `with_kwargs`: as `hook(module, args, kwargs)`, which returns both or None.
         """
+        check_hook(hook, "register_forward_pre_hook")
         self._forward_pre_hooks = self._forward_pre_hooks or {}
         return RemovableHandle(self._forward_pre_hooks, _Wide(hook) if with_kwargs else hook, prepend)
 
@@ -465,12 +468,14 @@ class ModuleMethods:
         The inputs are the positional arguments; if none wants a gradient, the hook is called when those of the outputs
         are there. Outputs: a tensor or a tuple. Neither may then be written to in place.
         """
+        check_hook(hook, "register_full_backward_hook")
         self._backward_hooks = self._backward_hooks or {}
         return RemovableHandle(self._backward_hooks, (False, hook), prepend)
 
     def register_full_backward_pre_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
         """Call `hook(module, grad_output)` when the gradients of the module's outputs are there; what it returns, if
         anything, replaces them."""
+        check_hook(hook, "register_full_backward_pre_hook")
         self._backward_hooks = self._backward_hooks or {}
         return RemovableHandle(self._backward_hooks, (True, hook), prepend)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arrays.backend import Array, device_of, of, silent, to_device
+from ..arrays.checks import check_hook
 from ..core import optimizers
 from ..core.attach import attach
 from ..core.optimizers import check_range
@@ -71,6 +72,7 @@ class OptimizerMethods:
         return self._hooked(hook, False)
 
     def _hooked(self, hook: Callable, before: bool) -> RemovableHandle:
+        check_hook(hook, f"register_step_{'pre' if before else 'post'}_hook")
         _call_hooks(type(self))
         if self._step_hooks is None:
             self._step_hooks = {True: {}, False: {}}

@@ -47,7 +47,11 @@ class Asked:
         """The gradient has been added to the leaf's."""
         with set_grad_enabled(isinstance(grad, Variable)):
             for hook in list(self.after.values()):
-                hook(leaf)
+                if (returned := hook(leaf)) is not None:  # refused, as in torch: it would change nothing
+                    raise RuntimeError(
+                        f"post accumulate grad hook: returned {type(returned).__name__}, expected None; "
+                        "to change the gradient, write to x.grad"
+                    )
 
     def _shown(self, grad: Any) -> Any:
         """Show the gradient to each hook; what a hook returns, if not None, replaces it."""

@@ -54,7 +54,7 @@ def translator(axis: Any, read: list[str], written: list[str], weights: np.ndarr
     """Where cross-attention looked: a row of weights for each sign written."""
     shade = axis.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axis.figure.colorbar(shade, ax=axis, label="weight (each row sums to 1)")
-    axis.set_xticks(range(len(read)), read)
+    axis.set_xticks(range(len(read)), read, rotation=30)  # level, long words run into each other
     axis.set_yticks(range(len(written)), written)
     axis.set(xlabel="read: cross-attention", ylabel="written")
 

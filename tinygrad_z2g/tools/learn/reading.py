@@ -127,7 +127,8 @@ def _is_module(name: str) -> bool:
 def first_sentence(module: str) -> str:
     """What a module says of itself, in its first sentence."""
     text = " ".join((ast.get_docstring(parsed(path_of(module))) or "").partition("\n\n")[0].split())
-    return re.split(r"(?<=[a-z`)\]0-9])\. (?=[A-Z`])", text)[0].rstrip(".") + "."
+    first = re.split(r"(?<=[a-z`)\]0-9])\. (?=[A-Z`])", text)[0].rstrip(".")
+    return first if first.endswith("?") else first + "."
 
 
 @functools.cache
@@ -250,6 +251,10 @@ QUESTIONS = [
              "All of it, but for some operations and updates that have a faster form of the same name. These lists say "
              "which; TINYGRAD_Z2G_PLAIN=1 takes none of them.",
              (("fast.forms", r"^FORMS"), ("fast.updates", r"^UPDATES"))),
+    Question("What would I edit to add an operation?",
+             "Two files: nn/functional.py, where it stands with its rule and is named in `__all__`, and tests/op_table.py, "
+             "whose row has it tested. CONTRIBUTING.md does it once. `mul` has the form of all.",
+             (("core.ops", r"^def mul\("), ("nn.functional", r"^__all__ = "))),
     Question("Where does mixed precision cast?",
              "Around the operations, by one table of operation and cast. No operation knows of it.",
              (("half.table", r"^CASTS"), ("half.table", r"^def apply\("))),

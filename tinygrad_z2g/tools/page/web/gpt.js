@@ -115,6 +115,7 @@ async function measureRest() {
 
 /** Write letters after those that are there. */
 async function goOn() {
+  typing.now();  // or it would be looked at a moment later, and end the writing
   if (!writer.ids.length && !begin()) return;
   busy(true);
   const box = $("text"), given = writer.ids.length;
@@ -136,6 +137,7 @@ async function goOn() {
 
 /** Begin anew: the seed too. */
 async function write() {
+  typing.now();
   dice = new Dice(setting("seed", 0, Number.MAX_SAFE_INTEGER));
   if (begin()) await goOn();
 }
@@ -146,6 +148,8 @@ function changed() {
   page.choose(writer.ids.length - 1);
   measureRest();
 }
+
+const typing = afterwards(150, changed);
 
 function busy(yes) {
   for (const id of ["write", "more"]) $(id).disabled = yes;
@@ -184,7 +188,7 @@ function open() {
   const warmth = () => { $("temperature-shown").textContent = Number($("temperature").value).toFixed(2); };
   warmth();
   $("temperature").addEventListener("input", warmth);
-  $("beginning").addEventListener("input", afterwards(150, changed));
+  $("beginning").addEventListener("input", typing);
   $("write").addEventListener("click", write);
   $("more").addEventListener("click", goOn);
   $("stop").addEventListener("click", () => writer.stop());

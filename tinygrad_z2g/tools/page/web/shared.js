@@ -60,11 +60,21 @@ function numberTable(numbers, caption) {
   return element("div", {}, element("div", { class: "faint" }, caption), element("div", { class: "scroll" }, table));
 }
 
-/** Run `act` once nothing has called this for `ms` milliseconds. */
+/** Run `act` once nothing has called this for `ms` milliseconds; `now()` does what is still waiting, at once. */
 function afterwards(ms, act) {
   let timer = 0;
-  return (...args) => {
-    clearTimeout(timer);
-    timer = setTimeout(() => act(...args), ms);
+  const run = () => {
+    timer = 0;
+    act();
   };
+  const later = () => {
+    clearTimeout(timer);
+    timer = setTimeout(run, ms);
+  };
+  later.now = () => {
+    if (!timer) return;
+    clearTimeout(timer);
+    run();
+  };
+  return later;
 }
