@@ -252,8 +252,8 @@ QUESTIONS = [
              "which; TINYGRAD_Z2G_PLAIN=1 takes none of them.",
              (("fast.forms", r"^FORMS"), ("fast.updates", r"^UPDATES"))),
     Question("What would I edit to add an operation?",
-             "Two files: nn/functional.py, where it stands with its rule and is named in `__all__`, and tests/op_table.py, "
-             "whose row has it tested. CONTRIBUTING.md does it once. `mul` has the form of all.",
+             "Two files: nn/functional.py, where it stands with its rule and is named in `__all__`, and "
+             "tests/op_table.py, whose row has it tested. CONTRIBUTING.md does it once. `mul` has the form of all.",
              (("core.ops", r"^def mul\("), ("nn.functional", r"^__all__ = "))),
     Question("Where does mixed precision cast?",
              "Around the operations, by one table of operation and cast. No operation knows of it.",
