@@ -18,7 +18,7 @@ from ..arrays.backend import Array, of
 from ..core.engine import deposit, needs_grad, record, source
 from ..core.modes import is_grad_enabled, no_grad
 from ..old import Variable
-from ..ops.common import linear_rule
+from ..ops.common import fits, linear_rule
 from ..tensor import Tensor
 from ..tools.anomaly import detect_anomaly, set_detect_anomaly
 from ..tools.gradcheck import gradcheck
@@ -251,16 +251,10 @@ def _gradients(name: str, found: list, args: tuple, wanted: tuple[bool, ...]) ->
             raise TypeError(f"{name}.backward: gradient {i} is {type(g).__name__}, expected a Tensor or None")
         if g is not None and not isinstance(x, Tensor):
             raise RuntimeError(f"{name}.backward: argument {i} is {type(x).__name__}, no Tensor; its gradient is None")
-        if g is not None and wanted[i] and not _stretches(x.array.shape, g.array.shape):
+        if g is not None and wanted[i] and not fits(x.array.shape, g.array.shape):
             got, want = tuple(g.shape), tuple(x.shape)
             raise RuntimeError(
                 f"{name}.backward: gradient {i} has shape {got}, its argument {want}; expected that shape, or a larger "
                 "one that the argument broadcasts to"
             )
     return found
-
-
-def _stretches(small: tuple, large: tuple) -> bool:
-    """Whether an array of the one shape broadcasts to the other."""
-    pairs = zip(reversed(small), reversed(large), strict=False)
-    return len(small) <= len(large) and all(n in (1, m) for n, m in pairs)

@@ -79,41 +79,36 @@ def each(function: Callable[[Any], object], blocks: list, numbers: int) -> None:
 
 def weight_and_bias(grad: Any, x: Any) -> tuple[Any, Any]:
     """The gradients of W and b in x Wᵀ + b, gradᵀ x and Σ grad: (n, out), (n, in) -> (out, in), (out,)."""
-    compiled = linear_at_once(x)
+    compiled = loops_for(x)
     return compiled.weight_and_bias(grad, x) if compiled else (product(grad.T, x), column_sums(grad))
 
 
-def linear_at_once(x: Any) -> Any:
-    """The loops, if they find the two gradients at once for such an x; else None."""
+def loops_for(x: Any) -> Any:
+    """The loops, if they would take x, a large array of NumPy's in float32, and Numba is there; else None."""
     large = isinstance(x, np.ndarray) and x.size >= LARGE and x.dtype is FLOAT32
     return loops.ready or loops.load() if large else None
 
 
 def scaled_layer_norm(a: Any, eps: float, w: Any, b: Any) -> tuple[Any, Any, Any]:
     """z = n w + b, and n and r of `layer_norm`: a (N, C), w and b (C,) or None. In loops one pass over memory."""
-    if w is not None and isinstance(a, np.ndarray) and a.size >= LARGE and a.dtype is FLOAT32:
-        compiled = loops.ready or loops.load()
-        if compiled is not None:
-            return compiled.scaled_layer_norm(a, eps, w, b)
+    if w is not None and (compiled := loops_for(a)):
+        return compiled.scaled_layer_norm(a, eps, w, b)
     n, r = layer_norm(a, eps)
     return scale_shift(n, w, b), n, r
 
 
 def scaled_layer_norm_backward(g: Any, n: Any, r: Any, w: Any) -> tuple[Any, Any, Any]:
     """The gradients of a, w and b in `scaled_layer_norm`: (N, C), (C,), (C,)."""
-    if w is not None and isinstance(g, np.ndarray) and g.size >= LARGE and g.dtype is FLOAT32:
-        compiled = loops.ready or loops.load()
-        if compiled is not None:
-            return compiled.scaled_layer_norm_backward(g, n, r, w)
+    if w is not None and (compiled := loops_for(g)):
+        return compiled.scaled_layer_norm_backward(g, n, r, w)
     scaled = g if w is None else scale_shift(g, w, None)
     return layer_norm_backward(scaled, n, r), column_sums(g, n), column_sums(g)
 
 
 def by_example(x: Any) -> bool:
     """Whether x (L, N, C) lies in memory as (N, L, C), and loops would read it there, where NumPy would copy it."""
-    if not isinstance(x, np.ndarray) or x.dtype is not FLOAT32 or x.size < LARGE or x.flags.c_contiguous:
-        return False
-    return x.swapaxes(0, 1).flags.c_contiguous and (loops.ready or loops.load()) is not None
+    by_step = x.flags.c_contiguous or not x.swapaxes(0, 1).flags.c_contiguous
+    return not by_step and loops_for(x) is not None
 
 
 def shares(n: int, numbers: int) -> list[slice]:
@@ -123,9 +118,7 @@ def shares(n: int, numbers: int) -> list[slice]:
 
 def convolution(x: Any, groups: int) -> Any:
     """Where `conv` and `conv_weight` are for such an x; None where there are none, as for CuPy's arrays."""
-    if groups > 1 or not isinstance(x, np.ndarray) or x.dtype is not FLOAT32 or x.size < LARGE:
-        return None
-    return loops.ready or loops.load()
+    return loops_for(x) if groups == 1 else None
 
 
 def with_quants(name: str) -> Callable:

@@ -189,7 +189,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     shape, n, (n_out, n_in) = x.shape, math.prod(x.shape[:-1]), W.shape
     z = quiet.run(product, x.reshape(n, n_in), W.T, b)  # (..., in) -> (n, in); (n, in) @ (in, out)
     z = _rounded(z, dtype).reshape(*shape[:-1], n_out)
-    if bias is not None and fast.linear_at_once(x) and needs_grad(weight) and needs_grad(bias) and needs_grad(input):
+    if bias is not None and fast.loops_for(x) and needs_grad(weight) and needs_grad(bias) and needs_grad(input):
 
         def rule(grad: Any, W: Any, x: Any) -> tuple[Any, Any, Any]:
             g = grad.reshape(n, n_out)
@@ -334,10 +334,14 @@ def layer_norm(
     rows = (math.prod(whole[: -len(shape)]), columns)
     w, b = (None if p is None else p.array.reshape(columns) for p in (weight, bias))  # (*shape) -> (C,)
     z, n, r = fast.scaled_layer_norm(a.reshape(rows), eps, w, b)  # (..., *shape) -> (N, C)
+    learns = needs_grad(weight) or needs_grad(bias)
 
     def rule(grad: Any, w: Any, n: Any, r: Any) -> tuple[Any, None, Any, Any]:
-        w = None if w is None else w.reshape(columns)
-        of_x, of_w, of_b = fast.scaled_layer_norm_backward(grad.reshape(rows), n, r, w)
+        g, w = grad.reshape(rows), None if w is None else w.reshape(columns)
+        if not learns:  # it has no weight, or a frozen one: no sums over the rows
+            g = g if w is None else fast.scale_shift(g, w, None)
+            return fast.layer_norm_backward(g, n, r).reshape(whole), None, None, None
+        of_x, of_w, of_b = fast.scaled_layer_norm_backward(g, n, r, w)
         if len(shape) > 1:
             of_w, of_b = of_w.reshape(shape), of_b.reshape(shape)
         return of_x.reshape(whole), None, of_w, of_b
