@@ -17,11 +17,14 @@ from .. import reference
 from .columns import add_up, column_sums
 from .jit import blas_threads, cuts, loop, over_rows, set_blas_threads, threads, together
 from .layout import FLOAT32, address, fits
+from .matrix_unit import WIDE as SQUARES, allowed, fill_squares, room_for, squares_for, with_squares
 from .tiles import DEEP, TALL, TOGETHER, WIDE, fill_panels, multiply, multiply_and_sum, panels_for, with_panels
 
 LEAST = 2**17  # multiplications from which products are computed here; from twice as many OpenBLAS would wake threads
 NARROW = 16  # rows and columns of z from which it pays to compute tiles
 SQUARE = 2**15  # multiplications for each matrix of a batch
+UNIT = allowed()  # whether there is a matrix unit
+WORTH = 2**21  # multiplications from which it pays to split numbers for it
 NO_ROW, NO_SUMS = np.empty(0, FLOAT32), np.empty((0, 0, 0), FLOAT32)
 
 
@@ -35,6 +38,31 @@ def _rows(start, stop, a, b, row, z):
 def _columns(start, stop, a, b, row, z):
     """Columns of the same."""
     multiply(a, b[:, start:stop], row[start:stop], z[:, start:stop])
+
+
+@loop
+def _on_unit(a, b, row, squares, largest, first, z):
+    """z = a b + row for the columns of b from `first` on, on the matrix unit, but for rows that it misses."""
+    n, m = z.shape
+    room, missed = room_for(n, a.shape[1]), np.empty((n + SQUARES - 1) // SQUARES, np.bool_)
+    before = address(row) if row.size else 0
+    if with_squares(a, squares, largest, b.shape[1], first, m, before, 0, z, room, missed):
+        for i in range(missed.size):
+            if missed[i]:
+                some = slice(i * SQUARES, min(n, (i + 1) * SQUARES))
+                multiply(a[some, :], b[:, first : first + m], row, z[some, :])
+
+
+@loop
+def _unit_rows(start, stop, a, b, row, squares, largest, z):
+    """As `_rows`."""
+    _on_unit(a[start:stop, :], b, row, squares, largest, 0, z[start:stop, :])
+
+
+@loop
+def _unit_columns(start, stop, a, b, row, squares, largest, z):
+    """As `_columns`."""
+    _on_unit(a, b, row[start:stop], squares, largest, start, z[:, start:stop])
 
 
 @loop
@@ -74,10 +102,17 @@ def product(a: Array, b: Array, row: Array | None) -> Array:
         if row is not None:
             z += row
         return z
-    if row is None and k >= 2 * DEEP and not a.flags.c_contiguous:
+    unit = UNIT and work >= WORTH and min(n, k, m) >= SQUARES
+    if row is None and k >= 2 * DEEP and not a.flags.c_contiguous and not unit:
         return _of_halves(a, b, NO_SUMS)
     z = np.empty((n, m), FLOAT32)
     row = NO_ROW if row is None else row
+    if unit:
+        squares, largest = squares_for(b)
+        over_rows(fill_squares, largest.size, 4 * b.size, b, squares, largest)
+        some, across = (_unit_rows, n) if n >= 2 * SQUARES else (_unit_columns, m)
+        over_rows(some, across, work >> 4, a, b, row, squares, largest, z, multiple=SQUARES)
+        return z
     if m < 4 * WIDE or n >= 256:
         over_rows(_rows, n, work >> 4, a, b, row, z, multiple=8)
     else:
@@ -96,7 +131,8 @@ def _of_halves(a: Array, b: Array, sums: Array) -> Array:
 def weight_and_bias(grad: Array, x: Array) -> tuple[Array, Array]:
     """See `fast.weight_and_bias`. The product copies the gradient, and adds up its columns as it does."""
     (n, out), m = grad.shape, x.shape[1]
-    if n < 2 * DEEP or n * out * m < LEAST or min(out, m) < NARROW or not (fits(grad) and reads(x)):
+    unit = UNIT and n * out * m >= WORTH and min(n, out, m) >= SQUARES
+    if unit or n < 2 * DEEP or n * out * m < LEAST or min(out, m) < NARROW or not (fits(grad) and reads(x)):
         return product(grad.T, x, None), column_sums(grad)
     sums, bias = np.zeros((2, -(-(n + 1) // (2 * TOGETHER)), out), FLOAT32), np.empty(out, FLOAT32)
     weight = _of_halves(grad.T, x, sums)

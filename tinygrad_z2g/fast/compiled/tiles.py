@@ -101,7 +101,7 @@ def _tile_code(n: int, apart: bool) -> Any:
 
 
 @intrinsic
-def _number_at(_, address):
+def number_at(_, address):
     """The float32 at an address."""
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -111,7 +111,7 @@ def _number_at(_, address):
 
 
 @intrinsic
-def _put_number(_, address, x):
+def put_number(_, address, x):
     """x as the float32 at an address."""
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -182,7 +182,7 @@ def with_lines(a, lines, offsets, m, start, z):
 
 
 @intrinsic
-def _turn_square(_, a, step, out, out_step):
+def turn_square(_, a, step, out, out_step):
     """out[j, i] = a[i, j] for 16 x 16 numbers in registers: whoever has bit d set in i but not in j changes places with
     its mirror, for d = 1, 2, 4, 8. All are addresses and steps in bytes."""
 
@@ -227,7 +227,7 @@ def _turn_panel(n, K, a, step, panel):
     """panel[k, j] = a[j, k] for as many of n rows and K columns as make whole squares."""
     for j in range(0, n - LANES + 1, LANES):
         for k in range(0, K - LANES + 1, LANES):
-            _turn_square(a + j * step + 4 * k, step, panel + 4 * (k * WIDE + j), 4 * WIDE)
+            turn_square(a + j * step + 4 * k, step, panel + 4 * (k * WIDE + j), 4 * WIDE)
 
 
 @intrinsic
@@ -267,13 +267,13 @@ def _fill_panels(K, m, b, down, right, panels):
             continue
         if n < WIDE:
             for i in range(K * WIDE):
-                _put_number(panel + 4 * i, np.float32(0))
+                put_number(panel + 4 * i, np.float32(0))
         whole = K // LANES * LANES if down == 4 else 0
         if whole:
             _turn_panel(n, K, start, right, panel)
         for k in range(K):
             for j in range(n // LANES * LANES if k < whole else 0, n):
-                _put_number(panel + 4 * (k * WIDE + j), _number_at(start + k * down + j * right))
+                put_number(panel + 4 * (k * WIDE + j), number_at(start + k * down + j * right))
 
 
 @loop
@@ -311,8 +311,8 @@ def _along_panels(rows, k, a, down, right, leap, panel, panel_step, m, before, b
             for j in range(m):
                 x = edge[i, j]
                 if before:
-                    x += _number_at(before + i * before_step + 4 * j)
-                _put_number(z + i * step + 4 * j, x)
+                    x += number_at(before + i * before_step + 4 * j)
+                put_number(z + i * step + 4 * j, x)
 
 
 @apart
@@ -349,10 +349,10 @@ def _turn(n, K, a, down, right, out, leap, sums, sums_step):
             else:
                 _copy_rows(line + 4 * ROWS * t, start + leap * t)
         for i in range(ROWS * whole, n):
-            x = _number_at(line + down * i)
-            _put_number(start + leap * (i // ROWS) + 4 * (i % ROWS), x)
+            x = number_at(line + down * i)
+            put_number(start + leap * (i // ROWS) + 4 * (i % ROWS), x)
             if sums:
-                _put_number(row + 4 * i, _number_at(row + 4 * i) + x)
+                put_number(row + 4 * i, number_at(row + 4 * i) + x)
 
 
 @apart

@@ -1,0 +1,406 @@
+"""Products in float32 on the processor's matrix unit (Intel's AMX, from 2023 on), which multiplies bfloat16 alone.
+
+A bfloat16 has the first 16 bits of a float32: 8 binary digits of its 24. Three of them hold any float32 x exactly,
+
+    x = x₀ + x₁ + x₂,   x₀ = x rounded to 8 digits, x₁ = x - x₀ rounded to 8 digits, x₂ = x - x₀ - x₁,
+
+and of the nine products in x y six are kept:
+
+    x y ≈ x₂ y₀ + x₁ y₀ + x₁ y₁ + x₀ y₁ + x₀ y₂ + x₀ y₀.
+
+The three left out are at most 2⁻²³ x y together, and mostly less than 2⁻²⁶, where rounding to float32 costs up to 2⁻²⁴.
+The unit adds up in float32, and rounds less often than a chain of sums does: 768 x 128 x 512 normal numbers are 0.9e-7
+off (root of mean squares, of that of z), with the tile of `tiles` 2.0e-7, and take 0.33 ms on one thread, not 0.55.
+
+The unit takes numbers below 2⁻¹²⁶ for 0, and of an infinity the parts would give NaN. So the largest number of b, and of
+each 32 rows of a, must lie between 2⁻⁴⁰ and 2⁴⁰, or be 0. Otherwise `with_squares` says so, and the tile computes.
+
+Source: Henry, Tang, Heinecke, "Leveraging the bfloat16 Artificial Intelligence Datatype For Higher-Precision
+Computations", 2019 (arXiv:1904.06376). It knows nothing of threads: callers are given a part.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from typing import Any
+
+import numpy as np
+from llvmlite import binding, ir
+from numba import int64, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from ...arrays.backend import Array
+from .compiling import apart, loop
+from .layout import address, keep
+from .tiles import copy_line, number_at, put_number, turn_square
+
+SIDE, DEPTH = 16, 32  # a square: 16 rows of a, or columns of b, and 32 k, two to a word of 32 bits
+SQUARE = 4 * SIDE * SIDE  # bytes
+WIDE = 2 * SIDE  # rows and columns of z at a time: four squares, which two of a and two of b share
+SCRATCH = 2 * WIDE * WIDE  # numbers for what a loop has in hand
+DEEP = 256 // DEPTH  # squares along k in one sum of the unit
+TALL, FAR = 128, 512  # rows of a, and k, split at a time: 393 KB, which stay in the second cache
+SMALLEST, LARGEST = 0x2B80, 0x5380  # 2⁻⁴⁰ and 2⁴⁰ as bfloat16
+
+_features = binding.get_host_cpu_features()
+THERE = all(_features.get(name) for name in ("amx-tile", "amx-bf16", "avx512f"))  # whether the processor has one
+
+
+def allowed() -> bool:
+    """Whether this process may use the unit: Linux wants to be asked, as each thread keeps 8 KB more from then on."""
+    if not THERE or platform.system() != "Linux":
+        return False
+    arch_prctl, request_permission, tile_data = 158, 0x1023, 18  # from <asm/unistd_64.h>, <asm/prctl.h>, Intel's manual
+    return ctypes.CDLL(None).syscall(arch_prctl, request_permission, tile_data) == 0
+
+
+# --- What Numba has no word for ----------------------------------------------------------------------------------
+
+_BYTE, _SIZE, _WORD = ir.IntType(8), ir.IntType(64), ir.IntType(32)
+_POINTER, _WORDS, _NUMBERS = _BYTE.as_pointer(), ir.VectorType(_WORD, SIDE), ir.VectorType(ir.FloatType(), SIDE)
+
+
+def _instruction(name: str, *kinds: Any) -> Any:
+    """What compiles to that instruction of these kinds of arguments; numbers of tiles are literals. (To nothing, on a
+    processor that lacks it: there it is compiled, though never called.)"""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if THERE:
+            given = [
+                kind(n.literal_value) if kind is _BYTE else builder.inttoptr(x, kind) if kind is _POINTER else x
+                for kind, n, x in zip(kinds, sig.args, args, strict=True)
+            ]
+            function = ir.FunctionType(ir.VoidType(), kinds)
+            builder.call(cgutils.get_or_insert_function(builder.module, function, f"llvm.x86.{name}"), given)
+        return context.get_dummy_value()
+
+    return code
+
+
+@intrinsic
+def _begin(_, shapes):
+    """Tiles of the shapes at that address, from now on."""
+    return types.void(int64), _instruction("ldtilecfg", _POINTER)
+
+
+@intrinsic
+def _end(_):
+    """No tiles any more: the system need not keep them when it lets another thread run."""
+    return types.void(), _instruction("tilerelease")
+
+
+@intrinsic(prefer_literal=True)
+def _zero(_, tile):
+    """tile = 0"""
+    return types.void(tile), _instruction("tilezero", _BYTE)
+
+
+@intrinsic(prefer_literal=True)
+def _load(_, tile, place, step):
+    """tile = 16 rows of 64 bytes from that address on, so many bytes apart."""
+    return types.void(tile, int64, int64), _instruction("tileloadd64", _BYTE, _POINTER, _SIZE)
+
+
+@intrinsic(prefer_literal=True)
+def _store(_, tile, place, step):
+    """The reverse."""
+    return types.void(tile, int64, int64), _instruction("tilestored64", _BYTE, _POINTER, _SIZE)
+
+
+@intrinsic(prefer_literal=True)
+def _multiply(_, z, a, b):
+    """z += a b for tiles: z[i, j] += Σₖ a[i, 2k] b[2k, j] + a[i, 2k + 1] b[2k + 1, j]"""
+    return types.void(z, a, b), _instruction("tdpbf16ps", _BYTE, _BYTE, _BYTE)
+
+
+def _split_code(along: bool) -> Any:
+    """What `_split_along` and `_split_across` compile to."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        first, second, out, part, largest = args
+
+        def at(place: Any, kind: Any) -> Any:
+            return builder.inttoptr(place, kind.as_pointer())
+
+        def each(n: int) -> Any:
+            return ir.Constant(_WORDS, [n] * SIDE)
+
+        even, odd = (builder.load(at(place, _NUMBERS), align=4) for place in (first, second))
+        if along:
+            every = [ir.Constant(_WORDS, [2 * i + k for i in range(SIDE)]) for k in range(2)]
+            even, odd = (builder.shuffle_vector(even, odd, mask) for mask in every)
+        for i in range(3):
+            halves = []
+            for x in (even, odd):
+                bits = builder.bitcast(x, _WORDS)  # x₂ has 8 digits as it is
+                halves.append(builder.and_(builder.add(bits, each(0x8000)), each(0xFFFF0000)) if i < 2 else bits)
+            word = builder.or_(builder.lshr(halves[0], each(16)), halves[1])
+            builder.store(word, at(builder.add(out, builder.mul(part, _SIZE(i))), _WORDS), align=4)
+            if i < 2:
+                even, odd = (
+                    builder.fsub(x, builder.bitcast(half, _NUMBERS))
+                    for x, half in zip((even, odd), halves, strict=True)
+                )
+            if i == 0:
+                shorts = ir.VectorType(ir.IntType(16), 2 * SIDE)
+                size = builder.bitcast(builder.and_(word, each(0x7FFF7FFF)), shorts)
+                before = builder.load(at(largest, shorts), align=4)
+                larger = builder.icmp_unsigned(">", size, before)
+                builder.store(builder.select(larger, size, before), at(largest, shorts), align=4)
+        return context.get_dummy_value()
+
+    return code
+
+
+@intrinsic
+def _split_along(_, first, second, out, part, largest):
+    """16 words, each x and the number that follows it, of the 32 numbers at `first` and `second`: those of x₀ at `out`,
+    of x₁ and x₂ each `part` bytes on. At `largest` the largest x₀ so far, without their signs."""
+    return types.void(*[int64] * 5), _split_code(True)
+
+
+@intrinsic
+def _split_across(_, first, second, out, part, largest):
+    """The same, but a word is a number at `first` and that below it, at `second`."""
+    return types.void(*[int64] * 5), _split_code(False)
+
+
+@intrinsic
+def _add_line(_, x, before, z):
+    """z = before + x for 32 numbers."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        x, before, z = (builder.inttoptr(place, _NUMBERS.as_pointer()) for place in args)
+        for i in range(2):
+            a, b, out = (builder.gep(place, [_SIZE(i)]) for place in (x, before, z))
+            builder.store(builder.fadd(builder.load(b, align=4), builder.load(a, align=4)), out, align=4)
+        return context.get_dummy_value()
+
+    return types.void(int64, int64, int64), code
+
+
+# --- Squares -----------------------------------------------------------------------------------------------------
+
+
+@apart
+def _split(n, K, a, down, right, out, far, part, of_b, largest, scratch):
+    """The squares of n rows of a and K numbers of each: as words [row, k], or [k, row] if they are `of_b`, the columns
+    of b; zeros beyond the last. Those of 16 rows are `far` bytes apart. All are addresses and steps in bytes."""
+    edge, square = scratch, scratch + 4 * SIDE * DEPTH
+    for i in range(0, n, SIDE):
+        for k in range(0, K, DEPTH):
+            start, to_row, to_k, to = a + i * down + k * right, down, right, out + i // SIDE * far + k // DEPTH * SQUARE
+            rows, depth = min(SIDE, n - i), min(DEPTH, K - k)
+            if rows < SIDE or depth < DEPTH or (down != 4 and right != 4):
+                for r in range(SIDE):
+                    for c in range(DEPTH):
+                        x = number_at(start + r * down + c * right) if r < rows and c < depth else np.float32(0)
+                        put_number(edge + 4 * (r * DEPTH + c), x)
+                start, to_row, to_k = edge, 4 * DEPTH, 4
+            turned = of_b == (to_k == 4)
+            place, step = (square, SQUARE) if turned else (to, part)
+            for j in range(0, 4 * SIDE * SIDE, 4 * SIDE):
+                if to_k == 4:
+                    _split_along(start, start + 4 * SIDE, place + j, step, largest)
+                    start += to_row
+                else:
+                    _split_across(start, start + to_k, place + j, step, largest)
+                    start += 2 * to_k
+            if turned:
+                for p in range(3):
+                    turn_square(square + SQUARE * p, 4 * SIDE, to + part * p, 4 * SIDE)
+
+
+@loop
+def _deep(K):
+    """Squares along k."""
+    return (K + DEPTH - 1) // DEPTH
+
+
+@loop
+def _aligned(room):
+    """The first line of the cache in an array. (Tiles are read two and a half times as fast from there.)"""
+    return (address(room) + 63) & ~63
+
+
+def squares_for(b: Array) -> tuple[Array, Array]:
+    """Room for the squares of b (K, m), three times [m / 16, K / 32]; and for the largest number of each strip of b, 16
+    columns or 32 rows, as its numbers lie in memory."""
+    (K, m), strips = b.shape, SIDE if b.strides[0] == 4 else DEPTH
+    deep, columns = -(-K // DEPTH), -(-m // WIDE) * 2
+    squares = np.empty(3 * columns * deep * SIDE * SIDE + 16, np.float32)
+    return squares, np.empty(-(-m // SIDE) if strips == SIDE else deep, np.int64)
+
+
+@loop
+def fill_squares(start, stop, b, squares, largest):
+    """The squares of b (K, m) for the strips start..stop."""
+    (K, m), (down, right) = b.shape, b.strides
+    deep, most, scratch = _deep(K), np.empty(2 * SIDE, np.uint16), np.empty(SCRATCH, np.float32)
+    part = (m + WIDE - 1) // WIDE * 2 * deep * SQUARE
+    for i in range(start, stop):
+        most[:] = 0
+        place, out, columns, depth = address(b), _aligned(squares), m, K
+        if down == 4:
+            place, out, columns = place + SIDE * i * right, out + i * deep * SQUARE, min(SIDE, m - SIDE * i)
+        else:
+            place, out, depth = place + DEPTH * i * down, out + i * SQUARE, min(DEPTH, K - DEPTH * i)
+        _split(columns, depth, place, right, down, out, deep * SQUARE, part, 1, address(most), address(scratch))
+        largest[i] = most.max()
+    keep(most)
+    keep(scratch)
+
+
+@loop
+def _fits(most):
+    return most == 0 or (SMALLEST <= most and most < LARGEST)
+
+
+# --- Products ----------------------------------------------------------------------------------------------------
+
+
+@apart
+def _sum_squares(deep, a, a_far, a_part, b, b_far, b_part):
+    """The tiles 0 to 3 += the six products, of two squares of a, `a_far` bytes apart, and two of b."""
+    for _ in range(deep):
+        a_1, b_1, a_2, b_2 = a + a_part, b + b_part, a + 2 * a_part, b + 2 * b_part
+        _load(4, a_2, 64)
+        _load(5, a_2 + a_far, 64)
+        _load(6, b, 64)
+        _load(7, b + b_far, 64)
+        _multiply(0, 4, 6)
+        _multiply(1, 4, 7)
+        _multiply(2, 5, 6)
+        _multiply(3, 5, 7)
+        _load(4, a_1, 64)
+        _load(5, a_1 + a_far, 64)
+        _multiply(0, 4, 6)
+        _multiply(1, 4, 7)
+        _multiply(2, 5, 6)
+        _multiply(3, 5, 7)
+        _load(6, b_1, 64)
+        _load(7, b_1 + b_far, 64)
+        _multiply(0, 4, 6)
+        _multiply(1, 4, 7)
+        _multiply(2, 5, 6)
+        _multiply(3, 5, 7)
+        _load(4, a, 64)
+        _load(5, a + a_far, 64)
+        _multiply(0, 4, 6)
+        _multiply(1, 4, 7)
+        _multiply(2, 5, 6)
+        _multiply(3, 5, 7)
+        _load(6, b_2, 64)
+        _load(7, b_2 + b_far, 64)
+        _multiply(0, 4, 6)
+        _multiply(1, 4, 7)
+        _multiply(2, 5, 6)
+        _multiply(3, 5, 7)
+        _load(6, b, 64)
+        _load(7, b + b_far, 64)
+        _multiply(0, 4, 6)
+        _multiply(1, 4, 7)
+        _multiply(2, 5, 6)
+        _multiply(3, 5, 7)
+        a, b = a + SQUARE, b + SQUARE
+
+
+@apart
+def _rows_of_squares(n, width, deep, a, a_part, b, b_far, b_part, before, before_step, z, step, block):
+    """z (n, width) = before + a b for at most 32 columns; all are addresses and steps in bytes. No `before`, 0: zeros.
+    `block` has room for 32 x 32 numbers."""
+    for top in range(0, n, WIDE):
+        for k in range(0, deep, DEEP):
+            some, squares = min(DEEP, deep - k), a + (top // SIDE * deep + k) * SQUARE
+            _zero(0)
+            _zero(1)
+            _zero(2)
+            _zero(3)
+            _sum_squares(some, squares, deep * SQUARE, a_part, b + k * SQUARE, b_far, b_part)
+            out, start, start_step = z + top * step, before + top * before_step, before_step
+            if k:
+                start, start_step = out, step
+            whole = start == 0 and width == WIDE and n - top >= WIDE
+            to, far = (out, step) if whole else (block, 4 * WIDE)
+            _store(0, to, far)
+            _store(1, to + 4 * SIDE, far)
+            _store(2, to + SIDE * far, far)
+            _store(3, to + SIDE * far + 4 * SIDE, far)
+            if whole:
+                continue
+            for i in range(min(WIDE, n - top)):
+                x = block + 4 * WIDE * i
+                if width == WIDE and start:
+                    _add_line(x, start, out)
+                elif width == WIDE:
+                    copy_line(x, out)
+                else:
+                    for j in range(width):
+                        s = number_at(x + 4 * j)
+                        put_number(out + 4 * j, number_at(start + 4 * j) + s if start else s)
+                out += step
+                start += start_step
+
+
+SHAPES = np.zeros(64, np.uint8)  # of eight tiles, as `ldtilecfg` reads them: 64 bytes each, 16 rows
+SHAPES[0], SHAPES[16:32:2], SHAPES[48:56] = 1, 4 * SIDE, SIDE
+
+
+@loop
+def room_for(n, K):
+    """What `with_squares` works in, for so many rows of a."""
+    tall, deep = min(TALL, (n + WIDE - 1) // WIDE * WIDE), min(_deep(K), FAR // DEPTH)
+    return np.empty(SCRATCH + 3 * tall // SIDE * deep * SIDE * SIDE + 16, np.float32)
+
+
+@loop
+def with_squares(a, squares, largest, columns, first, m, before, before_step, z, room, missed):
+    """z = before + a b for m columns from `first` on, a multiple of 32 (of `columns`); before as an address, see
+    `_rows_of_squares`.
+
+    missed[i] = whether the rows 32 i.. of z are wrong, because a has numbers there, or b anywhere, that are too large
+    or too small for the unit; returns whether any are. a (n, K) lies anyhow, rows of z number by number.
+    """
+    (n, K), (down, right), step = a.shape, a.strides, z.strides[0]
+    some = not _fits(largest.max())
+    missed[: (n + WIDE - 1) // WIDE] = some
+    if some:
+        return True
+    size = _deep(K) * SQUARE
+    b_part = (columns + WIDE - 1) // WIDE * 2 * size
+    block, most = _aligned(room), np.empty((TALL // WIDE, 2 * SIDE), np.uint16)
+    mine, b = block + 4 * SCRATCH, _aligned(squares) + first // SIDE * size
+    strip = FAR if right == 4 else DEPTH  # of a, as its numbers lie in memory
+    _begin(address(SHAPES))
+    for i in range(0, n, TALL):
+        rows = min(TALL, n - i)
+        for k in range(0, K, FAR):
+            here = min(FAR, K - k)
+            deep = _deep(here)
+            far, part = deep * SQUARE, (rows + WIDE - 1) // WIDE * 2 * deep * SQUARE
+            most[:] = 0
+            for s in range(0, here, strip):
+                for r in range(0, rows, WIDE):
+                    _split(
+                        min(WIDE, rows - r), min(strip, here - s), address(a) + (i + r) * down + (k + s) * right, down,
+                        right, mine + r // SIDE * far + s // DEPTH * SQUARE, far, part, 0, address(most[r // WIDE]),
+                        block,
+                    )  # fmt: skip
+            for r in range(0, rows, WIDE):
+                if not _fits(most[r // WIDE].max()):
+                    missed[(i + r) // WIDE] = some = True
+            for j in range(0, m, WIDE):
+                out, start, start_step = address(z) + i * step + 4 * j, before, before_step
+                if k:
+                    start, start_step = out, step
+                elif before:
+                    start = before + i * before_step + 4 * j
+                _rows_of_squares(
+                    rows, min(WIDE, m - j), deep, mine, part, b + j // SIDE * size + k // DEPTH * SQUARE, size, b_part,
+                    start, start_step, out, step, block,
+                )  # fmt: skip
+    _end()
+    keep(most)
+    return some
