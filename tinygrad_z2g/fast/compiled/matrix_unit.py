@@ -40,8 +40,7 @@ SIDE, DEPTH = 16, 32  # a square: 16 rows of a, or columns of b, and 32 k, two t
 SQUARE = 4 * SIDE * SIDE  # bytes
 WIDE = 2 * SIDE  # rows and columns of z at a time: four squares, which two of a and two of b share
 SCRATCH = 2 * WIDE * WIDE  # numbers for what a loop has in hand
-DEEP = 256 // DEPTH  # squares along k in one sum of the unit
-TALL, FAR = 128, 512  # rows of a, and k, split at a time: 393 KB, which stay in the second cache
+TALL, FAR = 128, 512  # rows of a, and k, split at a time (393 KB, which stay in the second cache); FAR is one sum
 SMALLEST, LARGEST = 0x2B80, 0x5380  # 2⁻⁴⁰ and 2⁴⁰ as bfloat16
 
 _features = binding.get_host_cpu_features()
@@ -308,40 +307,44 @@ def _sum_squares(deep, a, a_far, a_part, b, b_far, b_part):
 
 
 @apart
-def _rows_of_squares(n, width, deep, a, a_part, b, b_far, b_part, before, before_step, z, step, block):
+def _rows_of_squares(n, width, deep, a, a_part, b, b_far, b_part, before, before_step, later, z, step, block):
     """z (n, width) = before + a b for at most 32 columns; all are addresses and steps in bytes. No `before`, 0: zeros.
-    `block` has room for 32 x 32 numbers."""
+    The sum begins with `before`, or if it is `later` that is added. `block` has room for 32 x 32 numbers."""
     for top in range(0, n, WIDE):
-        for k in range(0, deep, DEEP):
-            some, squares = min(DEEP, deep - k), a + (top // SIDE * deep + k) * SQUARE
+        out, start, squares = z + top * step, before, a + top // SIDE * deep * SQUARE
+        if before:
+            start += top * before_step
+        whole = width == WIDE and n - top >= WIDE and not later
+        to, far = (out, step) if whole else (block, 4 * WIDE)
+        if whole and start:
+            _load(0, start, before_step)
+            _load(1, start + 4 * SIDE, before_step)
+            _load(2, start + SIDE * before_step, before_step)
+            _load(3, start + SIDE * before_step + 4 * SIDE, before_step)
+        else:
             _zero(0)
             _zero(1)
             _zero(2)
             _zero(3)
-            _sum_squares(some, squares, deep * SQUARE, a_part, b + k * SQUARE, b_far, b_part)
-            out, start, start_step = z + top * step, before + top * before_step, before_step
-            if k:
-                start, start_step = out, step
-            whole = start == 0 and width == WIDE and n - top >= WIDE
-            to, far = (out, step) if whole else (block, 4 * WIDE)
-            _store(0, to, far)
-            _store(1, to + 4 * SIDE, far)
-            _store(2, to + SIDE * far, far)
-            _store(3, to + SIDE * far + 4 * SIDE, far)
-            if whole:
-                continue
-            for i in range(min(WIDE, n - top)):
-                x = block + 4 * WIDE * i
-                if width == WIDE and start:
-                    _add_line(x, start, out)
-                elif width == WIDE:
-                    copy_line(x, out)
-                else:
-                    for j in range(width):
-                        s = number_at(x + 4 * j)
-                        put_number(out + 4 * j, number_at(start + 4 * j) + s if start else s)
-                out += step
-                start += start_step
+        _sum_squares(deep, squares, deep * SQUARE, a_part, b, b_far, b_part)
+        _store(0, to, far)
+        _store(1, to + 4 * SIDE, far)
+        _store(2, to + SIDE * far, far)
+        _store(3, to + SIDE * far + 4 * SIDE, far)
+        if whole:
+            continue
+        for i in range(min(WIDE, n - top)):
+            x = block + 4 * WIDE * i
+            if width == WIDE and start:
+                _add_line(x, start, out)
+            elif width == WIDE:
+                copy_line(x, out)
+            else:
+                for j in range(width):
+                    s = number_at(x + 4 * j)
+                    put_number(out + 4 * j, number_at(start + 4 * j) + s if start else s)
+            out += step
+            start += before_step
 
 
 SHAPES = np.zeros(64, np.uint8)  # of eight tiles, as `ldtilecfg` reads them: 64 bytes each, 16 rows
@@ -399,7 +402,7 @@ def with_squares(a, squares, largest, columns, first, m, before, before_step, z,
                     start = before + i * before_step + 4 * j
                 _rows_of_squares(
                     rows, min(WIDE, m - j), deep, mine, part, b + j // SIDE * size + k // DEPTH * SQUARE, size, b_part,
-                    start, start_step, out, step, block,
+                    start, start_step, k > 0, out, step, block,
                 )  # fmt: skip
     _end()
     keep(most)
