@@ -17,7 +17,7 @@ from .. import reference
 from .columns import add_up, column_sums
 from .jit import blas_threads, cuts, loop, over_rows, set_blas_threads, threads, together
 from .layout import FLOAT32, address, fits
-from .matrix_unit import WIDE as SQUARES, allowed, fill_squares, room_for, squares_for, with_squares
+from .matrix_unit import SIDE, WIDE as SQUARES, allowed, fill_squares, room_for, squares_for, with_squares
 from .tiles import DEEP, TALL, TOGETHER, WIDE, fill_panels, multiply, multiply_and_sum, panels_for, with_panels
 
 LEAST = 2**17  # multiplications from which products are computed here; from twice as many OpenBLAS would wake threads
@@ -41,28 +41,23 @@ def _columns(start, stop, a, b, row, z):
 
 
 @loop
-def _on_unit(a, b, row, squares, largest, first, z):
-    """z = a b + row for the columns of b from `first` on, on the matrix unit, but for rows that it misses."""
-    n, m = z.shape
-    room, missed = room_for(n, a.shape[1]), np.empty((n + SQUARES - 1) // SQUARES, np.bool_)
-    before = address(row) if row.size else 0
-    if with_squares(a, squares, largest, b.shape[1], first, m, before, 0, z, room, missed):
+def _on_unit(start, stop, x, y, of_b, squares, largest, row, z):
+    """z = a b + row on the matrix unit, but for what that misses: the rows start..stop of x = a, where y = bᵀ; or, if x
+    is `of_b`, those of x = bᵀ, where y = a. The squares are those of y."""
+    before, K = address(row) if row.size else 0, x.shape[1]
+    out = z[:, start:stop] if of_b else z[start:stop, :]
+    if of_b and row.size:
+        before += 4 * start
+    missed = np.empty((stop - start + SIDE - 1) // SIDE, np.bool_)
+    if with_squares(
+        x[start:stop, :], of_b, squares, largest, len(y), before, 0, out, room_for(stop - start, K), missed
+    ):
         for i in range(missed.size):
-            if missed[i]:
-                some = slice(i * SQUARES, min(n, (i + 1) * SQUARES))
-                multiply(a[some, :], b[:, first : first + m], row, z[some, :])
-
-
-@loop
-def _unit_rows(start, stop, a, b, row, squares, largest, z):
-    """As `_rows`."""
-    _on_unit(a[start:stop, :], b, row, squares, largest, 0, z[start:stop, :])
-
-
-@loop
-def _unit_columns(start, stop, a, b, row, squares, largest, z):
-    """As `_columns`."""
-    _on_unit(a, b, row[start:stop], squares, largest, start, z[:, start:stop])
+            some = slice(start + i * SIDE, min(stop, start + (i + 1) * SIDE))
+            if missed[i] and of_b:
+                multiply(y[:, :], x[some, :].T, row[some] if row.size else row, z[:, some])
+            elif missed[i]:
+                multiply(x[some, :], y[:, :].T, row, z[some, :])
 
 
 @loop
@@ -108,10 +103,10 @@ def product(a: Array, b: Array, row: Array | None) -> Array:
     z = np.empty((n, m), FLOAT32)
     row = NO_ROW if row is None else row
     if unit:
-        squares, largest = squares_for(b)
-        over_rows(fill_squares, largest.size, 4 * b.size, b, squares, largest)
-        some, across = (_unit_rows, n) if n >= 2 * SQUARES else (_unit_columns, m)
-        over_rows(some, across, work >> 4, a, b, row, squares, largest, z, multiple=SQUARES)
+        x, y, of_b = (a, b.T, 0) if n >= m else (b.T, a, 1)  # the smaller one is split at once, the other as it goes
+        squares, largest = squares_for(y)
+        over_rows(fill_squares, largest.size, 4 * y.size, y, 1 - of_b, squares, largest)
+        over_rows(_on_unit, len(x), work >> 4, x, y, of_b, squares, largest, row, z, multiple=SQUARES)
         return z
     if m < 4 * WIDE or n >= 256:
         over_rows(_rows, n, work >> 4, a, b, row, z, multiple=8)
