@@ -352,15 +352,14 @@ def _tile(n, m, deep, a, a_far, a_part, b, b_far, b_part, before, before_step, l
 @apart
 def _tiles_of_squares(n, m, deep, a, a_far, a_part, b, b_far, b_part, by_row, before, before_step, later, z, step, block):
     """The same for any number of rows and columns: row after row of tiles if `by_row`, else column after column."""
-    rows, columns = (n + WIDE - 1) // WIDE, (m + WIDE - 1) // WIDE
-    for tile in range(rows * columns):
-        i, j = (tile // columns, tile % columns) if by_row else (tile % rows, tile // rows)
-        i, j = WIDE * i, WIDE * j
-        start = before + i * before_step + 4 * j if before else 0
-        _tile(
-            min(WIDE, n - i), min(WIDE, m - j), deep, a + i // SIDE * a_far, a_far, a_part, b + j // SIDE * b_far, b_far,
-            b_part, start, before_step, later, z + i * step + 4 * j, step, block,
-        )  # fmt: skip
+    for outer in range(0, n if by_row else m, WIDE):
+        for inner in range(0, m if by_row else n, WIDE):
+            i, j = (outer, inner) if by_row else (inner, outer)
+            start = before + i * before_step + 4 * j if before else 0
+            _tile(
+                min(WIDE, n - i), min(WIDE, m - j), deep, a + i // SIDE * a_far, a_far, a_part, b + j // SIDE * b_far,
+                b_far, b_part, start, before_step, later, z + i * step + 4 * j, step, block,
+            )  # fmt: skip
 
 
 SHAPES = np.zeros(64, np.uint8)  # of eight tiles, as `ldtilecfg` reads them: 64 bytes each, 16 rows
