@@ -316,23 +316,26 @@ def _sum_squares(deep, a, a_far, a_part, b, b_far, b_part, both):
 def _tile(n, m, deep, a, a_far, a_part, b, b_far, b_part, before, before_step, later, z, step, block):
     """z = before + a b for at most 32 rows and columns; all are addresses and steps in bytes. No `before`, 0: zeros.
     The sum begins with `before`; or that is added to it `later`. `block` has room for 32 x 32 numbers."""
-    whole = n == WIDE and m == WIDE and not later
+    both, whole = n > SIDE, m == WIDE and n % SIDE == 0 and not later
     if whole and before:
         _load(0, before, before_step)
         _load(1, before + 4 * SIDE, before_step)
-        _load(2, before + SIDE * before_step, before_step)
-        _load(3, before + SIDE * before_step + 4 * SIDE, before_step)
     else:
         _zero(0)
         _zero(1)
+    if whole and before and both:
+        _load(2, before + SIDE * before_step, before_step)
+        _load(3, before + SIDE * before_step + 4 * SIDE, before_step)
+    elif both:
         _zero(2)
         _zero(3)
-    _sum_squares(deep, a, a_far, a_part, b, b_far, b_part, n > SIDE)
+    _sum_squares(deep, a, a_far, a_part, b, b_far, b_part, both)
     out, far = (z, step) if whole else (block, 4 * WIDE)
     _store(0, out, far)
     _store(1, out + 4 * SIDE, far)
-    _store(2, out + SIDE * far, far)
-    _store(3, out + SIDE * far + 4 * SIDE, far)
+    if both:
+        _store(2, out + SIDE * far, far)
+        _store(3, out + SIDE * far + 4 * SIDE, far)
     if whole:
         return
     for _ in range(n):

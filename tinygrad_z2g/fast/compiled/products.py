@@ -24,7 +24,7 @@ LEAST = 2**17  # multiplications from which products are computed here; from twi
 NARROW = 16  # rows and columns of z from which it pays to compute tiles
 SQUARE = 2**15  # multiplications for each matrix of a batch
 UNIT = allowed()  # whether there is a matrix unit
-WORTH = 2**21  # multiplications from which it pays to split numbers for it
+WORTH, LONG = 2**24, 256  # multiplications, and k, from which it pays to split numbers for it
 NO_ROW, NO_SUMS = np.empty(0, FLOAT32), np.empty((0, 0, 0), FLOAT32)
 
 
@@ -81,6 +81,13 @@ def _add(start, stop, parts, z):
         z[i] = a[i] + b[i]
 
 
+def in_squares(y: Array, of_b: int) -> tuple[Array, Array]:
+    """The squares of a matrix for `with_squares`, and the largest numbers of each strip; y is a, or, if `of_b`, bᵀ."""
+    squares, largest = squares_for(y)
+    over_rows(fill_squares, largest.size, 4 * y.size, y, of_b, squares, largest)
+    return squares, largest
+
+
 def product(a: Array, b: Array, row: Array | None) -> Array:
     """z = a b + row for two matrices, (n, k) and (k, m) -> (n, m).
 
@@ -97,15 +104,14 @@ def product(a: Array, b: Array, row: Array | None) -> Array:
         if row is not None:
             z += row
         return z
-    unit = UNIT and work >= WORTH and min(n, k, m) >= SQUARES
+    unit = UNIT and work >= WORTH and k >= LONG and min(n, m) >= SQUARES
     if row is None and k >= 2 * DEEP and not a.flags.c_contiguous and not unit:
         return _of_halves(a, b, NO_SUMS)
     z = np.empty((n, m), FLOAT32)
     row = NO_ROW if row is None else row
     if unit:
         x, y, of_b = (a, b.T, 0) if n >= m else (b.T, a, 1)  # the smaller one is split at once, the other as it goes
-        squares, largest = squares_for(y)
-        over_rows(fill_squares, largest.size, 4 * y.size, y, 1 - of_b, squares, largest)
+        squares, largest = in_squares(y, 1 - of_b)
         over_rows(_on_unit, len(x), work >> 4, x, y, of_b, squares, largest, row, z, multiple=SQUARES)
         return z
     if m < 4 * WIDE or n >= 256:
@@ -126,7 +132,7 @@ def _of_halves(a: Array, b: Array, sums: Array) -> Array:
 def weight_and_bias(grad: Array, x: Array) -> tuple[Array, Array]:
     """See `fast.weight_and_bias`. The product copies the gradient, and adds up its columns as it does."""
     (n, out), m = grad.shape, x.shape[1]
-    unit = UNIT and n * out * m >= WORTH and min(n, out, m) >= SQUARES
+    unit = UNIT and n * out * m >= WORTH and n >= LONG and min(out, m) >= SQUARES
     if unit or n < 2 * DEEP or n * out * m < LEAST or min(out, m) < NARROW or not (fits(grad) and reads(x)):
         return product(grad.T, x, None), column_sums(grad)
     sums, bias = np.zeros((2, -(-(n + 1) // (2 * TOGETHER)), out), FLOAT32), np.empty(out, FLOAT32)
