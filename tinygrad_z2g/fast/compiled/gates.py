@@ -41,7 +41,7 @@ def _times(a, w, squares, largest, before, before_step, z):
     if squares.size:
         missed = np.empty((len(a) + SIDE - 1) // SIDE, np.bool_)
         room = room_for(len(a), a.shape[1])
-        if not with_squares(a, 0, squares, largest, z.shape[1], before, before_step, z, room, missed):
+        if not with_squares(a, 0, squares, largest, z.shape[1], before, before_step, 0, z, room, missed):
             return
     with_panels(a, w, z.shape[1], before, before_step, z)
 

@@ -10,10 +10,12 @@ and of the nine products in x y six are kept:
 
 The three left out are at most 2⁻²³ x y together, and mostly less than 2⁻²⁶, where rounding to float32 costs up to 2⁻²⁴.
 The unit adds up in float32, and rounds less often than a chain of sums does: 768 x 128 x 512 normal numbers are 0.9e-7
-off (root of mean squares, of that of z), with the tile of `tiles` 2.0e-7, and take 0.33 ms on one thread, not 0.55.
+off (root of mean squares, of that of z), with the tile of `tiles` 2.0e-7, and take 0.33 ms on one thread in place of
+0.55. Where k is short and z large, memory takes the time, and nothing is gained.
 
-The unit takes numbers below 2⁻¹²⁶ for 0, and of an infinity the parts would give NaN. So the largest number of b, and of
-each 16 rows of a, must lie between 2⁻⁴⁰ and 2⁴⁰. Otherwise `with_squares` says so, and the tile computes.
+The unit takes numbers below 2⁻¹²⁶ for 0, and the parts of an infinity would give NaN. So the largest number of one
+matrix, and of each 16 rows or columns of the other, must lie between 2⁻⁴⁰ and 2⁴⁰. Otherwise `with_squares` says so,
+and the tile computes.
 
 Source: Henry, Tang, Heinecke, "Leveraging the bfloat16 Artificial Intelligence Datatype For Higher-Precision
 Computations", 2019 (arXiv:1904.06376). It knows nothing of threads: callers are given a part.
@@ -233,7 +235,7 @@ def _aligned(room):
 
 @loop
 def _fits(largest):
-    return SMALLEST <= largest and largest < LARGEST
+    return SMALLEST <= largest < LARGEST
 
 
 def squares_for(y: Array) -> tuple[Array, Array]:
@@ -349,11 +351,14 @@ def _tile(n, m, deep, a, a_far, a_part, b, b_far, b_part, before, before_step, l
                 put_number(z + j, number_at(before + j) + x if before else x)
         out += far
         z += step
-        before += before_step
+        if before:
+            before += before_step
 
 
 @apart
-def _tiles_of_squares(n, m, deep, a, a_far, a_part, b, b_far, b_part, by_row, before, before_step, later, z, step, block):
+def _tiles_of_squares(
+    n, m, deep, a, a_far, a_part, b, b_far, b_part, by_row, before, before_step, later, z, step, block
+):
     """The same for any number of rows and columns: row after row of tiles if `by_row`, else column after column."""
     for outer in range(0, n if by_row else m, WIDE):
         for inner in range(0, m if by_row else n, WIDE):
@@ -370,7 +375,7 @@ SHAPES[0], SHAPES[16:32:2], SHAPES[48:56] = 1, 4 * SIDE, SIDE
 
 
 @apart
-def _with_squares(n, K, x, down, right, of_b, squares, many, before, before_step, z, step, room) -> int:
+def _with_squares(n, K, x, down, right, of_b, squares, many, before, before_step, later, z, step, room) -> int:
     """See `with_squares`, for at most 128 rows of x; bit i of the result: whether the rows 16 i.. were missed."""
     most = np.zeros((TALL // SIDE, 2 * SIDE), np.uint16)
     largest, missed, mine = address(most), 0, room + 4 * SCRATCH
@@ -389,15 +394,16 @@ def _with_squares(n, K, x, down, right, of_b, squares, many, before, before_step
                     min(SIDE, n - i), min(strip, here - s), x + i * down + (k + s) * right, down, right,
                     mine + i // SIDE * far + s // DEPTH * SQUARE, far, part, of_b, largest + 4 * i, room,
                 )  # fmt: skip
+        more = later or k > 0
         if k:
             start, start_step = z, step
         if of_b:
             _tiles_of_squares(
-                many, n, deep, other, size, other_part, mine, far, part, 1, start, start_step, k > 0, z, step, room
+                many, n, deep, other, size, other_part, mine, far, part, 1, start, start_step, more, z, step, room
             )
         else:
             _tiles_of_squares(
-                n, many, deep, mine, far, part, other, size, other_part, 1, start, start_step, k > 0, z, step, room
+                n, many, deep, mine, far, part, other, size, other_part, by_row, start, start_step, more, z, step, room
             )
     _end()
     for i in range((n + SIDE - 1) // SIDE):
@@ -414,9 +420,10 @@ def room_for(n, K):
 
 
 @loop
-def with_squares(x, of_b, squares, largest, many, before, before_step, z, room, missed):
-    """z = before + a b; x (n, K) is a, and the squares are those of b with `many` columns; or, if x is `of_b`, it is bᵀ,
-    and the squares are those of `many` rows of a. before as an address, 0 for none, with so many bytes from row to row.
+def with_squares(x, of_b, squares, largest, many, before, before_step, later, z, room, missed):
+    """z = before + a b; x (n, K) is a, and the squares are those of b with `many` columns; or, if x is `of_b`, it is
+    bᵀ, and the squares are those of `many` rows of a. before as an address, 0 for none, with bytes from row to row; the
+    sum begins with it, or, if it may be larger than a b and its roundings would count, it is added `later`.
 
     missed[i] = whether the rows 16 i.. of x gave a wrong z, as there, or anywhere in the other matrix, are numbers too
     large or too small for the unit. Returns whether any did. x lies anyhow, rows of z number by number.
@@ -430,7 +437,7 @@ def with_squares(x, of_b, squares, largest, many, before, before_step, z, room, 
         to, start = (4 * i, 4 * i) if of_b else (i * step, i * before_step)
         bits = _with_squares(
             min(TALL, n - i), K, address(x) + i * down, down, right, of_b, _aligned(squares), many,
-            before + start if before else 0, before_step, address(z) + to, step, _aligned(room),
+            before + start if before else 0, before_step, later, address(z) + to, step, _aligned(room),
         )  # fmt: skip
         some |= bits != 0
         for j in range((min(TALL, n - i) + SIDE - 1) // SIDE):

@@ -17,7 +17,8 @@ from .. import reference
 from .columns import add_up, column_sums
 from .jit import blas_threads, cuts, loop, over_rows, set_blas_threads, threads, together
 from .layout import FLOAT32, address, fits
-from .matrix_unit import SIDE, WIDE as SQUARES, allowed, fill_squares, room_for, squares_for, with_squares
+from .matrix_unit import SIDE, allowed, fill_squares, room_for, squares_for, with_squares
+from .matrix_unit import WIDE as SQUARES
 from .tiles import DEEP, TALL, TOGETHER, WIDE, fill_panels, multiply, multiply_and_sum, panels_for, with_panels
 
 LEAST = 2**17  # multiplications from which products are computed here; from twice as many OpenBLAS would wake threads
@@ -50,7 +51,7 @@ def _on_unit(start, stop, x, y, of_b, squares, largest, row, z):
         before += 4 * start
     missed = np.empty((stop - start + SIDE - 1) // SIDE, np.bool_)
     if with_squares(
-        x[start:stop, :], of_b, squares, largest, len(y), before, 0, out, room_for(stop - start, K), missed
+        x[start:stop, :], of_b, squares, largest, len(y), before, 0, 1, out, room_for(stop - start, K), missed
     ):
         for i in range(missed.size):
             some = slice(start + i * SIDE, min(stop, start + (i + 1) * SIDE))
