@@ -17,33 +17,42 @@ from .compiling import widely
 from .jit import loop, over_rows
 from .layout import address, fits, keep, line
 from .mathematics import ONE, ZERO, choose, sigmoid, tanh
-from .matrix_unit import DEPTH, SIDE, room_for, with_squares
+from .matrix_unit import DEPTH, SIDE, TALL, first_line, room_for, with_squares
 from .products import UNIT, in_squares, product
 from .tiles import in_panels, with_panels
 
 LEAST = 2**14  # numbers of a weight from which the matrix unit takes the steps
-NO_SQUARES = np.empty(0, np.float32), np.empty(0, np.int64)
+NO_SQUARES = np.empty(0, np.float32)
 
 # --- A step's product ---------------------------------------------------------------------------------------------
 
 
-def _weights(w: Array, examples: int) -> tuple[Array, Array, Array, int]:
+def _weights(w: Array, examples: int) -> tuple[Array, Array, int]:
     """w (k, m) as `_times` takes it: in panels, and in squares, if there is a matrix unit and enough for it to do; and
     how many examples a thread's part must be a multiple of, so that the unit misses the same ones however many threads
     there are."""
-    unit = UNIT and examples >= 2 * SIDE and w.size >= LEAST and min(w.shape) >= DEPTH
-    return in_panels(w), *(in_squares(w.T, 1) if unit else NO_SQUARES), SIDE if unit else 1
+    if UNIT and examples >= 2 * SIDE and w.size >= LEAST and min(w.shape) >= DEPTH:
+        squares, right = in_squares(w.T, 1)
+        if right:
+            return in_panels(w), squares, SIDE
+    return in_panels(w), NO_SQUARES, 1
 
 
 @loop
-def _times(a, w, squares, largest, before, before_step, z):
-    """z = before + a w, (n, m) + (n, k) @ (k, m); before as an address, with so many bytes from row to row."""
-    if squares.size:
-        missed = np.empty((len(a) + SIDE - 1) // SIDE, np.bool_)
-        room = room_for(len(a), a.shape[1])
-        if not with_squares(a, 0, squares, largest, z.shape[1], before, before_step, 0, z, room, missed):
-            return
-    with_panels(a, w, z.shape[1], before, before_step, z)
+def _times(a, w, squares, before, before_step, z):
+    """z = before + a w, (n, m) + (n, k) @ (k, m); before as an address, 0 for none, with bytes from row to row."""
+    missed = squares.size == 0
+    if not missed:
+        (n, k), room = a.shape, room_for(len(a), a.shape[1])
+        for i in range(0, n, TALL):
+            missed |= with_squares(
+                min(TALL, n - i), k, address(a) + i * a.strides[0], a.strides[0], 4, 0, first_line(squares), z.shape[1],
+                before + i * before_step if before else 0, before_step, 0, address(z) + i * z.strides[0], z.strides[0],
+                first_line(room),
+            ) != 0  # fmt: skip
+        keep(room)
+    if missed:
+        with_panels(a, w, z.shape[1], before, before_step, z)
 
 
 # --- LSTM --------------------------------------------------------------------------------------------------------
@@ -95,12 +104,12 @@ def _lstm_backward(gates, before, bent, dh, dc, d):
 
 
 @loop
-def _lstm(start, stop, inputs, h, w, squares, largest, sums, gates, cells, bent, out):
+def _lstm(start, stop, inputs, h, w, squares, sums, gates, cells, bent, out):
     """All steps for the examples start..stop."""
     sums = sums[start:stop]
     for t in range(inputs.shape[0]):
         before, now = (out[t - 1] if t else h)[start:stop], inputs[t, start:stop]
-        _times(before, w, squares, largest, address(now), now.strides[0], sums)  # (n, 4H) + (n, H) @ (H, 4H)
+        _times(before, w, squares, address(now), now.strides[0], sums)  # (n, 4H) + (n, H) @ (H, 4H)
         _lstm_forward(
             sums, cells[t, start:stop], gates[t, start:stop], cells[t + 1, start:stop], bent[t, start:stop],
             out[t, start:stop],
@@ -108,7 +117,7 @@ def _lstm(start, stop, inputs, h, w, squares, largest, sums, gates, cells, bent,
 
 
 @loop
-def _lstm_back(start, stop, grad, gates, cells, bent, w, squares, largest, now, dh, dc, d):
+def _lstm_back(start, stop, grad, gates, cells, bent, w, squares, now, dh, dc, d):
     """All steps, the last first. dh holds the gradient of what the last of them gave. The product reads a step of d in
     `now`, side by side: in d its rows may lie a power of two apart, and push each other out of the cache."""
     now, dh, dc = now[start:stop], dh[start:stop], dc[start:stop]
@@ -120,7 +129,7 @@ def _lstm_back(start, stop, grad, gates, cells, bent, w, squares, largest, now, 
             for j in range(x.size):
                 z[j] = x[j]
         given = address(more) if t else 0
-        _times(now, w, squares, largest, given, more.strides[0], dh)  # (n, H) + (n, 4H) @ (4H, H)
+        _times(now, w, squares, given, more.strides[0], dh)  # (n, H) + (n, 4H) @ (4H, H)
 
 
 @loop
@@ -196,23 +205,23 @@ def _rnn_backward(h, relu, dh, d):
 
 
 @loop
-def _rnn(start, stop, inputs, h, w, squares, largest, relu, out):
+def _rnn(start, stop, inputs, h, w, squares, relu, out):
     """All steps for the examples start..stop."""
     for t in range(out.shape[0]):
         before, given, now = (out[t - 1] if t else h)[start:stop], inputs[t, start:stop], out[t, start:stop]
-        _times(before, w, squares, largest, address(given), given.strides[0], now)  # (n, H) + (n, H) @ (H, H)
+        _times(before, w, squares, address(given), given.strides[0], now)  # (n, H) + (n, H) @ (H, H)
         _rnn_forward(relu, now)
 
 
 @loop
-def _rnn_back(start, stop, grad, out, w, squares, largest, relu, dh, d):
+def _rnn_back(start, stop, grad, out, w, squares, relu, dh, d):
     """All steps, the last first. dh holds the gradient of what the last of them gave."""
     dh = dh[start:stop]
     for t in range(out.shape[0] - 1, -1, -1):
         now, more = d[t, start:stop], grad[max(t - 1, 0), start:stop]
         _rnn_backward(out[t, start:stop], relu, dh, now)
         given = address(more) if t else 0
-        _times(now, w, squares, largest, given, more.strides[0], dh)  # (n, H) + (n, H) @ (H, H)
+        _times(now, w, squares, given, more.strides[0], dh)  # (n, H) + (n, H) @ (H, H)
 
 
 def rnn(inputs: Array, h: Array, w: Array, relu: bool) -> Array:
@@ -280,19 +289,19 @@ def _gru_backward(grad, gates, inner, before, dh, d, s):
 
 
 @loop
-def _gru(start, stop, inputs, h, w, squares, largest, bias, sums, gates, inner, out):
+def _gru(start, stop, inputs, h, w, squares, bias, sums, gates, inner, out):
     """All steps for the examples start..stop."""
     sums = sums[start:stop]
     for t in range(out.shape[0]):
         before = (out[t - 1] if t else h)[start:stop]
-        _times(before, w, squares, largest, address(bias), 0, sums)  # (3H) + (n, H) @ (H, 3H)
+        _times(before, w, squares, address(bias), 0, sums)  # (3H) + (n, H) @ (H, 3H)
         _gru_forward(
             sums, inputs[t, start:stop], before, gates[t, start:stop], inner[t, start:stop], out[t, start:stop]
         )
 
 
 @loop
-def _gru_back(start, stop, grad, out, gates, inner, h, w, squares, largest, dh, d, s):
+def _gru_back(start, stop, grad, out, gates, inner, h, w, squares, dh, d, s):
     """All steps, the last first."""
     dh = dh[start:stop]
     for t in range(out.shape[0] - 1, -1, -1):
@@ -301,7 +310,7 @@ def _gru_back(start, stop, grad, out, gates, inner, h, w, squares, largest, dh, 
             grad[t, start:stop], gates[t, start:stop], inner[t, start:stop], before, dh, d[t, start:stop], now
         )
         kept = dh.copy()  # for the tile, if the unit has written what it cannot compute
-        _times(now, w, squares, largest, address(kept), kept.strides[0], dh)  # (n, H) + (n, 3H) @ (3H, H)
+        _times(now, w, squares, address(kept), kept.strides[0], dh)  # (n, H) + (n, 3H) @ (3H, H)
         keep(kept)
 
 

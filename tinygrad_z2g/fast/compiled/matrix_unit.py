@@ -228,13 +228,14 @@ def _squares(n):
 
 
 @loop
-def _aligned(room):
+def first_line(room):
     """The first line of the cache in an array. (Tiles are read two and a half times as fast from there.)"""
     return (address(room) + 63) & ~63
 
 
 @loop
-def _fits(largest):
+def fits(largest):
+    """Whether the unit is right for a matrix with that largest number, a bfloat16."""
     return SMALLEST <= largest < LARGEST
 
 
@@ -248,14 +249,13 @@ def squares_for(y: Array) -> tuple[Array, Array]:
 
 
 @loop
-def fill_squares(start, stop, y, of_b, squares, largest):
-    """The squares of y (n, K) for the strips start..stop; y is a, or, if `of_b`, bᵀ."""
-    (n, K), (down, right), most = y.shape, y.strides, np.empty(2 * SIDE, np.uint16)
-    deep, scratch = _deep(K), np.empty(SCRATCH, np.float32)
+def fill_squares(start, stop, n, K, y, down, right, of_b, squares, largest):
+    """The squares of y (n, K), an address, for the strips start..stop; y is a, or, if `of_b`, bᵀ."""
+    deep, scratch, most = _deep(K), np.empty(SCRATCH, np.float32), np.empty(2 * SIDE, np.uint16)
     part = _squares(n) * deep * SQUARE
     for i in range(start, stop):
         most[:] = 0
-        place, out, rows, depth = address(y), _aligned(squares), n, K
+        place, out, rows, depth = y, first_line(squares), n, K
         if right == 4:
             place, out, rows = place + SIDE * i * down, out + i * deep * SQUARE, min(SIDE, n - SIDE * i)
         else:
@@ -375,8 +375,14 @@ SHAPES[0], SHAPES[16:32:2], SHAPES[48:56] = 1, 4 * SIDE, SIDE
 
 
 @apart
-def _with_squares(n, K, x, down, right, of_b, squares, many, before, before_step, later, z, step, room) -> int:
-    """See `with_squares`, for at most 128 rows of x; bit i of the result: whether the rows 16 i.. were missed."""
+def with_squares(n, K, x, down, right, of_b, squares, many, before, before_step, later, z, step, room) -> int:
+    """z = before + a b for at most 128 rows of x (n, K). x is a, and the squares are those of b with `many` columns; or
+    x is `of_b`, so it is bᵀ, and the squares are those of `many` rows of a. No `before`, 0: zeros; the sum begins with
+    it, or, where it may be larger than a b, and its roundings would count, it is added `later`.
+
+    Bit i of the result: whether the rows 16 i.. of x gave a wrong z, as they have numbers too large or too small for
+    the unit. (Of the other matrix `fits` tells.) All are addresses and steps in bytes; x lies anyhow.
+    """
     most = np.zeros((TALL // SIDE, 2 * SIDE), np.uint16)
     largest, missed, mine = address(most), 0, room + 4 * SCRATCH
     size = _deep(K) * SQUARE
@@ -407,7 +413,7 @@ def _with_squares(n, K, x, down, right, of_b, squares, many, before, before_step
             )
     _end()
     for i in range((n + SIDE - 1) // SIDE):
-        if not _fits(most[i].max()):
+        if not fits(most[i].max()):
             missed |= 1 << i
     keep(most)
     return missed
@@ -417,29 +423,3 @@ def _with_squares(n, K, x, down, right, of_b, squares, many, before, before_step
 def room_for(n, K):
     """What `with_squares` works in, for so many rows of x."""
     return np.empty(SCRATCH + 3 * _squares(min(TALL, n)) * min(_deep(K), FAR // DEPTH) * SIDE * SIDE + SIDE, np.float32)
-
-
-@loop
-def with_squares(x, of_b, squares, largest, many, before, before_step, later, z, room, missed):
-    """z = before + a b; x (n, K) is a, and the squares are those of b with `many` columns; or, if x is `of_b`, it is
-    bᵀ, and the squares are those of `many` rows of a. before as an address, 0 for none, with bytes from row to row; the
-    sum begins with it, or, if it may be larger than a b and its roundings would count, it is added `later`.
-
-    missed[i] = whether the rows 16 i.. of x gave a wrong z, as there, or anywhere in the other matrix, are numbers too
-    large or too small for the unit. Returns whether any did. x lies anyhow, rows of z number by number.
-    """
-    (n, K), (down, right), step = x.shape, x.strides, z.strides[0]
-    some = not _fits(largest.max())
-    missed[:] = some
-    if some:
-        return True
-    for i in range(0, n, TALL):
-        to, start = (4 * i, 4 * i) if of_b else (i * step, i * before_step)
-        bits = _with_squares(
-            min(TALL, n - i), K, address(x) + i * down, down, right, of_b, _aligned(squares), many,
-            before + start if before else 0, before_step, later, address(z) + to, step, _aligned(room),
-        )  # fmt: skip
-        some |= bits != 0
-        for j in range((min(TALL, n - i) + SIDE - 1) // SIDE):
-            missed[i // SIDE + j] = bits >> j & 1
-    return some
