@@ -41,18 +41,22 @@ def _weights(w: Array, examples: int) -> tuple[Array, Array, int]:
 @loop
 def _times(a, w, squares, before, before_step, z):
     """z = before + a w, (n, m) + (n, k) @ (k, m); before as an address, 0 for none, with bytes from row to row."""
-    missed = squares.size == 0
-    if not missed:
-        (n, k), room = a.shape, room_for(len(a), a.shape[1])
-        for i in range(0, n, TALL):
-            missed |= with_squares(
-                min(TALL, n - i), k, address(a) + i * a.strides[0], a.strides[0], 4, 0, first_line(squares), z.shape[1],
-                before + i * before_step if before else 0, before_step, 0, address(z) + i * z.strides[0], z.strides[0],
-                first_line(room),
-            ) != 0  # fmt: skip
-        keep(room)
-    if missed:
+    if not squares.size:
         with_panels(a, w, z.shape[1], before, before_step, z)
+        return
+    (n, k), room = a.shape, room_for(len(a), a.shape[1])
+    for i in range(0, n, TALL):
+        start = before + i * before_step if before else 0
+        missed = with_squares(
+            min(TALL, n - i), k, address(a) + i * a.strides[0], a.strides[0], 4, 0, first_line(squares), z.shape[1],
+            start, before_step, 0, address(z) + i * z.strides[0], z.strides[0], first_line(room),
+        )  # fmt: skip
+        for j in range(i, min(i + TALL, n), SIDE):
+            if missed & 1:
+                start = before + j * before_step if before else 0
+                with_panels(a[j : j + SIDE], w, z.shape[1], start, before_step, z[j : j + SIDE])
+            missed >>= 1
+    keep(room)
 
 
 # --- LSTM --------------------------------------------------------------------------------------------------------

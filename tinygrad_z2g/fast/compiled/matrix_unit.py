@@ -315,44 +315,55 @@ def _sum_squares(deep, a, a_far, a_part, b, b_far, b_part, both):
 
 
 @apart
+def _copy(n, m, x, x_step, before, before_step, z, step):
+    """z = before + x for n rows of at most 32 numbers; all are addresses and steps in bytes. No `before`, 0: zeros."""
+    for _ in range(n):
+        if m == WIDE and before:
+            _add_line(x, before, z)
+        elif m == WIDE:
+            copy_line(x, z)
+        else:
+            for j in range(0, 4 * m, 4):
+                put_number(z + j, number_at(before + j) + number_at(x + j) if before else number_at(x + j))
+        x += x_step
+        z += step
+        if before:
+            before += before_step
+
+
+@apart
 def _tile(n, m, deep, a, a_far, a_part, b, b_far, b_part, before, before_step, later, z, step, block):
     """z = before + a b for at most 32 rows and columns; all are addresses and steps in bytes. No `before`, 0: zeros.
     The sum begins with `before`; or that is added to it `later`. `block` has room for 32 x 32 numbers."""
-    both, whole = n > SIDE, m == WIDE and n % SIDE == 0 and not later
-    if whole and before:
-        _load(0, before, before_step)
-        _load(1, before + 4 * SIDE, before_step)
+    both, whole = n > SIDE, m == WIDE and n % SIDE == 0
+    start, start_step = before, before_step
+    if later:
+        start = 0
+    elif before and not whole:  # what a tile reads beyond n and m, it computes with in vain
+        start, start_step = block, 4 * WIDE
+        _copy(n, m, before, before_step, 0, 0, start, start_step)
+    if start:
+        _load(0, start, start_step)
+        _load(1, start + 4 * SIDE, start_step)
+        if both:
+            _load(2, start + SIDE * start_step, start_step)
+            _load(3, start + SIDE * start_step + 4 * SIDE, start_step)
     else:
         _zero(0)
         _zero(1)
-    if whole and before and both:
-        _load(2, before + SIDE * before_step, before_step)
-        _load(3, before + SIDE * before_step + 4 * SIDE, before_step)
-    elif both:
-        _zero(2)
-        _zero(3)
+        if both:
+            _zero(2)
+            _zero(3)
     _sum_squares(deep, a, a_far, a_part, b, b_far, b_part, both)
-    out, far = (z, step) if whole else (block, 4 * WIDE)
+    direct = whole and not (later and before)
+    out, far = (z, step) if direct else (block, 4 * WIDE)
     _store(0, out, far)
     _store(1, out + 4 * SIDE, far)
     if both:
         _store(2, out + SIDE * far, far)
         _store(3, out + SIDE * far + 4 * SIDE, far)
-    if whole:
-        return
-    for _ in range(n):
-        if m == WIDE and before:
-            _add_line(out, before, z)
-        elif m == WIDE:
-            copy_line(out, z)
-        else:
-            for j in range(0, 4 * m, 4):
-                x = number_at(out + j)
-                put_number(z + j, number_at(before + j) + x if before else x)
-        out += far
-        z += step
-        if before:
-            before += before_step
+    if not direct:
+        _copy(n, m, block, far, before if later else 0, before_step, z, step)
 
 
 @apart
