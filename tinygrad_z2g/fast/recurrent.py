@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+
+import numpy as np
+
+from ..arrays import blas
 from ..arrays.backend import Array, of, silent
 from .reference import total
+
+
+def steps(N: int, w: Array) -> contextlib.AbstractContextManager[None]:
+    """Around steps that multiply N rows by w each: on one thread, if they are small (see `blas`)."""
+    return blas.few(N, w.size if isinstance(w, np.ndarray) else 0)
+
 
 # --- LSTM --------------------------------------------------------------------------------------------------------
 
@@ -25,20 +36,21 @@ def lstm(inputs: Array, h: Array, c: Array, w: Array) -> tuple[Array, Array, Arr
     out = xp.empty((L + 1, N, H), inputs.dtype)
     cells, tanhs = xp.empty_like(out), xp.empty((L, N, H), inputs.dtype)
     cells[0] = c
-    for t in range(L):
-        s, c = gates[t], cells[t + 1]
-        s += h @ w  # (N, H) @ (H, 4H)
-        g = xp.tanh(s[:, 2 * H : 3 * H])
-        xp.negative(s, out=s)
-        xp.exp(s, out=s)
-        s += 1
-        xp.divide(1, s, out=s)
-        s[:, 2 * H : 3 * H] = g
-        i, f, _, o = by_gate(s)
-        xp.multiply(f, cells[t], out=c)
-        c += i * g
-        xp.tanh(c, out=tanhs[t])
-        h = xp.multiply(o, tanhs[t], out=out[t])
+    with steps(N, w):
+        for t in range(L):
+            s, c = gates[t], cells[t + 1]
+            s += h @ w  # (N, H) @ (H, 4H)
+            g = xp.tanh(s[:, 2 * H : 3 * H])
+            xp.negative(s, out=s)
+            xp.exp(s, out=s)
+            s += 1
+            xp.divide(1, s, out=s)
+            s[:, 2 * H : 3 * H] = g
+            i, f, _, o = by_gate(s)
+            xp.multiply(f, cells[t], out=c)
+            c += i * g
+            xp.tanh(c, out=tanhs[t])
+            h = xp.multiply(o, tanhs[t], out=out[t])
     out[L] = cells[L]
     return out, gates, cells, tanhs
 
@@ -59,25 +71,26 @@ def lstm_backward(
     d = xp.empty_like(gates)  # ∂L/∂gates, before the nonlinearity
     dh, dc = xp.zeros_like(h), grad[L].copy()
     through_h, slope = xp.empty_like(h), xp.empty((N, 4 * H), grad.dtype)
-    for t in reversed(range(L)):
-        s, tanh = gates[t], tanhs[t]
-        (i, f, g, o), (di, df, dg, do) = by_gate(s), by_gate(d[t])
-        dh += grad[t]
-        xp.multiply(tanh, tanh, out=through_h)
-        xp.subtract(1, through_h, out=through_h)
-        through_h *= o
-        through_h *= dh
-        dc += through_h
-        xp.multiply(dc, g, out=di)
-        xp.multiply(dc, cells[t], out=df)
-        xp.multiply(dc, i, out=dg)
-        xp.multiply(dh, tanh, out=do)
-        xp.multiply(s, s, out=slope)
-        xp.subtract(s, slope, out=slope)  # of σ: s - s²; of tanh: 1 - s²
-        slope[:, 2 * H : 3 * H] = 1 - g * g
-        d[t] *= slope
-        xp.matmul(d[t], w, out=dh)  # (N, 4H) @ (4H, H)
-        dc *= f
+    with steps(N, w):
+        for t in reversed(range(L)):
+            s, tanh = gates[t], tanhs[t]
+            (i, f, g, o), (di, df, dg, do) = by_gate(s), by_gate(d[t])
+            dh += grad[t]
+            xp.multiply(tanh, tanh, out=through_h)
+            xp.subtract(1, through_h, out=through_h)
+            through_h *= o
+            through_h *= dh
+            dc += through_h
+            xp.multiply(dc, g, out=di)
+            xp.multiply(dc, cells[t], out=df)
+            xp.multiply(dc, i, out=dg)
+            xp.multiply(dh, tanh, out=do)
+            xp.multiply(s, s, out=slope)
+            xp.subtract(s, slope, out=slope)  # of σ: s - s²; of tanh: 1 - s²
+            slope[:, 2 * H : 3 * H] = 1 - g * g
+            d[t] *= slope
+            xp.matmul(d[t], w, out=dh)  # (N, 4H) @ (4H, H)
+            dc *= f
     return d, dh, dc, d.reshape(L * N, 4 * H).T @ preceding(out[:L], h).reshape(L * N, H)
 
 
@@ -92,10 +105,11 @@ def rnn(inputs: Array, h: Array, w: Array, relu: bool) -> Array:
     """
     xp, out = of(inputs), inputs.copy()
     w = xp.ascontiguousarray(w.T)
-    for t in range(len(out)):
-        s = out[t]
-        s += h @ w  # (N, H) @ (H, H)
-        h = xp.maximum(s, 0, out=s) if relu else xp.tanh(s, out=s)
+    with steps(len(h), w):
+        for t in range(len(out)):
+            s = out[t]
+            s += h @ w  # (N, H) @ (H, H)
+            h = xp.maximum(s, 0, out=s) if relu else xp.tanh(s, out=s)
     return out
 
 
@@ -104,10 +118,11 @@ def rnn_backward(grad: Array, out: Array, h: Array, w: Array, relu: bool) -> tup
     xp, (L, N, H) = of(grad), out.shape
     d = (out != 0).astype(out.dtype) if relu else 1 - out * out  # slopes; then ∂L/∂(inputs[t] + w h)
     dh = xp.zeros_like(h)
-    for t in reversed(range(L)):
-        dh += grad[t]
-        d[t] *= dh
-        xp.matmul(d[t], w, out=dh)  # (N, H) @ (H, H)
+    with steps(N, w):
+        for t in reversed(range(L)):
+            dh += grad[t]
+            d[t] *= dh
+            xp.matmul(d[t], w, out=dh)  # (N, H) @ (H, H)
     return d, dh, d.reshape(L * N, H).T @ preceding(out, h).reshape(L * N, H)
 
 
@@ -137,23 +152,24 @@ def gru(inputs: Array, h: Array, w: Array, b: Array | None) -> tuple[Array, Arra
     xp, (L, N), H = of(inputs), inputs.shape[:2], w.shape[1]
     gates, w = inputs.copy(), xp.ascontiguousarray(w.T)  # (3H, H) -> (H, 3H)
     out, inner = xp.empty((L, N, H), inputs.dtype), xp.empty((L, N, H), inputs.dtype)
-    for t in range(L):
-        s = h @ w  # (N, H) @ (H, 3H)
-        if b is not None:
-            s += b
-        rz, n = gates[t, :, : 2 * H], gates[t, :, 2 * H :]
-        rz += s[:, : 2 * H]
-        xp.negative(rz, out=rz)
-        xp.exp(rz, out=rz)
-        rz += 1
-        xp.divide(1, rz, out=rz)
-        inner[t] = s[:, 2 * H :]
-        n += rz[:, :H] * inner[t]
-        xp.tanh(n, out=n)
-        xp.subtract(h, n, out=out[t])
-        out[t] *= rz[:, H:]
-        out[t] += n
-        h = out[t]
+    with steps(N, w):
+        for t in range(L):
+            s = h @ w  # (N, H) @ (H, 3H)
+            if b is not None:
+                s += b
+            rz, n = gates[t, :, : 2 * H], gates[t, :, 2 * H :]
+            rz += s[:, : 2 * H]
+            xp.negative(rz, out=rz)
+            xp.exp(rz, out=rz)
+            rz += 1
+            xp.divide(1, rz, out=rz)
+            inner[t] = s[:, 2 * H :]
+            n += rz[:, :H] * inner[t]
+            xp.tanh(n, out=n)
+            xp.subtract(h, n, out=out[t])
+            out[t] *= rz[:, H:]
+            out[t] += n
+            h = out[t]
     return out, gates, inner
 
 
@@ -175,13 +191,14 @@ def gru_backward(
     xp.multiply(before - n, z * (1 - z), out=sz)
     xp.multiply(slope, r, out=sn)
     dh = xp.zeros_like(h)
-    for t in reversed(range(L)):
-        dh += grad[t]
-        slope[t] *= dh
-        for part in (sr, sz, sn):
-            part[t] *= dh
-        dh *= z[t]
-        dh += s[t] @ w  # (N, 3H) @ (3H, H)
+    with steps(N, w):
+        for t in reversed(range(L)):
+            dh += grad[t]
+            slope[t] *= dh
+            for part in (sr, sz, sn):
+                part[t] *= dh
+            dh *= z[t]
+            dh += s[t] @ w  # (N, 3H) @ (3H, H)
     rows = s.reshape(L * N, 3 * H)
     dw, db = rows.T @ before.reshape(L * N, H), total(rows, (0,), False)
     d = s.copy()
