@@ -79,10 +79,7 @@ class alone:
     An interrupt may strike within `__exit__` itself, before it does anything; then `__del__` leaves.
     """
 
-    __slots__ = ("_is_in", "_of_thread")
-
-    def __init__(self) -> None:
-        self._is_in = False
+    _is_in = False
 
     def __enter__(self) -> None:
         global _wanted
