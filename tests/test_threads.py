@@ -147,6 +147,41 @@ def test_the_first_in_sets_it_and_the_last_out_gives_it_back(library: Library) -
         assert (seen, library.n) == ([1, 1], 4)
 
 
+def test_nobody_comes_in_while_another_leaves(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """He would take the one thread, which is about to be given back, for the user's wish."""
+    asked, answer, came, go = (threading.Event() for _ in range(4))
+    seen: list[int] = []
+
+    def slow_get() -> int:
+        n = library.n
+        if threading.current_thread() is first and n == 1:
+            asked.set()
+            answer.wait(60)
+        return n
+
+    def leave() -> None:
+        with blas.alone():
+            pass
+
+    def come() -> None:
+        with blas.alone():
+            came.set()
+            go.wait(60)
+            seen.append(library.n)
+
+    monkeypatch.setattr(blas, "get_threads", slow_get)
+    first, second = threading.Thread(target=leave), threading.Thread(target=come)
+    first.start()
+    asked.wait(60)
+    second.start()
+    came.wait(0.1)  # he must not
+    answer.set()
+    first.join()
+    go.set()
+    second.join()
+    assert (seen, library.n) == ([1], 4)
+
+
 @needs_openblas
 def test_many_threads_come_and_go(two_threads: None) -> None:
     wrong: list[Any] = []
@@ -196,6 +231,9 @@ def test_set_while_somebody_is_inside(two_threads: None, n: int) -> None:
 
 
 def test_set_by_others_while_somebody_is_inside(library: Library) -> None:
+    with blas.alone():
+        library.n = 2
+    assert library.n == 2
     with blas.alone():
         library.n = 3
         assert blas.threads() == 3
