@@ -341,6 +341,7 @@ def noted(model: nn.Module, library: Library) -> list[tuple[int, int]]:
     return seen
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
@@ -363,6 +364,7 @@ def test_a_token_of_a_small_model_takes_one_thread(library: Library, make: Calla
     assert seen == [(20, 4), (1, expected), (1, expected)]
 
 
+@pytest.mark.fast
 def test_a_large_last_layer_keeps_its_threads(library: Library) -> None:
     """It may have four times as many weights as the largest product in a block may."""
     for vocab, expected in ((4 * 2**16 // 64, 1), (5 * 2**16 // 64, 4)):
@@ -384,6 +386,7 @@ def test_a_model_of_ones_own_needs_no_width(library: Library) -> None:
     assert Mine().generate(z2g.zeros(2, 1, dtype=z2g.int64), 2).shape == (2, 3)
 
 
+@pytest.mark.fast
 def test_on_a_card_nobody_is_alone(device: str, library: Library) -> None:
     model = gpt(64)
     seen = noted(model, library)

@@ -22,6 +22,7 @@ from ..arrays.random import Generator
 from ..core import gpt
 from ..core.attach import attach
 from ..core.modes import no_grad
+from ..fast import forms
 from ..nn import Cache
 from ..tensor import Tensor
 
@@ -46,7 +47,7 @@ def of_few_rows(next_scores: _F) -> _F:
         with blas.few(rows, width * max(getattr(config, "hidden", 4 * width), config.vocab_size // 4)):
             return next_scores(self, ids, cache)
 
-    return asked  # type: ignore[return-value]  # of the same signature
+    return next_scores if forms.plain() else asked  # type: ignore[return-value]  # of the same signature
 
 
 class LanguageModelMethods:
