@@ -260,6 +260,7 @@ def test_a_child_of_a_fork_is_not_held_up() -> None:
         import os, signal, threading
         from tinygrad_z2g.arrays import blas
 
+        signal.alarm(100)
         blas.set_threads(2)
         come, go, stop = threading.Event(), threading.Event(), False
 
