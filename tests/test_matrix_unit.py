@@ -133,6 +133,18 @@ def test_the_tile_computes_what_the_unit_cannot(
     np.testing.assert_allclose(z, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("how", LAYOUTS)
+def test_single_tiny_numbers_do_no_harm(how: str, products: Any) -> None:
+    """Of a number below 2⁻¹⁰⁹ x₂ has more than 16 bits: they must not get into the number before it."""
+    a, b = normal(64, 200), normal(200, 64)
+    tiny = [1e-32, 3e-35, -1e-36, 1e-38, 1e-40, 2.0**-149, *np.array([0x7FFF, 0x7F90], np.uint32).view(np.float32)]
+    a[:, 10:26], b[50:66] = np.repeat(tiny, 2).astype(np.float32), np.repeat(tiny, 2).astype(np.float32)[:, None]
+    a[10:18, 100] = b[101, 10:18] = tiny
+    a[10:18, 103] = b[102, 10:18] = tiny
+    a, b = laid_out(a, how), laid_out(b, how)
+    assert off(products.product(a, b, None), a, b) < 8
+
+
 def test_tiny_products_keep_their_digits(products: Any) -> None:
     """2⁻¹²⁶ is the smallest number that the unit knows: of 1e-20 times 1e-20 nothing would be left."""
     a, b = normal(40, 50, scale=1e-20), normal(50, 60, scale=1e-15)

@@ -136,8 +136,10 @@ def _split_code(along: bool) -> Any:
         for i in range(3):
             halves = []
             for x in (even, odd):
-                bits = builder.bitcast(x, _WORDS)  # x₂ has 8 digits as it is
-                halves.append(builder.and_(builder.add(bits, each(0x8000)), each(0xFFFF0000)) if i < 2 else bits)
+                bits = builder.bitcast(x, _WORDS)
+                if i < 2:  # x₂ has 8 digits as it is, but for what is below 2⁻¹³³
+                    bits = builder.add(bits, each(0x8000))
+                halves.append(builder.and_(bits, each(0xFFFF0000)))
             word = builder.or_(builder.lshr(halves[0], each(16)), halves[1])
             builder.store(word, at(builder.add(out, builder.mul(part, _SIZE(i))), _WORDS), align=4)
             if i < 2:
