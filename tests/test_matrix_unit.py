@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 import platform
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import tinygrad_z2g as z2g
 from tinygrad_z2g.fast import loops, recurrent
 
 pytestmark = [
@@ -214,14 +219,20 @@ def test_steps_of_recurrent_layers(
 
 
 def test_a_fork_may_use_the_unit_as_well(products: Any) -> None:
-    import os
-
     a, b = normal(64, 300), normal(300, 64)
     expected = products.product(a, b, None)
     child = os.fork()
     if child == 0:
         os._exit(0 if np.array_equal(products.product(a, b, None), expected) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_no_unit_for_code_that_any_processor_can_run() -> None:
+    """Numba may be told so; LLVM would end the process."""
+    script = "from tinygrad_z2g.fast.compiled import matrix_unit; print(matrix_unit.THERE, matrix_unit.allowed())"
+    env = {**os.environ, "NUMBA_CPU_NAME": "generic", "PYTHONPATH": str(Path(z2g.__file__).parents[1])}
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=env)
+    assert run.stdout == "False False\n", run.stderr
 
 
 def test_whether_the_unit_is_allowed(compiled: Any, monkeypatch: Any) -> None:

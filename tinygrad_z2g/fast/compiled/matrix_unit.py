@@ -28,9 +28,10 @@ import platform
 from typing import Any
 
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import int64, types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from ...arrays.backend import Array
@@ -46,8 +47,9 @@ TALL, FAR = 128, 512  # rows of a, and k, split at a time (393 KB, which stay in
 NEAR = 2**18  # bytes of x₀ of a matrix that stays in the second cache while others pass
 SMALLEST, LARGEST = 0x2B80, 0x5380  # 2⁻⁴⁰ and 2⁴⁰ as bfloat16
 
-_features = binding.get_host_cpu_features()
-THERE = all(_features.get(name) for name in ("amx-tile", "amx-bf16", "avx512f"))  # whether the processor has one
+# Whether the processor has one, and Numba may compile for it (NUMBA_CPU_NAME may say otherwise).
+_features = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
+THERE = {"+amx-tile", "+amx-bf16", "+avx512f"} <= set(_features)
 
 
 def allowed() -> bool:
