@@ -19,12 +19,17 @@ import numpy as np
 from ...arrays.backend import Array
 from .jit import loop, over_rows
 from .layout import FLOAT32, address
+from .matrix_unit import DEPTH, WIDE as SQUARES, allowed
 from .tiles import WIDE, copy_line, fill_panels, panels_for, with_lines, with_panels
+from .unit_windows import conv_on_unit, weight_on_unit
 
 Sizes = tuple[int, ...]
 Pads = list[tuple[int, int]]
 NEAR = 512  # places of z at a time
 FAR = 1024  # numbers that a sum in float32 has at most
+UNIT = allowed()  # whether there is a matrix unit
+HELD = 2**20  # bytes of x, split, that the second cache holds beside what else is needed
+PARTS = 4  # of ∂L/∂W
 
 
 @loop
@@ -155,6 +160,38 @@ def conv(x: Array, w: Array, b: Array | None, stride: Sizes, dilation: Sizes, le
 
     x (N, C, L), w (O, C, K) -> (N, O, L'). `pads`: how many zeros stand before and after, for each axis.
     """
+    if not _for_unit(*x.shape[:2], len(w), w.shape[2:], lengths):
+        return _by_tiles(x, w, b, stride, dilation, lengths, pads)
+    z, missed = _by_squares(x, w, b, stride, dilation, lengths, pads)
+    if missed.any():
+        z[missed] = _by_tiles(x[missed], w, b, stride, dilation, lengths, pads)
+    return z
+
+
+def _for_unit(N: int, C: int, O: int, K: Sizes, lengths: Sizes) -> bool:  # noqa: E741
+    """Whether it pays to split numbers for the matrix unit: so many numbers of x and of z, for so many products."""
+    return UNIT
+
+
+def _by_squares(
+    x: Array, w: Array, b: Array | None, stride: Sizes, dilation: Sizes, lengths: Sizes, pads: Pads
+) -> tuple[Array, Array]:
+    """`conv` on the matrix unit, and which examples it misses, as `conv_on_unit` says."""
+    (N, C), O, L, K = x.shape[:2], len(w), math.prod(lengths), w.shape[2:]  # noqa: E741
+    rows, bias = np.zeros((*K, -(-C // DEPTH) * DEPTH, O), FLOAT32), np.zeros(-(-O // SQUARES) * SQUARES, FLOAT32)
+    rows[..., :C, :] = np.moveaxis(w, (0, 1), (-1, -2))  # (O, C, K) -> (K, C, O)
+    if b is not None:
+        bias[:O] = b
+    z, missed, work = np.empty((N, O, L), FLOAT32), np.empty(N, np.bool_), N * L * rows.size >> 4
+    sizes, firsts = [_pair(s, 1) for s in (K, stride, dilation, lengths)], _pair([p for p, _ in pads], 0)
+    over_rows(conv_on_unit, N, work, _flat(x), rows.reshape(-1, O), bias, O, *sizes, firsts, z, missed)  # (K C, O)
+    return z.reshape(N, O, *lengths), missed
+
+
+def _by_tiles(
+    x: Array, w: Array, b: Array | None, stride: Sizes, dilation: Sizes, lengths: Sizes, pads: Pads
+) -> Array:
+    """`conv` with the tile of `tiles`."""
     (N, O), L, K = (len(x), len(w)), math.prod(lengths), w.shape[2:]  # noqa: E741
     rows = np.ascontiguousarray(w).reshape(O, -1)  # (O, C, K) -> (O, C K)
     bias = np.empty(0, FLOAT32) if b is None else np.ascontiguousarray(b, FLOAT32)
@@ -174,12 +211,33 @@ def conv_weight(x: Array, g: Array, K: Sizes, stride: Sizes, dilation: Sizes, pa
 
     x (N, C, L), g (N, O, L') -> (O, C, K). Sums of more than 1,024 numbers are in float64.
     """
+    if _for_unit(*x.shape[:2], g.shape[1], K, g.shape[2:]):
+        out, missed = _weight_by_squares(x, g, K, stride, dilation, pads)
+        if not missed.any():
+            return out
     C, O = x.shape[1], g.shape[1]  # noqa: E741
     out = np.zeros((math.prod(K), C, O))
     sizes = [_pair(s, 1) for s in (K, stride, dilation)]
     firsts = _pair([p for p, _ in pads], 0)
     over_rows(_conv_weight, C, g.size * C * math.prod(K) >> 4, _flat(x), _flat(g), *sizes, firsts, out, multiple=8)
     return np.ascontiguousarray(out.transpose(2, 1, 0), FLOAT32).reshape(O, C, *K)  # (K, C, O) -> (O, C, K)
+
+
+def _weight_by_squares(
+    x: Array, g: Array, K: Sizes, stride: Sizes, dilation: Sizes, pads: Pads
+) -> tuple[Array, Array]:
+    """`conv_weight` on the matrix unit, and whether it missed numbers, as `weight_on_unit` says. It is a sum of four,
+    however many threads there are: so each of two splits no more than its half of x and of g."""
+    (N, C), (O, *lengths) = x.shape[:2], g.shape[1:]  # noqa: E741
+    H, W = _pair(lengths, 1)
+    wide = min(W, NEAR)
+    high = max(1, min(H, FAR // wide, HELD // (12 * C * wide)))
+    parts = min(PARTS, N * -(-H // high) * -(-W // wide))
+    sums, missed = np.empty((parts, math.prod(K), O, C)), np.empty(parts, np.bool_)
+    sizes, firsts = [_pair(s, 1) for s in (K, stride, dilation)], _pair([p for p, _ in pads], 0)
+    work = g.size * C * math.prod(K) >> 4
+    over_rows(weight_on_unit, parts, work, _flat(x), _flat(g), *sizes, firsts, (high, wide), sums, missed)
+    return np.ascontiguousarray(sums.sum(0).transpose(1, 2, 0), FLOAT32).reshape(O, C, *K), missed
 
 
 def _flat(x: Array) -> Array:
