@@ -29,7 +29,7 @@ NEAR = 512  # places of z at a time
 FAR = 1024  # numbers that a sum in float32 has at most
 UNIT = allowed()  # whether there is a matrix unit
 HELD = 2**20  # bytes of x, split, that the second cache holds beside what else is needed
-PARTS = 4  # of ∂L/∂W
+PARTS, SUMS = 4, 2**21  # of ∂L/∂W, and how many numbers they have together
 
 
 @loop
@@ -160,7 +160,7 @@ def conv(x: Array, w: Array, b: Array | None, stride: Sizes, dilation: Sizes, le
 
     x (N, C, L), w (O, C, K) -> (N, O, L'). `pads`: how many zeros stand before and after, for each axis.
     """
-    if not _for_unit(*x.shape[:2], len(w), w.shape[2:], lengths):
+    if not _pays(x.shape[1], len(w), w.shape[2:], lengths):
         return _by_tiles(x, w, b, stride, dilation, lengths, pads)
     z, missed = _by_squares(x, w, b, stride, dilation, lengths, pads)
     if missed.any():
@@ -168,9 +168,20 @@ def conv(x: Array, w: Array, b: Array | None, stride: Sizes, dilation: Sizes, le
     return z
 
 
-def _for_unit(N: int, C: int, O: int, K: Sizes, lengths: Sizes) -> bool:  # noqa: E741
-    """Whether it pays to split numbers for the matrix unit: so many numbers of x and of z, for so many products."""
-    return UNIT
+def _pays(C: int, O: int, K: Sizes, lengths: Sizes) -> bool:  # noqa: E741
+    """Whether z comes sooner from the matrix unit, which takes 32 channels and filters at a time. Each number of x and of
+    z costs as much there as some 100 products, so that it takes 0.4 to 0.75 of the tile's time with three taps or more,
+    and as long with one."""
+    whole = -(-C // DEPTH) * DEPTH * -(-O // SQUARES) * SQUARES
+    return UNIT and math.prod(K) > 1 and lengths[-1] >= SQUARES and 3 * C * O >= 2 * whole
+
+
+def _pays_for_weight(C: int, places: int, K: Sizes, stride: Sizes, lengths: Sizes) -> bool:
+    """Likewise for ∂L/∂W, where it takes 32 places of a row of z at a time, and splits all places of x for each tap's
+    sake. (0.5 to 0.85 of the time; where three quarters of what is computed count, as long.)"""
+    channels, wide = -(-C // SQUARES) * SQUARES, -(-lengths[-1] // DEPTH) * DEPTH
+    whole = 4 * C >= 3 * channels and 5 * lengths[-1] >= 4 * wide
+    return UNIT and whole and math.prod(K) > 2 and stride[-1] <= 2 and places >= 2 * FAR
 
 
 def _by_squares(
@@ -211,7 +222,7 @@ def conv_weight(x: Array, g: Array, K: Sizes, stride: Sizes, dilation: Sizes, pa
 
     x (N, C, L), g (N, O, L') -> (O, C, K). Sums of more than 1,024 numbers are in float64.
     """
-    if _for_unit(*x.shape[:2], g.shape[1], K, g.shape[2:]):
+    if _pays_for_weight(x.shape[1], g.size // g.shape[1], K, stride, g.shape[2:]):
         out, missed = _weight_by_squares(x, g, K, stride, dilation, pads)
         if not missed.any():
             return out
@@ -226,18 +237,18 @@ def conv_weight(x: Array, g: Array, K: Sizes, stride: Sizes, dilation: Sizes, pa
 def _weight_by_squares(
     x: Array, g: Array, K: Sizes, stride: Sizes, dilation: Sizes, pads: Pads
 ) -> tuple[Array, Array]:
-    """`conv_weight` on the matrix unit, and whether it missed numbers, as `weight_on_unit` says. It is a sum of four,
-    however many threads there are: so each of two splits no more than its half of x and of g."""
+    """`conv_weight` on the matrix unit, and where it missed numbers, as `weight_on_unit` says. It is a sum of four parts,
+    however many threads there are, if it is not large: so each of two splits no more than its half of x and of g."""
     (N, C), (O, *lengths) = x.shape[:2], g.shape[1:]  # noqa: E741
-    H, W = _pair(lengths, 1)
+    (H, W), taps, blocks = _pair(lengths, 1), math.prod(K), -(-C // SQUARES)
     wide = min(W, NEAR)
     high = max(1, min(H, FAR // wide, HELD // (12 * C * wide)))
-    parts = min(PARTS, N * -(-H // high) * -(-W // wide))
-    sums, missed = np.empty((parts, math.prod(K), O, C)), np.empty(parts, np.bool_)
+    parts = max(1, min(PARTS, SUMS // (taps * O * C), N * -(-H // high) * -(-W // wide)))
+    sums, missed, work = np.empty((parts, taps, O, C)), np.empty((parts, blocks), np.bool_), g.size * C * taps >> 4
     sizes, firsts = [_pair(s, 1) for s in (K, stride, dilation)], _pair([p for p, _ in pads], 0)
-    work = g.size * C * math.prod(K) >> 4
-    over_rows(weight_on_unit, parts, work, _flat(x), _flat(g), *sizes, firsts, (high, wide), sums, missed)
-    return np.ascontiguousarray(sums.sum(0).transpose(1, 2, 0), FLOAT32).reshape(O, C, *K), missed
+    over_rows(weight_on_unit, parts * blocks, work, _flat(x), _flat(g), *sizes, firsts, (high, wide), sums, missed)
+    out = sums.sum(0).transpose(1, 2, 0)  # (parts, K, O, C) -> (O, C, K)
+    return np.ascontiguousarray(out, FLOAT32).reshape(O, C, *K), missed
 
 
 def _flat(x: Array) -> Array:

@@ -305,10 +305,9 @@ def _split_pairs(C, H, W, x, top, rows, left, places, move, apart_by, out, line,
 
 
 @apart
-def _sum_places(n, taps, C, O, a, a_far, a_part, offsets, b, b_far, b_part, sums, later, idle):
+def _sum_places(n, taps, C, O, a, a_far, a_part, offsets, b, b_far, b_part, sums, step, later, idle):
     """sums[k] (O, C) += Σ of n squares for each tap k, whose offsets follow those of the tap before; = if it is not
-    `later`. The sums have rows and columns in multiples of 32."""
-    step = (C + WIDE - 1) // WIDE * 4 * WIDE
+    `later`. The sums have rows and columns in multiples of 32, and `step` bytes from row to row."""
     plane = (O + WIDE - 1) // WIDE * WIDE * step
     for o in range(0, O, WIDE):
         for c in range(0, C, WIDE):
@@ -326,39 +325,41 @@ def _sum_places(n, taps, C, O, a, a_far, a_part, offsets, b, b_far, b_part, sums
 
 
 @loop
-def _move(sums, out):
-    """out += sums"""
+def _move(added, left, channels, first, out):
+    """out (J L, O, C) += added for so many channels from `left` on; = if it is the `first` time."""
     for k in range(out.shape[0]):
         for o in range(out.shape[1]):
-            a, b = out[k, o], sums[k, o]
+            a, b = out[k, o, left : left + channels], added[k, o]
             for c in range(a.size):
-                a[c] += b[c]
+                a[c] = np.float64(b[c]) if first else a[c] + b[c]
 
 
 @loop
 def weight_on_unit(start, stop, x, g, K, stride, dilation, pads, size, sums, missed):
     """sums[i] (J L, O, C) = Σ g xᵀ for the i-th part of all pieces of z, of so many (rows, places); x (N, C, H, W), g
-    (N, O, H', W'). missed[i] = whether these sums are wrong: x or g has too large or too small numbers."""
-    (C, H, W), (J, L), (O, tall, broad), (high, wide) = x.shape[1:], K, g.shape[1:], size  # noqa: E741
+    (N, O, H', W'). From start to stop are counted 32 channels of a part after the other; missed[i, c] = whether the sums
+    of these are wrong, as x or g has too large or too small numbers."""
+    (H, W), (J, L), (O, tall, broad), (high, wide) = x.shape[2:], K, g.shape[1:], size  # noqa: E741
     down, across, move, deep = (tall + high - 1) // high, (broad + wide - 1) // wide, stride[1], _deep(wide)
-    pieces = x.shape[0] * down * across
+    pieces, blocks = x.shape[0] * down * across, missed.shape[1]
     places = (deep * DEPTH - 1) * move + (L - 1) * dilation[1] + 1
     apart_by = (places + 2 * move - 1) // (2 * move) * LINE
     rows, line = (high - 1) * stride[0] + (J - 1) * dilation[0] + 1, 2 * move * apart_by
     a_far, b_far = high * deep * SQUARE, rows * line
-    filters, channels = (O + WIDE - 1) // WIDE * WIDE, (C + WIDE - 1) // WIDE * WIDE
-    a_part, b_part = filters // SIDE * a_far, channels // SIDE * b_far
+    filters, most_blocks = (O + WIDE - 1) // WIDE * WIDE, min(blocks, stop - start)
+    a_part, b_part = filters // SIDE * a_far, 2 * most_blocks * b_far
     words = np.empty(3 * (a_part + b_part) // 4 + SIDE, np.float32)
     scratch = np.zeros(max(SCRATCH, SIDE * (places + move + 2 * SIDE)) + 2 * SIDE, np.float32)
-    added = np.empty((J * L, filters, channels), np.float32)
+    added = np.empty((J * L, filters, WIDE * most_blocks), np.float32)
     most, offsets = np.empty((2, 2 * SIDE), np.uint16), np.empty((J * L * high * deep, 2), np.int64)
     a, room = _aligned(words), _aligned(scratch)
     b, idle = a + 3 * a_part, room + 4 * (scratch.size - 2 * SIDE)
     _begin(address(SHAPES))
-    for i in range(start, stop):
-        sums[i] = 0.0
+    for i in range(start // blocks, (stop + blocks - 1) // blocks):
+        c_first, c_last = max(start - i * blocks, 0), min(stop - i * blocks, blocks)
+        channels = min(x.shape[1], c_last * WIDE) - c_first * WIDE
         most[:] = 0
-        numbers = 0
+        numbers, first = 0, True
         for piece in range(pieces * i // sums.shape[0], pieces * (i + 1) // sums.shape[0]):
             n, top, left = piece // (down * across), piece // across % down * high, piece % across * wide
             lines, size_now = min(high, tall - top), min(wide, broad - left)
@@ -368,27 +369,26 @@ def weight_on_unit(start, stop, x, g, K, stride, dilation, pads, size, sums, mis
                 row, place = h * stride[0] + tap // L * dilation[0], tap % L * dilation[1]
                 offsets[at, 0] = (h * deep + q) * SQUARE
                 offsets[at, 1] = row * line + place % (2 * move) * apart_by + (place // (2 * move) + q * SIDE) * LINE
-            first = address(g) + n * g.strides[0] + 4 * (top * broad + left)
             for h in range(lines):
-                to = a + h * deep * SQUARE
-                _split(O, size_now, first + 4 * h * broad, g.strides[1], 4, to, a_far, a_part, 0, address(most), room)
+                begin, to = address(g) + n * g.strides[0] + 4 * ((top + h) * broad + left), a + h * deep * SQUARE
+                _split(O, size_now, begin, g.strides[1], 4, to, a_far, a_part, 0, address(most), room)
             _split_pairs(
-                C, H, W, address(x) + n * x.strides[0], top * stride[0] - pads[0], rows, left * move - pads[1], places,
-                move, apart_by, b, line, b_part, address(most[1]), room,
+                channels, H, W, address(x) + n * x.strides[0] + c_first * WIDE * x.strides[1],
+                top * stride[0] - pads[0], rows, left * move - pads[1], places, move, apart_by, b, line, b_part,
+                address(most[1]), room,
             )  # fmt: skip
             if numbers and numbers + lines * size_now > LONG:
-                _move(added, sums[i])
-                numbers = 0
+                _move(added, c_first * WIDE, channels, first, sums[i])
+                numbers, first = 0, False
             _sum_places(
-                lines * squares, J * L, C, O, a, a_far, a_part, address(offsets), b, b_far, b_part, address(added),
-                numbers, idle,
+                lines * squares, J * L, channels, O, a, a_far, a_part, address(offsets), b, b_far, b_part,
+                address(added), added.strides[1], numbers, idle,
             )  # fmt: skip
             numbers += lines * size_now
-        _move(added, sums[i])
-        missed[i] = False
-        for j in range(2):
-            largest = most[j].max()
-            missed[i] = missed[i] or (largest > 0 and not _fits(largest))
+        _move(added, c_first * WIDE, channels, first, sums[i])
+        largest, small = most[0].max(), most[1].max()
+        for c in range(c_first, c_last):
+            missed[i, c] = (largest > 0 and not _fits(largest)) or (small > 0 and not _fits(small))
     _end()
     keep(words)
     keep(scratch)
