@@ -19,17 +19,15 @@ import numpy as np
 from ...arrays.backend import Array
 from .jit import loop, over_rows
 from .layout import FLOAT32, address
-from .matrix_unit import DEPTH, WIDE as SQUARES, allowed
+from .matrix_unit import DEPTH, allowed
+from .matrix_unit import WIDE as SQUARES
 from .tiles import WIDE, copy_line, fill_panels, panels_for, with_lines, with_panels
-from .unit_windows import conv_on_unit, weight_on_unit
 
 Sizes = tuple[int, ...]
 Pads = list[tuple[int, int]]
 NEAR = 512  # places of z at a time
 FAR = 1024  # numbers that a sum in float32 has at most
 UNIT = allowed()  # whether there is a matrix unit
-HELD = 2**20  # bytes of x, split, that the second cache holds beside what else is needed
-PARTS, SUMS = 4, 2**21  # of ∂L/∂W, and how many numbers they have together
 
 
 @loop
@@ -169,39 +167,38 @@ def conv(x: Array, w: Array, b: Array | None, stride: Sizes, dilation: Sizes, le
 
 
 def _pays(C: int, O: int, K: Sizes, lengths: Sizes) -> bool:  # noqa: E741
-    """Whether z comes sooner from the matrix unit, which takes 32 channels and filters at a time. Each number of x and of
-    z costs as much there as some 100 products, so that it takes 0.4 to 0.75 of the tile's time with three taps or more,
-    and as long with one."""
-    whole = -(-C // DEPTH) * DEPTH * -(-O // SQUARES) * SQUARES
-    return UNIT and math.prod(K) > 1 and lengths[-1] >= SQUARES and 3 * C * O >= 2 * whole
+    """Whether z comes sooner from the matrix unit, which takes 32 channels and 32 filters at a time. There each number
+    of x and of z costs as much as a hundred products: with three taps and more the tile takes 1.3 to 2.4 times as long,
+    with one as long."""
+    computed = -(-C // DEPTH) * DEPTH * -(-O // SQUARES) * SQUARES
+    return UNIT and math.prod(K) > 1 and lengths[-1] >= SQUARES and computed // 3 * 2 < C * O
 
 
-def _pays_for_weight(C: int, places: int, K: Sizes, stride: Sizes, lengths: Sizes) -> bool:
-    """Likewise for ∂L/∂W, where it takes 32 places of a row of z at a time, and splits all places of x for each tap's
-    sake. (0.5 to 0.85 of the time; where three quarters of what is computed count, as long.)"""
-    channels, wide = -(-C // SQUARES) * SQUARES, -(-lengths[-1] // DEPTH) * DEPTH
-    whole = 4 * C >= 3 * channels and 5 * lengths[-1] >= 4 * wide
-    return UNIT and whole and math.prod(K) > 2 and stride[-1] <= 2 and places >= 2 * FAR
+def _pays_for_weight(C: int, places: int, K: Sizes, stride: Sizes, width: int) -> bool:
+    """The same for ∂L/∂W, where the unit takes 32 places of a row of z at a time, and x costs more."""
+    filled = C * 4 >= -(-C // SQUARES) * SQUARES * 3 and width * 5 >= -(-width // DEPTH) * DEPTH * 4
+    return UNIT and filled and math.prod(K) > 2 and stride[-1] <= 2 and places >= 2 * FAR
 
 
 def _by_squares(
     x: Array, w: Array, b: Array | None, stride: Sizes, dilation: Sizes, lengths: Sizes, pads: Pads
 ) -> tuple[Array, Array]:
-    """`conv` on the matrix unit, and which examples it misses, as `conv_on_unit` says."""
+    """`conv` on the matrix unit, and which examples it missed, as `conv_on_unit` says."""
+    from . import unit_windows as unit
+
     (N, C), O, L, K = x.shape[:2], len(w), math.prod(lengths), w.shape[2:]  # noqa: E741
     rows, bias = np.zeros((*K, -(-C // DEPTH) * DEPTH, O), FLOAT32), np.zeros(-(-O // SQUARES) * SQUARES, FLOAT32)
     rows[..., :C, :] = np.moveaxis(w, (0, 1), (-1, -2))  # (O, C, K) -> (K, C, O)
     if b is not None:
         bias[:O] = b
-    z, missed, work = np.empty((N, O, L), FLOAT32), np.empty(N, np.bool_), N * L * rows.size >> 4
-    sizes, firsts = [_pair(s, 1) for s in (K, stride, dilation, lengths)], _pair([p for p, _ in pads], 0)
-    over_rows(conv_on_unit, N, work, _flat(x), rows.reshape(-1, O), bias, O, *sizes, firsts, z, missed)  # (K C, O)
-    return z.reshape(N, O, *lengths), missed
+    z, missed, work = np.empty((N, O, L), FLOAT32), np.empty(N, FLOAT32), N * L * rows.size >> 4
+    x, settings = _flat(x), [_pair(s, 1) for s in (K, lengths, stride, dilation)] + [_pair([p for p, _ in pads], 0)]
+    room, sizes = unit.sizes_of_conv(x.shape[1:], O, settings)
+    over_rows(unit.conv_on_unit, N, work, x, rows.reshape(-1, O), bias, z, missed, room, sizes)  # (K, C, O) -> (K C, O)
+    return z.reshape(N, O, *lengths), missed > 0
 
 
-def _by_tiles(
-    x: Array, w: Array, b: Array | None, stride: Sizes, dilation: Sizes, lengths: Sizes, pads: Pads
-) -> Array:
+def _by_tiles(x: Array, w: Array, b: Array | None, stride: Sizes, dilation: Sizes, lengths: Sizes, pads: Pads) -> Array:
     """`conv` with the tile of `tiles`."""
     (N, O), L, K = (len(x), len(w)), math.prod(lengths), w.shape[2:]  # noqa: E741
     rows = np.ascontiguousarray(w).reshape(O, -1)  # (O, C, K) -> (O, C K)
@@ -222,7 +219,7 @@ def conv_weight(x: Array, g: Array, K: Sizes, stride: Sizes, dilation: Sizes, pa
 
     x (N, C, L), g (N, O, L') -> (O, C, K). Sums of more than 1,024 numbers are in float64.
     """
-    if _pays_for_weight(x.shape[1], g.size // g.shape[1], K, stride, g.shape[2:]):
+    if _pays_for_weight(x.shape[1], g.size // g.shape[1], K, stride, g.shape[-1]):
         out, missed = _weight_by_squares(x, g, K, stride, dilation, pads)
         if not missed.any():
             return out
@@ -234,21 +231,19 @@ def conv_weight(x: Array, g: Array, K: Sizes, stride: Sizes, dilation: Sizes, pa
     return np.ascontiguousarray(out.transpose(2, 1, 0), FLOAT32).reshape(O, C, *K)  # (K, C, O) -> (O, C, K)
 
 
-def _weight_by_squares(
-    x: Array, g: Array, K: Sizes, stride: Sizes, dilation: Sizes, pads: Pads
-) -> tuple[Array, Array]:
-    """`conv_weight` on the matrix unit, and where it missed numbers, as `weight_on_unit` says. It is a sum of four parts,
-    however many threads there are, if it is not large: so each of two splits no more than its half of x and of g."""
-    (N, C), (O, *lengths) = x.shape[:2], g.shape[1:]  # noqa: E741
-    (H, W), taps, blocks = _pair(lengths, 1), math.prod(K), -(-C // SQUARES)
-    wide = min(W, NEAR)
-    high = max(1, min(H, FAR // wide, HELD // (12 * C * wide)))
-    parts = max(1, min(PARTS, SUMS // (taps * O * C), N * -(-H // high) * -(-W // wide)))
-    sums, missed, work = np.empty((parts, taps, O, C)), np.empty((parts, blocks), np.bool_), g.size * C * taps >> 4
-    sizes, firsts = [_pair(s, 1) for s in (K, stride, dilation)], _pair([p for p, _ in pads], 0)
-    over_rows(weight_on_unit, parts * blocks, work, _flat(x), _flat(g), *sizes, firsts, (high, wide), sums, missed)
+def _weight_by_squares(x: Array, g: Array, K: Sizes, stride: Sizes, dilation: Sizes, pads: Pads) -> tuple[Array, Array]:
+    """`conv_weight` on the matrix unit, and where it missed numbers, as `weight_on_unit` says. It is a sum of up to
+    four parts, however many threads there are: so each of two splits no more than its half of x and of g."""
+    from . import unit_windows as unit
+
+    (N, C), O = x.shape[:2], g.shape[1]  # noqa: E741
+    x, g = _flat(x), _flat(g)
+    settings = [_pair(K, 1), g.shape[2:], *(_pair(s, 1) for s in (stride, dilation)), _pair([p for p, _ in pads], 0)]
+    parts, room, sizes = unit.sizes_of_weight(N, x.shape[1:], O, settings)
+    sums, missed, work = np.empty((parts[0], math.prod(K), O, C)), np.empty(parts, FLOAT32), g.size * C * math.prod(K)
+    over_rows(unit.weight_on_unit, missed.size, work >> 4, x, g, sums, missed, room, sizes)
     out = sums.sum(0).transpose(1, 2, 0)  # (parts, K, O, C) -> (O, C, K)
-    return np.ascontiguousarray(out, FLOAT32).reshape(O, C, *K), missed
+    return np.ascontiguousarray(out, FLOAT32).reshape(O, C, *K), missed > 0
 
 
 def _flat(x: Array) -> Array:

@@ -14,6 +14,8 @@ the rest is in float64. It knows nothing of threads: callers are given a part.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from llvmlite import ir
 from numba import int64, types
 from numba.extending import intrinsic
 
-from .compiling import apart, loop
+from .compiling import apart, loop, prepare
 from .layout import address, keep
 from .matrix_unit import (
     DEPTH,
@@ -34,7 +36,6 @@ from .matrix_unit import (
     _add_line,
     _aligned,
     _begin,
-    _deep,
     _end,
     _fits,
     _load,
@@ -50,6 +51,9 @@ from .tiles import copy_line, number_at, put_number, turn_square
 LINE = 4 * SIDE  # bytes of a row of a square
 BLOCK = 4 * WIDE * WIDE  # bytes of four squares of z
 MUCH = 2**19  # bytes of x at a time, split: a part of the second cache
+HELD = 2**20  # the same for ∂L/∂W, beside which less is needed
+PARTS, SUMS = 4, 2**21  # of ∂L/∂W, and how many numbers they have together
+Sizes = tuple[int, ...]
 LONG = 1024  # numbers that a sum of ∂L/∂W in float32 has at most
 
 
@@ -64,9 +68,41 @@ def _whole_at(_, address):
 
 
 @intrinsic
+def _double_at(_, address):
+    """The float64 at an address."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load(builder.inttoptr(args[0], ir.DoubleType().as_pointer()), align=8)
+
+    return types.float64(int64), code
+
+
+@intrinsic
+def _put_double(_, address, x):
+    """x as the float64 at an address."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.store(args[1], builder.inttoptr(args[0], ir.DoubleType().as_pointer()), align=8)
+        return context.get_dummy_value()
+
+    return types.void(int64, types.float64), code
+
+
+@intrinsic
+def _put_whole(_, address, n):
+    """n as the whole number of 64 bits at an address."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.store(args[1], builder.inttoptr(args[0], ir.IntType(64).as_pointer()), align=8)
+        return context.get_dummy_value()
+
+    return types.void(int64, int64), code
+
+
+@intrinsic
 def _stay_awake(_, place):
-    """16 numbers of no interest, added to themselves. Where the processor computes with no register of 64 bytes for 2,000
-    steps, it turns off what does that, and the next `_store` waits 0.3 µs: 10 to 20 % of a convolution's time."""
+    """16 numbers of no interest, added to themselves. If the processor adds nothing in registers of 64 bytes for 2,000
+    steps, it turns off what does that, and the next `_store` waits for 0.3 µs: a tenth of a convolution's time."""
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         place = builder.inttoptr(args[0], ir.VectorType(ir.FloatType(), SIDE).as_pointer())
@@ -126,8 +162,8 @@ def _store_four(place, step):
 
 @apart
 def _sum_at(n, offsets, a, a_step, a_far, a_part, b, b_far, b_part, idle):
-    """The tiles 0 to 3 += the six products of two squares of a, `a_far` bytes apart, and two of b, for n places in both:
-    at `offsets` there are two whole numbers of bytes for each. The rows of a are `a_step` bytes apart."""
+    """The tiles 0 to 3 += the six products of two squares of a, `a_far` bytes apart, and two of b, for n places in
+    both, whose offsets stand in pairs. The rows of a are `a_step` bytes apart."""
     for _ in range(n):
         a_0, b_0 = a + _whole_at(offsets), b + _whole_at(offsets + 8)
         _load_a(a_0 + 2 * a_part, a_far, a_step)
@@ -168,6 +204,17 @@ def _turn_channels(n, m, x, plane, out, step, edge):
     turn_square(x, plane, out, step)
 
 
+@apart
+def _beyond(largest) -> int:
+    """Whether the largest of 32 numbers there, as bfloat16, is too large for the unit, or too small, and not 0."""
+    most = 0
+    for i in range(largest, largest + LINE, 8):
+        four = _whole_at(i)
+        for j in range(0, 64, 16):
+            most = max(most, four >> j & 0xFFFF)
+    return int64(most > 0 and not _fits(most))
+
+
 # --- z -----------------------------------------------------------------------------------------------------------
 
 
@@ -196,7 +243,7 @@ def _split_places(C, H, W, x, top, rows, left, places, out, line, part, largest,
 
 @apart
 def _sum_channels(
-    n, rows, wide, O, a, a_step, a_line, a_part, offsets, b, b_far, b_part, bias, z, z_line, z_step, block
+    n, rows, wide, O, a, a_step, a_line, a_part, offsets, b, b_far, b_part, bias, z, z_line, z_step, block,  # noqa: E741
 ):  # fmt: skip
     """z (O, rows, wide) = bias + Σ of n squares; wide is at least 32. All else are addresses, and steps in bytes."""
     most, turned, idle = FAR // DEPTH, block + BLOCK, block + 2 * BLOCK
@@ -231,52 +278,69 @@ def _sum_channels(
                         copy_line(turned + 4 * WIDE * i, out + i * z_step)
 
 
-@loop
-def conv_on_unit(start, stop, x, w, b, O, K, stride, dilation, lengths, pads, z, missed):
-    """z[n] = w columns + b for the examples start..stop of x (N, C, H, W); w (J L C, O), where C is a multiple of 32, b
-    of 32 too; z (N, O, H' W'). missed[n] = whether z[n] is wrong: x[n] or w has too large or too small numbers."""
-    (C, H, W), (J, L), (high, wide) = x.shape[1:], K, lengths
-    blocks = w.shape[0] // (J * L * DEPTH)
-    n, room = w.shape[0] // DEPTH, MUCH // (6 * DEPTH * blocks)  # places of x at a time
-    wide = min(wide, max(WIDE, room // WIDE * WIDE))
-    places = (wide - 1) * stride[1] + (L - 1) * dilation[1] + 1
-    high = min(high, max(1, room // places))
-    rows, line = (high - 1) * stride[0] + (J - 1) * dilation[0] + 1, (places + SIDE) * LINE
-    b_far = n * SQUARE
+@apart
+def _convolve(
+    start, stop, x, w, b, z, missed, room,
+    C, H, W, O, J, L, high, wide, down, right, below, beside, above, before,  # noqa: E741
+    rows, places, most_rows, most_wide,
+):  # fmt: skip
+    """See `conv_on_unit`; the first are addresses, all others whole numbers."""
+    blocks, taps, line = (C + DEPTH - 1) // DEPTH, J * L, (places + SIDE) * LINE
+    n, b_far = blocks * taps, blocks * taps * SQUARE
     a_part, b_part = blocks * rows * line, (O + WIDE - 1) // WIDE * 2 * b_far
-    words, block = np.empty(3 * (a_part + b_part) // 4 + SIDE, np.float32), np.zeros(3 * BLOCK // 4 + SIDE, np.float32)
-    most, offsets = np.zeros(2 * SIDE, np.uint16), np.empty((n, 2), np.int64)
-    a, scratch = _aligned(words), _aligned(block)
-    squares = a + 3 * a_part
-    _split(O, n * DEPTH, address(w), 4, w.strides[0], squares, b_far, b_part, 1, address(most), scratch)
-    largest = most.max()
-    bad = largest > 0 and not _fits(largest)
+    most, offsets, scratch = room, room + LINE, room + LINE + (n + 3) // 4 * LINE
+    squares = scratch + 3 * BLOCK
+    a = squares + 3 * b_part
     for i in range(n):
-        j, k, c = i // blocks // L, i // blocks % L, i % blocks
-        offsets[i, 0] = (c * rows + j * dilation[0]) * line + k * dilation[1] * LINE
-        offsets[i, 1] = i * SQUARE
-    _begin(address(SHAPES))
+        tap, c = i // blocks, i % blocks
+        _put_whole(offsets + 16 * i, (c * rows + tap // L * below) * line + tap % L * beside * LINE)
+        _put_whole(offsets + 16 * i + 8, i * SQUARE)
+    _clear(scratch + 2 * BLOCK, scratch + 3 * BLOCK, 0)
+    _clear(most, most + LINE, 0)
+    _split(O, n * DEPTH, w, 4, 4 * O, squares, b_far, b_part, 1, most, scratch)
+    wrong = _beyond(most)
     for i in range(start, stop):
-        most[:] = 0
-        for top in range(0, lengths[0], high):
-            for left in range(0, lengths[1], wide):
-                left = min(left, lengths[1] - wide)
+        _clear(most, most + LINE, 0)
+        for top in range(0, high, most_rows):
+            for left in range(0, wide, most_wide):
+                left = min(left, wide - most_wide)
                 _split_places(
-                    C, H, W, address(x) + i * x.strides[0], top * stride[0] - pads[0], rows, left * stride[1] - pads[1],
-                    places, a, line, a_part, address(most), scratch,
+                    C, H, W, x + 4 * i * C * H * W, top * down - above, rows, left * right - before, places, a, line,
+                    a_part, most, scratch,
                 )  # fmt: skip
-                out = address(z) + i * z.strides[0] + 4 * (top * lengths[1] + left)
                 _sum_channels(
-                    n, min(high, lengths[0] - top), wide, O, a, stride[1] * LINE, stride[0] * line, a_part,
-                    address(offsets), squares, b_far, b_part, address(b), out, 4 * lengths[1], z.strides[1], scratch,
+                    n, min(most_rows, high - top), most_wide, O, a, right * LINE, down * line, a_part, offsets, squares,
+                    b_far, b_part, b, z + 4 * ((i * O * high + top) * wide + left), 4 * wide, 4 * high * wide, scratch,
                 )  # fmt: skip
-        largest = most.max()
-        missed[i] = bad or (largest > 0 and not _fits(largest))
+        put_number(missed + 4 * i, np.float32(wrong | _beyond(most)))
+
+
+@loop
+def conv_on_unit(start, stop, x, w, b, z, missed, room, sizes):
+    """z[n] = w columns + b for the examples start..stop of x (N, C, H, W); w (J L C, O) has zeros for channels up to a
+    multiple of 32, b for filters; z (N, O, H' W'). missed[n] = 1 if z[n] is wrong, as x[n] or w has numbers that are
+    too large or too small, and else 0. For room and sizes see `sizes_of_conv`."""
+    words = np.empty(room, np.float32)
+    _begin(address(SHAPES))
+    _convolve(start, stop, address(x), address(w), address(b), address(z), address(missed), _aligned(words), *sizes)
     _end()
     keep(words)
-    keep(block)
-    keep(most)
-    keep(offsets)
+
+
+def sizes_of_conv(picture: Sizes, filters: int, settings: Sequence[Sizes]) -> tuple[int, Sizes]:
+    """Room for `conv_on_unit`, in numbers, and what `_convolve` is told of a picture (C, H, W) and of the settings: the
+    window, the places of z, stride, dilation and zeros before x, a pair each. So many rows and places of z are computed
+    at a time that the second cache holds what they see of x."""
+    K, lengths, stride, dilation, _ = settings
+    blocks, taps = -(-picture[0] // DEPTH), math.prod(K)
+    room = MUCH // (6 * DEPTH * blocks)  # places of x
+    wide = min(lengths[1], max(WIDE, room // WIDE * WIDE))
+    places = (wide - 1) * stride[1] + (K[1] - 1) * dilation[1] + 1
+    high = min(lengths[0], max(1, room // places))
+    rows = (high - 1) * stride[0] + (K[0] - 1) * dilation[0] + 1
+    words = 3 * SIDE * blocks * (rows * (places + SIDE) + taps * -(-filters // WIDE) * WIDE)
+    words += 3 * BLOCK // 4 + 4 * blocks * taps + 4 * SIDE
+    return words, (*picture, filters, *(size for pair in settings for size in pair), rows, places, high, wide)
 
 
 # --- ∂L/∂W -------------------------------------------------------------------------------------------------------
@@ -305,7 +369,7 @@ def _split_pairs(C, H, W, x, top, rows, left, places, move, apart_by, out, line,
 
 
 @apart
-def _sum_places(n, taps, C, O, a, a_far, a_part, offsets, b, b_far, b_part, sums, step, later, idle):
+def _sum_places(n, taps, C, O, a, a_far, a_part, offsets, b, b_far, b_part, sums, step, later, idle):  # noqa: E741
     """sums[k] (O, C) += Σ of n squares for each tap k, whose offsets follow those of the tap before; = if it is not
     `later`. The sums have rows and columns in multiples of 32, and `step` bytes from row to row."""
     plane = (O + WIDE - 1) // WIDE * WIDE * step
@@ -324,74 +388,100 @@ def _sum_places(n, taps, C, O, a, a_far, a_part, offsets, b, b_far, b_part, sums
                 _store_four(out, step)
 
 
-@loop
-def _move(added, left, channels, first, out):
-    """out (J L, O, C) += added for so many channels from `left` on; = if it is the `first` time."""
-    for k in range(out.shape[0]):
-        for o in range(out.shape[1]):
-            a, b = out[k, o, left : left + channels], added[k, o]
-            for c in range(a.size):
-                a[c] = np.float64(b[c]) if first else a[c] + b[c]
+@apart
+def _move(taps, O, C, added, plane, step, first, out, far):  # noqa: E741
+    """out (J L, O, C) += what is added up in float32; = if it is the `first` time. From filter to filter of out there
+    are `far` bytes."""
+    for k in range(taps):
+        for o in range(O):
+            a, b = out + (k * O + o) * far, added + k * plane + o * step
+            for c in range(C):
+                x = np.float64(number_at(b + 4 * c))
+                _put_double(a + 8 * c, x if first else _double_at(a + 8 * c) + x)
 
 
-@loop
-def weight_on_unit(start, stop, x, g, K, stride, dilation, pads, size, sums, missed):
-    """sums[i] (J L, O, C) = Σ g xᵀ for the i-th part of all pieces of z, of so many (rows, places); x (N, C, H, W), g
-    (N, O, H', W'). From start to stop are counted 32 channels of a part after the other; missed[i, c] = whether the sums
-    of these are wrong, as x or g has too large or too small numbers."""
-    (H, W), (J, L), (O, tall, broad), (high, wide) = x.shape[2:], K, g.shape[1:], size  # noqa: E741
-    down, across, move, deep = (tall + high - 1) // high, (broad + wide - 1) // wide, stride[1], _deep(wide)
-    pieces, blocks = x.shape[0] * down * across, missed.shape[1]
-    places = (deep * DEPTH - 1) * move + (L - 1) * dilation[1] + 1
-    apart_by = (places + 2 * move - 1) // (2 * move) * LINE
-    rows, line = (high - 1) * stride[0] + (J - 1) * dilation[0] + 1, 2 * move * apart_by
-    a_far, b_far = high * deep * SQUARE, rows * line
-    filters, most_blocks = (O + WIDE - 1) // WIDE * WIDE, min(blocks, stop - start)
-    a_part, b_part = filters // SIDE * a_far, 2 * most_blocks * b_far
-    words = np.empty(3 * (a_part + b_part) // 4 + SIDE, np.float32)
-    scratch = np.zeros(max(SCRATCH, SIDE * (places + move + 2 * SIDE)) + 2 * SIDE, np.float32)
-    added = np.empty((J * L, filters, WIDE * most_blocks), np.float32)
-    most, offsets = np.empty((2, 2 * SIDE), np.uint16), np.empty((J * L * high * deep, 2), np.int64)
-    a, room = _aligned(words), _aligned(scratch)
-    b, idle = a + 3 * a_part, room + 4 * (scratch.size - 2 * SIDE)
-    _begin(address(SHAPES))
+@apart
+def _weigh(
+    start, stop, x, g, sums, missed, room,
+    N, C, H, W, O, J, L, high, wide, down, right, below, beside, above, before,  # noqa: E741
+    rows, places, most_rows, most_wide, parts, side,
+):  # fmt: skip
+    """See `weight_on_unit`; the first are addresses, all others whole numbers."""
+    blocks, taps, deep = (C + WIDE - 1) // WIDE, J * L, (most_wide + DEPTH - 1) // DEPTH
+    tall, broad = (high + most_rows - 1) // most_rows, (wide + most_wide - 1) // most_wide
+    pieces, apart_by, line = N * tall * broad, side * LINE, 2 * right * side * LINE
+    a_far, b_far = most_rows * deep * SQUARE, rows * line
+    a_part, b_part = (O + WIDE - 1) // WIDE * 2 * a_far, 2 * min(blocks, stop - start) * b_far
+    step = min(blocks, stop - start) * 4 * WIDE
+    plane = (O + WIDE - 1) // WIDE * WIDE * step
+    most, idle, scratch = room, room + 2 * LINE, room + 3 * LINE
+    added = scratch + max(4 * SCRATCH, (places + right + 2 * SIDE) * LINE)
+    offsets = added + taps * plane
+    a = offsets + (taps * most_rows * deep + 3) // 4 * LINE
+    b = a + 3 * a_part
+    _clear(idle, scratch, 0)
     for i in range(start // blocks, (stop + blocks - 1) // blocks):
-        c_first, c_last = max(start - i * blocks, 0), min(stop - i * blocks, blocks)
-        channels = min(x.shape[1], c_last * WIDE) - c_first * WIDE
-        most[:] = 0
-        numbers, first = 0, True
-        for piece in range(pieces * i // sums.shape[0], pieces * (i + 1) // sums.shape[0]):
-            n, top, left = piece // (down * across), piece // across % down * high, piece % across * wide
-            lines, size_now = min(high, tall - top), min(wide, broad - left)
-            squares = _deep(size_now)
-            for at in range(J * L * lines * squares):
+        c = max(start - i * blocks, 0)
+        channels = min(C, min(stop - i * blocks, blocks) * WIDE) - c * WIDE
+        out, numbers, first = sums + 8 * (i * taps * O * C + c * WIDE), 0, 1
+        _clear(most, most + 2 * LINE, 0)
+        for piece in range(pieces * i // parts, pieces * (i + 1) // parts):
+            n, top, left = piece // (tall * broad), piece // broad % tall * most_rows, piece % broad * most_wide
+            lines, size = min(most_rows, high - top), min(most_wide, wide - left)
+            squares = (size + DEPTH - 1) // DEPTH
+            for at in range(taps * lines * squares):
                 tap, h, q = at // (lines * squares), at // squares % lines, at % squares
-                row, place = h * stride[0] + tap // L * dilation[0], tap % L * dilation[1]
-                offsets[at, 0] = (h * deep + q) * SQUARE
-                offsets[at, 1] = row * line + place % (2 * move) * apart_by + (place // (2 * move) + q * SIDE) * LINE
+                row, place = h * down + tap // L * below, tap % L * beside
+                _put_whole(offsets + 16 * at, (h * deep + q) * SQUARE)
+                place = place % (2 * right) * apart_by + (place // (2 * right) + q * SIDE) * LINE
+                _put_whole(offsets + 16 * at + 8, row * line + place)
             for h in range(lines):
-                begin, to = address(g) + n * g.strides[0] + 4 * ((top + h) * broad + left), a + h * deep * SQUARE
-                _split(O, size_now, begin, g.strides[1], 4, to, a_far, a_part, 0, address(most), room)
+                begin, to = g + 4 * ((n * O * high + top + h) * wide + left), a + h * deep * SQUARE
+                _split(O, size, begin, 4 * high * wide, 4, to, a_far, a_part, 0, most, scratch)
             _split_pairs(
-                channels, H, W, address(x) + n * x.strides[0] + c_first * WIDE * x.strides[1],
-                top * stride[0] - pads[0], rows, left * move - pads[1], places, move, apart_by, b, line, b_part,
-                address(most[1]), room,
+                channels, H, W, x + 4 * (n * C + c * WIDE) * H * W, top * down - above, rows, left * right - before,
+                places, right, apart_by, b, line, b_part, most + LINE, scratch,
             )  # fmt: skip
-            if numbers and numbers + lines * size_now > LONG:
-                _move(added, c_first * WIDE, channels, first, sums[i])
-                numbers, first = 0, False
+            if numbers and numbers + lines * size > LONG:
+                _move(taps, O, channels, added, plane, step, first, out, 8 * C)
+                numbers, first = 0, 0
             _sum_places(
-                lines * squares, J * L, channels, O, a, a_far, a_part, address(offsets), b, b_far, b_part,
-                address(added), added.strides[1], numbers, idle,
+                lines * squares, taps, channels, O, a, a_far, a_part, offsets, b, b_far, b_part, added, step, numbers,
+                idle,
             )  # fmt: skip
-            numbers += lines * size_now
-        _move(added, c_first * WIDE, channels, first, sums[i])
-        largest, small = most[0].max(), most[1].max()
-        for c in range(c_first, c_last):
-            missed[i, c] = (largest > 0 and not _fits(largest)) or (small > 0 and not _fits(small))
+            numbers += lines * size
+        _move(taps, O, channels, added, plane, step, first, out, 8 * C)
+        for k in range(c, min(stop - i * blocks, blocks)):
+            put_number(missed + 4 * (i * blocks + k), np.float32(_beyond(most) | _beyond(most + LINE)))
+
+
+@loop
+def weight_on_unit(start, stop, x, g, sums, missed, room, sizes):
+    """sums[i] (J L, O, C) = Σ g xᵀ for the i-th part of all pieces of z; x (N, C, H, W), g (N, O, H', W'). From start
+    to stop are counted each 32 channels of part after part. missed[i, c] = 1 if the sums of these are wrong, as x or g
+    has numbers that are too large or too small, and else 0. For room and sizes see `sizes_of_weight`."""
+    words = np.empty(room, np.float32)
+    _begin(address(SHAPES))
+    _weigh(start, stop, address(x), address(g), address(sums), address(missed), _aligned(words), *sizes)
     _end()
     keep(words)
-    keep(scratch)
-    keep(added)
-    keep(most)
-    keep(offsets)
+
+
+def sizes_of_weight(N: int, picture: Sizes, filters: int, settings: Sequence[Sizes]) -> tuple[Sizes, int, Sizes]:
+    """In how many parts ∂L/∂W is computed, and how many times 32 channels; room for `weight_on_unit`, in numbers; and
+    what `_weigh` is told, see `sizes_of_conv`. A piece of z has at most 1,024 numbers."""
+    K, lengths, stride, dilation, _ = settings
+    C, taps, blocks, rounded = picture[0], math.prod(K), -(-picture[0] // WIDE), -(-filters // WIDE) * WIDE
+    wide = min(lengths[1], LONG // 2)
+    high = max(1, min(lengths[0], LONG // wide, HELD // (12 * C * wide)))
+    pieces, deep = N * -(-lengths[0] // high) * -(-lengths[1] // wide), -(-wide // DEPTH)
+    parts = max(1, min(PARTS, SUMS // (taps * filters * C), pieces))
+    places = (deep * DEPTH - 1) * stride[1] + (K[1] - 1) * dilation[1] + 1
+    rows, side = (high - 1) * stride[0] + (K[0] - 1) * dilation[0] + 1, -(-places // (2 * stride[1]))
+    room = max(SCRATCH, (places + stride[1] + 2 * SIDE) * SIDE) + 4 * (taps * high * deep + 3) + 4 * SIDE
+    room += taps * rounded * blocks * WIDE + 3 * SIDE * (rounded * high * deep + 4 * blocks * rows * stride[1] * side)
+    told = (*picture, filters, *(size for pair in settings for size in pair), rows, places, high, wide, parts, side)
+    return (parts, blocks), room, (N, *told)
+
+
+prepare()  # now, not with all others: what has no convolution has no use for them
