@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import int64, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compiling import apart, loop, prepare
@@ -97,6 +98,21 @@ def _put_whole(_, address, n):
         return context.get_dummy_value()
 
     return types.void(int64, int64), code
+
+
+@intrinsic
+def _largest_at(_, place):
+    """The largest of 32 whole numbers of 16 bits at an address."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        short = ir.IntType(16)
+        kind = ir.VectorType(short, 2 * SIDE)
+        numbers = builder.load(builder.inttoptr(args[0], kind.as_pointer()), align=4)
+        name = f"llvm.vector.reduce.umax.v{2 * SIDE}i16"
+        largest = cgutils.get_or_insert_function(builder.module, ir.FunctionType(short, [kind]), name)
+        return builder.zext(builder.call(largest, [numbers]), ir.IntType(64))
+
+    return int64(int64), code
 
 
 @intrinsic
@@ -204,15 +220,11 @@ def _turn_channels(n, m, x, plane, out, step, edge):
     turn_square(x, plane, out, step)
 
 
-@apart
-def _beyond(largest) -> int:
+@loop
+def _beyond(largest):
     """Whether the largest of 32 numbers there, as bfloat16, is too large for the unit, or too small, and not 0."""
-    most = 0
-    for i in range(largest, largest + LINE, 8):
-        four = _whole_at(i)
-        for j in range(0, 64, 16):
-            most = max(most, four >> j & 0xFFFF)
-    return int64(most > 0 and not _fits(most))
+    most = _largest_at(largest)
+    return most > 0 and not _fits(most)
 
 
 # --- z -----------------------------------------------------------------------------------------------------------
@@ -291,10 +303,13 @@ def _convolve(
     most, offsets, scratch = room, room + LINE, room + LINE + (n + 3) // 4 * LINE
     squares = scratch + 3 * BLOCK
     a = squares + 3 * b_part
-    for i in range(n):
-        tap, c = i // blocks, i % blocks
-        _put_whole(offsets + 16 * i, (c * rows + tap // L * below) * line + tap % L * beside * LINE)
-        _put_whole(offsets + 16 * i + 8, i * SQUARE)
+    pair = offsets
+    for j in range(J):
+        for k in range(L):
+            for c in range(blocks):
+                _put_whole(pair, (c * rows + j * below) * line + k * beside * LINE)
+                _put_whole(pair + 8, (pair - offsets) // 16 * SQUARE)
+                pair += 16
     _clear(scratch + 2 * BLOCK, scratch + 3 * BLOCK, 0)
     _clear(most, most + LINE, 0)
     _split(O, n * DEPTH, w, 4, 4 * O, squares, b_far, b_part, 1, most, scratch)
@@ -312,7 +327,7 @@ def _convolve(
                     n, min(most_rows, high - top), most_wide, O, a, right * LINE, down * line, a_part, offsets, squares,
                     b_far, b_part, b, z + 4 * ((i * O * high + top) * wide + left), 4 * wide, 4 * high * wide, scratch,
                 )  # fmt: skip
-        put_number(missed + 4 * i, np.float32(wrong | _beyond(most)))
+        put_number(missed + 4 * i, np.float32(1 if wrong or _beyond(most) else 0))
 
 
 @loop
@@ -429,12 +444,16 @@ def _weigh(
             n, top, left = piece // (tall * broad), piece // broad % tall * most_rows, piece % broad * most_wide
             lines, size = min(most_rows, high - top), min(most_wide, wide - left)
             squares = (size + DEPTH - 1) // DEPTH
-            for at in range(taps * lines * squares):
-                tap, h, q = at // (lines * squares), at // squares % lines, at % squares
-                row, place = h * down + tap // L * below, tap % L * beside
-                _put_whole(offsets + 16 * at, (h * deep + q) * SQUARE)
-                place = place % (2 * right) * apart_by + (place // (2 * right) + q * SIDE) * LINE
-                _put_whole(offsets + 16 * at + 8, row * line + place)
+            pair = offsets
+            for j in range(J):
+                for k in range(L):
+                    place = k * beside % (2 * right) * side + k * beside // (2 * right)
+                    for h in range(lines):
+                        row = (h * down + j * below) * line
+                        for q in range(squares):
+                            _put_whole(pair, (h * deep + q) * SQUARE)
+                            _put_whole(pair + 8, row + (place + q * SIDE) * LINE)
+                            pair += 16
             for h in range(lines):
                 begin, to = g + 4 * ((n * O * high + top + h) * wide + left), a + h * deep * SQUARE
                 _split(O, size, begin, 4 * high * wide, 4, to, a_far, a_part, 0, most, scratch)
@@ -451,8 +470,9 @@ def _weigh(
             )  # fmt: skip
             numbers += lines * size
         _move(taps, O, channels, added, plane, step, first, out, 8 * C)
+        wrong = 1 if _beyond(most) or _beyond(most + LINE) else 0
         for k in range(c, min(stop - i * blocks, blocks)):
-            put_number(missed + 4 * (i * blocks + k), np.float32(_beyond(most) | _beyond(most + LINE)))
+            put_number(missed + 4 * (i * blocks + k), np.float32(wrong))
 
 
 @loop
