@@ -84,4 +84,5 @@ def state() -> str:
     found = ready or find()
     if found is None:
         return f"NumPy alone: {reason}"
-    return f"compiled, Numba {sys.modules['numba'].__version__}, {found.threads()} threads"
+    unit = ", with the matrix unit (AMX)" if found.UNIT else ""
+    return f"compiled, Numba {sys.modules['numba'].__version__}, {found.threads()} threads{unit}"

@@ -28,7 +28,7 @@ from .norms import (
 )
 from .parts import add_part, put_part
 from .pooling import add_at_best, max_windows
-from .products import bmm, each, product, shares, weight_and_bias
+from .products import UNIT, bmm, each, product, shares, weight_and_bias
 from .rotary import rotate
 from .rows import cross_entropy, log_softmax, softmax, softmax_backward
 from .updates import adam_all, clip, norm, sgd

@@ -15,10 +15,49 @@ from .. import recurrent
 from .columns import column_sums
 from .compiling import widely
 from .jit import loop, over_rows
-from .layout import address, fits, line
+from .layout import address, fits, keep, line
 from .mathematics import ONE, ZERO, choose, sigmoid, tanh
-from .products import product
+from .matrix_unit import DEPTH, SIDE, TALL, first_line, room_for, with_squares
+from .products import UNIT, in_squares, product
 from .tiles import in_panels, with_panels
+
+LEAST = 2**14  # numbers of a weight from which the matrix unit takes the steps
+NO_SQUARES = np.empty(0, np.float32)
+
+# --- A step's product ---------------------------------------------------------------------------------------------
+
+
+def _weights(w: Array, examples: int) -> tuple[Array, Array, int]:
+    """w (k, m) as `_times` takes it: in panels, and in squares, if there is a matrix unit and enough for it to do; and
+    how many examples a thread's part must be a multiple of, so that the unit misses the same ones however many threads
+    there are."""
+    if UNIT and examples >= 2 * SIDE and w.size >= LEAST and min(w.shape) >= DEPTH:
+        squares, right = in_squares(w.T, 1)
+        if right:
+            return in_panels(w), squares, SIDE
+    return in_panels(w), NO_SQUARES, 1
+
+
+@loop
+def _times(a, w, squares, before, before_step, z):
+    """z = before + a w, (n, m) + (n, k) @ (k, m); before as an address, 0 for none, with bytes from row to row."""
+    if not squares.size:
+        with_panels(a, w, z.shape[1], before, before_step, z)
+        return
+    (n, k), room = a.shape, room_for(len(a), a.shape[1])
+    for i in range(0, n, TALL):
+        start = before + i * before_step if before else 0
+        missed = with_squares(
+            min(TALL, n - i), k, address(a) + i * a.strides[0], a.strides[0], 4, 0, first_line(squares), z.shape[1],
+            start, before_step, 0, address(z) + i * z.strides[0], z.strides[0], first_line(room),
+        )  # fmt: skip
+        for j in range(i, min(i + TALL, n), SIDE):
+            if missed & 1:
+                start = before + j * before_step if before else 0
+                with_panels(a[j : j + SIDE], w, z.shape[1], start, before_step, z[j : j + SIDE])
+            missed >>= 1
+    keep(room)
+
 
 # --- LSTM --------------------------------------------------------------------------------------------------------
 
@@ -69,12 +108,12 @@ def _lstm_backward(gates, before, bent, dh, dc, d):
 
 
 @loop
-def _lstm(start, stop, inputs, h, w, sums, gates, cells, bent, out):
+def _lstm(start, stop, inputs, h, w, squares, sums, gates, cells, bent, out):
     """All steps for the examples start..stop."""
     sums = sums[start:stop]
     for t in range(inputs.shape[0]):
         before, now = (out[t - 1] if t else h)[start:stop], inputs[t, start:stop]
-        with_panels(before, w, sums.shape[1], address(now), now.strides[0], sums)  # (n, 4H) + (n, H) @ (H, 4H)
+        _times(before, w, squares, address(now), now.strides[0], sums)  # (n, 4H) + (n, H) @ (H, 4H)
         _lstm_forward(
             sums, cells[t, start:stop], gates[t, start:stop], cells[t + 1, start:stop], bent[t, start:stop],
             out[t, start:stop],
@@ -82,7 +121,7 @@ def _lstm(start, stop, inputs, h, w, sums, gates, cells, bent, out):
 
 
 @loop
-def _lstm_back(start, stop, grad, gates, cells, bent, w, now, dh, dc, d):
+def _lstm_back(start, stop, grad, gates, cells, bent, w, squares, now, dh, dc, d):
     """All steps, the last first. dh holds the gradient of what the last of them gave. The product reads a step of d in
     `now`, side by side: in d its rows may lie a power of two apart, and push each other out of the cache."""
     now, dh, dc = now[start:stop], dh[start:stop], dc[start:stop]
@@ -94,7 +133,7 @@ def _lstm_back(start, stop, grad, gates, cells, bent, w, now, dh, dc, d):
             for j in range(x.size):
                 z[j] = x[j]
         given = address(more) if t else 0
-        with_panels(now, w, dh.shape[1], given, more.strides[0], dh)  # (n, H) + (n, 4H) @ (4H, H)
+        _times(now, w, squares, given, more.strides[0], dh)  # (n, H) + (n, 4H) @ (4H, H)
 
 
 @loop
@@ -116,7 +155,10 @@ def lstm(inputs: Array, h: Array, c: Array, w: Array) -> tuple[Array, Array, Arr
     cells, bent = np.empty(out.shape, out.dtype), np.empty((L, N, H), out.dtype)
     cells[0] = c
     sums = np.empty((N, 4 * H), inputs.dtype)
-    over_rows(_lstm, N, inputs.size * H >> 4, inputs, h, in_panels(w.T), sums, gates, cells, bent, out)
+    *weights, multiple = _weights(w.T, N)
+    over_rows(
+        _lstm, N, inputs.size * H >> 4, inputs, h, *weights, sums, gates, cells, bent, out, multiple=multiple
+    )
     out[L] = cells[L]
     return out, gates, cells, bent
 
@@ -131,7 +173,10 @@ def lstm_backward(
     L, N, H = bent.shape
     d, dh, dc = np.empty_like(gates), grad[L - 1].copy(), grad[L].copy()
     now = np.empty((N, 4 * H), d.dtype)
-    over_rows(_lstm_back, N, gates.size * H >> 4, grad, gates, cells, bent, in_panels(w), now, dh, dc, d)
+    *weights, multiple = _weights(w, N)
+    over_rows(
+        _lstm_back, N, gates.size * H >> 4, grad, gates, cells, bent, *weights, now, dh, dc, d, multiple=multiple
+    )
     before = np.empty((L, N, H) if by_step else (N, L, H), d.dtype)  # the rows as they are in d
     over_rows(_preceding, N, before.size, out, h, before if by_step else before.swapaxes(0, 1))
     rows = (d if by_step else d.swapaxes(0, 1)).reshape(L * N, 4 * H)
@@ -164,23 +209,23 @@ def _rnn_backward(h, relu, dh, d):
 
 
 @loop
-def _rnn(start, stop, inputs, h, w, relu, out):
+def _rnn(start, stop, inputs, h, w, squares, relu, out):
     """All steps for the examples start..stop."""
     for t in range(out.shape[0]):
         before, given, now = (out[t - 1] if t else h)[start:stop], inputs[t, start:stop], out[t, start:stop]
-        with_panels(before, w, now.shape[1], address(given), given.strides[0], now)  # (n, H) + (n, H) @ (H, H)
+        _times(before, w, squares, address(given), given.strides[0], now)  # (n, H) + (n, H) @ (H, H)
         _rnn_forward(relu, now)
 
 
 @loop
-def _rnn_back(start, stop, grad, out, w, relu, dh, d):
+def _rnn_back(start, stop, grad, out, w, squares, relu, dh, d):
     """All steps, the last first. dh holds the gradient of what the last of them gave."""
     dh = dh[start:stop]
     for t in range(out.shape[0] - 1, -1, -1):
         now, more = d[t, start:stop], grad[max(t - 1, 0), start:stop]
         _rnn_backward(out[t, start:stop], relu, dh, now)
         given = address(more) if t else 0
-        with_panels(now, w, dh.shape[1], given, more.strides[0], dh)  # (n, H) + (n, H) @ (H, H)
+        _times(now, w, squares, given, more.strides[0], dh)  # (n, H) + (n, H) @ (H, H)
 
 
 def rnn(inputs: Array, h: Array, w: Array, relu: bool) -> Array:
@@ -188,7 +233,8 @@ def rnn(inputs: Array, h: Array, w: Array, relu: bool) -> Array:
     if not fits(inputs, h, w):
         return recurrent.rnn(inputs, h, w, relu)
     out = np.empty(inputs.shape, inputs.dtype)
-    over_rows(_rnn, len(h), inputs.size * len(w) >> 4, inputs, h, in_panels(w.T), relu, out)
+    *weights, multiple = _weights(w.T, len(h))
+    over_rows(_rnn, len(h), inputs.size * len(w) >> 4, inputs, h, *weights, relu, out, multiple=multiple)
     return out
 
 
@@ -198,7 +244,8 @@ def rnn_backward(grad: Array, out: Array, h: Array, w: Array, relu: bool) -> tup
         return recurrent.rnn_backward(grad, out, h, w, relu)
     L, N, H = out.shape
     d, dh = np.empty(out.shape, out.dtype), grad[-1].copy()
-    over_rows(_rnn_back, N, out.size * H >> 4, grad, out, in_panels(w), relu, dh, d)
+    *weights, multiple = _weights(w, N)
+    over_rows(_rnn_back, N, out.size * H >> 4, grad, out, *weights, relu, dh, d, multiple=multiple)
     return d, dh, product(d.reshape(L * N, H).T, recurrent.preceding(out, h).reshape(L * N, H), None)
 
 
@@ -246,19 +293,19 @@ def _gru_backward(grad, gates, inner, before, dh, d, s):
 
 
 @loop
-def _gru(start, stop, inputs, h, w, bias, sums, gates, inner, out):
+def _gru(start, stop, inputs, h, w, squares, bias, sums, gates, inner, out):
     """All steps for the examples start..stop."""
     sums = sums[start:stop]
     for t in range(out.shape[0]):
         before = (out[t - 1] if t else h)[start:stop]
-        with_panels(before, w, bias.size, address(bias), 0, sums)  # (3H) + (n, H) @ (H, 3H)
+        _times(before, w, squares, address(bias), 0, sums)  # (3H) + (n, H) @ (H, 3H)
         _gru_forward(
             sums, inputs[t, start:stop], before, gates[t, start:stop], inner[t, start:stop], out[t, start:stop]
         )
 
 
 @loop
-def _gru_back(start, stop, grad, out, gates, inner, h, w, dh, d, s):
+def _gru_back(start, stop, grad, out, gates, inner, h, w, squares, dh, d, s):
     """All steps, the last first."""
     dh = dh[start:stop]
     for t in range(out.shape[0] - 1, -1, -1):
@@ -266,7 +313,9 @@ def _gru_back(start, stop, grad, out, gates, inner, h, w, dh, d, s):
         _gru_backward(
             grad[t, start:stop], gates[t, start:stop], inner[t, start:stop], before, dh, d[t, start:stop], now
         )
-        with_panels(now, w, dh.shape[1], address(dh), dh.strides[0], dh)  # (n, H) + (n, 3H) @ (3H, H)
+        kept = dh.copy()  # for the tile, if the unit has written what it cannot compute
+        _times(now, w, squares, address(kept), kept.strides[0], dh)  # (n, H) + (n, 3H) @ (3H, H)
+        keep(kept)
 
 
 def gru(inputs: Array, h: Array, w: Array, b: Array | None) -> tuple[Array, Array, Array]:
@@ -278,7 +327,10 @@ def gru(inputs: Array, h: Array, w: Array, b: Array | None) -> tuple[Array, Arra
     gates, out = np.empty(inputs.shape, inputs.dtype), np.empty((L, N, H), inputs.dtype)
     inner = np.empty(out.shape, out.dtype)
     sums = np.empty((N, 3 * H), inputs.dtype)
-    over_rows(_gru, N, inputs.size * H >> 4, inputs, h, in_panels(w.T), bias, sums, gates, inner, out)
+    *weights, multiple = _weights(w.T, N)
+    over_rows(
+        _gru, N, inputs.size * H >> 4, inputs, h, *weights, bias, sums, gates, inner, out, multiple=multiple
+    )
     return out, gates, inner
 
 
@@ -290,7 +342,10 @@ def gru_backward(
         return recurrent.gru_backward(grad, out, gates, inner, h, w)
     L, N, H = out.shape
     d, s, dh = np.empty(gates.shape, gates.dtype), np.empty(gates.shape, gates.dtype), np.zeros(h.shape, h.dtype)
-    over_rows(_gru_back, N, gates.size * H >> 4, grad, out, gates, inner, h, in_panels(w), dh, d, s)
+    *weights, multiple = _weights(w, N)
+    over_rows(
+        _gru_back, N, gates.size * H >> 4, grad, out, gates, inner, h, *weights, dh, d, s, multiple=multiple
+    )
     rows = s.reshape(L * N, 3 * H)
     dw = product(rows.T, recurrent.preceding(out, h).reshape(L * N, H), None)
     return d, dh, dw, column_sums(rows)

@@ -10,10 +10,12 @@ and of the nine products in x y six are kept:
 
 The three left out are at most 2⁻²³ x y together, and mostly less than 2⁻²⁶, where rounding to float32 costs up to 2⁻²⁴.
 The unit adds up in float32, and rounds less often than a chain of sums does: 768 x 128 x 512 normal numbers are 0.9e-7
-off (root of mean squares, of that of z), with the tile of `tiles` 2.0e-7, and take 0.33 ms on one thread, not 0.55.
+off (root of mean squares, of that of z), with the tile of `tiles` 2.0e-7, and take 0.33 ms on one thread in place of
+0.55. Where k is short and z large, memory takes the time, and nothing is gained.
 
-The unit takes numbers below 2⁻¹²⁶ for 0, and of an infinity the parts would give NaN. So the largest number of b, and of
-each 32 rows of a, must lie between 2⁻⁴⁰ and 2⁴⁰, or be 0. Otherwise `with_squares` says so, and the tile computes.
+The unit takes numbers below 2⁻¹²⁶ for 0, and the parts of an infinity would give NaN. So the largest number of one
+matrix, and of each 16 rows or columns of the other, must lie between 2⁻⁴⁰ and 2⁴⁰. Otherwise `with_squares` says so,
+and the tile computes.
 
 Source: Henry, Tang, Heinecke, "Leveraging the bfloat16 Artificial Intelligence Datatype For Higher-Precision
 Computations", 2019 (arXiv:1904.06376). It knows nothing of threads: callers are given a part.
@@ -33,7 +35,7 @@ from numba.extending import intrinsic
 
 from ...arrays.backend import Array
 from .compiling import apart, loop
-from .layout import address, keep
+from .layout import FLOAT32, address, keep
 from .tiles import copy_line, number_at, put_number, turn_square
 
 SIDE, DEPTH = 16, 32  # a square: 16 rows of a, or columns of b, and 32 k, two to a word of 32 bits
@@ -41,6 +43,7 @@ SQUARE = 4 * SIDE * SIDE  # bytes
 WIDE = 2 * SIDE  # rows and columns of z at a time: four squares, which two of a and two of b share
 SCRATCH = 2 * WIDE * WIDE  # numbers for what a loop has in hand
 TALL, FAR = 128, 512  # rows of a, and k, split at a time (393 KB, which stay in the second cache); FAR is one sum
+NEAR = 2**18  # bytes of x₀ of a matrix that stays in the second cache while others pass
 SMALLEST, LARGEST = 0x2B80, 0x5380  # 2⁻⁴⁰ and 2⁴⁰ as bfloat16
 
 _features = binding.get_host_cpu_features()
@@ -219,191 +222,215 @@ def _deep(K):
 
 
 @loop
-def _aligned(room):
+def _squares(n):
+    """Squares for so many rows: an even number, as two are taken at a time."""
+    return (n + WIDE - 1) // WIDE * 2
+
+
+@loop
+def first_line(room):
     """The first line of the cache in an array. (Tiles are read two and a half times as fast from there.)"""
     return (address(room) + 63) & ~63
 
 
-def squares_for(b: Array) -> tuple[Array, Array]:
-    """Room for the squares of b (K, m), three times [m / 16, K / 32]; and for the largest number of each strip of b, 16
-    columns or 32 rows, as its numbers lie in memory."""
-    (K, m), strips = b.shape, SIDE if b.strides[0] == 4 else DEPTH
-    deep, columns = -(-K // DEPTH), -(-m // WIDE) * 2
-    squares = np.empty(3 * columns * deep * SIDE * SIDE + 16, np.float32)
-    return squares, np.empty(-(-m // SIDE) if strips == SIDE else deep, np.int64)
+@loop
+def fits(largest):
+    """Whether the unit is right for a matrix with that largest number, a bfloat16."""
+    return SMALLEST <= largest < LARGEST
+
+
+def squares_for(y: Array) -> tuple[Array, Array]:
+    """Room for the squares of y (n, K), three times [n / 16, K / 32]; and for the largest number of each strip of y, 16
+    rows or 32 columns, as its numbers lie in memory."""
+    (n, K), along = y.shape, y.strides[1] == 4
+    deep, groups = -(-K // DEPTH), -(-n // SIDE)
+    squares = np.empty(3 * (groups + groups % 2) * deep * SIDE * SIDE + SIDE, FLOAT32)
+    return squares, np.empty(groups if along else deep, np.int64)
 
 
 @loop
-def fill_squares(start, stop, b, squares, largest):
-    """The squares of b (K, m) for the strips start..stop."""
-    (K, m), (down, right) = b.shape, b.strides
-    deep, most, scratch = _deep(K), np.empty(2 * SIDE, np.uint16), np.empty(SCRATCH, np.float32)
-    part = (m + WIDE - 1) // WIDE * 2 * deep * SQUARE
+def fill_squares(start, stop, n, K, y, down, right, of_b, squares, largest):
+    """The squares of y (n, K), an address, for the strips start..stop; y is a, or, if `of_b`, bᵀ."""
+    deep, scratch, most = _deep(K), np.empty(SCRATCH, np.float32), np.empty(2 * SIDE, np.uint16)
+    part = _squares(n) * deep * SQUARE
     for i in range(start, stop):
         most[:] = 0
-        place, out, columns, depth = address(b), _aligned(squares), m, K
-        if down == 4:
-            place, out, columns = place + SIDE * i * right, out + i * deep * SQUARE, min(SIDE, m - SIDE * i)
+        place, out, rows, depth = y, first_line(squares), n, K
+        if right == 4:
+            place, out, rows = place + SIDE * i * down, out + i * deep * SQUARE, min(SIDE, n - SIDE * i)
         else:
-            place, out, depth = place + DEPTH * i * down, out + i * SQUARE, min(DEPTH, K - DEPTH * i)
-        _split(columns, depth, place, right, down, out, deep * SQUARE, part, 1, address(most), address(scratch))
+            place, out, depth = place + DEPTH * i * right, out + i * SQUARE, min(DEPTH, K - DEPTH * i)
+        _split(rows, depth, place, down, right, out, deep * SQUARE, part, of_b, address(most), address(scratch))
         largest[i] = most.max()
     keep(most)
     keep(scratch)
 
 
-@loop
-def _fits(most):
-    return most == 0 or (SMALLEST <= most and most < LARGEST)
-
-
 # --- Products ----------------------------------------------------------------------------------------------------
 
 
+@loop
+def _load_rows(a, far, both):
+    """A square of a to tile 4, and if `both` the one below it to tile 5."""
+    _load(4, a, 64)
+    if both:
+        _load(5, a + far, 64)
+
+
+@loop
+def _load_columns(b, far):
+    """Two squares of b to the tiles 6 and 7."""
+    _load(6, b, 64)
+    _load(7, b + far, 64)
+
+
+@loop
+def _multiply_all(both):
+    """The tiles 0 to 3, or 0 and 1, += their products."""
+    _multiply(0, 4, 6)
+    _multiply(1, 4, 7)
+    if both:
+        _multiply(2, 5, 6)
+        _multiply(3, 5, 7)
+
+
 @apart
-def _sum_squares(deep, a, a_far, a_part, b, b_far, b_part):
-    """The tiles 0 to 3 += the six products, of two squares of a, `a_far` bytes apart, and two of b."""
+def _sum_squares(deep, a, a_far, a_part, b, b_far, b_part, both):
+    """The tiles 0 to 3 += the six products, of a square of a or of `both`, `a_far` bytes apart, and two of b."""
     for _ in range(deep):
-        a_1, b_1, a_2, b_2 = a + a_part, b + b_part, a + 2 * a_part, b + 2 * b_part
-        _load(4, a_2, 64)
-        _load(5, a_2 + a_far, 64)
-        _load(6, b, 64)
-        _load(7, b + b_far, 64)
-        _multiply(0, 4, 6)
-        _multiply(1, 4, 7)
-        _multiply(2, 5, 6)
-        _multiply(3, 5, 7)
-        _load(4, a_1, 64)
-        _load(5, a_1 + a_far, 64)
-        _multiply(0, 4, 6)
-        _multiply(1, 4, 7)
-        _multiply(2, 5, 6)
-        _multiply(3, 5, 7)
-        _load(6, b_1, 64)
-        _load(7, b_1 + b_far, 64)
-        _multiply(0, 4, 6)
-        _multiply(1, 4, 7)
-        _multiply(2, 5, 6)
-        _multiply(3, 5, 7)
-        _load(4, a, 64)
-        _load(5, a + a_far, 64)
-        _multiply(0, 4, 6)
-        _multiply(1, 4, 7)
-        _multiply(2, 5, 6)
-        _multiply(3, 5, 7)
-        _load(6, b_2, 64)
-        _load(7, b_2 + b_far, 64)
-        _multiply(0, 4, 6)
-        _multiply(1, 4, 7)
-        _multiply(2, 5, 6)
-        _multiply(3, 5, 7)
-        _load(6, b, 64)
-        _load(7, b + b_far, 64)
-        _multiply(0, 4, 6)
-        _multiply(1, 4, 7)
-        _multiply(2, 5, 6)
-        _multiply(3, 5, 7)
+        _load_rows(a + 2 * a_part, a_far, both)
+        _load_columns(b, b_far)
+        _multiply_all(both)
+        _load_rows(a + a_part, a_far, both)
+        _multiply_all(both)
+        _load_columns(b + b_part, b_far)
+        _multiply_all(both)
+        _load_rows(a, a_far, both)
+        _multiply_all(both)
+        _load_columns(b + 2 * b_part, b_far)
+        _multiply_all(both)
+        _load_columns(b, b_far)
+        _multiply_all(both)
         a, b = a + SQUARE, b + SQUARE
 
 
 @apart
-def _rows_of_squares(n, width, deep, a, a_part, b, b_far, b_part, before, before_step, later, z, step, block):
-    """z (n, width) = before + a b for at most 32 columns; all are addresses and steps in bytes. No `before`, 0: zeros.
-    The sum begins with `before`, or if it is `later` that is added. `block` has room for 32 x 32 numbers."""
-    for top in range(0, n, WIDE):
-        out, start, squares = z + top * step, before, a + top // SIDE * deep * SQUARE
-        if before:
-            start += top * before_step
-        whole = width == WIDE and n - top >= WIDE and not later
-        to, far = (out, step) if whole else (block, 4 * WIDE)
-        if whole and start:
-            _load(0, start, before_step)
-            _load(1, start + 4 * SIDE, before_step)
-            _load(2, start + SIDE * before_step, before_step)
-            _load(3, start + SIDE * before_step + 4 * SIDE, before_step)
+def _copy(n, m, x, x_step, before, before_step, z, step):
+    """z = before + x for n rows of at most 32 numbers; all are addresses and steps in bytes. No `before`, 0: zeros."""
+    for _ in range(n):
+        if m == WIDE and before:
+            _add_line(x, before, z)
+        elif m == WIDE:
+            copy_line(x, z)
         else:
-            _zero(0)
-            _zero(1)
+            for j in range(0, 4 * m, 4):
+                put_number(z + j, number_at(before + j) + number_at(x + j) if before else number_at(x + j))
+        x += x_step
+        z += step
+        if before:
+            before += before_step
+
+
+@apart
+def _tile(n, m, deep, a, a_far, a_part, b, b_far, b_part, before, before_step, later, z, step, block):
+    """z = before + a b for at most 32 rows and columns; all are addresses and steps in bytes. No `before`, 0: zeros.
+    The sum begins with `before`; or that is added to it `later`. `block` has room for 32 x 32 numbers."""
+    both, whole = n > SIDE, m == WIDE and n % SIDE == 0
+    start, start_step = before, before_step
+    if later:
+        start = 0
+    elif before and not whole:  # what a tile reads beyond n and m, it computes with in vain
+        start, start_step = block, 4 * WIDE
+        _copy(n, m, before, before_step, 0, 0, start, start_step)
+    if start:
+        _load(0, start, start_step)
+        _load(1, start + 4 * SIDE, start_step)
+        if both:
+            _load(2, start + SIDE * start_step, start_step)
+            _load(3, start + SIDE * start_step + 4 * SIDE, start_step)
+    else:
+        _zero(0)
+        _zero(1)
+        if both:
             _zero(2)
             _zero(3)
-        _sum_squares(deep, squares, deep * SQUARE, a_part, b, b_far, b_part)
-        _store(0, to, far)
-        _store(1, to + 4 * SIDE, far)
-        _store(2, to + SIDE * far, far)
-        _store(3, to + SIDE * far + 4 * SIDE, far)
-        if whole:
-            continue
-        for i in range(min(WIDE, n - top)):
-            x = block + 4 * WIDE * i
-            if width == WIDE and start:
-                _add_line(x, start, out)
-            elif width == WIDE:
-                copy_line(x, out)
-            else:
-                for j in range(width):
-                    s = number_at(x + 4 * j)
-                    put_number(out + 4 * j, number_at(start + 4 * j) + s if start else s)
-            out += step
-            start += before_step
+    _sum_squares(deep, a, a_far, a_part, b, b_far, b_part, both)
+    direct = whole and not (later and before)
+    out, far = (z, step) if direct else (block, 4 * WIDE)
+    _store(0, out, far)
+    _store(1, out + 4 * SIDE, far)
+    if both:
+        _store(2, out + SIDE * far, far)
+        _store(3, out + SIDE * far + 4 * SIDE, far)
+    if not direct:
+        _copy(n, m, block, far, before if later else 0, before_step, z, step)
+
+
+@apart
+def _tiles_of_squares(
+    n, m, deep, a, a_far, a_part, b, b_far, b_part, by_row, before, before_step, later, z, step, block
+):
+    """The same for any number of rows and columns: row after row of tiles if `by_row`, else column after column."""
+    for outer in range(0, n if by_row else m, WIDE):
+        for inner in range(0, m if by_row else n, WIDE):
+            i, j = (outer, inner) if by_row else (inner, outer)
+            start = before + i * before_step + 4 * j if before else 0
+            _tile(
+                min(WIDE, n - i), min(WIDE, m - j), deep, a + i // SIDE * a_far, a_far, a_part, b + j // SIDE * b_far,
+                b_far, b_part, start, before_step, later, z + i * step + 4 * j, step, block,
+            )  # fmt: skip
 
 
 SHAPES = np.zeros(64, np.uint8)  # of eight tiles, as `ldtilecfg` reads them: 64 bytes each, 16 rows
 SHAPES[0], SHAPES[16:32:2], SHAPES[48:56] = 1, 4 * SIDE, SIDE
 
 
+@apart
+def with_squares(n, K, x, down, right, of_b, squares, many, before, before_step, later, z, step, room) -> int:
+    """z = before + a b for at most 128 rows of x (n, K). x is a, and the squares are those of b with `many` columns; or
+    x is `of_b`, so it is bᵀ, and the squares are those of `many` rows of a. No `before`, 0: zeros; the sum begins with
+    it, or, where it may be larger than a b, and its roundings would count, it is added `later`.
+
+    Bit i of the result: whether the rows 16 i.. of x gave a wrong z, as they have numbers too large or too small for
+    the unit. (Of the other matrix `fits` tells.) All are addresses and steps in bytes; x lies anyhow.
+    """
+    most = np.zeros((TALL // SIDE, 2 * SIDE), np.uint16)
+    largest, missed, mine = address(most), 0, room + 4 * SCRATCH
+    size = _deep(K) * SQUARE
+    other_part = _squares(many) * size
+    by_row = other_part <= NEAR
+    strip = FAR if right == 4 else DEPTH  # of x, as its numbers lie in memory
+    _begin(address(SHAPES))
+    for k in range(0, K, FAR):
+        here, other, start, start_step = min(FAR, K - k), squares + k // DEPTH * SQUARE, before, before_step
+        deep = _deep(here)
+        far, part = deep * SQUARE, _squares(n) * deep * SQUARE
+        for s in range(0, here, strip):
+            for i in range(0, n, SIDE):
+                _split(
+                    min(SIDE, n - i), min(strip, here - s), x + i * down + (k + s) * right, down, right,
+                    mine + i // SIDE * far + s // DEPTH * SQUARE, far, part, of_b, largest + 4 * i, room,
+                )  # fmt: skip
+        more = later or k > 0
+        if k:
+            start, start_step = z, step
+        if of_b:
+            _tiles_of_squares(
+                many, n, deep, other, size, other_part, mine, far, part, 1, start, start_step, more, z, step, room
+            )
+        else:
+            _tiles_of_squares(
+                n, many, deep, mine, far, part, other, size, other_part, by_row, start, start_step, more, z, step, room
+            )
+    _end()
+    for i in range((n + SIDE - 1) // SIDE):
+        if not fits(most[i].max()):
+            missed |= 1 << i
+    keep(most)
+    return missed
+
+
 @loop
 def room_for(n, K):
-    """What `with_squares` works in, for so many rows of a."""
-    tall, deep = min(TALL, (n + WIDE - 1) // WIDE * WIDE), min(_deep(K), FAR // DEPTH)
-    return np.empty(SCRATCH + 3 * tall // SIDE * deep * SIDE * SIDE + 16, np.float32)
-
-
-@loop
-def with_squares(a, squares, largest, columns, first, m, before, before_step, z, room, missed):
-    """z = before + a b for m columns from `first` on, a multiple of 32 (of `columns`); before as an address, see
-    `_rows_of_squares`.
-
-    missed[i] = whether the rows 32 i.. of z are wrong, because a has numbers there, or b anywhere, that are too large
-    or too small for the unit; returns whether any are. a (n, K) lies anyhow, rows of z number by number.
-    """
-    (n, K), (down, right), step = a.shape, a.strides, z.strides[0]
-    some = not _fits(largest.max())
-    missed[: (n + WIDE - 1) // WIDE] = some
-    if some:
-        return True
-    size = _deep(K) * SQUARE
-    b_part = (columns + WIDE - 1) // WIDE * 2 * size
-    block, most = _aligned(room), np.empty((TALL // WIDE, 2 * SIDE), np.uint16)
-    mine, b = block + 4 * SCRATCH, _aligned(squares) + first // SIDE * size
-    strip = FAR if right == 4 else DEPTH  # of a, as its numbers lie in memory
-    _begin(address(SHAPES))
-    for i in range(0, n, TALL):
-        rows = min(TALL, n - i)
-        for k in range(0, K, FAR):
-            here = min(FAR, K - k)
-            deep = _deep(here)
-            far, part = deep * SQUARE, (rows + WIDE - 1) // WIDE * 2 * deep * SQUARE
-            most[:] = 0
-            for s in range(0, here, strip):
-                for r in range(0, rows, WIDE):
-                    _split(
-                        min(WIDE, rows - r), min(strip, here - s), address(a) + (i + r) * down + (k + s) * right, down,
-                        right, mine + r // SIDE * far + s // DEPTH * SQUARE, far, part, 0, address(most[r // WIDE]),
-                        block,
-                    )  # fmt: skip
-            for r in range(0, rows, WIDE):
-                if not _fits(most[r // WIDE].max()):
-                    missed[(i + r) // WIDE] = some = True
-            for j in range(0, m, WIDE):
-                out, start, start_step = address(z) + i * step + 4 * j, before, before_step
-                if k:
-                    start, start_step = out, step
-                elif before:
-                    start = before + i * before_step + 4 * j
-                _rows_of_squares(
-                    rows, min(WIDE, m - j), deep, mine, part, b + j // SIDE * size + k // DEPTH * SQUARE, size, b_part,
-                    start, start_step, k > 0, out, step, block,
-                )  # fmt: skip
-    _end()
-    keep(most)
-    return some
+    """What `with_squares` works in, for so many rows of x."""
+    return np.empty(SCRATCH + 3 * _squares(min(TALL, n)) * min(_deep(K), FAR // DEPTH) * SIDE * SIDE + SIDE, np.float32)
