@@ -19,15 +19,15 @@ import numpy as np
 from ...arrays.backend import Array
 from .jit import loop, over_rows
 from .layout import FLOAT32, address
-from .matrix_unit import DEPTH, allowed
+from .matrix_unit import DEPTH
 from .matrix_unit import WIDE as SQUARES
+from .products import UNIT
 from .tiles import WIDE, copy_line, fill_panels, panels_for, with_lines, with_panels
 
 Sizes = tuple[int, ...]
 Pads = list[tuple[int, int]]
 NEAR = 512  # places of z at a time
 FAR = 1024  # numbers that a sum in float32 has at most
-UNIT = allowed()  # whether there is a matrix unit
 
 
 @loop

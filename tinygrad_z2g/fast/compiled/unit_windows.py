@@ -34,18 +34,18 @@ from .matrix_unit import (
     SIDE,
     SQUARE,
     WIDE,
-    _add_line,
-    _aligned,
-    _begin,
-    _end,
-    _fits,
-    _load,
-    _multiply,
-    _split,
-    _split_across,
-    _split_along,
-    _store,
-    _zero,
+    add_line,
+    begin,
+    end,
+    first_line,
+    fits,
+    load_tile,
+    multiply_tiles,
+    split,
+    split_across,
+    split_along,
+    store_tile,
+    zero_tile,
 )
 from .tiles import copy_line, number_at, put_number, turn_square
 
@@ -118,7 +118,7 @@ def _largest_at(_, place):
 @intrinsic
 def _stay_awake(_, place):
     """16 numbers of no interest, added to themselves. If the processor adds nothing in registers of 64 bytes for 2,000
-    steps, it turns off what does that, and the next `_store` waits for 0.3 µs: a tenth of a convolution's time."""
+    steps, it turns off what does that, and the next `store_tile` waits for 0.3 µs: a tenth of a convolution's time."""
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         place = builder.inttoptr(args[0], ir.VectorType(ir.FloatType(), SIDE).as_pointer())
@@ -134,46 +134,46 @@ def _stay_awake(_, place):
 
 @loop
 def _load_a(place, far, step):
-    _load(4, place, step)
-    _load(5, place + far, step)
+    load_tile(4, place, step)
+    load_tile(5, place + far, step)
 
 
 @loop
 def _load_b(place, far):
-    _load(6, place, LINE)
-    _load(7, place + far, LINE)
+    load_tile(6, place, LINE)
+    load_tile(7, place + far, LINE)
 
 
 @loop
 def _multiply_all():
-    _multiply(0, 4, 6)
-    _multiply(1, 4, 7)
-    _multiply(2, 5, 6)
-    _multiply(3, 5, 7)
+    multiply_tiles(0, 4, 6)
+    multiply_tiles(1, 4, 7)
+    multiply_tiles(2, 5, 6)
+    multiply_tiles(3, 5, 7)
 
 
 @loop
 def _load_four(place, step):
-    _load(0, place, step)
-    _load(1, place + LINE, step)
-    _load(2, place + SIDE * step, step)
-    _load(3, place + SIDE * step + LINE, step)
+    load_tile(0, place, step)
+    load_tile(1, place + LINE, step)
+    load_tile(2, place + SIDE * step, step)
+    load_tile(3, place + SIDE * step + LINE, step)
 
 
 @loop
 def _zero_four():
-    _zero(0)
-    _zero(1)
-    _zero(2)
-    _zero(3)
+    zero_tile(0)
+    zero_tile(1)
+    zero_tile(2)
+    zero_tile(3)
 
 
 @loop
 def _store_four(place, step):
-    _store(0, place, step)
-    _store(1, place + LINE, step)
-    _store(2, place + SIDE * step, step)
-    _store(3, place + SIDE * step + LINE, step)
+    store_tile(0, place, step)
+    store_tile(1, place + LINE, step)
+    store_tile(2, place + SIDE * step, step)
+    store_tile(3, place + SIDE * step + LINE, step)
 
 
 @apart
@@ -224,7 +224,7 @@ def _turn_channels(n, m, x, plane, out, step, edge):
 def _beyond(largest):
     """Whether the largest of 32 numbers there, as bfloat16, is too large for the unit, or too small, and not 0."""
     most = _largest_at(largest)
-    return most > 0 and not _fits(most)
+    return most > 0 and not fits(most)
 
 
 # --- z -----------------------------------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ def _split_places(C, H, W, x, top, rows, left, places, out, line, part, largest,
                         _turn_channels(some, last - w, more, 4 * H * W, scratch + half * LINE, 2 * LINE, edge)
                     for i in range(SIDE):
                         line_i = scratch + 2 * LINE * i
-                        _split_along(line_i, line_i + LINE, to + LINE * i, part, largest)
+                        split_along(line_i, line_i + LINE, to + LINE * i, part, largest)
                 _clear(out + (last - left) * LINE, out + places * LINE, part)
             out += line
 
@@ -266,10 +266,10 @@ def _sum_channels(
                 start, out = a + h * a_line + t * a_step, z + o * z_step + h * z_line + 4 * t
                 for k in range(0, n, most):
                     if k == 0:
-                        _load(0, bias + 4 * o, 0)  # in each row
-                        _load(1, bias + 4 * o + LINE, 0)
-                        _load(2, bias + 4 * o, 0)
-                        _load(3, bias + 4 * o + LINE, 0)
+                        load_tile(0, bias + 4 * o, 0)  # in each row
+                        load_tile(1, bias + 4 * o + LINE, 0)
+                        load_tile(2, bias + 4 * o, 0)
+                        load_tile(3, bias + 4 * o + LINE, 0)
                     else:
                         _zero_four()
                     _sum_at(
@@ -279,7 +279,7 @@ def _sum_channels(
                     _store_four(turned if k else block, 4 * WIDE)
                     if k:
                         for i in range(0, BLOCK, 4 * WIDE):
-                            _add_line(turned + i, block + i, block + i)
+                            add_line(turned + i, block + i, block + i)
                 to, step = (out, z_step) if O - o >= WIDE else (turned, 4 * WIDE)
                 for i in range(2):
                     for j in range(2):
@@ -312,7 +312,7 @@ def _convolve(
                 pair += 16
     _clear(scratch + 2 * BLOCK, scratch + 3 * BLOCK, 0)
     _clear(most, most + LINE, 0)
-    _split(O, n * DEPTH, w, 4, 4 * O, squares, b_far, b_part, 1, most, scratch)
+    split(O, n * DEPTH, w, 4, 4 * O, squares, b_far, b_part, 1, most, scratch)
     wrong = _beyond(most)
     for i in range(start, stop):
         _clear(most, most + LINE, 0)
@@ -336,9 +336,9 @@ def conv_on_unit(start, stop, x, w, b, z, missed, room, sizes):
     multiple of 32, b for filters; z (N, O, H' W'). missed[n] = 1 if z[n] is wrong, as x[n] or w has numbers that are
     too large or too small, and else 0. For room and sizes see `sizes_of_conv`."""
     words = np.empty(room, np.float32)
-    _begin(address(SHAPES))
-    _convolve(start, stop, address(x), address(w), address(b), address(z), address(missed), _aligned(words), *sizes)
-    _end()
+    begin(address(SHAPES))
+    _convolve(start, stop, address(x), address(w), address(b), address(z), address(missed), first_line(words), *sizes)
+    end()
     keep(words)
 
 
@@ -379,7 +379,7 @@ def _split_pairs(C, H, W, x, top, rows, left, places, move, apart_by, out, line,
                 _clear(seen + (last - left) * LINE, seen + (places + move) * LINE, 0)
                 for i in range(places):
                     to = out + i % (2 * move) * apart_by + i // (2 * move) * LINE
-                    _split_across(seen + i * LINE, seen + (i + move) * LINE, to, part, largest)
+                    split_across(seen + i * LINE, seen + (i + move) * LINE, to, part, largest)
             out += line
 
 
@@ -455,8 +455,8 @@ def _weigh(
                             _put_whole(pair + 8, row + (place + q * SIDE) * LINE)
                             pair += 16
             for h in range(lines):
-                begin, to = g + 4 * ((n * O * high + top + h) * wide + left), a + h * deep * SQUARE
-                _split(O, size, begin, 4 * high * wide, 4, to, a_far, a_part, 0, most, scratch)
+                row, to = g + 4 * ((n * O * high + top + h) * wide + left), a + h * deep * SQUARE
+                split(O, size, row, 4 * high * wide, 4, to, a_far, a_part, 0, most, scratch)
             _split_pairs(
                 channels, H, W, x + 4 * (n * C + c * WIDE) * H * W, top * down - above, rows, left * right - before,
                 places, right, apart_by, b, line, b_part, most + LINE, scratch,
@@ -481,9 +481,9 @@ def weight_on_unit(start, stop, x, g, sums, missed, room, sizes):
     to stop are counted each 32 channels of part after part. missed[i, c] = 1 if the sums of these are wrong, as x or g
     has numbers that are too large or too small, and else 0. For room and sizes see `sizes_of_weight`."""
     words = np.empty(room, np.float32)
-    _begin(address(SHAPES))
-    _weigh(start, stop, address(x), address(g), address(sums), address(missed), _aligned(words), *sizes)
-    _end()
+    begin(address(SHAPES))
+    _weigh(start, stop, address(x), address(g), address(sums), address(missed), first_line(words), *sizes)
+    end()
     keep(words)
 
 
