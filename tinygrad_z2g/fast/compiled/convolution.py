@@ -7,8 +7,8 @@ one place, what the windows see goes into panels, of 32 neighbouring places each
 thread 32 examples of 64 x 256, five taps, 64 filters take 1.8 ms forward and 1.9 for the gradient of the weights, where
 NumPy's products of columns took 3.6 and 4.0, and panels of all that the windows see 2.7 and 2.2.
 
-Where there is a matrix unit, and it pays, `unit_windows` takes it: the same two take 1.4 and 1.7 ms, where these loops
-take 2.2 and 2.3 on that processor; 8 pictures of 64 x 32 x 32 with a window of 3 x 3 2.5 and 3.1, not 5.1 and 5.9.
+Where there is a matrix unit, and it pays, `unit_windows` takes it: the same two take 1.5 and 1.8 ms, where on that
+processor these loops take 2.4 and 2.6; 8 pictures of 64 x 32 x 32 with windows of 3 x 3 2.5 and 3.1, not 5.1 and 5.9.
 
 Threads share the examples, and for ∂L/∂W the channels of x. Padding is made row by row, where a tile needs it.
 """
