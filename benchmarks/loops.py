@@ -85,12 +85,13 @@ def plain(name: str) -> Callable:
 
 def table(cpu: bool) -> list[dict[str, Any]]:
     """Milliseconds of each routine. SystemExit where there are no loops."""
+    from tinygrad_z2g.arrays import blas
     from tinygrad_z2g.fast import loops
 
     compiled = loops.load()
     if compiled is None:
         sys.exit(f"--loops: {loops.reason}")
-    set_threads, many = compiled.jit.set_blas_threads, 1 if cpu else compiled.threads()
+    set_threads, many = blas.set_threads, 1 if cpu else compiled.threads()
     now, found = time.process_time if cpu else time.perf_counter, []
     for what, name, args in cases():
         variants = {"NumPy": (plain(name), many), "one": (getattr(compiled, name), 1)}

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 import tinygrad_z2g as z2g
+from tinygrad_z2g.arrays import blas
 from tinygrad_z2g.fast import channels, loops, pooling, quantized, recurrent, reference
 from tinygrad_z2g.nn import functional as F
 
@@ -1049,13 +1050,19 @@ def test_a_child_of_a_fork_has_threads_of_its_own() -> None:
 @needs_numba
 def test_the_number_of_threads_is_that_of_blas(compiled: Any) -> None:
     pytest.importorskip("threadpoolctl")
-    if compiled.jit.blas_threads is None:
+    if blas.get_threads is None:
         pytest.skip("NumPy's BLAS is not OpenBLAS")
     before = compiled.threads()
     try:
         for n in (1, 2):
             z2g.set_num_threads(n)
             assert compiled.threads() == n
+        with blas.alone():
+            seen: list[int] = []
+            other = threading.Thread(target=lambda: seen.append(compiled.threads()))
+            other.start()
+            other.join()
+            assert (compiled.threads(), seen) == (1, [2])  # nobody else is held up
     finally:
         z2g.set_num_threads(before)
 
@@ -1064,9 +1071,8 @@ def test_the_number_of_threads_is_that_of_blas(compiled: Any) -> None:
 def test_without_openblas_the_number_of_threads_is_that_of_the_environment(compiled: Any, monkeypatch: Any) -> None:
     args = CASES["product"](300, 200)[0]
     expected = args[0] @ args[1] + args[2]
-    for name in ("blas_threads", "set_blas_threads"):
-        monkeypatch.setattr(compiled.products, name, None)
-        monkeypatch.setattr(compiled.jit, name, None)
+    for name in ("get_threads", "set_threads"):
+        monkeypatch.setattr(blas, name, None)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     compiled.jit._processors.cache_clear()
     assert compiled.threads() == 3
@@ -1082,33 +1088,75 @@ def test_without_openblas_the_number_of_threads_is_that_of_the_environment(compi
 def test_blas_has_one_thread_while_a_loop_is_shared_and_its_own_after(compiled: Any, monkeypatch: Any) -> None:
     from tinygrad_z2g.fast.compiled import jit, sharing
 
-    if jit.blas_threads is None:
+    if blas.get_threads is None:
         pytest.skip("NumPy's BLAS is not OpenBLAS")
 
     @jit.loop
     def ask(start, stop, get, seen):
         seen[start] = sharing.call_c(get, 0)
 
-    before, seen = jit.blas_threads(), np.zeros(2, np.int64)
+    before, seen = blas.get_threads(), np.zeros(2, np.int64)
     try:
-        jit.set_blas_threads(2)
+        blas.set_threads(2)
         set_threads(monkeypatch, 2)
-        jit.over_rows(ask, 2, 2, jit.address(jit.blas_threads), seen)
-        assert seen.tolist() == [1, 1] and jit.blas_threads() == 2
+        jit.over_rows(ask, 2, 2, jit.address(blas.get_threads), seen)
+        assert seen.tolist() == [1, 1] and blas.get_threads() == 2
     finally:
-        jit.set_blas_threads(before)
+        blas.set_threads(before)
+
+
+@pytest.fixture
+def two_threads(compiled: Any) -> Iterator[None]:
+    """OpenBLAS, and so loops, on two threads."""
+    if blas.get_threads is None:
+        pytest.skip("NumPy's BLAS is not OpenBLAS")
+    before = blas.get_threads()
+    blas.set_threads(2)
+    yield
+    assert blas.get_threads() == 2
+    blas.set_threads(before)
 
 
 @needs_numba
-def test_a_product_leaves_blas_as_it_was(compiled: Any, monkeypatch: Any) -> None:
-    if compiled.jit.blas_threads is None:
-        pytest.skip("NumPy's BLAS is not OpenBLAS")
-    calls = []
-    monkeypatch.setattr(compiled.products, "blas_threads", lambda: 5)
-    monkeypatch.setattr(compiled.products, "set_blas_threads", calls.append)
-    with pytest.raises(ValueError), compiled.products.alone():
-        raise ValueError
-    assert calls == [1, 5]
+def test_blocks_of_work_are_shared_and_their_products_and_loops_are_not(compiled: Any, two_threads: None) -> None:
+    """What a block computes with loops, on a helper's thread or on this, is not cut once more."""
+    seen, workers, together = [], set(), threading.Barrier(2, timeout=60)
+
+    def some(block: int) -> None:
+        together.wait()  # each by a thread of its own
+        workers.add(threading.get_ident())
+        seen.append((blas.get_threads(), compiled.threads()))
+
+    compiled.each(some, [0, 1])
+    assert (len(workers), seen) == (2, [(1, 1), (1, 1)])
+    with pytest.raises(ValueError):
+        compiled.each(lambda block: [][block:].index(0), [0, 1])
+    assert (blas.get_threads(), compiled.threads()) == (2, 2)
+
+
+@needs_numba
+@pytest.mark.parametrize("name", ["quantized_product", "quantized_product_transposed"])
+def test_expanded_weights_are_shared(compiled: Any, two_threads: None, monkeypatch: Any, name: str) -> None:
+    """OpenBLAS has one thread then: that is not the user's wish."""
+    most: list[int] = []
+    monkeypatch.setattr(compiled.blocks, "together", lambda function, parts, n: most.append(n))
+    args = CASES[name](20, 64)[0]
+    getattr(compiled, name)(*args)
+    assert most == [2]
+
+
+@needs_numba
+def test_small_products_are_not_shared(compiled: Any, two_threads: None, monkeypatch: Any) -> None:
+    """Nor do they wake a helper."""
+    shared: list[int] = []
+    monkeypatch.setattr(compiled.jit, "_wake", shared.append)
+    monkeypatch.setattr(compiled.jit._board, "numbers", np.zeros_like(compiled.jit._board.numbers))  # nobody is awake
+    a, b = normal(16, 128), normal(128, 512)
+    with blas.few(len(a), b.size):
+        alone = compiled.product(a, b, None)
+    assert not shared
+    np.testing.assert_array_equal(compiled.product(a, b, None), alone)
+    assert shared == [1]
 
 
 # --- Which set is taken ------------------------------------------------------------------------------------------

@@ -14,10 +14,8 @@ from . import (
     linalg as linalg, nn as nn, optim as optim, random as random, utils as utils,
 )  # fmt: skip
 from .arrays.backend import Device as _Device
-from .arrays.backend import (
-    get_default_device as get_default_device, set_default_device as set_default_device,
-    set_num_threads as set_num_threads,
-)  # fmt: skip
+from .arrays.backend import get_default_device as get_default_device, set_default_device as set_default_device
+from .arrays.blas import get_num_threads as get_num_threads, set_num_threads as set_num_threads
 from .creation import (
     arange as arange, as_tensor as as_tensor, asarray as asarray, bernoulli as bernoulli, empty as empty,
     empty_like as empty_like, eye as eye, from_numpy as from_numpy, full as full, full_like as full_like,
@@ -119,7 +117,7 @@ from .half.precision import autocast as autocast
 from .questions import (
     are_deterministic_algorithms_enabled as are_deterministic_algorithms_enabled, broadcast_shapes as broadcast_shapes,
     can_cast as can_cast, clone as clone, compile as compile, detach as detach, finfo as finfo,
-    get_float32_matmul_precision as get_float32_matmul_precision, get_num_threads as get_num_threads, iinfo as iinfo,
+    get_float32_matmul_precision as get_float32_matmul_precision, iinfo as iinfo,
     is_complex as is_complex, is_floating_point as is_floating_point, is_nonzero as is_nonzero,
     is_storage as is_storage, is_tensor as is_tensor, numel as numel, positive as positive,
     promote_types as promote_types, result_type as result_type,

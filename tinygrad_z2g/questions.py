@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -121,18 +120,6 @@ class iinfo:
 
     def __repr__(self) -> str:
         return f"iinfo(min={self.min}, max={self.max}, dtype={self.dtype})"
-
-
-def get_num_threads() -> int:
-    """How many threads matrix products may use: what the environment says, else the number of cores. (What
-    `set_num_threads` said is known to threadpoolctl alone, and asked there.)"""
-    try:
-        import threadpoolctl
-
-        found = [part["num_threads"] for part in threadpoolctl.threadpool_info() if part["user_api"] == "blas"]
-    except ImportError:
-        found = []
-    return max(found, default=int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
 
 
 _deterministic = False

@@ -254,19 +254,3 @@ def tune_malloc() -> None:
 
 
 tune_malloc()
-
-
-def set_num_threads(n: int) -> None:
-    """Let matrix products and compiled loops on the CPU use n threads.
-
-    ImportError without threadpoolctl: then set OMP_NUM_THREADS before Python starts. ValueError unless n >= 1. Results
-    do not depend on n beyond rounding.
-    """
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"set_num_threads: got {n!r}, expected an int >= 1")
-    try:
-        import threadpoolctl
-    except ImportError as error:
-        hint = "pip install threadpoolctl, or set OMP_NUM_THREADS before Python starts"
-        raise ImportError(f"set_num_threads: needs the threadpoolctl package: {hint}") from error
-    threadpoolctl.threadpool_limits(limits=n, user_api="blas")

@@ -6,30 +6,54 @@ what is inside a model, and nothing of text: a token is a number.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import operator
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
 from .. import creation, fast
+from ..arrays import blas
 from ..arrays.backend import to_device, to_host
 from ..arrays.dtypes import int64
 from ..arrays.random import Generator
 from ..core import gpt
 from ..core.attach import attach
 from ..core.modes import no_grad
+from ..fast import forms
 from ..nn import Cache
 from ..tensor import Tensor
 
-__all__ = ["LanguageModel", "sample"]
+__all__ = ["LanguageModel", "of_few_rows", "sample"]
+
+_F = TypeVar("_F", bound=Callable[..., Tensor])
 
 _core_generate = gpt.LanguageModel.generate
 
 
+def of_few_rows(next_scores: _F) -> _F:
+    """The method `next_scores`, on one thread where its products are small: each would wait for a second, see `blas`.
+
+    The largest in a block multiplies by width x hidden weights; the last layer comes once, and may have four times as
+    many.
+    """
+
+    @functools.wraps(next_scores)
+    def asked(self: Any, ids: Tensor, cache: Cache) -> Tensor:
+        config, rows = self.config, ids.array.size
+        width = getattr(config, "width", 0) if isinstance(ids.array, np.ndarray) else 0
+        with blas.few(rows, width * max(getattr(config, "hidden", 4 * width), config.vocab_size // 4)):
+            return next_scores(self, ids, cache)
+
+    return next_scores if forms.plain() else asked  # type: ignore[return-value]  # of the same signature
+
+
 class LanguageModelMethods:
     """What is attached to `LanguageModel`."""
+
+    next_scores = of_few_rows(gpt.LanguageModel.next_scores)
 
     @overload
     def generate(

@@ -21,7 +21,7 @@ from ..nn.cache import causal_attention
 from ..nn.quantized import QuantizedEmbedding, QuantizedLinear
 from ..tensor import Tensor
 from . import files, vocabulary
-from .generation import LanguageModel
+from .generation import LanguageModel, of_few_rows
 
 
 @dataclass
@@ -192,6 +192,7 @@ class Llama(LanguageModel):
             return scores, None
         return scores, F.cross_entropy(scores.flatten(0, 1), targets.flatten())
 
+    @of_few_rows
     def next_scores(self, ids: Tensor, cache: Cache) -> Tensor:
         """The scores after the last token: (B, T) -> (B, V); a tenth of a model's work is in those of the others."""
         return self.head(self.hidden(ids, cache)[:, -1])

@@ -11,13 +11,13 @@ import numpy as np
 from numba import float32, int32
 
 from ...arrays.backend import Array
+from ...arrays.blas import alone
 from .. import quantized
 from ..quantized import BLOCK, TOGETHER, slices
 from .columns import LINE
 from .jit import called, cuts, loop, threads, together
 from .layout import fits
 from .mathematics import ZERO
-from .products import alone
 
 FEW = 7  # rows of x up to which each takes the integers as they are; with more, expanding them first is quicker
 TILE = 2048  # numbers of a row of z that stay in the cache
@@ -139,8 +139,9 @@ def quantized_product(x: Array, quants: Array, scales: Array, offsets: Array | N
     def some(j: slice) -> None:
         np.matmul(x, _part(every, j, *parts), out=z[:, j])
 
+    n = threads()
     with alone():
-        together(some, [(j,) for j in slices(out, max(LINE, TOGETHER // (nb * BLOCK)))], threads())
+        together(some, [(j,) for j in slices(out, max(LINE, TOGETHER // (nb * BLOCK)))], n)
     return z
 
 
@@ -154,6 +155,7 @@ def quantized_product_transposed(grad: Array, quants: Array, scales: Array, offs
     def some(i: slice) -> None:
         np.matmul(grad, _part(i, every, *parts).T, out=z[:, i.start * BLOCK : i.stop * BLOCK])
 
+    n = threads()
     with alone():
-        together(some, [(i,) for i in slices(nb, max(1, TOGETHER // (out * BLOCK)))], threads())
+        together(some, [(i,) for i in slices(nb, max(1, TOGETHER // (out * BLOCK)))], n)
     return z

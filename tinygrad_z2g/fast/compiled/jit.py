@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays import blas
 from . import sharing
 from .compiling import called, loop, summing
 
@@ -84,6 +84,7 @@ _shared: dict[Any, Any] = {}  # by loop
 
 
 def _help(jobs: SimpleQueue, board: Board) -> None:
+    blas.never_share()
     np.seterr(all="ignore")  # inf and NaN are results; what the caller set holds in its own thread alone
     while True:
         sharing.serve(board.address, sharing.PATIENCE)
@@ -157,21 +158,7 @@ def _wake(n: int) -> None:
         _jobs.put(None)
 
 
-# --- OpenBLAS ----------------------------------------------------------------------------------------------------
-
-
-def openblas(what: str, prefix: str = "openblas_") -> Any:
-    """The function of that name in the OpenBLAS that NumPy uses; None where it uses another library."""
-    try:
-        library = ctypes.CDLL(sys.modules["numpy._core._multiarray_umath"].__file__)
-        long = [f"scipy_{prefix}{what}64_", f"{prefix}{what}64_"]
-        short = [f"scipy_{prefix}{what}", f"{prefix}{what}"] if prefix == "openblas_" else []  # counts with 32 bits
-        for name in (*long, *short):
-            if hasattr(library, name):
-                return getattr(library, name)
-    except (OSError, KeyError, TypeError):
-        pass
-    return None
+# --- How many ----------------------------------------------------------------------------------------------------
 
 
 def address(function: Any) -> int:
@@ -179,12 +166,13 @@ def address(function: Any) -> int:
     return (ctypes.cast(function, ctypes.c_void_p).value or 0) if function is not None else 0
 
 
-blas_threads, set_blas_threads = openblas("get_num_threads"), openblas("set_num_threads")
-
-
 def threads() -> int:
-    """As many as OpenBLAS would take, so that what limits it (`set_num_threads`, OMP_NUM_THREADS) limits loops too."""
-    return _processors() if blas_threads is None else blas_threads()
+    """As many as OpenBLAS may take, so that what limits it (`set_num_threads`, OMP_NUM_THREADS) limits loops too. One
+    where this thread is `alone`: who shares work there asks before."""
+    if not blas.shares():
+        return 1
+    n = blas.threads()
+    return _processors() if n is None else n
 
 
 @functools.cache
@@ -209,8 +197,7 @@ class Board:
     def __init__(self) -> None:
         self.numbers = board = np.zeros(sharing.SIZE, np.int64)
         self.address = board.ctypes.data
-        if set_blas_threads is not None:
-            board[sharing.GET_BLAS], board[sharing.SET_BLAS] = address(blas_threads), address(set_blas_threads)
+        board[sharing.GET_BLAS], board[sharing.SET_BLAS] = address(blas.get_threads), address(blas.set_threads)
         board[sharing.YIELD] = address(_let_others_run())
 
 

@@ -6,16 +6,16 @@ thread 768 x 128 x 512 takes 0.64 ms in place of 0.74. It knows nothing of what 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ...arrays.backend import Array
+from ...arrays.blas import alone
 from .. import reference
 from .columns import add_up, column_sums
-from .jit import blas_threads, cuts, loop, over_rows, set_blas_threads, threads, together
+from .jit import cuts, loop, over_rows, threads, together
 from .layout import FLOAT32, address, fits, keep
 from .matrix_unit import LARGEST, SIDE, SMALLEST, allowed, fill_squares, first_line, room_for, squares_for, with_squares
 from .matrix_unit import TALL as BLOCK
@@ -173,20 +173,6 @@ def reads(a: Array) -> bool:
     """Whether it is a matrix that `multiply` reads: float32, row by row in memory or column by column."""
     flags = a.flags
     return (a.dtype is FLOAT32 and flags.aligned) and (flags.c_contiguous or flags.f_contiguous or 4 in a.strides)
-
-
-@contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """Inside, OpenBLAS takes one thread. (Another library is left to itself.)"""
-    before = 1 if blas_threads is None else blas_threads()
-    if before == 1:
-        yield
-        return
-    set_blas_threads(1)
-    try:
-        yield
-    finally:
-        set_blas_threads(before)
 
 
 def each(function: Callable[[Any], object], blocks: list) -> None:
