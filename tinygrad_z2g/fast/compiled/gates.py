@@ -156,7 +156,9 @@ def lstm(inputs: Array, h: Array, c: Array, w: Array) -> tuple[Array, Array, Arr
     cells[0] = c
     sums = np.empty((N, 4 * H), inputs.dtype)
     *weights, multiple = _weights(w.T, N)
-    over_rows(_lstm, N, inputs.size * H >> 4, inputs, h, *weights, sums, gates, cells, bent, out, multiple=multiple)
+    over_rows(
+        _lstm, N, inputs.size * H >> 4, inputs, h, *weights, sums, gates, cells, bent, out, multiple=multiple
+    )
     out[L] = cells[L]
     return out, gates, cells, bent
 
@@ -172,7 +174,9 @@ def lstm_backward(
     d, dh, dc = np.empty_like(gates), grad[L - 1].copy(), grad[L].copy()
     now = np.empty((N, 4 * H), d.dtype)
     *weights, multiple = _weights(w, N)
-    over_rows(_lstm_back, N, gates.size * H >> 4, grad, gates, cells, bent, *weights, now, dh, dc, d, multiple=multiple)
+    over_rows(
+        _lstm_back, N, gates.size * H >> 4, grad, gates, cells, bent, *weights, now, dh, dc, d, multiple=multiple
+    )
     before = np.empty((L, N, H) if by_step else (N, L, H), d.dtype)  # the rows as they are in d
     over_rows(_preceding, N, before.size, out, h, before if by_step else before.swapaxes(0, 1))
     rows = (d if by_step else d.swapaxes(0, 1)).reshape(L * N, 4 * H)
@@ -324,7 +328,9 @@ def gru(inputs: Array, h: Array, w: Array, b: Array | None) -> tuple[Array, Arra
     inner = np.empty(out.shape, out.dtype)
     sums = np.empty((N, 3 * H), inputs.dtype)
     *weights, multiple = _weights(w.T, N)
-    over_rows(_gru, N, inputs.size * H >> 4, inputs, h, *weights, bias, sums, gates, inner, out, multiple=multiple)
+    over_rows(
+        _gru, N, inputs.size * H >> 4, inputs, h, *weights, bias, sums, gates, inner, out, multiple=multiple
+    )
     return out, gates, inner
 
 
@@ -337,7 +343,9 @@ def gru_backward(
     L, N, H = out.shape
     d, s, dh = np.empty(gates.shape, gates.dtype), np.empty(gates.shape, gates.dtype), np.zeros(h.shape, h.dtype)
     *weights, multiple = _weights(w, N)
-    over_rows(_gru_back, N, gates.size * H >> 4, grad, out, gates, inner, h, *weights, dh, d, s, multiple=multiple)
+    over_rows(
+        _gru_back, N, gates.size * H >> 4, grad, out, gates, inner, h, *weights, dh, d, s, multiple=multiple
+    )
     rows = s.reshape(L * N, 3 * H)
     dw = product(rows.T, recurrent.preceding(out, h).reshape(L * N, H), None)
     return d, dh, dw, column_sums(rows)
