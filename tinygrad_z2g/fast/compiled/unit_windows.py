@@ -45,6 +45,7 @@ from .matrix_unit import (
     split,
     split_across,
     split_along,
+    stay_awake,
     store_tile,
     zero_tile,
 )
@@ -116,21 +117,6 @@ def _largest_at(_, place):
     return int64(int64), code
 
 
-@intrinsic
-def _stay_awake(_, place):
-    """16 numbers of no interest, added to themselves. If the processor adds nothing in registers of 64 bytes for 2,000
-    steps, as six squares take, it turns off what does that, and the next `store_tile` waits for 0.3 µs: a twelfth of a
-    convolution's time."""
-
-    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        place = builder.inttoptr(args[0], ir.VectorType(ir.FloatType(), SIDE).as_pointer())
-        x = builder.load(place, align=4)
-        builder.store(builder.fadd(x, x), place, align=4)
-        return context.get_dummy_value()
-
-    return types.void(int64), code
-
-
 # --- What both need ----------------------------------------------------------------------------------------------
 
 
@@ -197,7 +183,7 @@ def _sum_at(n, offsets, a, a_step, a_far, a_part, b, b_far, b_part, idle):
         _multiply_all()
         _load_b(b_0, b_far)
         _multiply_all()
-        _stay_awake(idle)
+        stay_awake(idle)
         offsets += 16
 
 
