@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 import platform
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import tinygrad_z2g as z2g
 from tinygrad_z2g.fast import loops, recurrent
 
 pytestmark = [
@@ -133,6 +138,18 @@ def test_the_tile_computes_what_the_unit_cannot(
     np.testing.assert_allclose(z, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("how", LAYOUTS)
+def test_single_tiny_numbers_do_no_harm(how: str, products: Any) -> None:
+    """Of a number below 2⁻¹⁰⁹ x₂ has more than 16 bits: they must not get into the number before it."""
+    a, b = normal(64, 200), normal(200, 64)
+    tiny = [1e-32, 3e-35, -1e-36, 1e-38, 1e-40, 2.0**-149, *np.array([0x7FFF, 0x7F90], np.uint32).view(np.float32)]
+    a[:, 10:26], b[50:66] = np.repeat(tiny, 2).astype(np.float32), np.repeat(tiny, 2).astype(np.float32)[:, None]
+    a[10:18, 100] = b[101, 10:18] = tiny
+    a[10:18, 103] = b[102, 10:18] = tiny
+    a, b = laid_out(a, how), laid_out(b, how)
+    assert off(products.product(a, b, None), a, b) < 8
+
+
 def test_tiny_products_keep_their_digits(products: Any) -> None:
     """2⁻¹²⁶ is the smallest number that the unit knows: of 1e-20 times 1e-20 nothing would be left."""
     a, b = normal(40, 50, scale=1e-20), normal(50, 60, scale=1e-15)
@@ -202,14 +219,20 @@ def test_steps_of_recurrent_layers(
 
 
 def test_a_fork_may_use_the_unit_as_well(products: Any) -> None:
-    import os
-
     a, b = normal(64, 300), normal(300, 64)
     expected = products.product(a, b, None)
     child = os.fork()
     if child == 0:
         os._exit(0 if np.array_equal(products.product(a, b, None), expected) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_no_unit_for_code_that_any_processor_can_run() -> None:
+    """Numba may be told so; LLVM would end the process."""
+    script = "from tinygrad_z2g.fast.compiled import matrix_unit; print(matrix_unit.THERE, matrix_unit.allowed())"
+    env = {**os.environ, "NUMBA_CPU_NAME": "generic", "PYTHONPATH": str(Path(z2g.__file__).parents[1])}
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=env)
+    assert run.stdout == "False False\n", run.stderr
 
 
 def test_whether_the_unit_is_allowed(compiled: Any, monkeypatch: Any) -> None:

@@ -183,6 +183,30 @@ def test_nobody_comes_in_while_another_leaves(library: Library, monkeypatch: pyt
     assert (seen, library.n) == ([1], 4)
 
 
+def test_the_users_number_is_known_while_another_leaves(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """He who asks sees one thread, and then nobody inside: that one is not the user's."""
+    came, go = threading.Event(), threading.Event()
+
+    def inside() -> None:
+        with blas.alone():
+            came.set()
+            go.wait(60)
+
+    def slow_get() -> int:
+        n = library.n
+        if threading.current_thread() is not other:
+            go.set()
+            other.join(0.1)
+        return n
+
+    other = threading.Thread(target=inside)
+    other.start()
+    came.wait(60)
+    monkeypatch.setattr(blas, "get_threads", slow_get)
+    assert z2g.get_num_threads() == 4
+    other.join()
+
+
 @needs_openblas
 def test_many_threads_come_and_go(two_threads: None) -> None:
     wrong: list[Any] = []

@@ -57,7 +57,11 @@ def threads() -> int | None:
     if get_threads is None:
         return None
     n = get_threads()
-    return _wanted if n == 1 and _inside else n
+    if n > 1:
+        return n
+    with _lock:  # else the last could leave after this has seen his one thread, and before it sees that he is inside
+        n = get_threads()
+        return _wanted if n == 1 and _inside else n
 
 
 def shares() -> bool:

@@ -28,9 +28,10 @@ import platform
 from typing import Any
 
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import int64, types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from ...arrays.backend import Array
@@ -46,8 +47,9 @@ TALL, FAR = 128, 512  # rows of a, and k, split at a time (393 KB, which stay in
 NEAR = 2**18  # bytes of x₀ of a matrix that stays in the second cache while others pass
 SMALLEST, LARGEST = 0x2B80, 0x5380  # 2⁻⁴⁰ and 2⁴⁰ as bfloat16
 
-_features = binding.get_host_cpu_features()
-THERE = all(_features.get(name) for name in ("amx-tile", "amx-bf16", "avx512f"))  # whether the processor has one
+# Whether the processor has one, and Numba may compile for it (NUMBA_CPU_NAME may say otherwise).
+_features = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
+THERE = {"+amx-tile", "+amx-bf16", "+avx512f"} <= set(_features)
 
 
 def allowed() -> bool:
@@ -136,8 +138,10 @@ def _split_code(along: bool) -> Any:
         for i in range(3):
             halves = []
             for x in (even, odd):
-                bits = builder.bitcast(x, _WORDS)  # x₂ has 8 digits as it is
-                halves.append(builder.and_(builder.add(bits, each(0x8000)), each(0xFFFF0000)) if i < 2 else bits)
+                bits = builder.bitcast(x, _WORDS)
+                if i < 2:  # x₂ has 8 digits as it is, but for what is below 2⁻¹³³
+                    bits = builder.add(bits, each(0x8000))
+                halves.append(builder.and_(bits, each(0xFFFF0000)))
             word = builder.or_(builder.lshr(halves[0], each(16)), halves[1])
             builder.store(word, at(builder.add(out, builder.mul(part, _SIZE(i))), _WORDS), align=4)
             if i < 2:
