@@ -123,9 +123,11 @@ def write(model: GPT, tokenizer: text.CharTokenizer, args: argparse.Namespace) -
     return "\n".join(lines[:-1] if len(lines) > 1 else lines)
 
 
-def leave_page(model: GPT, tokenizer: text.CharTokenizer, args: argparse.Namespace, name: str) -> None:
-    """A web page that holds the model, to write with and to look into."""
-    settings = {"prompt": args.prompt, "temperature": args.temperature, "top_k": args.top_k, "seed": args.seed}
+def leave_page(model: GPT, tokenizer: text.CharTokenizer, args: argparse.Namespace, name: str, poem: str) -> None:
+    """A web page that holds the model, to write with and to look into. It opens on the prompt, or, where that is blank,
+    on the first line of the poem."""
+    prompt = args.prompt if args.prompt.strip() else poem.split("\n")[0] or args.prompt
+    settings = {"prompt": prompt, "temperature": args.temperature, "top_k": args.top_k, "seed": args.seed}
     try:
         z2g.page(model, tokenizer, args.out / "gpt.html", title=f"A GPT that has read {name}", **settings)
         print(f"page: {args.out / 'gpt.html'}")
@@ -274,7 +276,7 @@ def learn(args: argparse.Namespace, saved: dict[str, Any] | None) -> None:
     print(f"\n{poem}\n")
     pictures.gpt(args, run.history, run.best, ngram, poem)
     print(f"weights: {run.weights}")
-    leave_page(model, tokenizer, args, name)
+    leave_page(model, tokenizer, args, name, poem)
     common.result(
         steps=step,
         train_loss=f"{run.history['train'][-1]:.3f}",

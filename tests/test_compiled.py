@@ -378,6 +378,125 @@ def test_convolutions(case: tuple, threads: int, compiled: Any, monkeypatch: Any
         assert np.abs(got - exact).max() <= 2e-5 * np.abs(exact).max()
 
 
+ON_UNIT = [  # as above; rows of z have 32 places or more
+    ((2, 64, 256), 64, (5,), 1, 2, 1), ((3, 33, 70), 70, (3,), 1, 1, 1), ((2, 5, 200), 3, (4,), 2, 3, 2),
+    ((1, 64, 3000), 32, (5,), 1, 2, 1), ((2, 40, 290), 20, (3,), 3, 0, 3), ((9, 31, 40), 17, (1,), 1, 0, 1),
+    ((2, 20, 10), 8, (20,), 1, 25, 1), ((2, 3, 40, 50), 40, (3, 3), 1, 1, 1),
+    ((2, 48, 30, 70), 33, (2, 4), (2, 1), (0, 3), (1, 2)),
+    ((1, 200, 4, 210), 40, (3, 3), 1, 1, 1), ((1, 70, 50, 250), 5, (1, 2), (1, 3), 0, (2, 1)),
+]  # fmt: skip
+
+
+@pytest.fixture
+def unit(compiled: Any, monkeypatch: Any) -> Any:
+    """The module of convolutions, that takes the matrix unit for all, if there is one."""
+    from tinygrad_z2g.fast.compiled import convolution
+
+    if not convolution.UNIT:
+        pytest.skip("the processor has no matrix unit, or the system lends none")
+    monkeypatch.setattr(convolution, "_pays", lambda *_: True)
+    monkeypatch.setattr(convolution, "_pays_for_weight", lambda *_: True)
+    monkeypatch.setattr(z2g.fast, "LARGE", 1)
+    monkeypatch.setattr(loops, "ready", compiled)
+    return convolution
+
+
+def by_tiles(convolution: Any, name: str, *args: Any) -> np.ndarray:
+    """What the function of that name gives where nothing pays on the unit."""
+    with pytest.MonkeyPatch.context() as patch:
+        for rule in ("_pays", "_pays_for_weight"):
+            patch.setattr(convolution, rule, lambda *_: False)
+        return getattr(convolution, name)(*args)
+
+
+@needs_numba
+@pytest.mark.parametrize("case", ON_UNIT, ids=str)
+def test_convolutions_on_the_matrix_unit(case: tuple, unit: Any, monkeypatch: Any) -> None:
+    """As near to float64 as the tile's, or nearer; and the same numbers from any number of threads."""
+    shape, O, K, *settings = case  # noqa: E741
+    x, w, b, grads = normal(*shape), normal(O, shape[1], *K), normal(O), {}
+    conv, asked = F.conv1d if len(K) == 1 else F.conv2d, []
+    for name in ("_by_squares", "_weight_by_squares"):
+        plain = getattr(unit, name)
+
+        def watched(*args: Any, plain: Callable = plain, name: str = name) -> tuple:
+            result, missed = plain(*args)
+            asked.append((name, bool(missed.any())))
+            return result, missed
+
+        monkeypatch.setattr(unit, name, watched)
+
+    def run(dtype: Any, threads: int, rule: bool = True) -> list[np.ndarray]:
+        set_threads(monkeypatch, threads)
+        monkeypatch.setattr(unit, "_pays", lambda *sizes: rule and sizes[-1][-1] >= 32)
+        monkeypatch.setattr(unit, "_pays_for_weight", lambda *_: rule)
+        inputs = [z2g.tensor(a.astype(dtype), requires_grad=True) for a in (x, w, b)]
+        z = conv(*inputs, *settings)
+        grad = grads.setdefault(z.shape, normal(*z.shape))
+        z.backward(z2g.tensor(grad.astype(dtype)))
+        return [z.array, *(a.grad.array for a in inputs[:2])]
+
+    exact, tiles = run(np.float64, 1), run(np.float32, 1, False)
+    assert not asked
+    results = [run(np.float32, threads) for threads in (1, 2, 3)]
+    assert set(asked) == {("_by_squares", False), ("_weight_by_squares", False)}
+    for right, near, *got in zip(exact, tiles, *results, strict=True):
+        assert np.array_equal(got[0], got[1]) and np.array_equal(got[0], got[2])
+        off, allowed = (np.sqrt(np.square(a - right).mean()) for a in (got[0], near))
+        assert off <= 1.2 * allowed + 2 * EPS * np.abs(right).mean()
+        assert np.abs(got[0] - right).max() <= 2e-6 * np.abs(right).max()
+
+
+@needs_numba
+def test_numbers_that_the_matrix_unit_cannot_hold(unit: Any) -> None:
+    """An example whose numbers are too large or too small, or no numbers, comes from the tile; all do if the filters
+    are like that. Zeros are numbers like others."""
+    settings, K = ((1,), (1,), (40,), [(1, 1)]), ((3,), (1,), (1,), [(1, 1)])
+    x, w, b = normal(8, 32, 40), normal(32, 32, 3), normal(32)
+    x[1] *= 1e20
+    x[2] *= 1e-20
+    x[3, 5, 7], x[4, 31, 39], x[5, 0, 0] = np.inf, np.nan, -np.inf
+    x[6] = 0
+    z, tiles = unit.conv(x, w, b, *settings), by_tiles(unit, "conv", x, w, b, *settings)
+    assert unit._by_squares(x, w, b, *settings)[1].tolist() == [False, True, True, True, True, True, False, False]
+    assert np.array_equal(z[1:6], tiles[1:6], equal_nan=True)
+    assert np.array_equal(z[6], np.broadcast_to(b[:, None], (32, 40)))
+    np.testing.assert_allclose(z[[0, 7]], tiles[[0, 7]], rtol=1e-4, atol=1e-4)
+    assert np.isnan(z[4, :, 38:]).all() and np.isfinite(z[4, :, :38]).all() and np.isinf(z[3, :, 6:9]).all()
+    g = normal(8, 32, 40)
+    x[1:6] = normal(5, 32, 40)
+    for bad in (np.inf, np.nan, 1e20):
+        for part, at in ((x, (2, 3, 4)), (g, (7, 31, 39)), (w, (0, 1, 2))):
+            kept, part[at] = part[at], bad
+            if part is not g:
+                one, other = unit.conv(x, w, b, *settings), by_tiles(unit, "conv", x, w, b, *settings)
+                assert np.array_equal(one[2], other[2], equal_nan=True)
+            if part is not w:
+                one, other = unit.conv_weight(x, g, *K), by_tiles(unit, "conv_weight", x, g, *K)
+                assert np.array_equal(one, other, equal_nan=True)
+            part[at] = kept
+    for scale in (1e-20, 1e20):
+        one, other = unit.conv_weight(x, g * np.float32(scale), *K), unit.conv_weight(x, g, *K)
+        np.testing.assert_allclose(one / scale, other, rtol=1e-4, atol=1e-3)
+    assert not unit.conv_weight(x, g * 0, *K).any() and not unit._weight_by_squares(x, g * 0, *K)[1].any()
+
+
+@needs_numba
+def test_where_the_matrix_unit_pays(compiled: Any, monkeypatch: Any) -> None:
+    """Not for few channels, one tap or short rows; nowhere without a unit."""
+    from tinygrad_z2g.fast.compiled import convolution
+
+    pays, for_weight = convolution._pays, convolution._pays_for_weight
+    monkeypatch.setattr(convolution, "UNIT", True)
+    assert pays(64, 64, (3,), (256,)) and pays(32, 96, (3, 3), (8, 32)) and pays(60, 60, (2,), (99,))
+    assert not pays(3, 64, (7, 7), (64, 64)) and not pays(64, 64, (1,), (256,)) and not pays(64, 64, (3,), (31,))
+    assert for_weight(64, 2048, (3,), (2,), 64) and for_weight(30, 10**5, (3, 3), (1, 1), 400)
+    assert not for_weight(64, 2047, (3,), (1,), 64) and not for_weight(64, 10**5, (3,), (3,), 64)
+    assert not for_weight(64, 10**5, (2,), (1,), 64) and not for_weight(64, 10**5, (3,), (1,), 40)
+    monkeypatch.setattr(convolution, "UNIT", False)
+    assert not pays(64, 64, (3,), (256,)) and not for_weight(64, 2048, (3,), (2,), 64)
+
+
 @needs_numba
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("drop", [0.0, 0.3])

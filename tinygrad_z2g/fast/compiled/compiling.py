@@ -77,7 +77,7 @@ def prepare() -> None:
 
 
 def _name(function: Callable) -> str:
-    return f"tinygrad_z2g{function.__name__}"
+    return f"{function.__module__}.{function.__name__}"  # some have one name in two modules
 
 
 def _kind(function: Callable) -> Any:
