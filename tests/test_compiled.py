@@ -482,6 +482,18 @@ def test_numbers_that_the_matrix_unit_cannot_hold(unit: Any) -> None:
 
 
 @needs_numba
+def test_threads_do_not_change_what_the_matrix_unit_misses(unit: Any, monkeypatch: Any) -> None:
+    """Of 96 channels the last 32 are too small for it: one thread has them beside others, another has them alone."""
+    x, g, K = normal(5, 96, 40), normal(5, 32, 40), ((3,), (1,), (1,), [(1, 1)])
+    x[:, 64:] *= np.float32(1e-14)
+    found = []
+    for threads in (1, 2, 3, 5):
+        set_threads(monkeypatch, threads)
+        found.append(unit._weight_by_squares(x, g, *K)[1].tolist())
+    assert found == [[[False, False, True]] * 4] * 4
+
+
+@needs_numba
 def test_where_the_matrix_unit_pays(compiled: Any, monkeypatch: Any) -> None:
     """Not for few channels, one tap or short rows; nowhere without a unit."""
     from tinygrad_z2g.fast.compiled import convolution

@@ -353,7 +353,7 @@ def sizes_of_conv(picture: Sizes, filters: int, settings: Sequence[Sizes]) -> tu
 def _split_pairs(C, H, W, x, top, rows, left, places, move, apart_by, out, line, part, largest, scratch):
     """[C / 16, rows, places] of words of 16 channels, x at a place and `move` further on; of x (C, H, W) from row `top`
     and place `left` on, zeros where it is not. Every 2 · move-th place lies side by side, and the next of those
-    `apart_by` bytes on."""
+    `apart_by` bytes on. Each 32 channels have a line of `largest` for themselves."""
     first, last, seen = max(left, 0), min(left + places + move, W), scratch + SQUARE
     for c in range(0, C, SIDE):
         for row in range(top, top + rows):
@@ -367,7 +367,7 @@ def _split_pairs(C, H, W, x, top, rows, left, places, move, apart_by, out, line,
                 _clear(seen + (last - left) * LINE, seen + (places + move) * LINE, 0)
                 for i in range(places):
                     to = out + i % (2 * move) * apart_by + i // (2 * move) * LINE
-                    split_across(seen + i * LINE, seen + (i + move) * LINE, to, part, largest)
+                    split_across(seen + i * LINE, seen + (i + move) * LINE, to, part, largest + c // WIDE * LINE)
             out += line
 
 
@@ -417,7 +417,7 @@ def _weigh(
     a_part, b_part = (O + WIDE - 1) // WIDE * 2 * a_far, 2 * min(blocks, stop - start) * b_far
     step = min(blocks, stop - start) * 4 * WIDE
     plane = (O + WIDE - 1) // WIDE * WIDE * step
-    most, idle, scratch = room, room + 2 * LINE, room + 3 * LINE
+    most, idle, scratch = room, room + (blocks + 1) * LINE, room + (blocks + 2) * LINE
     added = scratch + max(4 * SCRATCH, (places + right + 2 * SIDE) * LINE)
     offsets = added + taps * plane
     a = offsets + (taps * most_rows * deep + 3) // 4 * LINE
@@ -427,7 +427,7 @@ def _weigh(
         c = max(start - i * blocks, 0)
         channels = min(C, min(stop - i * blocks, blocks) * WIDE) - c * WIDE
         out, numbers, first = sums + 8 * (i * taps * O * C + c * WIDE), 0, 1
-        _clear(most, most + 2 * LINE, 0)
+        _clear(most, idle, 0)
         for piece in range(pieces * i // parts, pieces * (i + 1) // parts):
             n, top, left = piece // (tall * broad), piece // broad % tall * most_rows, piece % broad * most_wide
             lines, size = min(most_rows, high - top), min(most_wide, wide - left)
@@ -458,9 +458,10 @@ def _weigh(
             )  # fmt: skip
             numbers += lines * size
         _move(taps, O, channels, added, plane, step, first, out, 8 * C)
-        wrong = 1 if _beyond(most) or _beyond(most + LINE) else 0
+        wrong = _beyond(most)
         for k in range(c, min(stop - i * blocks, blocks)):
-            put_number(missed + 4 * (i * blocks + k), np.float32(wrong))
+            bad = wrong or _beyond(most + (k - c + 1) * LINE)
+            put_number(missed + 4 * (i * blocks + k), np.float32(1 if bad else 0))
 
 
 @loop
@@ -486,7 +487,7 @@ def sizes_of_weight(N: int, picture: Sizes, filters: int, settings: Sequence[Siz
     parts = max(1, min(PARTS, SUMS // (taps * filters * C), pieces))
     places = (deep * DEPTH - 1) * stride[1] + (K[1] - 1) * dilation[1] + 1
     rows, side = (high - 1) * stride[0] + (K[0] - 1) * dilation[0] + 1, -(-places // (2 * stride[1]))
-    room = max(SCRATCH, (places + stride[1] + 2 * SIDE) * SIDE) + 4 * (taps * high * deep + 3) + 4 * SIDE
+    room = max(SCRATCH, (places + stride[1] + 2 * SIDE) * SIDE) + 4 * (taps * high * deep + 3) + (blocks + 3) * SIDE
     room += taps * rounded * blocks * WIDE + 3 * SIDE * (rounded * high * deep + 4 * blocks * rows * stride[1] * side)
     told = (*picture, filters, *(size for pair in settings for size in pair), rows, places, high, wide, parts, side)
     return (parts, blocks), room, (N, *told)
