@@ -6,6 +6,9 @@ a token of a small GPT took 31 ms in place of 3. So a row of small products runs
 
 The number belongs to the process: while one Python thread is inside, products of the others have one thread, too.
 Another library than OpenBLAS is left to itself. What the products are for is not known here.
+
+Of a number that others set meanwhile (threadpoolctl's limits, in another Python thread) nobody is told here: a limit of
+one is not seen, and ends when the last has left; what it puts back at its end is the one thread that it found.
 """
 
 from __future__ import annotations
@@ -127,7 +130,8 @@ def set_num_threads(n: int) -> None:
     """Let matrix products and compiled loops on the CPU use n threads.
 
     ImportError without threadpoolctl: then set OMP_NUM_THREADS before Python starts. ValueError unless n >= 1. Results
-    do not depend on n beyond rounding.
+    do not depend on n beyond rounding. Call it while no other Python thread computes: a loop that several threads share
+    puts the number before back at its end.
     """
     global _wanted
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
