@@ -400,10 +400,11 @@ def test_a_large_last_layer_keeps_its_threads(library: Library) -> None:
         assert seen == [(1, expected)]
 
 
-def test_a_model_of_ones_own_needs_no_width(library: Library) -> None:
+@pytest.mark.parametrize("sizes", [{}, {"width": 64, "hidden": None}, {"width": None}, {"width": [64, 32]}], ids=str)
+def test_a_model_of_ones_own_needs_no_width(library: Library, sizes: dict[str, Any]) -> None:
     class Mine(z2g.models.LanguageModel):
         def __init__(self) -> None:
-            self.config = type("Config", (), {"vocab_size": 3, "context": 5})()
+            self.config = type("Config", (), {"vocab_size": 3, "context": 5, **sizes})()
 
         def forward(self, ids: z2g.Tensor, cache: Any = None) -> tuple[z2g.Tensor, None]:
             assert library.n == 4

@@ -42,9 +42,11 @@ def of_few_rows(next_scores: _F) -> _F:
 
     @functools.wraps(next_scores)
     def asked(self: Any, ids: Tensor, cache: Cache) -> Tensor:
-        config, rows = self.config, ids.array.size
-        width = getattr(config, "width", 0) if isinstance(ids.array, np.ndarray) else 0
-        with blas.few(rows, width * max(getattr(config, "hidden", 4 * width), config.vocab_size // 4)):
+        config, weights = self.config, 0
+        width, hidden = getattr(config, "width", None), getattr(config, "hidden", None)
+        if isinstance(width, int) and isinstance(ids.array, np.ndarray):  # a model of one's own may mean other things
+            weights = width * max(hidden if isinstance(hidden, int) else 4 * width, config.vocab_size // 4)
+        with blas.few(ids.array.size, weights):
             return next_scores(self, ids, cache)
 
     return next_scores if forms.plain() else asked  # type: ignore[return-value]  # of the same signature
