@@ -482,6 +482,15 @@ def test_numbers_that_the_matrix_unit_cannot_hold(unit: Any) -> None:
 
 
 @needs_numba
+def test_a_bias_larger_than_the_sum_is_added_to_it_once(unit: Any) -> None:
+    """If the sum began with it, each rounding would be one of a number of its size."""
+    settings = ((1,), (1,), (40,), [(1, 1)])
+    x, w, b = normal(8, 64, 40), normal(40, 64, 3, scale=1e-3), normal(40) + 3
+    exact = unit.conv(x, w, None, *settings).astype(np.float64) + b[:, None]
+    assert np.abs(unit.conv(x, w, b, *settings) - exact).max() <= EPS * np.abs(exact).max()
+
+
+@needs_numba
 def test_threads_do_not_change_what_the_matrix_unit_misses(unit: Any, monkeypatch: Any) -> None:
     """Of 96 channels the last 32 are too small for it: one thread has them beside others, another has them alone."""
     x, g, K = normal(5, 96, 40), normal(5, 32, 40), ((3,), (1,), (1,), [(1, 1)])

@@ -190,9 +190,10 @@ def _by_squares(
     from . import unit_windows as unit
 
     (N, C), O, L, K = x.shape[:2], len(w), math.prod(lengths), w.shape[2:]  # noqa: E741
-    rows, bias = np.zeros((*K, -(-C // DEPTH) * DEPTH, O), FLOAT32), np.zeros(-(-O // SQUARES) * SQUARES, FLOAT32)
+    rows, bias = np.zeros((*K, -(-C // DEPTH) * DEPTH, O), FLOAT32), np.empty(0, FLOAT32)
     rows[..., :C, :] = np.moveaxis(w, (0, 1), (-1, -2))  # (O, C, K) -> (K, C, O)
     if b is not None:
+        bias = np.zeros(-(-O // SQUARES) * SQUARES, FLOAT32)
         bias[:O] = b
     z, missed, work = np.empty((N, O, L), FLOAT32), np.empty(N, FLOAT32), N * L * rows.size >> 4
     x, settings = _flat(x), [_pair(s, 1) for s in (K, lengths, stride, dilation)] + [_pair([p for p, _ in pads], 0)]

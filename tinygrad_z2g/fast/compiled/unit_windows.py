@@ -253,13 +253,7 @@ def _sum_channels(
                 t = min(t, wide - WIDE)  # the last tiles compute some places a second time
                 start, out = a + h * a_line + t * a_step, z + o * z_step + h * z_line + 4 * t
                 for k in range(0, n, most):
-                    if k == 0:
-                        load_tile(0, bias + 4 * o, 0)  # in each row
-                        load_tile(1, bias + 4 * o + LINE, 0)
-                        load_tile(2, bias + 4 * o, 0)
-                        load_tile(3, bias + 4 * o + LINE, 0)
-                    else:
-                        _zero_four()
+                    _zero_four()
                     _sum_at(
                         min(most, n - k), offsets + 16 * k, start, a_step, SIDE * a_step, a_part, b + o // SIDE * b_far,
                         b_far, b_part, idle,
@@ -268,6 +262,9 @@ def _sum_channels(
                     if k:
                         for i in range(0, BLOCK, 4 * WIDE):
                             add_line(turned + i, block + i, block + i)
+                if bias:  # last: it may be larger than the sum, and every rounding of that would count
+                    for i in range(0, BLOCK, 4 * WIDE):
+                        add_line(block + i, bias + 4 * o, block + i)
                 to, step = (out, z_step) if O - o >= WIDE else (turned, 4 * WIDE)
                 for i in range(2):
                     for j in range(2):
@@ -321,11 +318,12 @@ def _convolve(
 @loop
 def conv_on_unit(start, stop, x, w, b, z, missed, room, sizes):
     """z[n] = w columns + b for the examples start..stop of x (N, C, H, W); w (J L C, O) has zeros for channels up to a
-    multiple of 32, b for filters; z (N, O, H' W'). missed[n] = 1 if z[n] is wrong, as x[n] or w has numbers that are
+    multiple of 32, b for filters, or is empty; z (N, O, H' W'). missed[n] = 1 if z[n] is wrong, as x[n] or w has numbers that are
     too large or too small, and else 0. For room and sizes see `sizes_of_conv`."""
     words = np.empty(room, np.float32)
     begin(address(SHAPES))
-    _convolve(start, stop, address(x), address(w), address(b), address(z), address(missed), first_line(words), *sizes)
+    bias = address(b) if b.size else 0
+    _convolve(start, stop, address(x), address(w), bias, address(z), address(missed), first_line(words), *sizes)
     end()
     keep(words)
 
