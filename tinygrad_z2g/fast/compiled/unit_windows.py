@@ -318,8 +318,8 @@ def _convolve(
 @loop
 def conv_on_unit(start, stop, x, w, b, z, missed, room, sizes):
     """z[n] = w columns + b for the examples start..stop of x (N, C, H, W); w (J L C, O) has zeros for channels up to a
-    multiple of 32, b for filters, or is empty; z (N, O, H' W'). missed[n] = 1 if z[n] is wrong, as x[n] or w has numbers that are
-    too large or too small, and else 0. For room and sizes see `sizes_of_conv`."""
+    multiple of 32, b for filters, or is empty; z (N, O, H' W'). missed[n] = 1 if z[n] is wrong, as x[n] or w has
+    numbers that are too large or too small, and else 0. For room and sizes see `sizes_of_conv`."""
     words = np.empty(room, np.float32)
     begin(address(SHAPES))
     bias = address(b) if b.size else 0
