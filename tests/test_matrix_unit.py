@@ -41,6 +41,7 @@ def products(compiled: Any, monkeypatch: Any) -> Any:
         pytest.skip("this processor has no matrix unit, or the system does not allow it")
     monkeypatch.setattr(products, "WORTH", 0)
     monkeypatch.setattr(products, "LONG", 1)
+    monkeypatch.setattr(products, "MANY", 1)
     monkeypatch.setattr(products, "LEAST", 0)
     return products
 

@@ -27,6 +27,7 @@ NARROW = 16  # rows and columns of z from which it pays to compute tiles
 SQUARE = 2**15  # multiplications for each matrix of a batch
 UNIT = allowed()  # whether there is a matrix unit
 WORTH, LONG = 2**24, 256  # multiplications, and k, from which it pays to split numbers for it
+MANY = 128  # rows and columns of z, where a lies column by column: 384 x 4096 x 96 takes 2.1 in place of 1.7 ms
 NO_ROW, NO_SUMS = np.empty(0, FLOAT32), np.empty((0, 0, 0), FLOAT32)
 
 
@@ -139,7 +140,7 @@ def product(a: Array, b: Array, row: Array | None) -> Array:
         if row is not None:
             z += row
         return z
-    unit = UNIT and work >= WORTH and k >= LONG and min(n, m) >= PAIR
+    unit = UNIT and work >= WORTH and k >= LONG and min(n, m) >= (PAIR if a.flags.c_contiguous else MANY)
     if row is None and k >= 2 * DEEP and not a.flags.c_contiguous and not unit:
         return _of_halves(a, b, NO_SUMS)
     z = np.empty((n, m), FLOAT32)
@@ -160,7 +161,7 @@ def _of_halves(a: Array, b: Array, sums: Array) -> Array:
 def weight_and_bias(grad: Array, x: Array) -> tuple[Array, Array]:
     """See `fast.weight_and_bias`. The product copies the gradient, and adds up its columns as it does."""
     (n, out), m = grad.shape, x.shape[1]
-    unit = UNIT and n * out * m >= WORTH and n >= LONG and min(out, m) >= PAIR
+    unit = UNIT and n * out * m >= WORTH and n >= LONG and min(out, m) >= MANY
     if unit or n < 2 * DEEP or n * out * m < LEAST or min(out, m) < NARROW or not (fits(grad) and reads(x)):
         return product(grad.T, x, None), column_sums(grad)
     sums, bias = np.zeros((2, -(-(n + 1) // (2 * TOGETHER)), out), FLOAT32), np.empty(out, FLOAT32)
