@@ -313,9 +313,12 @@ def _gru_back(start, stop, grad, out, gates, inner, h, w, squares, dh, d, s):
         _gru_backward(
             grad[t, start:stop], gates[t, start:stop], inner[t, start:stop], before, dh, d[t, start:stop], now
         )
-        kept = dh.copy()  # for the tile, if the unit has written what it cannot compute
-        _times(now, w, squares, address(kept), kept.strides[0], dh)  # (n, H) + (n, 3H) @ (3H, H)
-        keep(kept)
+        if squares.size:
+            kept = dh.copy()  # for the tile, if the unit has written what it cannot compute
+            _times(now, w, squares, address(kept), kept.strides[0], dh)  # (n, H) + (n, 3H) @ (3H, H)
+            keep(kept)
+        else:
+            with_panels(now, w, dh.shape[1], address(dh), dh.strides[0], dh)
 
 
 def gru(inputs: Array, h: Array, w: Array, b: Array | None) -> tuple[Array, Array, Array]:

@@ -254,8 +254,8 @@ def first_line(room):
 
 
 @loop
-def fits(largest):
-    """Whether the unit is right for a matrix with that largest number, a bfloat16."""
+def in_range(largest):
+    """Whether the unit is right for a matrix with that largest number, a bfloat16. (For Python: `in_range.py_func`.)"""
     return SMALLEST <= largest < LARGEST
 
 
@@ -290,18 +290,48 @@ def fill_squares(start, stop, n, K, y, down, right, of_b, squares, largest):
 
 
 @loop
-def _load_rows(a, far, both):
-    """A square of a to tile 4, and if `both` the one below it to tile 5."""
-    load_tile(4, a, 64)
+def zero_four(both):
+    """The tiles 0 and 1, and if `both` 2 and 3, = 0."""
+    zero_tile(0)
+    zero_tile(1)
     if both:
-        load_tile(5, a + far, 64)
+        zero_tile(2)
+        zero_tile(3)
+
+
+@loop
+def load_four(place, step, both):
+    """These tiles = 16 rows of 32 numbers, and if `both` the next 16."""
+    load_tile(0, place, step)
+    load_tile(1, place + 4 * SIDE, step)
+    if both:
+        load_tile(2, place + SIDE * step, step)
+        load_tile(3, place + SIDE * step + 4 * SIDE, step)
+
+
+@loop
+def store_four(place, step, both):
+    """The reverse."""
+    store_tile(0, place, step)
+    store_tile(1, place + 4 * SIDE, step)
+    if both:
+        store_tile(2, place + SIDE * step, step)
+        store_tile(3, place + SIDE * step + 4 * SIDE, step)
+
+
+@loop
+def _load_rows(a, step, far, both):
+    """A square of a to tile 4, and if `both` the one below it to tile 5."""
+    load_tile(4, a, step)
+    if both:
+        load_tile(5, a + far, step)
 
 
 @loop
 def _load_columns(b, far):
     """Two squares of b to the tiles 6 and 7."""
-    load_tile(6, b, 64)
-    load_tile(7, b + far, 64)
+    load_tile(6, b, 4 * SIDE)
+    load_tile(7, b + far, 4 * SIDE)
 
 
 @loop
@@ -314,25 +344,31 @@ def _multiply_all(both):
         multiply_tiles(3, 5, 7)
 
 
+@loop
+def six_products(a, a_step, a_far, a_part, b, b_far, b_part, both, idle):
+    """The tiles 0 to 3 += the six products, of a square of a or of `both`, `a_far` bytes apart, and two of b. The rows
+    of a are `a_step` bytes apart."""
+    _load_rows(a + 2 * a_part, a_step, a_far, both)
+    _load_columns(b, b_far)
+    _multiply_all(both)
+    _load_rows(a + a_part, a_step, a_far, both)
+    _multiply_all(both)
+    _load_columns(b + b_part, b_far)
+    _multiply_all(both)
+    _load_rows(a, a_step, a_far, both)
+    _multiply_all(both)
+    _load_columns(b + 2 * b_part, b_far)
+    _multiply_all(both)
+    _load_columns(b, b_far)
+    _multiply_all(both)
+    stay_awake(idle)
+
+
 @apart
 def _sum_squares(deep, a, a_far, a_part, b, b_far, b_part, both, idle):
-    """The tiles 0 to 3 += the six products, of a square of a or of `both`, `a_far` bytes apart, and two of b."""
-    for _ in range(deep):
-        _load_rows(a + 2 * a_part, a_far, both)
-        _load_columns(b, b_far)
-        _multiply_all(both)
-        _load_rows(a + a_part, a_far, both)
-        _multiply_all(both)
-        _load_columns(b + b_part, b_far)
-        _multiply_all(both)
-        _load_rows(a, a_far, both)
-        _multiply_all(both)
-        _load_columns(b + 2 * b_part, b_far)
-        _multiply_all(both)
-        _load_columns(b, b_far)
-        _multiply_all(both)
-        stay_awake(idle)
-        a, b = a + SQUARE, b + SQUARE
+    """The same for so many squares along k."""
+    for k in range(0, deep * SQUARE, SQUARE):
+        six_products(a + k, 4 * SIDE, a_far, a_part, b + k, b_far, b_part, both, idle)
 
 
 @apart
@@ -364,25 +400,13 @@ def _tile(n, m, deep, a, a_far, a_part, b, b_far, b_part, before, before_step, l
         start, start_step = block, 4 * WIDE
         _copy(n, m, before, before_step, 0, 0, start, start_step)
     if start:
-        load_tile(0, start, start_step)
-        load_tile(1, start + 4 * SIDE, start_step)
-        if both:
-            load_tile(2, start + SIDE * start_step, start_step)
-            load_tile(3, start + SIDE * start_step + 4 * SIDE, start_step)
+        load_four(start, start_step, both)
     else:
-        zero_tile(0)
-        zero_tile(1)
-        if both:
-            zero_tile(2)
-            zero_tile(3)
+        zero_four(both)
     _sum_squares(deep, a, a_far, a_part, b, b_far, b_part, both, block + 4 * WIDE * WIDE)
     direct = whole and not (later and before)
     out, far = (z, step) if direct else (block, 4 * WIDE)
-    store_tile(0, out, far)
-    store_tile(1, out + 4 * SIDE, far)
-    if both:
-        store_tile(2, out + SIDE * far, far)
-        store_tile(3, out + SIDE * far + 4 * SIDE, far)
+    store_four(out, far, both)
     if not direct:
         _copy(n, m, block, far, before if later else 0, before_step, z, step)
 
@@ -413,7 +437,7 @@ def with_squares(n, K, x, down, right, of_b, squares, many, before, before_step,
     it, or, where it may be larger than a b, and its roundings would count, it is added `later`.
 
     Bit i of the result: whether the rows 16 i.. of x gave a wrong z, as they have numbers too large or too small for
-    the unit. (Of the other matrix `fits` tells.) All are addresses and steps in bytes; x lies anyhow.
+    the unit. (Of the other matrix `in_range` tells.) All are addresses and steps in bytes; x lies anyhow.
     """
     most = np.zeros((TALL // SIDE, 2 * SIDE), np.uint16)
     largest, missed, mine = address(most), 0, room + 4 * SCRATCH
@@ -445,7 +469,7 @@ def with_squares(n, K, x, down, right, of_b, squares, many, before, before_step,
             )
     end()
     for i in range((n + SIDE - 1) // SIDE):
-        if not fits(most[i].max()):
+        if not in_range(most[i].max()):
             missed |= 1 << i
     keep(most)
     return missed

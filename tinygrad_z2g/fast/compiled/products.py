@@ -17,7 +17,7 @@ from .. import reference
 from .columns import add_up, column_sums
 from .jit import cuts, loop, over_rows, threads, together
 from .layout import FLOAT32, address, fits, keep
-from .matrix_unit import LARGEST, SIDE, SMALLEST, allowed, fill_squares, first_line, room_for, squares_for, with_squares
+from .matrix_unit import SIDE, allowed, fill_squares, first_line, in_range, room_for, squares_for, with_squares
 from .matrix_unit import TALL as BLOCK
 from .matrix_unit import WIDE as PAIR
 from .tiles import DEEP, TALL, TOGETHER, WIDE, fill_panels, multiply, multiply_and_sum, panels_for, with_panels
@@ -81,11 +81,16 @@ def _add(start, stop, parts, z):
         z[i] = a[i] + b[i]
 
 
+def _pays(n: int, k: int, m: int, least: int) -> bool:
+    """Whether the matrix unit is quicker, for `least` rows and columns of z and more."""
+    return UNIT and n * k * m >= WORTH and k >= LONG and min(n, m) >= least
+
+
 def in_squares(y: Array, of_b: int) -> tuple[Array, bool]:
     """The squares of a matrix for `with_squares`, and whether the unit is right for it; y is a, or, if `of_b`, bᵀ."""
     squares, largest = squares_for(y)
     over_rows(fill_squares, largest.size, 4 * y.size, *y.shape, y.ctypes.data, *y.strides, of_b, squares, largest)
-    return squares, SMALLEST <= largest.max() < LARGEST
+    return squares, in_range.py_func(largest.max())
 
 
 def _by_unit(a: Array, b: Array, row: Array, z: Array) -> bool:
@@ -140,7 +145,7 @@ def product(a: Array, b: Array, row: Array | None) -> Array:
         if row is not None:
             z += row
         return z
-    unit = UNIT and work >= WORTH and k >= LONG and min(n, m) >= (PAIR if a.flags.c_contiguous else MANY)
+    unit = _pays(n, k, m, PAIR if a.flags.c_contiguous else MANY)
     if row is None and k >= 2 * DEEP and not a.flags.c_contiguous and not unit:
         return _of_halves(a, b, NO_SUMS)
     z = np.empty((n, m), FLOAT32)
@@ -161,8 +166,8 @@ def _of_halves(a: Array, b: Array, sums: Array) -> Array:
 def weight_and_bias(grad: Array, x: Array) -> tuple[Array, Array]:
     """See `fast.weight_and_bias`. The product copies the gradient, and adds up its columns as it does."""
     (n, out), m = grad.shape, x.shape[1]
-    unit = UNIT and n * out * m >= WORTH and n >= LONG and min(out, m) >= MANY
-    if unit or n < 2 * DEEP or n * out * m < LEAST or min(out, m) < NARROW or not (fits(grad) and reads(x)):
+    few = n < 2 * DEEP or n * out * m < LEAST or min(out, m) < NARROW
+    if few or _pays(out, n, m, MANY) or not (fits(grad) and reads(x)):
         return product(grad.T, x, None), column_sums(grad)
     sums, bias = np.zeros((2, -(-(n + 1) // (2 * TOGETHER)), out), FLOAT32), np.empty(out, FLOAT32)
     weight = _of_halves(grad.T, x, sums)

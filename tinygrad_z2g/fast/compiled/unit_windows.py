@@ -39,15 +39,14 @@ from .matrix_unit import (
     begin,
     end,
     first_line,
-    fits,
-    load_tile,
-    multiply_tiles,
+    in_range,
+    load_four,
+    six_products,
     split,
     split_across,
     split_along,
-    stay_awake,
-    store_tile,
-    zero_tile,
+    store_four,
+    zero_four,
 )
 from .tiles import copy_line, number_at, put_number, turn_square
 
@@ -120,70 +119,13 @@ def _largest_at(_, place):
 # --- What both need ----------------------------------------------------------------------------------------------
 
 
-@loop
-def _load_a(place, far, step):
-    load_tile(4, place, step)
-    load_tile(5, place + far, step)
-
-
-@loop
-def _load_b(place, far):
-    load_tile(6, place, LINE)
-    load_tile(7, place + far, LINE)
-
-
-@loop
-def _multiply_all():
-    multiply_tiles(0, 4, 6)
-    multiply_tiles(1, 4, 7)
-    multiply_tiles(2, 5, 6)
-    multiply_tiles(3, 5, 7)
-
-
-@loop
-def _load_four(place, step):
-    load_tile(0, place, step)
-    load_tile(1, place + LINE, step)
-    load_tile(2, place + SIDE * step, step)
-    load_tile(3, place + SIDE * step + LINE, step)
-
-
-@loop
-def _zero_four():
-    zero_tile(0)
-    zero_tile(1)
-    zero_tile(2)
-    zero_tile(3)
-
-
-@loop
-def _store_four(place, step):
-    store_tile(0, place, step)
-    store_tile(1, place + LINE, step)
-    store_tile(2, place + SIDE * step, step)
-    store_tile(3, place + SIDE * step + LINE, step)
-
-
 @apart
 def _sum_at(n, offsets, a, a_step, a_far, a_part, b, b_far, b_part, idle):
     """The tiles 0 to 3 += the six products of two squares of a, `a_far` bytes apart, and two of b, for n places in
     both, whose offsets stand in pairs. The rows of a are `a_step` bytes apart."""
     for _ in range(n):
         a_0, b_0 = a + _whole_at(offsets), b + _whole_at(offsets + 8)
-        _load_a(a_0 + 2 * a_part, a_far, a_step)
-        _load_b(b_0, b_far)
-        _multiply_all()
-        _load_a(a_0 + a_part, a_far, a_step)
-        _multiply_all()
-        _load_b(b_0 + b_part, b_far)
-        _multiply_all()
-        _load_a(a_0, a_far, a_step)
-        _multiply_all()
-        _load_b(b_0 + 2 * b_part, b_far)
-        _multiply_all()
-        _load_b(b_0, b_far)
-        _multiply_all()
-        stay_awake(idle)
+        six_products(a_0, a_step, a_far, a_part, b_0, b_far, b_part, True, idle)
         offsets += 16
 
 
@@ -212,7 +154,7 @@ def _turn_channels(n, m, x, plane, out, step, edge):
 def _beyond(largest):
     """Whether the largest of 32 numbers there, as bfloat16, is too large for the unit, or too small, and not 0."""
     most = _largest_at(largest)
-    return most > 0 and not fits(most)
+    return most > 0 and not in_range(most)
 
 
 # --- z -----------------------------------------------------------------------------------------------------------
@@ -253,12 +195,12 @@ def _sum_channels(
                 t = min(t, wide - WIDE)  # the last tiles compute some places a second time
                 start, out = a + h * a_line + t * a_step, z + o * z_step + h * z_line + 4 * t
                 for k in range(0, n, most):
-                    _zero_four()
+                    zero_four(True)
                     _sum_at(
                         min(most, n - k), offsets + 16 * k, start, a_step, SIDE * a_step, a_part, b + o // SIDE * b_far,
                         b_far, b_part, idle,
                     )  # fmt: skip
-                    _store_four(turned if k else block, 4 * WIDE)
+                    store_four(turned if k else block, 4 * WIDE, True)
                     if k:
                         for i in range(0, BLOCK, 4 * WIDE):
                             add_line(turned + i, block + i, block + i)
@@ -379,14 +321,14 @@ def _sum_places(n, taps, C, O, a, a_far, a_part, offsets, b, b_far, b_part, sums
             for k in range(taps):
                 out = sums + k * plane + o * step + 4 * c
                 if later:
-                    _load_four(out, step)
+                    load_four(out, step, True)
                 else:
-                    _zero_four()
+                    zero_four(True)
                 _sum_at(
                     n, offsets + 16 * n * k, a + o // SIDE * a_far, LINE, a_far, a_part, b + c // SIDE * b_far, b_far,
                     b_part, idle,
                 )  # fmt: skip
-                _store_four(out, step)
+                store_four(out, step, True)
 
 
 @apart
